@@ -1,0 +1,1 @@
+//! Linux ipset over nfnetlink: create, packed add and delete, list, swap, destroy, flush.

@@ -1,0 +1,1 @@
+//! The shell of ipvs-proxy: everything that waits, listens or touches the kernel.
