@@ -66,6 +66,14 @@ pub struct Error {
     pub reason: Reason,
 }
 
+impl Error {
+    /// Completes a reason.
+    #[cfg(feature = "socket")]
+    pub(crate) fn of(operation: Operation, set: Option<SetName>) -> impl Fn(Reason) -> Error {
+        move |reason| Error { operation, set, reason }
+    }
+}
+
 struct Name<'a>(&'a Option<SetName>);
 
 impl fmt::Display for Name<'_> {

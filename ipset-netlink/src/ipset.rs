@@ -3,7 +3,7 @@
 //! In: sets and elements. Out: done, or an [`Error`] naming command, set and reason; for elements,
 //! each refused one. Never: more than two rounds to add or delete any number of elements.
 
-use netlink_batch::{Echo, KernelError, Options, Request, Socket, attribute::EncodeError};
+use netlink_batch::{Echo, KernelError, Options, Reply, Request, Socket, attribute::EncodeError};
 
 use crate::{
     Entry, Error, Family, Header, Operation, Reason, Refused, Repeat, Set, SetName, SetSpec,
@@ -31,7 +31,7 @@ impl Ipset {
     /// [`Reason::Unsupported`] when the kernel has no ipset, [`Reason::NotPermitted`] without
     /// `CAP_NET_ADMIN`, [`Reason::UnknownProtocol`], or a failure of the socket.
     pub fn open() -> Result<Self, Error> {
-        let failed = |reason| Error { operation: Operation::Open, set: None, reason };
+        let failed = Error::of(Operation::Open, None);
         // The kernel names a refused element in the request it sends back.
         let options = Options { echo: Echo::WholeRequest, ..Options::default() };
         let socket = Socket::open_with(netlink_batch::Family::Netfilter, options)
@@ -49,21 +49,22 @@ impl Ipset {
     /// capacity or range, else with [`Repeat::Refuse`]. [`Reason::UnknownType`] when the kernel
     /// lacks the type.
     pub fn create(&mut self, spec: &SetSpec, repeat: Repeat) -> Result<(), Error> {
-        let failed = |operation| move |reason| Error { operation, set: Some(spec.name), reason };
-        let revision = self.revision(spec).map_err(failed(Operation::QueryType))?;
+        let failed = Error::of(Operation::Create, Some(spec.name));
+        let revision =
+            self.revision(spec).map_err(Error::of(Operation::QueryType, Some(spec.name)))?;
         let request = self.dialect.create(spec, revision, repeat);
-        self.command(Operation::Create, Some(spec.kind), request)
-            .map_err(failed(Operation::Create))?;
+        self.command(Operation::Create, Some(spec.kind), request).map_err(&failed)?;
         match repeat {
             // The kernel compares sizes but not families (`ip_set_core.c: ip_set_create`).
             Repeat::Accept if !spec.matches(&self.header(&spec.name)?) => {
-                Err(failed(Operation::Create)(Reason::SetExists))
+                Err(failed(Reason::SetExists))
             }
             Repeat::Accept | Repeat::Refuse => Ok(()),
         }
     }
 
-    /// Adds elements, in order, and returns those the kernel refused. All others are in the set.
+    /// Adds elements and returns those the kernel refused, in no particular order. All others are
+    /// in the set.
     ///
     /// # Errors
     ///
@@ -75,14 +76,11 @@ impl Ipset {
         entries: &[Entry],
         repeat: Repeat,
     ) -> Result<Vec<Refused>, Error> {
-        self.edit(Edit::Add, set, entries, repeat).map_err(|reason| Error {
-            operation: Operation::Add,
-            set: Some(*set),
-            reason,
-        })
+        self.edit(Edit::Add, set, entries, repeat).map_err(Error::of(Operation::Add, Some(*set)))
     }
 
-    /// Deletes elements, in order, and returns those the kernel refused. All others are gone.
+    /// Deletes elements and returns those the kernel refused, in no particular order. All others
+    /// are gone.
     ///
     /// # Errors
     ///
@@ -93,11 +91,8 @@ impl Ipset {
         entries: &[Entry],
         repeat: Repeat,
     ) -> Result<Vec<Refused>, Error> {
-        self.edit(Edit::Delete, set, entries, repeat).map_err(|reason| Error {
-            operation: Operation::Delete,
-            set: Some(*set),
-            reason,
-        })
+        self.edit(Edit::Delete, set, entries, repeat)
+            .map_err(Error::of(Operation::Delete, Some(*set)))
     }
 
     /// One set with its elements.
@@ -106,8 +101,7 @@ impl Ipset {
     ///
     /// [`Reason::NoSuchSet`], or a failure of the exchange.
     pub fn list(&mut self, set: &SetName) -> Result<Set, Error> {
-        let mut sets = self.dump(Some(set), Detail::Elements, |parts| reply::sets(parts))?;
-        sets.pop().ok_or_else(|| missing(*set))
+        self.sets(Some(set), Detail::Elements)?.pop().ok_or_else(|| missing(*set))
     }
 
     /// All sets with their elements.
@@ -116,7 +110,7 @@ impl Ipset {
     ///
     /// [`Reason::NotPermitted`], or a failure of the exchange.
     pub fn list_all(&mut self) -> Result<Vec<Set>, Error> {
-        self.dump(None, Detail::Elements, |parts| reply::sets(parts))
+        self.sets(None, Detail::Elements)
     }
 
     /// One set without its elements.
@@ -125,8 +119,8 @@ impl Ipset {
     ///
     /// As [`Ipset::list`].
     pub fn header(&mut self, set: &SetName) -> Result<Header, Error> {
-        let mut sets = self.dump(Some(set), Detail::Headers, |parts| reply::sets(parts))?;
-        sets.pop().map(|set| set.header).ok_or_else(|| missing(*set))
+        let bare = self.sets(Some(set), Detail::Headers)?.pop();
+        bare.map(|set| set.header).ok_or_else(|| missing(*set))
     }
 
     /// The names of all sets.
@@ -135,7 +129,9 @@ impl Ipset {
     ///
     /// As [`Ipset::list_all`].
     pub fn names(&mut self) -> Result<Vec<SetName>, Error> {
-        self.dump(None, Detail::Names, |parts| reply::names(parts))
+        self.dump(None, Detail::Names)
+            .and_then(|replies| Ok(reply::names(payloads(&replies))?))
+            .map_err(Error::of(Operation::List, None))
     }
 
     /// Swaps the contents of two sets of one type and family, in one step that no packet sees half
@@ -251,11 +247,7 @@ impl Ipset {
         set: &SetName,
         request: Result<Request, EncodeError>,
     ) -> Result<(), Error> {
-        self.command(operation, None, request).map_err(|reason| Error {
-            operation,
-            set: Some(*set),
-            reason,
-        })
+        self.command(operation, None, request).map_err(Error::of(operation, Some(*set)))
     }
 
     fn command(
@@ -276,32 +268,37 @@ impl Ipset {
         kind: Option<SetType>,
         question: Result<Request, EncodeError>,
     ) -> Result<Vec<u8>, Reason> {
-        let answers = self.socket.ask(&question?).map_err(|error| match error {
-            netlink_batch::Error::Kernel(error) => Reason::of(operation, kind, error),
-            error => Reason::Transport(error),
-        })?;
+        let answers =
+            self.socket.ask(&question?).map_err(|error| failure(operation, kind, error))?;
         Ok(answers.into_iter().next().map(|answer| answer.payload).unwrap_or_default())
     }
 
-    fn dump<T>(
-        &mut self,
-        set: Option<&SetName>,
-        detail: Detail,
-        read: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Result<T, netlink_batch::DecodeError>,
-    ) -> Result<T, Error> {
-        let failed = |reason| Error { operation: Operation::List, set: set.copied(), reason };
-        let request = self.dialect.list(set, detail).map_err(|error| failed(error.into()))?;
-        let replies = self.socket.dump(&request).map_err(|error| match error {
-            netlink_batch::Error::Kernel(error) => failed(Reason::of(Operation::List, None, error)),
-            error => failed(Reason::Transport(error)),
-        })?;
-        let mut parts = replies.iter().map(|reply| reply.payload.as_slice());
-        read(&mut parts).map_err(|error| failed(error.into()))
+    fn sets(&mut self, set: Option<&SetName>, detail: Detail) -> Result<Vec<Set>, Error> {
+        self.dump(set, detail)
+            .and_then(|replies| Ok(reply::sets(payloads(&replies))?))
+            .map_err(Error::of(Operation::List, set.copied()))
+    }
+
+    fn dump(&mut self, set: Option<&SetName>, detail: Detail) -> Result<Vec<Reply>, Reason> {
+        let request = self.dialect.list(set, detail)?;
+        self.socket.dump(&request).map_err(|error| failure(Operation::List, None, error))
+    }
+}
+
+fn payloads(replies: &[Reply]) -> impl Iterator<Item = &[u8]> {
+    replies.iter().map(|reply| reply.payload.as_slice())
+}
+
+/// Why a question or dump failed.
+fn failure(operation: Operation, kind: Option<SetType>, error: netlink_batch::Error) -> Reason {
+    match error {
+        netlink_batch::Error::Kernel(error) => Reason::of(operation, kind, error),
+        error => Reason::Transport(error),
     }
 }
 
 fn missing(set: SetName) -> Error {
-    Error { operation: Operation::List, set: Some(set), reason: Reason::NoSuchSet }
+    Error::of(Operation::List, Some(set))(Reason::NoSuchSet)
 }
 
 /// The reason of a refusal. The entry tells the set's type, or the kernel would say

@@ -66,16 +66,14 @@ pub fn refused_line(echo: &[u8]) -> Option<u32> {
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when a message is malformed or has no name.
+/// [`DecodeError`] when a message is malformed.
 pub fn names<'a>(
     payloads: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<SetName>, DecodeError> {
     let mut names = Vec::new();
     for payload in payloads {
-        let name = Part::read(payload)?.name;
-        if names.last() != Some(&name) {
-            names.push(name);
-        }
+        let name = Part::read(payload)?.map(|part| part.name);
+        names.extend(name.filter(|name| names.last() != Some(name)));
     }
     Ok(names)
 }
@@ -88,7 +86,7 @@ pub fn names<'a>(
 pub fn sets<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Set>, DecodeError> {
     let mut sets: Vec<Set> = Vec::new();
     for payload in payloads {
-        let part = Part::read(payload)?;
+        let Some(part) = Part::read(payload)? else { continue };
         let started = sets.last().is_some_and(|set| set.header.name == part.name);
         if !started || part.kind.is_some() {
             sets.push(part.begin()?);
@@ -111,7 +109,8 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
+    /// `None` for a set without a name: the kernel allows it, but nothing can refer to it.
+    fn read(payload: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let (mut name, mut kind, mut family, mut revision) = (None, None, 0, 0);
         let (mut parameters, mut elements) = (Attributes::new(&[]), Attributes::new(&[]));
         for attribute in attributes(payload)? {
@@ -126,8 +125,7 @@ impl<'a> Part<'a> {
                 _ => {}
             }
         }
-        let name = name.ok_or_else(|| DecodeError::from("a listed set has no valid name"))?;
-        Ok(Part { name, kind, family, revision, parameters, elements })
+        Ok(name.map(|name| Part { name, kind, family, revision, parameters, elements }))
     }
 
     /// The set this part begins, still without elements.

@@ -339,6 +339,16 @@ fn a_set_a_rule_refers_to_cannot_be_destroyed() {
 }
 
 #[test]
+fn a_set_without_a_name_hides_no_other() {
+    let mut ipset = fresh_namespace();
+    let made = Command::new("ipset").args(["create", "", "hash:ip"]).status().expect("ipset");
+    restore("create named hash:ip\n");
+    println!("the kernel made a set without a name: {made}");
+    assert_eq!(ipset.names().expect("names"), [name("named")]);
+    assert_eq!(ipset.list_all().expect("list all").len(), 1);
+}
+
+#[test]
 fn foreign_sets_are_listed_with_their_elements_untouched() {
     let mut ipset = fresh_namespace();
     restore(

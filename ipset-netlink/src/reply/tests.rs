@@ -250,7 +250,7 @@ proptest! {
     fn what_is_encoded_is_decoded(element in any_entry()) {
         let name = "a".parse().unwrap();
         let request = Dialect::NEWEST.edit(Edit::Add, &name, &[element], Repeat::Accept).unwrap();
-        let mut elements = Part::read(&request.payload).unwrap().elements;
+        let mut elements = Part::read(&request.payload).unwrap().unwrap().elements;
         prop_assert_eq!(entry(element.kind(), elements.next().unwrap().unwrap()), Some(element));
         prop_assert!(elements.next().is_none());
     }
