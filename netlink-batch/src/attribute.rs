@@ -1,0 +1,287 @@
+//! Netlink attributes, appended to a `Vec<u8>` and read from a slice.
+//!
+//! In: an attribute's type and value. Out: its bytes at the end of the caller's buffer; or, from
+//! bytes, an iterator of types and values that borrow from them. Never: an allocation for an
+//! attribute, a panic, a length that does not fit `nla_len`.
+//!
+//! Reading is `netlink-packet-core`'s `NlasIterator`, whose item lends its value only for its own
+//! lifetime; [`Attributes`] lends it for the buffer's. Writing is our own because that crate's
+//! `Nla` and `Emitable` are made for attributes that exist as values: they measure each one, then
+//! fill a slice allocated before, and truncate a length beyond 65,535.
+
+use netlink_packet_core::{
+    DecodeError, NLA_F_NESTED, NLA_HEADER_SIZE, NlasIterator, parse_u8, parse_u16, parse_u16_be,
+    parse_u32, parse_u32_be, parse_u64, parse_u64_be,
+};
+
+/// One attribute as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute<'a> {
+    /// `nla_type` without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
+    pub kind: u16,
+    /// The bytes of the value, without padding.
+    pub value: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// The attributes inside this one.
+    pub fn nested(&self) -> Attributes<'a> {
+        Attributes::new(self.value)
+    }
+
+    /// The value as one byte.
+    pub fn u8(&self) -> Result<u8, DecodeError> {
+        parse_u8(self.value)
+    }
+
+    /// The value as a 16-bit number in the host's byte order.
+    pub fn u16(&self) -> Result<u16, DecodeError> {
+        parse_u16(self.value)
+    }
+
+    /// The value as a 32-bit number in the host's byte order.
+    pub fn u32(&self) -> Result<u32, DecodeError> {
+        parse_u32(self.value)
+    }
+
+    /// The value as a 64-bit number in the host's byte order.
+    pub fn u64(&self) -> Result<u64, DecodeError> {
+        parse_u64(self.value)
+    }
+
+    /// The value as a 16-bit number in network byte order.
+    pub fn be16(&self) -> Result<u16, DecodeError> {
+        parse_u16_be(self.value)
+    }
+
+    /// The value as a 32-bit number in network byte order.
+    pub fn be32(&self) -> Result<u32, DecodeError> {
+        parse_u32_be(self.value)
+    }
+
+    /// The value as a 64-bit number in network byte order.
+    pub fn be64(&self) -> Result<u64, DecodeError> {
+        parse_u64_be(self.value)
+    }
+
+    /// The value up to its first NUL, as text.
+    pub fn string(&self) -> Result<String, DecodeError> {
+        Ok(String::from_utf8(self.text().to_vec())?)
+    }
+
+    /// The value up to its first NUL, as text; bytes that are not UTF-8 are replaced.
+    pub fn string_lossy(&self) -> String {
+        String::from_utf8_lossy(self.text()).into_owned()
+    }
+
+    fn text(&self) -> &'a [u8] {
+        self.value.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+/// The attributes in a slice, in order. Ends after the first malformed one.
+#[derive(Clone, Debug)]
+pub struct Attributes<'a>(NlasIterator<&'a [u8]>);
+
+impl<'a> Attributes<'a> {
+    /// Reads from `bytes`, which begin with an attribute's header.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Attributes(NlasIterator::new(bytes))
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Result<Attribute<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|attribute| {
+            let attribute = attribute?;
+            let (kind, end) = (attribute.kind(), usize::from(attribute.length()));
+            let value = attribute.into_inner().get(NLA_HEADER_SIZE..end).unwrap_or_default();
+            Ok(Attribute { kind, value })
+        })
+    }
+}
+
+/// An attribute that cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The value does not fit the 16-bit length of an attribute.
+    #[error("attribute {kind} of {length} bytes is longer than 65,531")]
+    TooLong {
+        /// `nla_type`.
+        kind: u16,
+        /// Bytes of the value.
+        length: usize,
+    },
+    /// The text has a NUL in it, where the kernel would end it.
+    #[error("the text of attribute {kind} contains NUL")]
+    InteriorNul {
+        /// `nla_type`.
+        kind: u16,
+    },
+}
+
+/// Appends attributes to a buffer.
+///
+/// `kind` is written as given: add `NLA_F_NET_BYTEORDER` to it for families that want the flag
+/// (ipset does). Only [`nested`](Writer::nested) adds its own flag.
+///
+/// ```
+/// use netlink_batch::attribute::{Attributes, Writer};
+///
+/// let mut bytes = Vec::new();
+/// Writer::new(&mut bytes).nested(1, |inner| {
+///     inner.u16(2, 17);
+///     inner.nul_string(6, "rr")
+/// })?;
+/// let outer = Attributes::new(&bytes).next().unwrap()?;
+/// assert_eq!(outer.nested().count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer<'a>(&'a mut Vec<u8>);
+
+impl<'a> Writer<'a> {
+    /// Appends to `buffer`, whose length is a multiple of four (netlink's alignment).
+    pub fn new(buffer: &'a mut Vec<u8>) -> Self {
+        Writer(buffer)
+    }
+
+    /// Bytes in the whole buffer by now.
+    pub fn position(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, kind: u16, value: u8) {
+        self.fixed(kind, [value]);
+    }
+
+    /// A 16-bit number in the host's byte order.
+    pub fn u16(&mut self, kind: u16, value: u16) {
+        self.fixed(kind, value.to_ne_bytes());
+    }
+
+    /// A 32-bit number in the host's byte order.
+    pub fn u32(&mut self, kind: u16, value: u32) {
+        self.fixed(kind, value.to_ne_bytes());
+    }
+
+    /// A 64-bit number in the host's byte order.
+    pub fn u64(&mut self, kind: u16, value: u64) {
+        self.fixed(kind, value.to_ne_bytes());
+    }
+
+    /// A 16-bit number in network byte order.
+    pub fn be16(&mut self, kind: u16, value: u16) {
+        self.fixed(kind, value.to_be_bytes());
+    }
+
+    /// A 32-bit number in network byte order.
+    pub fn be32(&mut self, kind: u16, value: u32) {
+        self.fixed(kind, value.to_be_bytes());
+    }
+
+    /// A 64-bit number in network byte order.
+    pub fn be64(&mut self, kind: u16, value: u64) {
+        self.fixed(kind, value.to_be_bytes());
+    }
+
+    /// A flag: an attribute without a value.
+    pub fn flag(&mut self, kind: u16) {
+        self.fixed(kind, []);
+    }
+
+    /// Bytes of a length known at compile time: addresses and small structures.
+    pub fn fixed<const N: usize>(&mut self, kind: u16, value: [u8; N]) {
+        const { assert!(N <= LONGEST, "longer than an attribute") };
+        self.append(kind, N, &value);
+    }
+
+    /// Bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::TooLong`] beyond 65,531 bytes; nothing is appended.
+    pub fn bytes(&mut self, kind: u16, value: &[u8]) -> Result<(), EncodeError> {
+        fits(kind, value.len())?;
+        self.append(kind, value.len(), value);
+        Ok(())
+    }
+
+    /// Text and a closing NUL.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] when the text is too long or has a NUL in it; nothing is appended.
+    pub fn nul_string(&mut self, kind: u16, value: &str) -> Result<(), EncodeError> {
+        fits(kind, value.len() + 1)?;
+        if value.as_bytes().contains(&0) {
+            return Err(EncodeError::InteriorNul { kind });
+        }
+        self.header(kind, value.len() + 1);
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(0);
+        self.pad();
+        Ok(())
+    }
+
+    /// An attribute of attributes: what `fill` appends becomes its value, `NLA_F_NESTED` is set.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::TooLong`], or what `fill` returned; nothing is appended then.
+    pub fn nested(
+        &mut self,
+        kind: u16,
+        fill: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let start = self.0.len();
+        self.header(kind | NLA_F_NESTED, 0);
+        let filled = fill(&mut Writer(self.0));
+        let length = self.0.len().saturating_sub(start + NLA_HEADER_SIZE);
+        if let Err(error) = filled.and_then(|()| fits(kind, length)) {
+            self.0.truncate(start);
+            return Err(error);
+        }
+        if let Some(header) = self.0.get_mut(start..start + 2) {
+            header.copy_from_slice(&length_field(length));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, kind: u16, length: usize, value: &[u8]) {
+        self.header(kind, length);
+        self.0.extend_from_slice(value);
+        self.pad();
+    }
+
+    fn header(&mut self, kind: u16, length: usize) {
+        self.0.extend_from_slice(&length_field(length));
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+    }
+
+    fn pad(&mut self) {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+}
+
+/// The longest value: `nla_len` counts the header too.
+const LONGEST: usize = u16::MAX as usize - NLA_HEADER_SIZE;
+
+fn fits(kind: u16, length: usize) -> Result<(), EncodeError> {
+    if length > LONGEST {
+        return Err(EncodeError::TooLong { kind, length });
+    }
+    Ok(())
+}
+
+/// `nla_len` of a value that fits.
+fn length_field(length: usize) -> [u8; 2] {
+    ((length + NLA_HEADER_SIZE) as u16).to_ne_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The socket callers hold.
+//!
+//! In: a netlink protocol and options. Out: batches, dumps and single questions answered, one
+//! exchange at a time. Never: shared between threads at once (`&mut self`), never a second dump
+//! begun before the first ended, which the kernel refuses with `EBUSY`.
+
+use std::time::Duration;
+
+use crate::{Error, KernelError, Reply, Request, exchange::Exchange, wire};
+
+/// Which netlink protocol a socket speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// `NETLINK_ROUTE`: links, addresses, routes.
+    Route,
+    /// `NETLINK_GENERIC`: families found by name, IPVS among them.
+    Generic,
+    /// `NETLINK_NETFILTER`: ipset, conntrack, nftables.
+    Netfilter,
+}
+
+impl Family {
+    pub(crate) fn protocol(self) -> isize {
+        match self {
+            Family::Route => netlink_sys::protocols::NETLINK_ROUTE,
+            Family::Generic => netlink_sys::protocols::NETLINK_GENERIC,
+            Family::Netfilter => netlink_sys::protocols::NETLINK_NETFILTER,
+        }
+    }
+}
+
+/// How much of a refused request the kernel sends back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Echo {
+    /// Its header, which is all that is needed to know which one it was (`NETLINK_CAP_ACK`).
+    #[default]
+    HeaderOnly,
+    /// All of it, in [`KernelError::echo`].
+    WholeRequest,
+}
+
+/// How a socket behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How much of a refused request comes back.
+    pub echo: Echo,
+    /// How long to wait for a reply before [`Error::TimedOut`]. The kernel has normally answered
+    /// before `send` returns.
+    pub receive_timeout: Duration,
+}
+
+impl Default for Options {
+    /// Header only, ten seconds.
+    fn default() -> Self {
+        Options { echo: Echo::default(), receive_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// One netlink socket, in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Socket {
+    exchange: Exchange<netlink_sys::Socket>,
+}
+
+impl Socket {
+    /// Opens a socket with the default [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] naming the system call.
+    pub fn open(family: Family) -> Result<Self, Error> {
+        Self::open_with(family, Options::default())
+    }
+
+    /// Opens a socket.
+    ///
+    /// Send and receive buffers are enlarged beyond the system's limit where the process may do
+    /// so, up to the limit elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] naming the system call.
+    pub fn open_with(family: Family, options: Options) -> Result<Self, Error> {
+        let (socket, granted) = wire::open(family, options)?;
+        Ok(Socket { exchange: Exchange::new(socket, granted, options.echo) })
+    }
+
+    /// Sends all `requests` and returns one result for each, in order.
+    ///
+    /// They travel in as few sends as the buffers allow. A refused request does not stop the ones
+    /// after it.
+    ///
+    /// # Errors
+    ///
+    /// When the exchange itself fails, with [`Error::StateUnknown`] among others: any of the
+    /// requests may have been applied.
+    pub fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), KernelError>>, Error> {
+        self.exchange.batch(requests)
+    }
+
+    /// Reads a table: sends `request` with `NLM_F_DUMP` and returns every message of the answer.
+    ///
+    /// Begins again, a few times, when the table changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Kernel`] when the kernel refuses or aborts the dump, [`Error::Interrupted`] when
+    /// no attempt saw a table at rest, or a failure of the exchange.
+    pub fn dump(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
+        self.exchange.dump(request)
+    }
+
+    /// Sends one request and returns the messages that answer it; often there is exactly one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Kernel`] when the kernel refuses, or a failure of the exchange.
+    pub fn ask(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
+        self.exchange.ask(request)
+    }
+}
