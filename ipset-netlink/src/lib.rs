@@ -1,1 +1,54 @@
-//! Linux ipset over nfnetlink: create, packed add and delete, list, swap, destroy, flush.
+//! Linux ipset over netlink: create sets, add and delete elements in packed batches, list, swap,
+//! rename, flush, destroy.
+//!
+//! In: [`SetSpec`]s and [`Entry`]s. Out: what the kernel did, each refused element with its
+//! [`Reason`]; listings as [`Set`]s. Many elements travel in one message
+//! (`IPSET_ATTR_ADT`), and one that is refused does not keep its neighbours out.
+//!
+//! Sets of types this crate does not know, and attributes newer than it, never break a listing.
+//! Never: a panic on what the kernel sends, a child process, an async runtime.
+//!
+//! [`message`] and [`reply`] are the codec and touch no socket. [`Ipset`] (feature `socket`, on by
+//! default) holds the socket.
+//!
+//! ```no_run
+//! use ipset_netlink::{Entry, Family, Ipset, Repeat, SetSpec, SetType};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let spec = SetSpec::new("services".parse()?, SetType::HashIpPort, Family::Inet);
+//! let entries = [Entry::parse(spec.kind, "10.96.0.10,udp:53")?];
+//!
+//! let mut ipset = Ipset::open()?;
+//! ipset.create(&spec, Repeat::Accept)?;
+//! for refused in ipset.add(&spec.name, &entries, Repeat::Accept)? {
+//!     eprintln!("{refused}");
+//! }
+//! for entry in ipset.list(&spec.name)?.entries {
+//!     println!("{entry}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod entry;
+mod error;
+#[cfg(feature = "socket")]
+mod ipset;
+pub mod message;
+mod name;
+pub mod reply;
+mod set;
+pub mod uapi;
+
+pub use entry::{Entry, InvalidEntry, Network, Protocol};
+pub use error::{Error, Operation, Reason, Refused};
+#[cfg(feature = "socket")]
+pub use ipset::Ipset;
+pub use message::Repeat;
+pub use name::{InvalidName, SetName};
+pub use set::{Family, Header, Kind, Set, SetSpec, SetType};
+
+// The README's example is a test.
+#[cfg(all(doctest, feature = "socket"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

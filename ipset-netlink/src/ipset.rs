@@ -1,0 +1,312 @@
+//! The socket side: commands sent, answers awaited.
+//!
+//! In: sets and elements. Out: done, or an [`Error`] naming command, set and reason; for elements,
+//! each refused one. Never: more than two rounds to add or delete any number of elements.
+
+use netlink_batch::{Echo, KernelError, Options, Reply, Request, Socket, attribute::EncodeError};
+
+use crate::{
+    Entry, Error, Family, Header, Operation, Reason, Refused, Repeat, Set, SetName, SetSpec,
+    SetType,
+    message::{Detail, Dialect, ENTRIES_PER_MESSAGE, Edit},
+    reply,
+    uapi::{IPSET_PROTOCOL, IPSET_PROTOCOL_MIN},
+};
+
+/// The sets of one network namespace: the one the thread was in at [`Ipset::open`].
+#[derive(Debug)]
+pub struct Ipset {
+    socket: Socket,
+    dialect: Dialect,
+    /// The revision to create with, as negotiated.
+    revisions: Vec<((SetType, Family), u8)>,
+}
+
+impl Ipset {
+    /// Opens a socket and agrees with the kernel on a protocol version, which makes it load
+    /// `ip_set` if it can.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Unsupported`] when the kernel has no ipset, [`Reason::NotPermitted`] without
+    /// `CAP_NET_ADMIN`, [`Reason::UnknownProtocol`], or a failure of the socket.
+    pub fn open() -> Result<Self, Error> {
+        let failed = Error::of(Operation::Open, None);
+        // The kernel names a refused element in the request it sends back.
+        let options = Options { echo: Echo::WholeRequest, ..Options::default() };
+        let socket = Socket::open_with(netlink_batch::Family::Netfilter, options)
+            .map_err(|error| failed(error.into()))?;
+        let mut ipset = Ipset { socket, dialect: Dialect::NEWEST, revisions: Vec::new() };
+        ipset.dialect = ipset.negotiate().map_err(failed)?;
+        Ok(ipset)
+    }
+
+    /// Creates a set.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::SetExists`] when there is one of this name: always if it differs in type, family,
+    /// capacity or range, else with [`Repeat::Refuse`]. [`Reason::UnknownType`] when the kernel
+    /// lacks the type.
+    pub fn create(&mut self, spec: &SetSpec, repeat: Repeat) -> Result<(), Error> {
+        let failed = Error::of(Operation::Create, Some(spec.name));
+        let revision =
+            self.revision(spec).map_err(Error::of(Operation::QueryType, Some(spec.name)))?;
+        let request = self.dialect.create(spec, revision, repeat);
+        self.command(Operation::Create, Some(spec.kind), request).map_err(&failed)?;
+        match repeat {
+            // The kernel compares sizes but not families (`ip_set_core.c: ip_set_create`).
+            Repeat::Accept if !spec.matches(&self.header(&spec.name)?) => {
+                Err(failed(Reason::SetExists))
+            }
+            Repeat::Accept | Repeat::Refuse => Ok(()),
+        }
+    }
+
+    /// Adds elements and returns those the kernel refused, in no particular order. All others are
+    /// in the set.
+    ///
+    /// # Errors
+    ///
+    /// When the command failed as a whole, such as [`Reason::NoSuchSet`]. Should the set vanish
+    /// meanwhile, some elements may have been added.
+    pub fn add(
+        &mut self,
+        set: &SetName,
+        entries: &[Entry],
+        repeat: Repeat,
+    ) -> Result<Vec<Refused>, Error> {
+        self.edit(Edit::Add, set, entries, repeat).map_err(Error::of(Operation::Add, Some(*set)))
+    }
+
+    /// Deletes elements and returns those the kernel refused, in no particular order. All others
+    /// are gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipset::add`].
+    pub fn delete(
+        &mut self,
+        set: &SetName,
+        entries: &[Entry],
+        repeat: Repeat,
+    ) -> Result<Vec<Refused>, Error> {
+        self.edit(Edit::Delete, set, entries, repeat)
+            .map_err(Error::of(Operation::Delete, Some(*set)))
+    }
+
+    /// One set with its elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NoSuchSet`], or a failure of the exchange.
+    pub fn list(&mut self, set: &SetName) -> Result<Set, Error> {
+        self.sets(Some(set), Detail::Elements)?.pop().ok_or_else(|| missing(*set))
+    }
+
+    /// All sets with their elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotPermitted`], or a failure of the exchange.
+    pub fn list_all(&mut self) -> Result<Vec<Set>, Error> {
+        self.sets(None, Detail::Elements)
+    }
+
+    /// One set without its elements.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipset::list`].
+    pub fn header(&mut self, set: &SetName) -> Result<Header, Error> {
+        let bare = self.sets(Some(set), Detail::Headers)?.pop();
+        bare.map(|set| set.header).ok_or_else(|| missing(*set))
+    }
+
+    /// The names of all sets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipset::list_all`].
+    pub fn names(&mut self) -> Result<Vec<SetName>, Error> {
+        self.dump(None, Detail::Names)
+            .and_then(|replies| Ok(reply::names(payloads(&replies))?))
+            .map_err(Error::of(Operation::List, None))
+    }
+
+    /// Swaps the contents of two sets of one type and family, in one step that no packet sees half
+    /// of. What refers to a name goes on referring to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NoSuchSet`], [`Reason::TypeMismatch`].
+    pub fn swap(&mut self, set: &SetName, other: &SetName) -> Result<(), Error> {
+        self.set_command(Operation::Swap, set, self.dialect.swap(set, other))
+    }
+
+    /// Renames a set.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NoSuchSet`], [`Reason::InUse`], [`Reason::SetExists`] when the new name is taken.
+    pub fn rename(&mut self, set: &SetName, new: &SetName) -> Result<(), Error> {
+        self.set_command(Operation::Rename, set, self.dialect.rename(set, new))
+    }
+
+    /// Destroys a set.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NoSuchSet`], [`Reason::InUse`] while a rule or another set refers to it.
+    pub fn destroy(&mut self, set: &SetName) -> Result<(), Error> {
+        self.set_command(Operation::Destroy, set, self.dialect.destroy(set))
+    }
+
+    /// Removes all elements of a set.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NoSuchSet`].
+    pub fn flush(&mut self, set: &SetName) -> Result<(), Error> {
+        self.set_command(Operation::Flush, set, self.dialect.flush(set))
+    }
+
+    fn negotiate(&mut self) -> Result<Dialect, Reason> {
+        let answer = self.ask(Operation::Open, None, self.dialect.ask_protocol())?;
+        let kernel = reply::protocols(&answer)?;
+        let (oldest, newest) = kernel.into_inner();
+        let version = newest.min(IPSET_PROTOCOL);
+        if version < oldest.max(IPSET_PROTOCOL_MIN) {
+            return Err(Reason::UnknownProtocol { oldest, newest });
+        }
+        Ok(Dialect(version))
+    }
+
+    /// The newest revision of a type that the kernel and this crate share.
+    fn revision(&mut self, spec: &SetSpec) -> Result<u8, Reason> {
+        let key = (spec.kind, spec.family);
+        if let Some((_, revision)) = self.revisions.iter().find(|(known, _)| *known == key) {
+            return Ok(*revision);
+        }
+        let question = self.dialect.ask_type(spec);
+        let answer = self.ask(Operation::QueryType, Some(spec.kind), question)?;
+        let (oldest, newest) = reply::revisions(&answer)?.into_inner();
+        let known = spec.kind.newest_revision();
+        if oldest > known {
+            return Err(Reason::UnknownRevision { kind: spec.kind, oldest, known });
+        }
+        self.revisions.push((key, newest.min(known)));
+        Ok(newest.min(known))
+    }
+
+    /// Two rounds: all elements in full messages; then, one to a message, those behind a refused
+    /// one, which the kernel has not looked at.
+    fn edit(
+        &mut self,
+        edit: Edit,
+        set: &SetName,
+        entries: &[Entry],
+        repeat: Repeat,
+    ) -> Result<Vec<Refused>, Reason> {
+        let packed: Vec<&[Entry]> = entries.chunks(ENTRIES_PER_MESSAGE).collect();
+        let (mut refused, unseen) = self.round(edit, set, &packed, repeat)?;
+        let single: Vec<&[Entry]> = unseen.iter().flat_map(|rest| rest.chunks(1)).collect();
+        let (again, _) = self.round(edit, set, &single, repeat)?;
+        refused.extend(again);
+        Ok(refused)
+    }
+
+    /// Sends one message for each chunk. Returns the refused elements and, where one was, the rest
+    /// of its chunk.
+    fn round<'a>(
+        &mut self,
+        edit: Edit,
+        set: &SetName,
+        chunks: &[&'a [Entry]],
+        repeat: Repeat,
+    ) -> Result<(Vec<Refused>, Vec<&'a [Entry]>), Reason> {
+        let request = |chunk: &&[Entry]| self.dialect.edit(edit, set, chunk, repeat);
+        let requests = chunks.iter().map(request).collect::<Result<Vec<_>, _>>()?;
+        let (mut refused, mut unseen) = (Vec::new(), Vec::new());
+        for (chunk, result) in chunks.iter().zip(self.socket.batch(&requests)?) {
+            let Err(error) = result else { continue };
+            let line = reply::refused_line(&error.echo).unwrap_or(0) as usize;
+            let at_line = line.checked_sub(1).and_then(|before| chunk.get(before..)?.split_first());
+            let Some((entry, rest)) = at_line else {
+                return Err(edit_reason(edit, chunk.first(), error));
+            };
+            refused.push(Refused { entry: *entry, reason: edit_reason(edit, Some(entry), error) });
+            unseen.push(rest);
+        }
+        Ok((refused, unseen))
+    }
+
+    fn set_command(
+        &mut self,
+        operation: Operation,
+        set: &SetName,
+        request: Result<Request, EncodeError>,
+    ) -> Result<(), Error> {
+        self.command(operation, None, request).map_err(Error::of(operation, Some(*set)))
+    }
+
+    fn command(
+        &mut self,
+        operation: Operation,
+        kind: Option<SetType>,
+        request: Result<Request, EncodeError>,
+    ) -> Result<(), Reason> {
+        let results = self.socket.batch(&[request?])?;
+        let error = results.into_iter().find_map(Result::err);
+        error.map_or(Ok(()), |error| Err(Reason::of(operation, kind, error)))
+    }
+
+    /// The one message that answers a question.
+    fn ask(
+        &mut self,
+        operation: Operation,
+        kind: Option<SetType>,
+        question: Result<Request, EncodeError>,
+    ) -> Result<Vec<u8>, Reason> {
+        let answers =
+            self.socket.ask(&question?).map_err(|error| failure(operation, kind, error))?;
+        Ok(answers.into_iter().next().map(|answer| answer.payload).unwrap_or_default())
+    }
+
+    fn sets(&mut self, set: Option<&SetName>, detail: Detail) -> Result<Vec<Set>, Error> {
+        self.dump(set, detail)
+            .and_then(|replies| Ok(reply::sets(payloads(&replies))?))
+            .map_err(Error::of(Operation::List, set.copied()))
+    }
+
+    fn dump(&mut self, set: Option<&SetName>, detail: Detail) -> Result<Vec<Reply>, Reason> {
+        let request = self.dialect.list(set, detail)?;
+        self.socket.dump(&request).map_err(|error| failure(Operation::List, None, error))
+    }
+}
+
+fn payloads(replies: &[Reply]) -> impl Iterator<Item = &[u8]> {
+    replies.iter().map(|reply| reply.payload.as_slice())
+}
+
+/// Why a question or dump failed.
+fn failure(operation: Operation, kind: Option<SetType>, error: netlink_batch::Error) -> Reason {
+    match error {
+        netlink_batch::Error::Kernel(error) => Reason::of(operation, kind, error),
+        error => Reason::Transport(error),
+    }
+}
+
+fn missing(set: SetName) -> Error {
+    Error::of(Operation::List, Some(set))(Reason::NoSuchSet)
+}
+
+/// The reason of a refusal. The entry tells the set's type, or the kernel would say
+/// [`Reason::DoesNotFit`].
+fn edit_reason(edit: Edit, entry: Option<&Entry>, error: KernelError) -> Reason {
+    let operation = match edit {
+        Edit::Add => Operation::Add,
+        Edit::Delete => Operation::Delete,
+    };
+    Reason::of(operation, entry.map(Entry::kind), error)
+}

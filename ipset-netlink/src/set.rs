@@ -1,0 +1,207 @@
+//! What a set is: its type, family and size, as asked for and as found.
+//!
+//! In: a caller's wish ([`SetSpec`]), or a decoded listing ([`Set`]). Out: the same as values.
+//! Never: an error for a set of a type this crate does not know; it is listed as
+//! [`Kind::Other`], its elements untouched.
+
+use std::{fmt, ops::RangeInclusive};
+
+use crate::{Entry, SetName};
+
+/// The set types this crate reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetType {
+    /// `hash:ip`.
+    HashIp,
+    /// `hash:ip,port`.
+    HashIpPort,
+    /// `hash:ip,port,ip`.
+    HashIpPortIp,
+    /// `hash:ip,port,net`.
+    HashIpPortNet,
+    /// `bitmap:port`.
+    BitmapPort,
+}
+
+impl SetType {
+    /// Every type, in the order of declaration.
+    pub const ALL: [SetType; 5] = [
+        SetType::HashIp,
+        SetType::HashIpPort,
+        SetType::HashIpPortIp,
+        SetType::HashIpPortNet,
+        SetType::BitmapPort,
+    ];
+
+    /// The kernel's name of the type.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SetType::HashIp => "hash:ip",
+            SetType::HashIpPort => "hash:ip,port",
+            SetType::HashIpPortIp => "hash:ip,port,ip",
+            SetType::HashIpPortNet => "hash:ip,port,net",
+            SetType::BitmapPort => "bitmap:port",
+        }
+    }
+
+    /// The newest revision this crate was written against: `IPSET_TYPE_REV_MAX` of
+    /// `net/netfilter/ipset/ip_set_{hash_*,bitmap_port}.c`. A set is created with this one or the
+    /// newest of the kernel, whichever is older.
+    pub const fn newest_revision(self) -> u8 {
+        match self {
+            SetType::HashIp | SetType::HashIpPortIp => 6,
+            SetType::HashIpPort => 7,
+            SetType::HashIpPortNet => 8,
+            SetType::BitmapPort => 3,
+        }
+    }
+
+    pub(crate) fn of_name(name: &[u8]) -> Option<SetType> {
+        SetType::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
+    }
+}
+
+impl fmt::Display for SetType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Address family of a hash. A bitmap of ports has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+}
+
+impl Family {
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Family::Inet => 2,
+            Family::Inet6 => 10,
+        }
+    }
+
+    pub(crate) fn of_number(number: u8) -> Option<Family> {
+        [Family::Inet, Family::Inet6].into_iter().find(|family| family.number() == number)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Inet => "inet",
+            Family::Inet6 => "inet6",
+        })
+    }
+}
+
+/// A set to be created.
+///
+/// ```
+/// use ipset_netlink::{Family, SetSpec, SetType};
+///
+/// let spec = SetSpec::new("services".parse()?, SetType::HashIpPort, Family::Inet);
+/// let larger = SetSpec { max_elements: 1 << 20, ..spec };
+/// # Ok::<(), ipset_netlink::InvalidName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetSpec {
+    /// Its name.
+    pub name: SetName,
+    /// Its type.
+    pub kind: SetType,
+    /// Family of the addresses in a hash; a bitmap ignores it.
+    pub family: Family,
+    /// Buckets of a hash to begin with; the kernel rounds up to a power of two and grows it.
+    pub hash_size: u32,
+    /// Elements a hash may hold.
+    pub max_elements: u32,
+    /// Ports a bitmap can hold; a hash ignores it.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl SetSpec {
+    /// A set with the kernel's own defaults: 1,024 buckets, at most 65,536 elements, all ports.
+    pub fn new(name: SetName, kind: SetType, family: Family) -> Self {
+        let (hash_size, max_elements) = (1024, 65536);
+        SetSpec { name, kind, family, hash_size, max_elements, ports: 0..=u16::MAX }
+    }
+
+    /// Whether a set of this name in the kernel serves as this one: the type, and the family and
+    /// capacity of a hash or the range of a bitmap. Bucket count and revision are the kernel's.
+    pub fn matches(&self, found: &Header) -> bool {
+        let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
+        kind && match self.kind {
+            SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
+            SetType::HashIp
+            | SetType::HashIpPort
+            | SetType::HashIpPortIp
+            | SetType::HashIpPortNet => {
+                found.family == Some(self.family) && found.max_elements == Some(self.max_elements)
+            }
+        }
+    }
+}
+
+/// The type of a set found in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// One of the types this crate reads and writes.
+    Known(SetType),
+    /// Another type, by the kernel's name for it.
+    Other(String),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Known(kind) => kind.fmt(f),
+            Kind::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A set found in the kernel, without its elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Header {
+    /// Its name.
+    pub name: SetName,
+    /// Its type.
+    pub kind: Kind,
+    /// Its family; `None` where the type has none.
+    pub family: Option<Family>,
+    /// Revision of its type.
+    pub revision: u8,
+    /// Buckets of a hash.
+    pub hash_size: Option<u32>,
+    /// Elements a hash may hold.
+    pub max_elements: Option<u32>,
+    /// Ports a bitmap can hold.
+    pub ports: Option<RangeInclusive<u16>>,
+    /// Seconds a new element lives; `None` for a set without timeouts.
+    pub timeout: Option<u32>,
+    /// Rules and other sets that hold on to it; such a set cannot be destroyed.
+    pub references: u32,
+    /// Elements in it, where the kernel counts them.
+    pub elements: u32,
+    /// Bytes of kernel memory.
+    pub memory: u32,
+}
+
+/// A set found in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// What it is.
+    pub header: Header,
+    /// Its elements, in the kernel's order. Timeouts, counters and comments of elements are left
+    /// out.
+    pub entries: Vec<Entry>,
+    /// Elements this crate has no type for, as raw attributes: all of a [`Kind::Other`] set, and
+    /// exceptions (`nomatch`) of a known one.
+    pub opaque: Vec<Vec<u8>>,
+}

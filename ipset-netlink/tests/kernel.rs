@@ -1,0 +1,382 @@
+//! The crate against a real kernel and the `ipset` tool.
+//!
+//! Each test runs in a network namespace of its own, so that they neither see each other nor the
+//! host. They need `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. What
+//! the crate writes, `ipset save` must show; what `ipset` writes, the crate must read.
+
+use std::{
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use ipset_netlink::{
+    Entry, Family, Ipset, Kind, Network, Protocol, Reason, Repeat, SetName, SetSpec, SetType,
+};
+use nix::sched::{CloneFlags, unshare};
+
+const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
+
+/// Moves this test's thread, and with it its children, into an empty network namespace.
+fn fresh_namespace() -> Ipset {
+    unshare(CloneFlags::CLONE_NEWNET).expect("unshare; run under `unshare -rn` or as root");
+    Ipset::open().expect("open")
+}
+
+fn name(text: &str) -> SetName {
+    text.parse().expect("a set name")
+}
+
+fn run(program: &str, arguments: &str) -> String {
+    let output = Command::new(program).args(arguments.split(' ')).output().expect(program);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn restore(script: &str) {
+    let mut ipset =
+        Command::new("ipset").arg("restore").stdin(Stdio::piped()).spawn().expect("ipset");
+    ipset.stdin.take().expect("stdin").write_all(script.as_bytes()).expect("write");
+    assert!(ipset.wait().expect("wait").success(), "ipset restore");
+}
+
+/// The elements `ipset save` shows, sorted.
+fn saved(set: &str) -> Vec<String> {
+    let mut elements: Vec<String> = run("ipset", &format!("save {set}"))
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("add {set} ")).map(str::to_owned))
+        .collect();
+    elements.sort();
+    elements
+}
+
+fn printed(entries: &[Entry]) -> Vec<String> {
+    let mut texts: Vec<String> = entries.iter().map(Entry::to_string).collect();
+    texts.sort();
+    texts
+}
+
+fn address(family: Family, number: u32) -> IpAddr {
+    match family {
+        Family::Inet => Ipv4Addr::from(0x0a00_0000 + number).into(),
+        Family::Inet6 => Ipv6Addr::from((0xfd00 << 112) + u128::from(number)).into(),
+    }
+}
+
+/// The `number`th element of a set of this type, all different below 60,000.
+fn entry(kind: SetType, family: Family, number: u32) -> Entry {
+    let protocols = [Protocol::TCP, Protocol::UDP, Protocol::SCTP, Protocol::UDPLITE];
+    let protocol = protocols[number as usize % protocols.len()];
+    let (ip, ip2) = (address(family, number + 1), address(family, number << 8));
+    let port = number as u16;
+    match kind {
+        SetType::HashIp => Entry::Ip(ip),
+        SetType::HashIpPort => Entry::IpPort { ip, protocol, port },
+        SetType::HashIpPortIp => Entry::IpPortIp { ip, protocol, port, ip2 },
+        SetType::HashIpPortNet => {
+            let net = match number % 3 {
+                0 => Network::from(ip2),
+                1 => Network::new(ip2, 24).expect("prefix"),
+                _ => Network::new(ip2, 17).expect("prefix"),
+            };
+            Entry::IpPortNet { ip, protocol, port, net }
+        }
+        SetType::BitmapPort => Entry::Port(port),
+    }
+}
+
+fn entries(kind: SetType, family: Family, count: u32) -> Vec<Entry> {
+    (0..count).map(|number| entry(kind, family, number)).collect()
+}
+
+fn each_type() -> impl Iterator<Item = SetSpec> {
+    SetType::ALL.into_iter().flat_map(|kind| {
+        FAMILIES.map(|family| {
+            let text = format!("{}-{family}", kind.name().replace([':', ','], "-"));
+            SetSpec::new(name(&text), kind, family)
+        })
+    })
+}
+
+fn open_port(number: u16) -> Entry {
+    Entry::Port(number)
+}
+
+fn accept_all(refused: &[ipset_netlink::Refused]) {
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn what_is_written_ipset_shows() {
+    let mut ipset = fresh_namespace();
+    for spec in each_type() {
+        let entries = entries(spec.kind, spec.family, 1000);
+        ipset.create(&spec, Repeat::Refuse).expect("create");
+        accept_all(&ipset.add(&spec.name, &entries, Repeat::Refuse).expect("add"));
+        assert_eq!(saved(&spec.name.to_string()), printed(&entries), "{}", spec.name);
+
+        accept_all(&ipset.delete(&spec.name, &entries[..999], Repeat::Refuse).expect("delete"));
+        assert_eq!(saved(&spec.name.to_string()), printed(&entries[999..]), "{}", spec.name);
+        ipset.flush(&spec.name).expect("flush");
+        assert!(saved(&spec.name.to_string()).is_empty());
+        ipset.destroy(&spec.name).expect("destroy");
+    }
+    assert_eq!(run("ipset", "list -n"), "");
+}
+
+#[test]
+fn what_ipset_writes_is_read() {
+    let mut ipset = fresh_namespace();
+    for spec in each_type() {
+        let entries = entries(spec.kind, spec.family, 1000);
+        let size = match spec.kind {
+            SetType::BitmapPort => "range 0-65535".to_owned(),
+            _ => format!("family {}", spec.family),
+        };
+        let mut script = format!("create {} {} {size}\n", spec.name, spec.kind);
+        for entry in &entries {
+            script.push_str(&format!("add {} {entry}\n", spec.name));
+        }
+        restore(&script);
+
+        let set = ipset.list(&spec.name).expect("list");
+        assert!(spec.matches(&set.header), "{:?}", set.header);
+        assert_eq!(set.header.elements, 1000);
+        assert!(set.opaque.is_empty());
+        let (mut found, mut wanted) = (set.entries, entries);
+        found.sort();
+        wanted.sort();
+        assert_eq!(found, wanted);
+    }
+    assert_eq!(ipset.names().expect("names").len(), 10);
+    let sets = ipset.list_all().expect("list all");
+    assert_eq!(sets.iter().map(|set| set.entries.len()).collect::<Vec<_>>(), [1000; 10]);
+}
+
+#[test]
+fn a_full_hash_of_65536_is_written_and_read_in_one_go() {
+    let mut ipset = fresh_namespace();
+    for (kind, count) in [(SetType::HashIpPortIp, 5_000), (SetType::HashIpPort, 65_536)] {
+        let spec = SetSpec::new(name(&format!("large-{count}")), kind, Family::Inet6);
+        let entries = entries(kind, spec.family, count);
+        ipset.create(&spec, Repeat::Refuse).expect("create");
+
+        let start = Instant::now();
+        accept_all(&ipset.add(&spec.name, &entries, Repeat::Refuse).expect("add"));
+        let added = start.elapsed();
+        let start = Instant::now();
+        let set = ipset.list(&spec.name).expect("list");
+        let listed = start.elapsed();
+        let start = Instant::now();
+        accept_all(&ipset.delete(&spec.name, &entries, Repeat::Refuse).expect("delete"));
+        let deleted = start.elapsed();
+
+        println!("{count} {kind}: add {added:?}, list {listed:?}, delete {deleted:?}");
+        assert_eq!(set.entries.len(), count as usize);
+        assert_eq!(ipset.header(&spec.name).expect("header").elements, 0);
+    }
+}
+
+#[test]
+fn repetition_is_accepted_or_refused_as_asked() {
+    let mut ipset = fresh_namespace();
+    let spec = SetSpec::new(name("ports"), SetType::BitmapPort, Family::Inet);
+    ipset.create(&spec, Repeat::Refuse).expect("create");
+    ipset.create(&spec, Repeat::Accept).expect("create again");
+    let error = ipset.create(&spec, Repeat::Refuse).expect_err("refused");
+    assert!(matches!(error.reason, Reason::SetExists), "{error}");
+
+    let twice = [80, 80, 443].map(open_port);
+    accept_all(&ipset.add(&spec.name, &twice, Repeat::Accept).expect("add"));
+    let refused = ipset.add(&spec.name, &[80, 8080].map(open_port), Repeat::Refuse).expect("add");
+    assert!(matches!(refused[..], [ref only] if matches!(only.reason, Reason::ElementExists)));
+
+    accept_all(&ipset.delete(&spec.name, &[open_port(1)], Repeat::Accept).expect("delete"));
+    let refused =
+        ipset.delete(&spec.name, &[1, 80].map(open_port), Repeat::Refuse).expect("delete");
+    assert!(matches!(refused[..], [ref only] if matches!(only.reason, Reason::ElementMissing)));
+    assert_eq!(saved("ports"), ["443", "8080"]);
+}
+
+#[test]
+fn a_set_that_differs_is_not_taken_for_the_one_wanted() {
+    let mut ipset = fresh_namespace();
+    let spec = SetSpec::new(name("services"), SetType::HashIpPort, Family::Inet);
+    ipset.create(&spec, Repeat::Refuse).expect("create");
+    for other in [
+        SetSpec { family: Family::Inet6, ..spec.clone() },
+        SetSpec { max_elements: 10, ..spec.clone() },
+        SetSpec { kind: SetType::HashIp, ..spec.clone() },
+    ] {
+        let error = ipset.create(&other, Repeat::Accept).expect_err("differs");
+        assert!(matches!(error.reason, Reason::SetExists), "{error}");
+        assert!(!other.matches(&ipset.header(&spec.name).expect("header")));
+    }
+}
+
+#[test]
+fn one_bad_element_does_not_keep_its_neighbours_out() {
+    let mut ipset = fresh_namespace();
+    let spec = SetSpec::new(name("services"), SetType::HashIpPortNet, Family::Inet);
+    ipset.create(&spec, Repeat::Refuse).expect("create");
+    let good = entries(spec.kind, spec.family, 2000);
+    let ip = address(spec.family, 1);
+    let everything = Network::new(ip, 0).expect("prefix");
+    let bad = |port| Entry::IpPortNet { ip, protocol: Protocol::TCP, port, net: everything };
+    let mut mixed = good.clone();
+    for place in [1999, 700, 513, 512, 511, 100, 0] {
+        mixed.insert(place, bad(place as u16));
+    }
+    mixed.insert(50, Entry::Port(80));
+    mixed.insert(60, entry(spec.kind, Family::Inet6, 1));
+
+    let refused = ipset.add(&spec.name, &mixed, Repeat::Accept).expect("add");
+    let count = |wanted: fn(&Reason) -> bool| {
+        refused.iter().filter(|refused| wanted(&refused.reason)).count()
+    };
+    assert_eq!(refused.len(), 9);
+    assert_eq!(count(|reason| matches!(reason, Reason::InvalidPrefix)), 7);
+    assert_eq!(count(|reason| matches!(reason, Reason::DoesNotFit)), 2);
+    assert_eq!(saved("services"), printed(&good));
+}
+
+#[test]
+fn a_full_set_names_each_element_that_found_no_room() {
+    let mut ipset = fresh_namespace();
+    let spec = SetSpec::new(name("small"), SetType::HashIp, Family::Inet6);
+    let spec = SetSpec { max_elements: 100, ..spec };
+    ipset.create(&spec, Repeat::Refuse).expect("create");
+    let entries = entries(spec.kind, spec.family, 20_000);
+    let start = Instant::now();
+    let refused = ipset.add(&spec.name, &entries, Repeat::Accept).expect("add");
+    println!("20000 into 100: {:?}", start.elapsed());
+    assert!(refused.iter().all(|refused| matches!(refused.reason, Reason::SetFull)));
+    assert_eq!(refused.len() + saved("small").len(), entries.len());
+}
+
+#[test]
+fn values_a_set_cannot_hold_are_told_apart() {
+    let mut ipset = fresh_namespace();
+    let ports = SetSpec::new(name("ports"), SetType::BitmapPort, Family::Inet);
+    let ports = SetSpec { ports: 30000..=32767, ..ports };
+    ipset.create(&ports, Repeat::Refuse).expect("create");
+    assert_eq!(ipset.header(&ports.name).expect("header").ports, Some(30000..=32767));
+    let refused = ipset.add(&ports.name, &[80, 30080].map(open_port), Repeat::Accept).expect("add");
+    assert!(matches!(refused[..], [ref only] if matches!(only.reason, Reason::OutOfRange)));
+
+    let addresses = SetSpec::new(name("addresses"), SetType::HashIp, Family::Inet);
+    ipset.create(&addresses, Repeat::Refuse).expect("create");
+    let zero = Entry::Ip(Ipv4Addr::UNSPECIFIED.into());
+    let refused = ipset.add(&addresses.name, &[zero], Repeat::Accept).expect("add");
+    assert!(matches!(refused[..], [ref only] if matches!(only.reason, Reason::InvalidElement)));
+    assert_eq!(refused[0].to_string(), "0.0.0.0: element cannot be stored in this set type");
+}
+
+#[test]
+fn commands_on_a_set_that_is_not_there_say_so() {
+    let mut ipset = fresh_namespace();
+    let (none, new) = (name("none"), name("new"));
+    let reasons = [
+        ipset.add(&none, &[open_port(80)], Repeat::Accept).map(drop),
+        ipset.delete(&none, &[open_port(80)], Repeat::Accept).map(drop),
+        ipset.list(&none).map(drop),
+        ipset.header(&none).map(drop),
+        ipset.flush(&none),
+        ipset.destroy(&none),
+        ipset.rename(&none, &new),
+        ipset.swap(&none, &new),
+    ];
+    for (index, result) in reasons.into_iter().enumerate() {
+        let error = result.expect_err(&index.to_string());
+        assert!(matches!(error.reason, Reason::NoSuchSet), "{error}");
+        assert_eq!(error.set, Some(none));
+    }
+    assert!(ipset.list_all().expect("list all").is_empty());
+    assert!(ipset.add(&none, &[], Repeat::Accept).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn sets_swap_and_take_new_names() {
+    let mut ipset = fresh_namespace();
+    let [old, new] = ["old", "new"].map(|text| {
+        let spec = SetSpec::new(name(text), SetType::HashIp, Family::Inet);
+        ipset.create(&spec, Repeat::Refuse).expect("create");
+        spec.name
+    });
+    let entries = entries(SetType::HashIp, Family::Inet, 10);
+    accept_all(&ipset.add(&new, &entries, Repeat::Refuse).expect("add"));
+    ipset.swap(&old, &new).expect("swap");
+    assert_eq!((saved("old"), saved("new")), (printed(&entries), vec![]));
+
+    let error = ipset.rename(&old, &new).expect_err("taken");
+    assert!(matches!(error.reason, Reason::SetExists), "{error}");
+    ipset.destroy(&new).expect("destroy");
+    ipset.rename(&old, &new).expect("rename");
+    assert_eq!(saved("new"), printed(&entries));
+
+    let ports = SetSpec::new(name("ports"), SetType::BitmapPort, Family::Inet);
+    ipset.create(&ports, Repeat::Refuse).expect("create");
+    let error = ipset.swap(&new, &ports.name).expect_err("differ");
+    assert!(matches!(error.reason, Reason::TypeMismatch), "{error}");
+}
+
+#[test]
+fn a_set_a_rule_refers_to_cannot_be_destroyed() {
+    let mut ipset = fresh_namespace();
+    let spec = SetSpec::new(name("matched"), SetType::HashIpPort, Family::Inet);
+    ipset.create(&spec, Repeat::Refuse).expect("create");
+    let rule = "INPUT -m set --match-set matched dst,dst -j ACCEPT";
+    run("iptables", &format!("-A {rule}"));
+    assert_eq!(ipset.header(&spec.name).expect("header").references, 1);
+    for result in [ipset.destroy(&spec.name), ipset.rename(&spec.name, &name("other"))] {
+        let error = result.expect_err("in use");
+        assert!(matches!(error.reason, Reason::InUse), "{error}");
+    }
+    run("iptables", &format!("-D {rule}"));
+    ipset.destroy(&spec.name).expect("destroy");
+}
+
+#[test]
+fn a_set_without_a_name_hides_no_other() {
+    let mut ipset = fresh_namespace();
+    let made = Command::new("ipset").args(["create", "", "hash:ip"]).status().expect("ipset");
+    restore("create named hash:ip\n");
+    println!("the kernel made a set without a name: {made}");
+    assert_eq!(ipset.names().expect("names"), [name("named")]);
+    assert_eq!(ipset.list_all().expect("list all").len(), 1);
+}
+
+#[test]
+fn foreign_sets_are_listed_with_their_elements_untouched() {
+    let mut ipset = fresh_namespace();
+    restore(
+        "create nets hash:net family inet timeout 600 counters comment skbinfo\n\
+         add nets 10.0.0.0/8 comment \"of others\"\n\
+         create mine hash:ip,port timeout 600 counters comment\n\
+         add mine 10.0.0.1,tcp:80 comment \"with more\"\n\
+         create exceptions hash:ip,port,net\n\
+         add exceptions 10.0.0.1,tcp:80,10.0.0.0/8 nomatch\n\
+         create list list:set\n\
+         add list nets\n",
+    );
+    let mut sets = ipset.list_all().expect("list all");
+    sets.sort_by_key(|set| set.header.name);
+    let found: Vec<_> = sets
+        .iter()
+        .map(|set| (set.header.kind.to_string(), set.entries.len(), set.opaque.len()))
+        .collect();
+    let row = |kind: &str, entries, opaque| (kind.to_owned(), entries, opaque);
+    assert_eq!(
+        found,
+        [
+            row("hash:ip,port,net", 0, 1),
+            row("list:set", 0, 1),
+            row("hash:ip,port", 1, 0),
+            row("hash:net", 0, 1),
+        ]
+    );
+    assert_eq!(sets[3].header.kind, Kind::Other("hash:net".into()));
+    assert_eq!((sets[3].header.timeout, sets[3].header.references), (Some(600), 1));
+}
