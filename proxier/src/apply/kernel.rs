@@ -43,7 +43,9 @@ pub trait Kernel {
     ) -> Result<Connections, Cause>;
 
     /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
-    /// change `i`. Adding what is there and removing what is not are successes; a failure does not
-    /// keep the other changes from being tried.
+    /// change `i`. Removing what is not there is a success, and so is adding what is there exactly
+    /// so; a virtual server or destination that is there unexpectedly may be different and is a
+    /// failure, which makes the next round look. A failure does not keep the other changes from
+    /// being tried.
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>>;
 }
