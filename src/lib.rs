@@ -1,1 +1,7 @@
 //! The shell of ipvs-proxy: everything that waits, listens or touches the kernel.
+//!
+//! In: flags, files, an API server, the kernel. Out: a kernel as the pure core wishes it. Never: a
+//! decision about what the kernel should hold, which is [`proxier`]'s.
+
+pub mod kernel;
+pub mod sync;

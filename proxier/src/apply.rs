@@ -1,0 +1,18 @@
+//! THE DEED: walk the changes through a kernel.
+//!
+//! In: a [`ChangeSet`](crate::diff::ChangeSet) and something that is a [`Kernel`]. Out: an
+//! [`Outcome`] that names every failure with its operation, key and cause. Never: another choice
+//! because a call failed, or a neighbour stopped by it. The only consequence a failure has is that
+//! what would become reachable without its protection is held back until a later round.
+
+pub use self::kernel::{Cause, Connections, Kernel};
+pub use self::outcome::{Failure, Outcome};
+pub use self::walk::apply;
+
+mod kernel;
+mod order;
+mod outcome;
+mod walk;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;

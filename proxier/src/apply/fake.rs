@@ -1,0 +1,123 @@
+//! A kernel in memory, for tests.
+//!
+//! In: the same verbs as the real one. Out: the same results: it refuses what Linux refuses (a
+//! destination without its virtual server, rules that match a set that is not there, a device-less
+//! address) and keeps a log. Never: leniency that the kernel does not have.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::kernel::{Cause, Connections, Kernel};
+use crate::diff::{Change, Observed};
+use crate::plan::VirtualServerKey;
+
+/// Kernel state with a log and faults on demand.
+#[derive(Clone, Debug, Default)]
+pub struct FakeKernel {
+    /// What it holds.
+    pub state: Observed,
+    /// Every change it was asked to make, in order, with whether it was made.
+    pub log: Vec<(Change, bool)>,
+    /// The state after each change that was made, if `keep_history`.
+    pub history: Vec<Observed>,
+    /// Whether to keep the history.
+    pub keep_history: bool,
+    /// Indices, counted over all changes, at which to fail.
+    pub faults: BTreeSet<usize>,
+    /// Connections of destinations; absent means none.
+    pub connections: Connections,
+    /// How often it was read in whole.
+    pub reads: usize,
+}
+
+impl FakeKernel {
+    fn carry_out_one(&mut self, change: &Change) -> Result<(), Cause> {
+        let index = self.log.len();
+        let result = if self.faults.contains(&index) {
+            Err(Cause("injected fault".into()))
+        } else {
+            self.check(change)
+        };
+        if result.is_ok() {
+            self.state.record(change);
+            if self.keep_history {
+                self.history.push(self.state.clone());
+            }
+        }
+        self.log.push((change.clone(), result.is_ok()));
+        result
+    }
+
+    fn check(&self, change: &Change) -> Result<(), Cause> {
+        let refuse = |why: &str| Err(Cause(why.into()));
+        match change {
+            Change::AddAddress(_) if !self.state.link => refuse("no such device"),
+            Change::AddEntry(set, _) if !self.state.sets.contains_key(set) => {
+                refuse("the set does not exist")
+            }
+            Change::WriteRules(step) => {
+                let names: Vec<_> = self.state.sets.keys().map(ToString::to_string).collect();
+                let mut words =
+                    step.rules.chains.values().flatten().flat_map(|rule| rule.split(' '));
+                let mut missing = None;
+                while let Some(word) = words.next() {
+                    if word == "--match-set" {
+                        missing = words.next().filter(|name| !names.iter().any(|n| n == name));
+                        if missing.is_some() {
+                            break;
+                        }
+                    }
+                }
+                missing.map_or(Ok(()), |name| refuse(&format!("set {name} doesn't exist")))
+            }
+            Change::AddServer(key, _) if self.state.servers.contains_key(key) => {
+                refuse("service already exists")
+            }
+            Change::UpdateServer(key, _)
+            | Change::AddDestination(key, ..)
+            | Change::UpdateDestination(key, ..)
+                if !self.state.servers.contains_key(key) =>
+            {
+                refuse("no such service")
+            }
+            Change::UpdateDestination(key, destination, _)
+                if !self.has_destination(key, destination) =>
+            {
+                refuse("no such destination")
+            }
+            Change::AddDestination(key, destination, _)
+                if self.has_destination(key, destination) =>
+            {
+                refuse("destination already exists")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has_destination(&self, key: &VirtualServerKey, destination: &SocketAddr) -> bool {
+        let server = self.state.servers.get(key);
+        server.is_some_and(|server| server.destinations.contains_key(destination))
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn observe(&mut self) -> Result<Observed, Cause> {
+        self.reads += 1;
+        Ok(self.state.clone())
+    }
+
+    fn count_connections(
+        &mut self,
+        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+    ) -> Result<Connections, Cause> {
+        Ok(of
+            .iter()
+            .filter(|(key, destination)| self.has_destination(key, destination))
+            .map(|leaving| (*leaving, self.connections.get(leaving).copied().unwrap_or(0)))
+            .collect())
+    }
+
+    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        changes.iter().map(|change| self.carry_out_one(change)).collect()
+    }
+}

@@ -1,0 +1,51 @@
+//! The contract of a kernel.
+//!
+//! In: changes of one stage. Out: one result for each. Never: a decision; an implementation
+//! translates verbs and reports what the system said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::diff::{Change, Observed};
+use crate::plan::VirtualServerKey;
+
+/// Active and inactive connections of destinations; one that is not there has none to be listed.
+pub type Connections = BTreeMap<(VirtualServerKey, SocketAddr), u32>;
+
+/// Why the system refused, in words for an operator: what it said and, where one is known, what
+/// to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(pub String);
+
+impl Cause {
+    /// Keeps an error's text.
+    pub fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Something that can be read and changed like the kernel's service tables.
+pub trait Kernel {
+    /// Reads everything that could be ours.
+    ///
+    /// # Errors
+    /// If any part cannot be read in whole: a comparison with half a state would delete the rest.
+    fn observe(&mut self) -> Result<Observed, Cause>;
+
+    /// Counts the connections of some destinations, now.
+    ///
+    /// # Errors
+    /// If the counts cannot be read.
+    fn count_connections(
+        &mut self,
+        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+    ) -> Result<Connections, Cause>;
+
+    /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
+    /// change `i`. Removing what is not there is a success, and so is adding what is there exactly
+    /// so; a virtual server or destination that is there unexpectedly may be different and is a
+    /// failure, which makes the next round look. A failure does not keep the other changes from
+    /// being tried.
+    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>>;
+}

@@ -1,0 +1,46 @@
+//! What came of a round.
+//!
+//! In: results of single changes. Out: counts, and failures in words. Never: an error type that
+//! would have to be handled upstream; sources of facts do not learn of kernel failures.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::kernel::Cause;
+use crate::plan::VirtualServerKey;
+
+/// One thing that did not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What was tried, with its object: a change's line, or a read.
+    pub operation: String,
+    /// What the system said.
+    pub cause: Cause,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.cause)
+    }
+}
+
+/// The result of a round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Changes that the kernel accepted.
+    pub done: usize,
+    /// Changes and reads that failed.
+    pub failed: Vec<Failure>,
+    /// Changes not tried because what protects or carries them had failed.
+    pub held_back: usize,
+    /// Destinations that only finish their connections.
+    pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
+}
+
+impl Outcome {
+    /// True if the kernel now is as wished, but for destinations that drain.
+    pub fn is_success(&self) -> bool {
+        self.failed.is_empty()
+    }
+}

@@ -1,0 +1,120 @@
+//! The walk itself: stage by stage, each one batch.
+//!
+//! In: changes, the kernel, the belief about it. Out: the outcome; every success is recorded in
+//! the belief at once. Never: a retry; a failure is met by reading the kernel again in a later
+//! round.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::kernel::{Cause, Kernel};
+use super::order::{Stage, stage};
+use super::outcome::{Failure, Outcome};
+use crate::diff::{Change, Observed};
+use crate::model::Family;
+use crate::plan::VirtualServerKey;
+
+/// Carries out changes in the order that breaks nothing.
+pub fn apply(mut changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observed) -> Outcome {
+    changes.sort_by_key(stage);
+    let mut outcome = Outcome::default();
+    let mut held = Held::default();
+    for group in changes.chunk_by(|a, b| stage(a) == stage(b)) {
+        let ready = held.sift(group, &mut outcome);
+        if ready.is_empty() {
+            continue;
+        }
+        let results = kernel.carry_out(&ready);
+        for (change, result) in ready.iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    outcome.done += 1;
+                    belief.record(change);
+                }
+                Err(cause) => held.note(change, cause, &mut outcome),
+            }
+        }
+    }
+    outcome
+}
+
+/// What must not become reachable in this round, because something it needs has failed.
+#[derive(Default)]
+struct Held {
+    families: BTreeSet<Family>,
+    addresses: BTreeSet<IpAddr>,
+    servers: BTreeSet<VirtualServerKey>,
+}
+
+impl Held {
+    /// The changes of a stage that may be tried.
+    fn sift(&mut self, group: &[Change], outcome: &mut Outcome) -> Vec<Change> {
+        let mut ready = Vec::with_capacity(group.len());
+        for change in group {
+            if self.holds(change) {
+                outcome.held_back += 1;
+            } else {
+                ready.push(change.clone());
+            }
+        }
+        ready
+    }
+
+    fn holds(&mut self, change: &Change) -> bool {
+        match change {
+            Change::AddAddress(address) => self.holds_address(*address),
+            Change::AddServer(key, _) => {
+                let held = self.holds_address(key.address);
+                if held {
+                    self.servers.insert(*key);
+                }
+                held
+            }
+            Change::AddDestination(key, ..) => self.servers.contains(key),
+            // The rules still name the set that could not be made.
+            Change::WriteRules(step) => self.families.contains(&step.family),
+            Change::AddLink
+            | Change::AddSet(_)
+            | Change::AddEntry(..)
+            | Change::UpdateServer(..)
+            | Change::UpdateDestination(..)
+            | Change::RemoveDestination(..)
+            | Change::RemoveAddress(_)
+            | Change::RemoveServer(_)
+            | Change::RemoveEntry(..) => false,
+        }
+    }
+
+    fn holds_address(&self, address: IpAddr) -> bool {
+        self.families.contains(&Family::of(address)) || self.addresses.contains(&address)
+    }
+
+    /// Notes a failure and what follows from it.
+    fn note(&mut self, change: &Change, cause: Cause, outcome: &mut Outcome) {
+        match (stage(change), change) {
+            // A destination cannot be added to a virtual server that was not made in the same
+            // batch: a consequence, not a second failure.
+            (Stage::Servers, Change::AddDestination(key, ..)) if self.servers.contains(key) => {
+                outcome.held_back += 1;
+                return;
+            }
+            (Stage::Servers, Change::AddServer(key, _)) => {
+                self.servers.insert(*key);
+            }
+            (Stage::Entries, Change::AddEntry(_, entry)) => {
+                self.addresses.extend(entry.address());
+            }
+            (Stage::Ground | Stage::Rules, _) => match change.family() {
+                Some(family) => {
+                    self.families.insert(family);
+                }
+                None => self.families.extend(Family::BOTH),
+            },
+            _ => {}
+        }
+        outcome.failed.push(Failure { operation: change.to_string(), cause });
+    }
+}
+
+#[cfg(test)]
+mod tests;

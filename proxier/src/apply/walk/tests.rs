@@ -1,0 +1,80 @@
+//! Order, and what a failure holds back.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::apply::fake::FakeKernel;
+use crate::model::Protocol;
+use crate::plan::{Entry, ServerFlags, ServerSettings, SetKey, SetName};
+
+fn key() -> VirtualServerKey {
+    VirtualServerKey { protocol: Protocol::Tcp, address: vip(), port: 80 }
+}
+
+fn vip() -> IpAddr {
+    IpAddr::from([10, 96, 0, 1])
+}
+
+fn growth() -> Vec<Change> {
+    let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
+    let settings = ServerSettings { scheduler: "rr".into(), flags: ServerFlags(0), timeout: 0 };
+    vec![
+        Change::AddServer(key(), settings),
+        Change::AddDestination(key(), SocketAddr::from(([10, 244, 2, 1], 80)), 1),
+        Change::AddAddress(vip()),
+        Change::AddEntry(set, Entry::AddressPort(vip(), Protocol::Tcp, 80)),
+        Change::AddSet(set),
+        Change::AddLink,
+    ]
+}
+
+fn run(faults: impl IntoIterator<Item = usize>) -> (Outcome, FakeKernel) {
+    let mut kernel = FakeKernel { faults: faults.into_iter().collect(), ..FakeKernel::default() };
+    let outcome = apply(growth(), &mut kernel, &mut Observed::default());
+    (outcome, kernel)
+}
+
+#[test]
+fn protection_comes_before_addresses_and_addresses_before_virtual_servers() {
+    let (outcome, kernel) = run([]);
+    assert_eq!(outcome.done, 6);
+    let lines: Vec<_> = kernel.log.iter().map(|(change, _)| change.to_string()).collect();
+    assert_eq!(
+        lines,
+        [
+            "add set KUBE-CLUSTER-IP",
+            "add link kube-ipvs0",
+            "add entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80",
+            "add address 10.96.0.1",
+            "add virtual server 10.96.0.1:80/tcp rr",
+            "add destination 10.96.0.1:80/tcp -> 10.244.2.1:80 weight 1",
+        ]
+    );
+}
+
+#[test]
+fn an_address_without_its_entry_is_held_back_with_its_virtual_server() {
+    let (outcome, kernel) = run([2]);
+    assert_eq!(outcome.failed.len(), 1);
+    assert_eq!(
+        outcome.failed[0].to_string(),
+        "add entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80: injected fault"
+    );
+    assert_eq!(outcome.held_back, 3);
+    assert!(kernel.state.addresses.is_empty() && kernel.state.servers.is_empty());
+}
+
+#[test]
+fn a_failed_virtual_server_is_one_failure_not_one_for_each_destination() {
+    let (outcome, _) = run([4]);
+    assert_eq!(outcome.failed.len(), 1);
+    assert_eq!(outcome.held_back, 1);
+    assert_eq!(outcome.done, 4);
+}
+
+#[test]
+fn without_the_set_nothing_of_its_family_becomes_reachable() {
+    let (outcome, kernel) = run([0]);
+    assert!(kernel.state.addresses.is_empty() && kernel.state.servers.is_empty());
+    assert!(outcome.failed.iter().any(|f| f.operation == "add set KUBE-CLUSTER-IP"));
+}

@@ -1,0 +1,60 @@
+//! THE CHANGE: what separates the kernel from the wish.
+//!
+//! In: [`Desired`], what the kernel has ([`Observed`], read or believed), and which keys to look
+//! at. Out: a [`ChangeSet`], plain data that prints itself. Never: a kernel read, a repetition of
+//! what already is, a word about objects that are not ours.
+
+pub use self::change::{Change, ChangeSet, Moment, RulesStep};
+pub use self::observed::{Observed, ObservedDestination, ObservedServer};
+
+use crate::model::{Family, Node};
+use crate::plan::{Desired, Settings, Touched};
+
+mod change;
+mod entries;
+mod observed;
+mod own;
+mod rules;
+mod server;
+
+/// Which keys to compare.
+#[derive(Clone, Copy, Debug)]
+pub enum Extent<'a> {
+    /// Every key on either side: after a read of the kernel.
+    Everything,
+    /// Only keys whose wish may have changed: the cost of a round follows the change.
+    Keys(&'a Touched),
+}
+
+/// What a comparison looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison<'a> {
+    /// The wish.
+    pub desired: &'a Desired,
+    /// The kernel.
+    pub observed: &'a Observed,
+    /// What decides ownership.
+    pub settings: &'a Settings,
+    /// This node, on which rules may depend.
+    pub node: Option<&'a Node>,
+}
+
+impl Comparison<'_> {
+    /// Names the changes that turn the kernel into the wish.
+    pub fn changes(&self, extent: Extent<'_>) -> ChangeSet {
+        let mut changes = ChangeSet::default();
+        if !self.observed.link {
+            changes.push(Change::AddLink);
+        }
+        self.compare_addresses(extent, &mut changes);
+        self.compare_sets(extent, &mut changes);
+        self.compare_servers(extent, &mut changes);
+        for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
+            self.compare_rules(family, &mut changes);
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests;

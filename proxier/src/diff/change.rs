@@ -1,0 +1,142 @@
+//! Changes as data.
+//!
+//! In: findings of the comparison. Out: one value per kernel operation, which prints as one line
+//! with what it does and to which object. Never: the order in which they are carried out, which
+//! `apply::order` owns.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::model::Family;
+use crate::plan::{Entry, Jump, Rules, ServerSettings, SetKey, VirtualServerKey};
+
+/// One operation on the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Create the dummy device.
+    AddLink,
+    /// Create a set, empty.
+    AddSet(SetKey),
+    /// Put an entry into a set.
+    AddEntry(SetKey, Entry),
+    /// Rewrite all our chains of a family, and put missing jumps in place.
+    WriteRules(RulesStep),
+    /// Make an address local.
+    AddAddress(IpAddr),
+    /// Create a virtual server without destinations.
+    AddServer(VirtualServerKey, ServerSettings),
+    /// Give a virtual server other settings, keeping its destinations and connections.
+    UpdateServer(VirtualServerKey, ServerSettings),
+    /// Add a destination with a weight.
+    AddDestination(VirtualServerKey, SocketAddr, u32),
+    /// Give a destination another weight; 0 keeps its connections and takes no new ones.
+    UpdateDestination(VirtualServerKey, SocketAddr, u32),
+    /// Remove a destination.
+    RemoveDestination(VirtualServerKey, SocketAddr),
+    /// Take an address off the dummy device.
+    RemoveAddress(IpAddr),
+    /// Remove a virtual server with its destinations.
+    RemoveServer(VirtualServerKey),
+    /// Take an entry out of a set.
+    RemoveEntry(SetKey, Entry),
+}
+
+/// A state of one family's rules to be written in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesStep {
+    /// Whose rules.
+    pub family: Family,
+    /// All chains and jumps as they will stand.
+    pub rules: Rules,
+    /// Jumps that do not stand yet.
+    pub missing_jumps: BTreeSet<Jump>,
+    /// When in a round.
+    pub moment: Moment,
+}
+
+/// When in a round rules are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// Before anything becomes reachable.
+    BeforeGrowth,
+    /// After everything that goes has gone.
+    AfterRemoval,
+}
+
+impl Change {
+    /// The family a change belongs to; `None` for the device, which both share.
+    pub fn family(&self) -> Option<Family> {
+        match self {
+            Self::AddLink => None,
+            Self::AddSet(set) | Self::AddEntry(set, _) | Self::RemoveEntry(set, _) => {
+                Some(set.family)
+            }
+            Self::WriteRules(step) => Some(step.family),
+            Self::AddAddress(address) | Self::RemoveAddress(address) => Some(Family::of(*address)),
+            Self::AddServer(key, _)
+            | Self::UpdateServer(key, _)
+            | Self::AddDestination(key, ..)
+            | Self::UpdateDestination(key, ..)
+            | Self::RemoveDestination(key, _)
+            | Self::RemoveServer(key) => Some(key.family()),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddLink => write!(f, "add link kube-ipvs0"),
+            Self::AddSet(set) => write!(f, "add set {set}"),
+            Self::AddEntry(set, entry) => write!(f, "add entry {set} {entry}"),
+            Self::RemoveEntry(set, entry) => write!(f, "remove entry {set} {entry}"),
+            Self::WriteRules(step) => write!(f, "write rules {}", step.family),
+            Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::RemoveAddress(address) => write!(f, "remove address {address}"),
+            Self::AddServer(key, settings) => write!(f, "add virtual server {key} {settings}"),
+            Self::UpdateServer(key, settings) => {
+                write!(f, "update virtual server {key} {settings}")
+            }
+            Self::RemoveServer(key) => write!(f, "remove virtual server {key}"),
+            Self::AddDestination(key, destination, weight) => {
+                write!(f, "add destination {key} -> {destination} weight {weight}")
+            }
+            Self::UpdateDestination(key, destination, weight) => {
+                write!(f, "update destination {key} -> {destination} weight {weight}")
+            }
+            Self::RemoveDestination(key, destination) => {
+                write!(f, "remove destination {key} -> {destination}")
+            }
+        }
+    }
+}
+
+/// The changes of one comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// In the order found.
+    pub changes: Vec<Change>,
+    /// Destinations at weight 0 that still have connections, or may have: to be looked at again.
+    pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
+}
+
+impl ChangeSet {
+    pub(super) fn push(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// True if the kernel is as wished and nothing is draining.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.draining.is_empty()
+    }
+}
+
+impl fmt::Display for ChangeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            writeln!(f, "{change}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! What the kernel has, under the same keys as the wish.
+//!
+//! In: a read of the kernel, or the successes of our own changes. Out: a value that looks the same
+//! either way. Never: objects that cannot be ours (firewall-mark services, foreign sets, rules of
+//! other chains); the reader leaves those out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::change::{Change, RulesStep};
+use crate::model::PerFamily;
+use crate::plan::{Entry, Rules, ServerSettings, SetKey, VirtualServerKey};
+
+/// Kernel state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Whether the dummy device exists.
+    pub link: bool,
+    /// Addresses on it.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Virtual servers by (protocol, address, port).
+    pub servers: BTreeMap<VirtualServerKey, ObservedServer>,
+    /// Sets of ours that exist, with their entries.
+    pub sets: BTreeMap<SetKey, BTreeSet<Entry>>,
+    /// Rules in chains of ours that exist, and jumps of ours that stand.
+    pub rules: PerFamily<Rules>,
+}
+
+/// A virtual server in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedServer {
+    /// Scheduler, flags, timeout.
+    pub settings: ServerSettings,
+    /// Destinations by address and port.
+    pub destinations: BTreeMap<SocketAddr, ObservedDestination>,
+}
+
+/// A destination in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedDestination {
+    /// The weight.
+    pub weight: u32,
+    /// Whether it is reached by NAT, as ours are. Another method is repaired.
+    pub masquerades: bool,
+    /// Active and inactive connections together, if they were counted just now. A believed state
+    /// never knows them.
+    pub connections: Option<u32>,
+}
+
+impl Observed {
+    /// Notes a change that has succeeded.
+    pub fn record(&mut self, change: &Change) {
+        match change {
+            Change::AddLink => self.link = true,
+            Change::AddAddress(address) => {
+                self.addresses.insert(*address);
+            }
+            Change::RemoveAddress(address) => {
+                self.addresses.remove(address);
+            }
+            Change::AddSet(set) => {
+                self.sets.entry(*set).or_default();
+            }
+            Change::AddEntry(set, entry) => {
+                self.sets.entry(*set).or_default().insert(*entry);
+            }
+            Change::RemoveEntry(set, entry) => {
+                if let Some(entries) = self.sets.get_mut(set) {
+                    entries.remove(entry);
+                }
+            }
+            Change::WriteRules(RulesStep { family, rules, .. }) => {
+                self.rules.of_mut(*family).clone_from(rules);
+            }
+            Change::AddServer(..)
+            | Change::UpdateServer(..)
+            | Change::RemoveServer(_)
+            | Change::AddDestination(..)
+            | Change::UpdateDestination(..)
+            | Change::RemoveDestination(..) => self.record_server(change),
+        }
+    }
+
+    fn record_server(&mut self, change: &Change) {
+        match change {
+            Change::AddServer(key, settings) => {
+                let server =
+                    ObservedServer { settings: settings.clone(), destinations: BTreeMap::new() };
+                self.servers.insert(*key, server);
+            }
+            Change::UpdateServer(key, settings) => {
+                if let Some(server) = self.servers.get_mut(key) {
+                    server.settings = settings.clone();
+                }
+            }
+            Change::RemoveServer(key) => {
+                self.servers.remove(key);
+            }
+            Change::AddDestination(key, destination, weight)
+            | Change::UpdateDestination(key, destination, weight) => {
+                if let Some(server) = self.servers.get_mut(key) {
+                    let now = ObservedDestination {
+                        weight: *weight,
+                        masquerades: true,
+                        connections: None,
+                    };
+                    server.destinations.insert(*destination, now);
+                }
+            }
+            Change::RemoveDestination(key, destination) => {
+                if let Some(server) = self.servers.get_mut(key) {
+                    server.destinations.remove(destination);
+                }
+            }
+            Change::AddLink
+            | Change::AddAddress(_)
+            | Change::RemoveAddress(_)
+            | Change::AddSet(_)
+            | Change::AddEntry(..)
+            | Change::RemoveEntry(..)
+            | Change::WriteRules(_) => {}
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! THE FACTS: what the cluster and the node say, in our words.
+//!
+//! In: values that a door has already converted and checked ([`Event`]). Out: the [`Store`], which
+//! folds events into facts and names the Services they touch. Never: a Kubernetes type, a wish
+//! about the kernel, a clock. What cannot be programmed (port 0, an address of the wrong family,
+//! an unknown protocol) cannot be written down here.
+
+pub use self::address::{Family, Net, PerFamily, Protocol};
+pub use self::endpoint::{Endpoint, Slice, SlicePort};
+pub use self::event::{Event, Update};
+pub use self::name::{ServiceName, SliceName};
+pub use self::node::{InterfaceAddress, Node};
+pub use self::service::{Affinity, Scope, Service, ServicePort};
+pub use self::store::{Dirty, Store};
+
+mod address;
+mod endpoint;
+mod event;
+mod name;
+mod node;
+mod service;
+mod store;

@@ -1,0 +1,56 @@
+//! EndpointSlices, reduced to what decides kernel state.
+//!
+//! In: a checked `discovery/v1 EndpointSlice` of address type IPv4 or IPv6. Out: plain values;
+//! every endpoint's address is of the slice's family. Never: locality or choice of endpoints,
+//! which need the node and the Service and belong to the plan.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::address::{Family, Protocol};
+use super::name::{ServiceName, SliceName};
+
+/// One EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Namespace and name of the slice.
+    pub name: SliceName,
+    /// The Service it belongs to: its namespace and its label `kubernetes.io/service-name`.
+    pub service: ServiceName,
+    /// `addressType`.
+    pub family: Family,
+    /// Ports with a name and a number, in the order of the object.
+    pub ports: Vec<SlicePort>,
+    /// Endpoints with a usable address, in the order of the object.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One element of `ports`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    /// The name; may be empty. With the protocol it says which Service port is served.
+    pub name: Arc<str>,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port the endpoints listen on, 1–65535.
+    pub port: u16,
+}
+
+/// One element of `endpoints`; only the first of its addresses counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address, of the slice's family.
+    pub address: IpAddr,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `conditions.ready`; absent means true.
+    pub ready: bool,
+    /// `conditions.serving`; absent means true.
+    pub serving: bool,
+    /// `conditions.terminating`; absent means false.
+    pub terminating: bool,
+    /// `hints.forZones[].name`.
+    pub zone_hints: Vec<Arc<str>>,
+    /// `hints.forNodes[].name`.
+    pub node_hints: Vec<Arc<str>>,
+}

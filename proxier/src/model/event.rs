@@ -1,0 +1,34 @@
+//! What a source of objects says.
+//!
+//! In: converted objects. Out: one stream of [`Event`] for the sync thread. Never: a reply; a
+//! source does not learn whether anything was programmed.
+
+use super::endpoint::Slice;
+use super::name::{ServiceName, SliceName};
+use super::node::{InterfaceAddress, Node};
+use super::service::Service;
+
+/// One thing a source says about objects of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update<K, V> {
+    /// These are all the objects there are; what is not among them is gone. The first one of each
+    /// kind ends the wait before which nothing is programmed.
+    Listed(Vec<V>),
+    /// This object is new or has changed.
+    Put(V),
+    /// This object is gone.
+    Gone(K),
+}
+
+/// One thing a source says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Of Services this proxy is responsible for.
+    Service(Update<ServiceName, Service>),
+    /// Of EndpointSlices with addresses of either family.
+    Slice(Update<SliceName, Slice>),
+    /// Of this node's Node object: `None` when there is none. The first one counts as the list.
+    Node(Option<Node>),
+    /// All addresses of all interfaces, replacing what was said before.
+    Addresses(Vec<InterfaceAddress>),
+}

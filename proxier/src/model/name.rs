@@ -1,0 +1,43 @@
+//! Names of API objects.
+//!
+//! In: namespace and name as the API gives them. Out: ordered keys that share their text, so that
+//! a name used by thousands of facts is stored once. Never: names of kernel objects.
+
+use std::fmt;
+use std::sync::Arc;
+
+macro_rules! namespaced_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name {
+            /// The object's namespace; never empty.
+            pub namespace: Arc<str>,
+            /// The object's name; never empty.
+            pub name: Arc<str>,
+        }
+
+        impl $name {
+            /// The name of an object in a namespace.
+            pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+                Self { namespace: namespace.into(), name: name.into() }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}/{}", self.namespace, self.name)
+            }
+        }
+    };
+}
+
+namespaced_name! {
+    /// Which Service: shown as `namespace/name`.
+    ServiceName
+}
+
+namespaced_name! {
+    /// Which EndpointSlice: shown as `namespace/name`.
+    SliceName
+}

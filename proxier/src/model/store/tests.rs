@@ -1,0 +1,67 @@
+//! The store: completeness, dirt, relabelled slices.
+
+use super::*;
+use crate::model::Family;
+
+fn slice(name: &str, service: &str) -> Slice {
+    Slice {
+        name: SliceName::new("ns", name),
+        service: ServiceName::new("ns", service),
+        family: Family::V4,
+        ports: vec![],
+        endpoints: vec![],
+    }
+}
+
+fn put(slice: Slice) -> Event {
+    Event::Slice(Update::Put(slice))
+}
+
+#[test]
+fn it_is_complete_only_after_every_kind_was_listed() {
+    let mut store = Store::default();
+    let mut dirty = Dirty::default();
+    for event in [
+        Event::Service(Update::Listed(vec![])),
+        put(slice("a", "web")),
+        Event::Slice(Update::Listed(vec![])),
+    ] {
+        store.fold(event, &mut dirty);
+        assert!(!store.is_complete());
+    }
+    store.fold(Event::Node(None), &mut dirty);
+    assert!(store.is_complete());
+}
+
+#[test]
+fn an_unchanged_object_makes_nothing_dirty() {
+    let mut store = Store::default();
+    store.fold(put(slice("a", "web")), &mut Dirty::default());
+    let mut dirty = Dirty::default();
+    store.fold(put(slice("a", "web")), &mut dirty);
+    assert!(dirty.is_empty());
+}
+
+#[test]
+fn a_relabelled_slice_touches_both_services_and_leaves_the_old_one() {
+    let mut store = Store::default();
+    store.fold(put(slice("a", "old")), &mut Dirty::default());
+    let mut dirty = Dirty::default();
+    store.fold(put(slice("a", "new")), &mut dirty);
+    let touched: Vec<_> = dirty.services.iter().map(ToString::to_string).collect();
+    assert_eq!(touched, ["ns/new", "ns/old"]);
+    assert_eq!(store.slices_of(&ServiceName::new("ns", "old")).count(), 0);
+    assert_eq!(store.slices_of(&ServiceName::new("ns", "new")).count(), 1);
+}
+
+#[test]
+fn what_a_list_does_not_name_is_gone() {
+    let mut store = Store::default();
+    store.fold(put(slice("a", "web")), &mut Dirty::default());
+    let mut dirty = Dirty::default();
+    store.fold(Event::Slice(Update::Listed(vec![slice("b", "web")])), &mut dirty);
+    let names: Vec<_> =
+        store.slices_of(&ServiceName::new("ns", "web")).map(|s| s.name.to_string()).collect();
+    assert_eq!(names, ["ns/b"]);
+    assert!(!dirty.is_empty());
+}

@@ -1,0 +1,162 @@
+//! Which endpoints serve a Service port.
+//!
+//! In: the Service's slices, the port's name and protocol, this node's name and zone. Out: the
+//! chosen endpoints, ordered by address. Never: connection counts, weights, the kernel: a leaving
+//! endpoint is simply not chosen.
+//!
+//! "Usable" means ready, or, where no ready endpoint qualifies, serving and terminating
+//! (KEP-1669). Sources: spec 5 and 6.3.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::model::{Endpoint, Family, Scope, Service, ServicePort, Slice};
+
+/// Where the choice is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// This node's name; empty if unknown, and then no endpoint is local.
+    pub(crate) node: &'a str,
+    /// This node's zone.
+    pub(crate) zone: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// True if the endpoint runs on this node.
+    pub(crate) fn is_local(&self, endpoint: &Endpoint) -> bool {
+        !self.node.is_empty() && endpoint.node.as_deref() == Some(self.node)
+    }
+}
+
+/// All endpoints of one Service port in one family, whatever their condition.
+#[derive(Debug)]
+pub(crate) struct Candidates<'a> {
+    endpoints: BTreeMap<SocketAddr, &'a Endpoint>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Merges the slices' endpoints for a port. Of two records of one address a terminating one
+    /// gives way; otherwise the later slice by name wins, where upstream leaves it to chance.
+    pub(crate) fn gather(slices: &[&'a Slice], port: &ServicePort, family: Family) -> Self {
+        let mut endpoints = BTreeMap::new();
+        for slice in slices.iter().filter(|slice| slice.family == family) {
+            let same =
+                |p: &&crate::model::SlicePort| p.name == port.name && p.protocol == port.protocol;
+            for slice_port in slice.ports.iter().filter(same) {
+                for endpoint in &slice.endpoints {
+                    let address = SocketAddr::new(endpoint.address, slice_port.port);
+                    if !endpoint.terminating || !endpoints.contains_key(&address) {
+                        endpoints.insert(address, endpoint);
+                    }
+                }
+            }
+        }
+        Self { endpoints }
+    }
+
+    /// Endpoints on this node in any condition: they may come back to themselves through the
+    /// Service (hairpin) as long as they run.
+    pub(crate) fn on_node(&self, place: Place<'_>) -> impl Iterator<Item = SocketAddr> {
+        self.endpoints
+            .iter()
+            .filter(move |(_, endpoint)| place.is_local(endpoint))
+            .map(|(address, _)| *address)
+    }
+
+    /// The endpoints of the cluster IP, by the internal traffic policy.
+    ///
+    /// `Quirk:` a Service with local internal policy that is reachable from outside falls back to
+    /// endpoints anywhere when none is local (spec 5.3, Q-1).
+    pub(crate) fn internal(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        place: Place<'_>,
+    ) -> BTreeSet<SocketAddr> {
+        match service.internal_policy {
+            Scope::Cluster => self.cluster(place),
+            Scope::Local => {
+                let local = self.local(place);
+                if local.is_empty() && is_externally_accessible(service, port) {
+                    self.cluster(place)
+                } else {
+                    local
+                }
+            }
+        }
+    }
+
+    /// Usable endpoints anywhere, topology hints honoured for ready ones.
+    fn cluster(&self, place: Place<'_>) -> BTreeSet<SocketAddr> {
+        let topology = self.topology(place);
+        let chosen = self.select(|e| e.ready && topology.admits(e, place));
+        if chosen.is_empty() { self.select(|e| e.serving && e.terminating) } else { chosen }
+    }
+
+    /// Usable endpoints on this node; hints have no say.
+    fn local(&self, place: Place<'_>) -> BTreeSet<SocketAddr> {
+        let ready = self.select(|e| place.is_local(e) && e.ready);
+        if ready.is_empty() {
+            self.select(|e| place.is_local(e) && e.serving && e.terminating)
+        } else {
+            ready
+        }
+    }
+
+    fn select(&self, admit: impl Fn(&Endpoint) -> bool) -> BTreeSet<SocketAddr> {
+        self.endpoints
+            .iter()
+            .filter(|(_, endpoint)| admit(endpoint))
+            .map(|(address, _)| *address)
+            .collect()
+    }
+
+    /// Hints count only if every ready endpoint has them and one of them names this place.
+    fn topology(&self, place: Place<'_>) -> Topology {
+        let ready = || self.endpoints.values().filter(|endpoint| endpoint.ready);
+        if ready().next().is_none() {
+            return Topology::Anywhere;
+        }
+        if ready().all(|e| !e.node_hints.is_empty())
+            && ready().any(|e| Topology::SameNode.admits(e, place))
+        {
+            return Topology::SameNode;
+        }
+        if ready().all(|e| !e.zone_hints.is_empty())
+            && ready().any(|e| Topology::SameZone.admits(e, place))
+        {
+            return Topology::SameZone;
+        }
+        Topology::Anywhere
+    }
+}
+
+/// Which ready endpoints topology hints leave (KEP-2433, KEP-3015).
+#[derive(Clone, Copy, Debug)]
+enum Topology {
+    Anywhere,
+    SameNode,
+    SameZone,
+}
+
+impl Topology {
+    fn admits(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::SameNode => endpoint.node_hints.iter().any(|hint| &**hint == place.node),
+            Self::SameZone => place
+                .zone
+                .is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| &**hint == zone)),
+        }
+    }
+}
+
+/// True if the port can be reached from outside the cluster by an address of its own.
+fn is_externally_accessible(service: &Service, port: &ServicePort) -> bool {
+    port.node_port.is_some()
+        || !service.load_balancer_ips.is_empty()
+        || !service.external_ips.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Which endpoints are chosen: readiness, policies, topology hints, merging of slices.
+
+use super::*;
+use crate::model::{Endpoint, Protocol};
+use crate::testing::{NODE, ready, service, slice, terminating, unready};
+
+const HERE: Place<'static> = Place { node: NODE, zone: Some("z1") };
+
+fn chosen(policy: Scope, endpoints: Vec<Endpoint>) -> Vec<String> {
+    let slice = slice("a", "web", endpoints);
+    let service = Service { internal_policy: policy, ..service("web", &["10.96.0.1"]) };
+    let port = &service.ports[0];
+    let candidates = Candidates::gather(&[&slice], port, Family::V4);
+    candidates.internal(&service, port, HERE).iter().map(|a| a.ip().to_string()).collect()
+}
+
+fn hinted(address: &str, zone: &str) -> Endpoint {
+    Endpoint { zone_hints: vec![zone.into()], ..ready(address) }
+}
+
+#[test]
+fn a_terminating_endpoint_serves_only_when_none_is_ready() {
+    let both = vec![ready("10.244.2.1"), terminating("10.244.2.2")];
+    assert_eq!(chosen(Scope::Cluster, both), ["10.244.2.1"]);
+    let last = vec![unready("10.244.2.1"), terminating("10.244.2.2")];
+    assert_eq!(chosen(Scope::Cluster, last), ["10.244.2.2"]);
+}
+
+#[test]
+fn local_policy_without_a_local_endpoint_chooses_none() {
+    assert_eq!(chosen(Scope::Local, vec![ready("10.244.2.1")]), [""; 0]);
+    let mixed = vec![ready("10.244.1.1"), ready("10.244.2.1")];
+    assert_eq!(chosen(Scope::Local, mixed), ["10.244.1.1"]);
+}
+
+#[test]
+fn a_ready_remote_endpoint_does_not_keep_a_terminating_local_one_from_serving_local_policy() {
+    let mixed = vec![terminating("10.244.1.1"), ready("10.244.2.1")];
+    assert_eq!(chosen(Scope::Local, mixed), ["10.244.1.1"]);
+}
+
+#[test]
+fn zone_hints_count_only_if_every_ready_endpoint_has_one() {
+    let all = vec![hinted("10.244.2.1", "z1"), hinted("10.244.2.2", "z2")];
+    assert_eq!(chosen(Scope::Cluster, all), ["10.244.2.1"]);
+    let some = vec![hinted("10.244.2.1", "z1"), ready("10.244.2.2")];
+    assert_eq!(chosen(Scope::Cluster, some), ["10.244.2.1", "10.244.2.2"]);
+    let elsewhere = vec![hinted("10.244.2.1", "z2"), hinted("10.244.2.2", "z3")];
+    assert_eq!(chosen(Scope::Cluster, elsewhere).len(), 2);
+}
+
+#[test]
+fn a_node_hint_for_this_node_comes_before_zone_hints() {
+    let near = Endpoint { node_hints: vec![NODE.into()], ..hinted("10.244.2.1", "z1") };
+    let far = Endpoint { node_hints: vec!["node2".into()], ..hinted("10.244.2.2", "z1") };
+    assert_eq!(chosen(Scope::Cluster, vec![near, far]), ["10.244.2.1"]);
+}
+
+#[test]
+fn of_two_records_of_one_address_the_terminating_one_gives_way() {
+    let first = slice("a", "web", vec![ready("10.244.2.1")]);
+    let second = slice("b", "web", vec![terminating("10.244.2.1")]);
+    let service = service("web", &["10.96.0.1"]);
+    for order in [[&first, &second], [&second, &first]] {
+        let candidates = Candidates::gather(&order, &service.ports[0], Family::V4);
+        assert_eq!(candidates.cluster(HERE).len(), 1);
+    }
+}
+
+#[test]
+fn a_slice_port_of_another_protocol_or_name_does_not_serve() {
+    let slice = slice("a", "web", vec![ready("10.244.2.1")]);
+    let mut port = service("web", &["10.96.0.1"]).ports.remove(0);
+    port.protocol = Protocol::Udp;
+    assert!(Candidates::gather(&[&slice], &port, Family::V4).cluster(HERE).is_empty());
+    port.protocol = Protocol::Tcp;
+    port.name = "other".into();
+    assert!(Candidates::gather(&[&slice], &port, Family::V4).cluster(HERE).is_empty());
+}
+
+#[test]
+fn without_a_node_name_no_endpoint_is_local() {
+    let nowhere = Place { node: "", zone: None };
+    let mut endpoint = ready("10.244.1.1");
+    endpoint.node = Some("".into());
+    assert!(!nowhere.is_local(&endpoint));
+}

@@ -1,0 +1,53 @@
+//! Counting what several Services want.
+
+use super::*;
+use crate::plan::contribution;
+use crate::testing::{ready, service, settings, slice};
+
+fn plan(desired: &mut Desired, name: &str, created: i64, ip: &str, endpoint: &str) -> Touched {
+    let service = service(name, &[ip]);
+    let slice = slice("s", name, vec![ready(endpoint)]);
+    let wanted = contribution(&service, &[&slice], None, &settings());
+    let claimant = Claimant { created, service: service.name.clone() };
+    let mut touched = Touched::default();
+    desired.replace(&service.name, Some((claimant, wanted)), &mut touched);
+    touched
+}
+
+fn destination_of(desired: &Desired) -> String {
+    let (_, server) = desired.servers().next().expect("one server");
+    server.destinations.first().expect("one destination").to_string()
+}
+
+#[test]
+fn the_older_service_wins_a_shared_address_and_the_loser_takes_over() {
+    let mut desired = Desired::default();
+    plan(&mut desired, "young", 20, "10.96.0.1", "10.244.2.1");
+    plan(&mut desired, "old", 10, "10.96.0.1", "10.244.2.2");
+    assert_eq!(desired.servers().count(), 1);
+    assert_eq!(destination_of(&desired), "10.244.2.2:8080");
+    desired.replace(&ServiceName::new("default", "old"), None, &mut Touched::default());
+    assert_eq!(destination_of(&desired), "10.244.2.1:8080");
+    assert_eq!(desired.addresses().count(), 1);
+}
+
+#[test]
+fn an_entry_two_services_want_stays_until_the_second_goes() {
+    let mut desired = Desired::default();
+    plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1");
+    plan(&mut desired, "b", 0, "10.96.0.2", "10.244.1.1");
+    let hairpin = SetKey { family: Family::V4, name: SetName::LoopBack };
+    assert_eq!(desired.entries(hairpin).count(), 1);
+    desired.replace(&ServiceName::new("default", "a"), None, &mut Touched::default());
+    assert_eq!(desired.entries(hairpin).count(), 1);
+    desired.replace(&ServiceName::new("default", "b"), None, &mut Touched::default());
+    assert_eq!(desired.entries(hairpin).count(), 0);
+    assert!(desired.filled(Family::V4).is_empty());
+}
+
+#[test]
+fn the_same_plan_again_touches_nothing() {
+    let mut desired = Desired::default();
+    plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1");
+    assert_eq!(plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1"), Touched::default());
+}

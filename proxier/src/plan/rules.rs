@@ -1,0 +1,182 @@
+//! The 11 chains, their rules and the 9 jumps to them.
+//!
+//! In: the settings, the node's pod range, and which sets have entries. Out: the rules of one
+//! family, spelled exactly as `iptables-save` prints them, which `iptables-restore` also reads, so
+//! that "up to date" is equality of text. Never: one rule per Service; rules depend on a handful
+//! of facts and change only when one of those does.
+//!
+//! Sources: spec 1.1, 1.2, 1.5, 1.6.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::set::SetName;
+use super::settings::{LocalDetection, Settings};
+use crate::model::{Family, Net, Node};
+
+mod filter;
+mod nat;
+
+/// A netfilter table that we write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// `filter`.
+    Filter,
+    /// `nat`.
+    Nat,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+        })
+    }
+}
+
+/// One of our chains. `KUBE-NODE-PORT` exists in both tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChainKey {
+    /// The table it is in.
+    pub table: Table,
+    /// Its name.
+    pub chain: &'static str,
+}
+
+const fn nat(chain: &'static str) -> ChainKey {
+    ChainKey { table: Table::Nat, chain }
+}
+
+const fn filter(chain: &'static str) -> ChainKey {
+    ChainKey { table: Table::Filter, chain }
+}
+
+impl ChainKey {
+    /// Our chains, in the order in which they are declared.
+    pub const ALL: [Self; 11] = [
+        nat("KUBE-SERVICES"),
+        nat("KUBE-POSTROUTING"),
+        nat("KUBE-NODE-PORT"),
+        nat("KUBE-LOAD-BALANCER"),
+        nat("KUBE-MARK-MASQ"),
+        filter("KUBE-FORWARD"),
+        filter("KUBE-NODE-PORT"),
+        filter("KUBE-PROXY-FIREWALL"),
+        filter("KUBE-SOURCE-RANGES-FIREWALL"),
+        filter("KUBE-IPVS-FILTER"),
+        filter("KUBE-IPVS-OUT-FILTER"),
+    ];
+}
+
+impl fmt::Display for ChainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.table, self.chain)
+    }
+}
+
+/// A rule in a built-in chain that leads to one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Jump {
+    /// The table of both chains.
+    pub table: Table,
+    /// The built-in chain.
+    pub from: &'static str,
+    /// Our chain.
+    pub to: &'static str,
+    /// The rule's comment, its only match.
+    pub comment: &'static str,
+}
+
+impl Jump {
+    /// The jumps, in the order in which each is put in front of its chain's other rules; so they
+    /// stand in reverse of it afterwards.
+    pub const ALL: [Self; 9] = [
+        Self::new(Table::Nat, "OUTPUT", "KUBE-SERVICES", "kubernetes service portals"),
+        Self::new(Table::Nat, "PREROUTING", "KUBE-SERVICES", "kubernetes service portals"),
+        Self::new(Table::Nat, "POSTROUTING", "KUBE-POSTROUTING", "kubernetes postrouting rules"),
+        Self::new(Table::Filter, "FORWARD", "KUBE-FORWARD", "kubernetes forwarding rules"),
+        Self::new(Table::Filter, "INPUT", "KUBE-NODE-PORT", "kubernetes health check rules"),
+        Self::new(Table::Filter, "INPUT", "KUBE-PROXY-FIREWALL", "kube-proxy firewall rules"),
+        Self::new(Table::Filter, "FORWARD", "KUBE-PROXY-FIREWALL", "kube-proxy firewall rules"),
+        Self::new(Table::Filter, "INPUT", "KUBE-IPVS-FILTER", "kubernetes ipvs access filter"),
+        Self::new(Table::Filter, "OUTPUT", "KUBE-IPVS-OUT-FILTER", "kubernetes ipvs access filter"),
+    ];
+
+    const fn new(
+        table: Table,
+        from: &'static str,
+        to: &'static str,
+        comment: &'static str,
+    ) -> Self {
+        Self { table, from, to, comment }
+    }
+
+    /// The rule without its chain, as `iptables-save` prints it.
+    pub fn rule(&self) -> String {
+        format!("-m comment --comment \"{}\" -j {}", self.comment, self.to)
+    }
+}
+
+/// The rules of one family: of each of our chains its rules in order, and the jumps to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Rules without `-A CHAIN`; a chain that exists without rules is present and empty.
+    pub chains: BTreeMap<ChainKey, Vec<String>>,
+    /// Jumps that stand.
+    pub jumps: BTreeSet<Jump>,
+}
+
+/// The facts that rules depend on besides the settings.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    /// Whose rules.
+    pub(crate) family: Family,
+    /// Sets with at least one entry.
+    pub(crate) filled: BTreeSet<SetName>,
+    /// This node.
+    pub(crate) node: Option<&'a Node>,
+}
+
+impl Rules {
+    /// The rules for the facts.
+    pub(crate) fn planned(settings: &Settings, facts: &Facts<'_>) -> Self {
+        let mut chains: BTreeMap<ChainKey, Vec<String>> =
+            ChainKey::ALL.iter().map(|chain| (*chain, Vec::new())).collect();
+        nat::fill(&mut chains, settings, facts);
+        filter::fill(&mut chains, settings, facts);
+        Self { chains, jumps: Jump::ALL.into_iter().collect() }
+    }
+}
+
+impl Facts<'_> {
+    /// Matches packets whose destination is in a set: `-m set --match-set NAME DIRECTIONS`.
+    fn in_set(&self, name: SetName, directions: &str) -> String {
+        format!("-m set --match-set {} {directions}", name.in_family(self.family))
+    }
+
+    /// The same with the set's comment in front.
+    fn in_set_with_comment(&self, name: SetName, directions: &str) -> String {
+        format!("-m comment --comment \"{}\" {}", name.comment(), self.in_set(name, directions))
+    }
+
+    fn is_filled(&self, name: SetName) -> bool {
+        self.filled.contains(&name)
+    }
+}
+
+/// The match for traffic that does not come from local pods, if it can be told at all.
+fn not_local(settings: &Settings, facts: &Facts<'_>) -> Option<String> {
+    let not_from = |net: &Net| format!("! -s {}", net.trunc());
+    match &settings.local_detection {
+        LocalDetection::ClusterCidr(nets) => nets.of(facts.family).as_ref().map(not_from),
+        LocalDetection::NodeCidr => facts
+            .node
+            .into_iter()
+            .flat_map(|node| &node.pod_nets)
+            .find(|net| Family::of_net(net) == facts.family)
+            .map(not_from),
+        LocalDetection::BridgeInterface(name) => Some(format!("! -i {name}")),
+        LocalDetection::InterfaceNamePrefix(prefix) => Some(format!("! -i {prefix}+")),
+    }
+}

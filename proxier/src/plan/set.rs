@@ -1,0 +1,272 @@
+//! The 17 IP sets and their entries.
+//!
+//! In: nothing. Out: names, types and comment texts (spec 2.2), and typed entries that compare by
+//! meaning and print as `ipset save` does. Never: the content of a set.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::model::{Family, Net, Protocol};
+
+/// One of the sets that kube-proxy keeps, whatever the family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SetName {
+    /// Local endpoints as destination and source: hairpin.
+    LoopBack,
+    /// Cluster IPs with their ports.
+    ClusterIp,
+    /// External IPs under Cluster policy.
+    ExternalIp,
+    /// External IPs under Local policy.
+    ExternalIpLocal,
+    /// Load-balancer IPs.
+    LoadBalancer,
+    /// Load-balancer IPs that restrict their sources.
+    LoadBalancerFw,
+    /// Load-balancer IPs under Local policy.
+    LoadBalancerLocal,
+    /// Load-balancer IPs with the addresses of this node that may reach them.
+    LoadBalancerSourceIp,
+    /// Load-balancer IPs with the networks that may reach them.
+    LoadBalancerSourceCidr,
+    /// TCP node ports.
+    NodePortTcp,
+    /// TCP node ports under Local policy.
+    NodePortLocalTcp,
+    /// UDP node ports.
+    NodePortUdp,
+    /// UDP node ports under Local policy.
+    NodePortLocalUdp,
+    /// SCTP node ports with their addresses.
+    NodePortSctpHash,
+    /// SCTP node ports with their addresses under Local policy.
+    NodePortLocalSctpHash,
+    /// Health-check node ports.
+    HealthCheckNodePort,
+    /// All addresses on the dummy device.
+    IpvsIps,
+}
+
+/// The type of a set, by its ipset name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetKind {
+    /// `hash:ip`.
+    HashIp,
+    /// `hash:ip,port`.
+    HashIpPort,
+    /// `hash:ip,port,ip`.
+    HashIpPortIp,
+    /// `hash:ip,port,net`.
+    HashIpPortNet,
+    /// `bitmap:port`, range 0–65535.
+    BitmapPort,
+}
+
+impl SetKind {
+    /// The name that ipset prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HashIp => "hash:ip",
+            Self::HashIpPort => "hash:ip,port",
+            Self::HashIpPortIp => "hash:ip,port,ip",
+            Self::HashIpPortNet => "hash:ip,port,net",
+            Self::BitmapPort => "bitmap:port",
+        }
+    }
+}
+
+impl SetName {
+    /// Every set, in the order of spec 2.2.
+    pub const ALL: [Self; 17] = [
+        Self::LoopBack,
+        Self::ClusterIp,
+        Self::ExternalIp,
+        Self::ExternalIpLocal,
+        Self::LoadBalancer,
+        Self::LoadBalancerFw,
+        Self::LoadBalancerLocal,
+        Self::LoadBalancerSourceIp,
+        Self::LoadBalancerSourceCidr,
+        Self::NodePortTcp,
+        Self::NodePortLocalTcp,
+        Self::NodePortUdp,
+        Self::NodePortLocalUdp,
+        Self::NodePortSctpHash,
+        Self::NodePortLocalSctpHash,
+        Self::HealthCheckNodePort,
+        Self::IpvsIps,
+    ];
+
+    /// The set's name in the kernel. IPv6 names carry `6-` and are cut at 31 characters, which
+    /// shortens two of them (spec 2.2).
+    pub fn in_family(self, family: Family) -> &'static str {
+        let (v4, v6) = self.names();
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::LoopBack => ("KUBE-LOOP-BACK", "KUBE-6-LOOP-BACK"),
+            Self::ClusterIp => ("KUBE-CLUSTER-IP", "KUBE-6-CLUSTER-IP"),
+            Self::ExternalIp => ("KUBE-EXTERNAL-IP", "KUBE-6-EXTERNAL-IP"),
+            Self::ExternalIpLocal => ("KUBE-EXTERNAL-IP-LOCAL", "KUBE-6-EXTERNAL-IP-LOCAL"),
+            Self::LoadBalancer => ("KUBE-LOAD-BALANCER", "KUBE-6-LOAD-BALANCER"),
+            Self::LoadBalancerFw => ("KUBE-LOAD-BALANCER-FW", "KUBE-6-LOAD-BALANCER-FW"),
+            Self::LoadBalancerLocal => ("KUBE-LOAD-BALANCER-LOCAL", "KUBE-6-LOAD-BALANCER-LOCAL"),
+            Self::LoadBalancerSourceIp => {
+                ("KUBE-LOAD-BALANCER-SOURCE-IP", "KUBE-6-LOAD-BALANCER-SOURCE-IP")
+            }
+            Self::LoadBalancerSourceCidr => {
+                ("KUBE-LOAD-BALANCER-SOURCE-CIDR", "KUBE-6-LOAD-BALANCER-SOURCE-CID")
+            }
+            Self::NodePortTcp => ("KUBE-NODE-PORT-TCP", "KUBE-6-NODE-PORT-TCP"),
+            Self::NodePortLocalTcp => ("KUBE-NODE-PORT-LOCAL-TCP", "KUBE-6-NODE-PORT-LOCAL-TCP"),
+            Self::NodePortUdp => ("KUBE-NODE-PORT-UDP", "KUBE-6-NODE-PORT-UDP"),
+            Self::NodePortLocalUdp => ("KUBE-NODE-PORT-LOCAL-UDP", "KUBE-6-NODE-PORT-LOCAL-UDP"),
+            Self::NodePortSctpHash => ("KUBE-NODE-PORT-SCTP-HASH", "KUBE-6-NODE-PORT-SCTP-HASH"),
+            Self::NodePortLocalSctpHash => {
+                ("KUBE-NODE-PORT-LOCAL-SCTP-HASH", "KUBE-6-NODE-PORT-LOCAL-SCTP-HAS")
+            }
+            Self::HealthCheckNodePort => {
+                ("KUBE-HEALTH-CHECK-NODE-PORT", "KUBE-6-HEALTH-CHECK-NODE-PORT")
+            }
+            Self::IpvsIps => ("KUBE-IPVS-IPS", "KUBE-6-IPVS-IPS"),
+        }
+    }
+
+    /// The set's type.
+    pub fn kind(self) -> SetKind {
+        match self {
+            Self::LoopBack | Self::LoadBalancerSourceIp => SetKind::HashIpPortIp,
+            Self::ClusterIp
+            | Self::ExternalIp
+            | Self::ExternalIpLocal
+            | Self::LoadBalancer
+            | Self::LoadBalancerFw
+            | Self::LoadBalancerLocal
+            | Self::NodePortSctpHash
+            | Self::NodePortLocalSctpHash => SetKind::HashIpPort,
+            Self::LoadBalancerSourceCidr => SetKind::HashIpPortNet,
+            Self::NodePortTcp
+            | Self::NodePortLocalTcp
+            | Self::NodePortUdp
+            | Self::NodePortLocalUdp
+            | Self::HealthCheckNodePort => SetKind::BitmapPort,
+            Self::IpvsIps => SetKind::HashIp,
+        }
+    }
+
+    /// The comment of the rules that match the set, as `iptables-save` prints it: the single
+    /// quotes of two of them escaped.
+    pub fn comment(self) -> &'static str {
+        match self {
+            Self::LoopBack => {
+                "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose"
+            }
+            Self::ClusterIp => "Kubernetes service cluster ip + port for masquerade purpose",
+            Self::ExternalIp => {
+                "Kubernetes service external ip + port for masquerade and filter purpose"
+            }
+            Self::ExternalIpLocal => {
+                "Kubernetes service external ip + port with externalTrafficPolicy=local"
+            }
+            Self::LoadBalancer => "Kubernetes service lb portal",
+            Self::LoadBalancerFw => {
+                "Kubernetes service load balancer ip + port for load balancer with sourceRange"
+            }
+            Self::LoadBalancerLocal => {
+                "Kubernetes service load balancer ip + port with externalTrafficPolicy=local"
+            }
+            Self::LoadBalancerSourceIp => {
+                "Kubernetes service load balancer ip + port + source IP for packet filter purpose"
+            }
+            Self::LoadBalancerSourceCidr => {
+                "Kubernetes service load balancer ip + port + source cidr for packet filter purpose"
+            }
+            Self::NodePortTcp => "Kubernetes nodeport TCP port for masquerade purpose",
+            Self::NodePortLocalTcp => {
+                "Kubernetes nodeport TCP port with externalTrafficPolicy=local"
+            }
+            Self::NodePortUdp => "Kubernetes nodeport UDP port for masquerade purpose",
+            Self::NodePortLocalUdp => {
+                "Kubernetes nodeport UDP port with externalTrafficPolicy=local"
+            }
+            Self::NodePortSctpHash => {
+                r"Kubernetes nodeport SCTP port for masquerade purpose with type \'hash ip:port\'"
+            }
+            Self::NodePortLocalSctpHash => {
+                r"Kubernetes nodeport SCTP port with externalTrafficPolicy=local with type \'hash ip:port\'"
+            }
+            Self::HealthCheckNodePort => "Kubernetes health check node port",
+            Self::IpvsIps => "Addresses on the ipvs interface",
+        }
+    }
+}
+
+/// One of the 34 sets of a dual-stack node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetKey {
+    /// Which family's.
+    pub family: Family,
+    /// Which set.
+    pub name: SetName,
+}
+
+impl fmt::Display for SetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name.in_family(self.family))
+    }
+}
+
+/// One entry of a set. A single-host network equals the kernel's spelling of it without a prefix
+/// length, so that comparing never deletes and re-adds what is already right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// `hash:ip`.
+    Address(IpAddr),
+    /// `hash:ip,port`.
+    AddressPort(IpAddr, Protocol, u16),
+    /// `hash:ip,port,ip`: destination address, port, source address.
+    AddressPortAddress(IpAddr, Protocol, u16, IpAddr),
+    /// `hash:ip,port,net`: destination address, port, source network without host bits.
+    AddressPortNet(IpAddr, Protocol, u16, Net),
+    /// `bitmap:port`.
+    Port(u16),
+}
+
+impl Entry {
+    /// The service address the entry speaks of, if it speaks of one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address)
+            | Self::AddressPort(address, ..)
+            | Self::AddressPortAddress(address, ..)
+            | Self::AddressPortNet(address, ..) => Some(*address),
+            Self::Port(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::AddressPort(address, protocol, port) => write!(f, "{address},{protocol}:{port}"),
+            Self::AddressPortAddress(address, protocol, port, source) => {
+                write!(f, "{address},{protocol}:{port},{source}")
+            }
+            Self::AddressPortNet(address, protocol, port, net) => {
+                write!(f, "{address},{protocol}:{port},")?;
+                if net.prefix_len() == net.max_prefix_len() {
+                    write!(f, "{}", net.addr())
+                } else {
+                    write!(f, "{net}")
+                }
+            }
+            Self::Port(port) => write!(f, "{port}"),
+        }
+    }
+}

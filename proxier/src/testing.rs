@@ -1,0 +1,88 @@
+//! Builders and the address plan of fixtures.
+//!
+//! In: a few words. Out: facts. Never: used outside tests.
+//!
+//! | what | IPv4 | IPv6 |
+//! | --- | --- | --- |
+//! | cluster IPs | 10.96.0.0/16 | fd00:10:96::/112 |
+//! | pods of node1, which is this node | 10.244.1.0/24 | fd00:10:244:1::/64 |
+//! | pods of node2 | 10.244.2.0/24 | fd00:10:244:2::/64 |
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::{
+    Affinity, Endpoint, Family, PerFamily, Protocol, Scope, Service, ServiceName, ServicePort,
+    Slice, SliceName, SlicePort,
+};
+use crate::plan::Settings;
+
+/// The name of this node.
+pub const NODE: &str = "node1";
+
+/// Settings for this node, everything else as by default.
+pub fn settings() -> Settings {
+    Settings { node_name: NODE.into(), ..Settings::default() }
+}
+
+/// A Service `default/NAME` with one TCP port 80 and the given cluster IPs.
+pub fn service(name: &str, cluster_ips: &[&str]) -> Service {
+    let ips: Vec<IpAddr> = cluster_ips.iter().filter_map(|text| text.parse().ok()).collect();
+    Service {
+        name: ServiceName::new("default", name),
+        created: 0,
+        cluster_ips: PerFamily::from_fn(|family| {
+            ips.iter().copied().find(|ip| Family::of(*ip) == family)
+        }),
+        ports: vec![service_port("http", Protocol::Tcp, 80)],
+        affinity: Affinity::None,
+        internal_policy: Scope::Cluster,
+        external_policy: Scope::Cluster,
+        external_ips: vec![],
+        load_balancer_ips: vec![],
+        source_ranges: vec![],
+        health_check_node_port: None,
+    }
+}
+
+/// A port without a node port.
+pub fn service_port(name: &str, protocol: Protocol, port: u16) -> ServicePort {
+    ServicePort { name: name.into(), protocol, port, node_port: None }
+}
+
+/// The slice `default/NAME` of a Service, with port 8080 under the name `http`; its family is the
+/// first endpoint's.
+pub fn slice(name: &str, service: &str, endpoints: Vec<Endpoint>) -> Slice {
+    Slice {
+        name: SliceName::new("default", name),
+        service: ServiceName::new("default", service),
+        family: endpoints.first().map_or(Family::V4, |endpoint| Family::of(endpoint.address)),
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints,
+    }
+}
+
+/// A ready endpoint; its node follows from the address plan.
+pub fn ready(address: &str) -> Endpoint {
+    let node =
+        if address.contains("244.1.") || address.contains("244:1:") { NODE } else { "node2" };
+    Endpoint {
+        address: address.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        node: Some(Arc::from(node)),
+        ready: true,
+        serving: true,
+        terminating: false,
+        zone_hints: vec![],
+        node_hints: vec![],
+    }
+}
+
+/// An endpoint that is going but still serves.
+pub fn terminating(address: &str) -> Endpoint {
+    Endpoint { ready: false, terminating: true, ..ready(address) }
+}
+
+/// An endpoint that does not serve.
+pub fn unready(address: &str) -> Endpoint {
+    Endpoint { ready: false, serving: false, ..ready(address) }
+}

@@ -1,0 +1,76 @@
+//! `plan`: the state that would be programmed, without root and without a kernel.
+//!
+//! In: manifests, a configuration, the node's interface addresses. Out: five texts in the formats
+//! of the kernel's own tools. Never: a read or a change of the kernel.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context;
+use proxier::Proxier;
+use proxier::model::{Event, Family, PerFamily};
+
+use super::settings;
+use crate::cli::{self, PlanArgs};
+use crate::config::{self, Surroundings};
+use crate::folder;
+
+/// Plans once and writes the result.
+///
+/// # Errors
+/// If an input cannot be read or an output not be written.
+pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
+    let (config, warnings) =
+        config::load(&arguments.flags(), Some(&arguments.manifests), &Surroundings::look())?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let everywhere = PerFamily { v4: true, v6: true };
+    let mut proxier = Proxier::new(settings::planning(&config, everywhere, true));
+    if let Some(path) = &arguments.addresses {
+        proxier.fold(Event::Addresses(cli::addresses(path)?));
+    }
+    let (events, problems) = folder::load(&arguments.manifests, &config.node_name)?;
+    problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+    events.into_iter().for_each(|event| proxier.fold(event));
+    proxier.plan();
+    let texts = texts(&proxier);
+    match &arguments.output {
+        Some(directory) => write_files(directory, &texts),
+        None => print(&texts),
+    }
+}
+
+fn texts(proxier: &Proxier) -> [(&'static str, String); 5] {
+    let desired = proxier.desired();
+    [
+        ("ipvs.txt", desired.ipvs_text()),
+        ("ipset.txt", desired.ipset_text(proxier.settings())),
+        ("iptables.txt", desired.iptables_text(Family::V4)),
+        ("ip6tables.txt", desired.iptables_text(Family::V6)),
+        ("addrs.txt", desired.addresses_text()),
+    ]
+}
+
+fn write_files(directory: &Path, texts: &[(&str, String)]) -> anyhow::Result<()> {
+    let context = |path: &Path| format!("cannot write {}", path.display());
+    fs::create_dir_all(directory).with_context(|| context(directory))?;
+    for (name, text) in texts {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| context(&path))?;
+    }
+    Ok(())
+}
+
+/// A reader that stops reading is no error.
+fn print(texts: &[(&str, String)]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (name, text) in texts {
+        if let Err(error) = writeln!(out, "== {name} ==\n{text}") {
+            return match error.kind() {
+                std::io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error).context("cannot write to standard output"),
+            };
+        }
+    }
+    Ok(())
+}

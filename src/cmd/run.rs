@@ -1,0 +1,98 @@
+//! `run`: the proxy itself.
+//!
+//! In: flags. Out: a kernel that follows its source of objects, until a signal. Never: a change to
+//! the kernel before the first lists are complete, or when the process ends: everything stays as
+//! it is for the next one to adopt.
+//!
+//! Threads: this one waits for the source and for signals; `sync` runs rounds and owns the kernel.
+
+use anyhow::{Context, anyhow};
+use proxier::Proxier;
+use proxier::model::Event;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::settings;
+use crate::cli::RunArgs;
+use crate::config::{self, Config, Source, Surroundings};
+use crate::kernel::LinuxKernel;
+use crate::sync;
+use crate::watch::{Api, ApiSettings, Retry};
+use crate::{folder, watch};
+
+/// Runs the proxy until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting, or from preparing the kernel.
+pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
+    let (config, warnings) =
+        config::load(&arguments.flags, arguments.manifests.as_deref(), &Surroundings::look())?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let (sender, events) = mpsc::channel(sync::QUEUE);
+    let source = Opened::new(config).await?;
+    let (kernel, abilities) = LinuxKernel::open(settings::ground(config))?;
+    let planning = settings::planning(config, abilities.families, abilities.random_fully);
+    let periods = settings::periods(config);
+    let (tell, mut ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("sync".into())
+        .spawn(move || {
+            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods));
+        })
+        .context("cannot start the sync thread")?;
+    tracing::info!(node = %config.node_name, "following {}", config.source);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    tokio::select! {
+        result = source.follow(&config.node_name, sender) => result?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        result = &mut ended => return sync_ended(result),
+    }
+    sync_ended(ended.await)
+}
+
+fn sync_ended(
+    result: Result<Result<(), sync::Error>, oneshot::error::RecvError>,
+) -> anyhow::Result<()> {
+    match result {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(anyhow!("the sync thread has died")),
+    }
+}
+
+/// A source that is known to be there, as far as that can be known without waiting for it.
+enum Opened {
+    Api(Box<Api>),
+    Folder(folder::Follower),
+}
+
+impl Opened {
+    async fn new(config: &Config) -> anyhow::Result<Self> {
+        let (kubeconfig, master) = match &config.source {
+            Source::Manifests(path) => {
+                return Ok(Self::Folder(folder::Follower::open(path, &config.node_name)?));
+            }
+            Source::InCluster(_) => (None, None),
+            Source::ApiServer { kubeconfig, master, .. } => (kubeconfig.clone(), master.clone()),
+        };
+        let settings = ApiSettings { kubeconfig, master, retry: Retry::default() };
+        Ok(Self::Api(Box::new(Api::new(&settings).await?)))
+    }
+
+    async fn follow(self, node: &str, events: mpsc::Sender<Event>) -> anyhow::Result<()> {
+        match self {
+            Self::Api(api) => watch::run(&api, node, events).await,
+            Self::Folder(follower) => follower.run(events).await?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! The configuration in the core's words.
+//!
+//! In: a checked [`Config`] and what the node can do. Out: the planner's settings, the kernel's,
+//! and the periods. Never: a default; those are the configuration's.
+
+use std::time::Duration;
+
+use ipvs_netlink::Timeouts;
+use proxier::model::PerFamily;
+use proxier::plan::{LocalDetection, Settings};
+
+use crate::config::{Config, DetectLocal};
+use crate::kernel::{ground, sysctl};
+use crate::sync::pace::Periods;
+
+/// What the plan needs to know.
+pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully: bool) -> Settings {
+    Settings {
+        node_name: config.node_name.clone(),
+        families,
+        scheduler: config.ipvs.scheduler.as_str().into(),
+        masquerade_bit: config.masquerade_bit,
+        masquerade_all: config.masquerade_all,
+        local_detection: match &config.detect_local {
+            DetectLocal::ClusterCidr(nets) => LocalDetection::ClusterCidr(nets.clone()),
+            DetectLocal::NodeCidr => LocalDetection::NodeCidr,
+            DetectLocal::BridgeInterface(name) => LocalDetection::BridgeInterface(name.clone()),
+            DetectLocal::InterfaceNamePrefix(prefix) => {
+                LocalDetection::InterfaceNamePrefix(prefix.clone())
+            }
+        },
+        random_fully,
+        exclude_nets: config.ipvs.exclude_cidrs.clone(),
+    }
+}
+
+/// What the kernel needs before the first virtual server.
+pub(super) fn ground(config: &Config) -> ground::Wanted {
+    let conntrack = &config.conntrack;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    ground::Wanted {
+        scheduler: config.ipvs.scheduler.clone(),
+        timeouts: Timeouts {
+            tcp: config.ipvs.tcp_timeout,
+            tcp_fin: config.ipvs.tcp_fin_timeout,
+            udp: config.ipvs.udp_timeout,
+        },
+        sysctls: sysctl::Wanted {
+            strict_arp: config.ipvs.strict_arp,
+            conntrack_max: sysctl::conntrack_max(
+                conntrack.max_per_core.into(),
+                conntrack.min.into(),
+                cores,
+            ),
+            tcp_established: seconds(conntrack.tcp_established_timeout),
+            tcp_close_wait: seconds(conntrack.tcp_close_wait_timeout),
+            tcp_be_liberal: conntrack.tcp_be_liberal,
+            udp: seconds(conntrack.udp_timeout),
+            udp_stream: seconds(conntrack.udp_stream_timeout),
+        },
+    }
+}
+
+/// How often rounds may and must be.
+pub(super) fn periods(config: &Config) -> Periods {
+    Periods { min: config.ipvs.min_sync_period, max: config.ipvs.sync_period }
+}
+
+/// The kernel counts whole seconds; what is left over is cut off, as upstream does.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs()
+}

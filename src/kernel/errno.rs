@@ -1,0 +1,16 @@
+//! Error numbers that mean something to us (`include/uapi/asm-generic/errno.h`).
+//!
+//! In: nothing. Out: constants and the words for them. Never: a number that is only printed.
+
+/// Operation not permitted.
+pub(super) const EPERM: i32 = 1;
+/// No such device or address.
+pub(super) const ENXIO: i32 = 6;
+/// File exists.
+pub(super) const EEXIST: i32 = 17;
+/// No such device.
+pub(super) const ENODEV: i32 = 19;
+/// Cannot assign requested address.
+pub(super) const EADDRNOTAVAIL: i32 = 99;
+/// Operation not supported: the device type or protocol is not in this kernel.
+pub(super) const EOPNOTSUPP: i32 = 95;

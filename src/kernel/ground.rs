@@ -1,0 +1,55 @@
+//! What the kernel needs before the first virtual server.
+//!
+//! In: what the configuration says. Out: a scheduler that is there, a device, settings that stand;
+//! or the first thing that cannot be had. Never: done before the facts are complete, so that a
+//! proxy without its API server changes nothing.
+
+use ipvs_netlink::Timeouts;
+use netlink_batch::{Error, KernelError};
+use proxier::apply::Cause;
+
+use super::{LinuxKernel, errno, link, probe, sysctl};
+use crate::sync::Ground;
+
+/// What is to be prepared.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The scheduler that has to be there.
+    pub scheduler: String,
+    /// IPVS timeouts in seconds; 0 leaves one alone.
+    pub timeouts: Timeouts,
+    /// Settings under `/proc/sys`.
+    pub sysctls: sysctl::Wanted,
+}
+
+impl Ground for LinuxKernel {
+    fn prepare(&mut self) -> Result<(), Cause> {
+        self.servers.try_scheduler(&self.ground.scheduler)?;
+        self.ensure_device()?;
+        sysctl::apply(&self.ground.sysctls).map_err(Cause::new)?;
+        self.servers.set_timeouts(self.ground.timeouts)
+    }
+}
+
+impl LinuxKernel {
+    fn ensure_device(&mut self) -> Result<(), Cause> {
+        if self.links.index().map_err(Cause::new)?.is_some() {
+            return Ok(());
+        }
+        let created = match self.links.create() {
+            Err(Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. })) => {
+                probe::load_module("dummy");
+                self.links.create()
+            }
+            created => created,
+        };
+        created.map_err(|error| match error {
+            Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. }) => Cause(format!(
+                "cannot create {}: the kernel has no dummy devices: load the module with \
+                 `modprobe dummy` (CONFIG_DUMMY)",
+                link::DEVICE
+            )),
+            error => Cause(format!("cannot create {}: {error}", link::DEVICE)),
+        })
+    }
+}

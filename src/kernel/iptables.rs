@@ -1,0 +1,144 @@
+//! Our chains and jumps, through `iptables-save` and `iptables-restore`.
+//!
+//! In: the rules of one family as the plan spells them. Out: the rules as they stand. Never: a
+//! fork for each rule, a flush of anybody else's chains, a choice between the nft and legacy
+//! flavours: whatever the PATH gives is used, as upstream does.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use proxier::diff::RulesStep;
+use proxier::model::Family;
+use proxier::plan::Rules;
+
+mod text;
+mod version;
+
+pub use self::version::Version;
+
+/// Why an iptables command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program could not be started.
+    #[error("cannot run {program}: {source} (install the package iptables)")]
+    Start {
+        /// The program's name.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The program failed.
+    #[error("{program} failed: {message}")]
+    Failed {
+        /// The program's name.
+        program: String,
+        /// What it wrote to standard error, and the input line it complained of.
+        message: String,
+    },
+}
+
+/// The iptables programs of one family.
+#[derive(Debug)]
+pub struct Iptables {
+    family: Family,
+    version: Version,
+    /// What the program printed for rules that we wrote, where its spelling differs from ours.
+    spelled: Option<(Rules, Rules)>,
+}
+
+impl Iptables {
+    /// Asks the programs for their version.
+    ///
+    /// # Errors
+    /// If the program of this family is not there.
+    pub fn probe(family: Family) -> Result<Self, Error> {
+        let output = run(&program(family, ""), &["--version"], None)?;
+        let version = Version::parse(&String::from_utf8_lossy(&output.stdout));
+        Ok(Self { family, version, spelled: None })
+    }
+
+    /// What the programs can do.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// True if this family's nat table can be read.
+    pub fn is_usable(&self) -> bool {
+        self.save().is_ok()
+    }
+
+    /// The standing rules in our chains and our jumps.
+    ///
+    /// # Errors
+    /// If the rules cannot be listed.
+    pub fn observe(&self) -> Result<Rules, Error> {
+        let standing = text::parse(&self.save()?);
+        Ok(match &self.spelled {
+            Some((ours, theirs)) if *theirs == standing => ours.clone(),
+            Some(_) | None => standing,
+        })
+    }
+
+    /// Writes rules in one transaction a table.
+    ///
+    /// # Errors
+    /// If `iptables-restore` refuses; then the table it refused is as before.
+    pub fn write(&mut self, step: &RulesStep) -> Result<(), Error> {
+        let payload = text::payload(&step.rules, &step.missing_jumps);
+        let mut arguments = self.version.restore_wait().to_vec();
+        arguments.extend(["--noflush", "--counters"]);
+        run(&program(self.family, "-restore"), &arguments, Some(&payload))?;
+        self.learn_spelling(&step.rules)
+    }
+
+    /// Versions of iptables differ in how they print some rules. What ours look like there is
+    /// learnt once after writing them, so that a reading is not taken for a difference.
+    fn learn_spelling(&mut self, ours: &Rules) -> Result<(), Error> {
+        let theirs = text::parse(&self.save()?);
+        self.spelled = (theirs != *ours).then(|| {
+            tracing::debug!(family = %self.family, "iptables prints our rules in other words");
+            (ours.clone(), theirs)
+        });
+        Ok(())
+    }
+
+    fn save(&self) -> Result<String, Error> {
+        let output = run(&program(self.family, "-save"), &[], None)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// `iptables`, `ip6tables-restore`, …
+fn program(family: Family, suffix: &str) -> String {
+    match family {
+        Family::V4 => format!("iptables{suffix}"),
+        Family::V6 => format!("ip6tables{suffix}"),
+    }
+}
+
+fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output, Error> {
+    let start = |source| Error::Start { program: program.into(), source };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // A program that stops reading says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::Failed {
+        program: program.into(),
+        message: text::explain(said.trim(), input.unwrap_or_default()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The text that `iptables-save` prints and `iptables-restore` reads.
+//!
+//! In: either side's text or rules. Out: the other. Never: a rule that is not ours; lines of other
+//! chains and other jumps are passed over.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use proxier::plan::{ChainKey, Jump, Rules, Table};
+
+/// Reads our chains and jumps out of a listing.
+pub(super) fn parse(listing: &str) -> Rules {
+    let mut rules = Rules::default();
+    let mut table = None;
+    for line in listing.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = [Table::Filter, Table::Nat].into_iter().find(|t| t.to_string() == name);
+            continue;
+        }
+        let Some(table) = table else { continue };
+        if let Some(declaration) = line.strip_prefix(':') {
+            let name = declaration.split(' ').next().unwrap_or_default();
+            if let Some(chain) = our_chain(table, name) {
+                rules.chains.entry(chain).or_default();
+            }
+        } else if let Some((name, rule)) =
+            line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
+        {
+            if let Some(chain) = our_chain(table, name) {
+                rules.chains.entry(chain).or_default().push(rule.into());
+            } else if let Some(jump) = our_jump(table, name, rule) {
+                rules.jumps.insert(jump);
+            }
+        }
+    }
+    rules
+}
+
+fn our_chain(table: Table, name: &str) -> Option<ChainKey> {
+    ChainKey::ALL.into_iter().find(|key| key.table == table && key.chain == name)
+}
+
+fn our_jump(table: Table, from: &str, rule: &str) -> Option<Jump> {
+    Jump::ALL
+        .into_iter()
+        .find(|jump| jump.table == table && jump.from == from && jump.rule() == rule)
+}
+
+/// Writes the input of `iptables-restore --noflush`: declaring a chain empties it, so each table
+/// is rewritten in one transaction; missing jumps are put in front, in their order.
+pub(super) fn payload(rules: &Rules, missing_jumps: &BTreeSet<Jump>) -> String {
+    let mut text = String::new();
+    for table in [Table::Nat, Table::Filter] {
+        let _ = writeln!(text, "*{table}");
+        let chains = || ChainKey::ALL.into_iter().filter(|key| key.table == table);
+        for key in chains() {
+            let _ = writeln!(text, ":{} - [0:0]", key.chain);
+        }
+        for jump in Jump::ALL.iter().filter(|jump| missing_jumps.contains(jump)) {
+            if jump.table == table {
+                let _ = writeln!(text, "-I {} {}", jump.from, jump.rule());
+            }
+        }
+        for key in chains() {
+            for rule in rules.chains.get(&key).into_iter().flatten() {
+                let _ = writeln!(text, "-A {} {rule}", key.chain);
+            }
+        }
+        text.push_str("COMMIT\n");
+    }
+    text
+}
+
+/// An error message with the input line it speaks of (`line N failed`, `line: N`).
+pub(super) fn explain(said: &str, input: &str) -> String {
+    let number = said.split("line").skip(1).find_map(|rest| {
+        let digits: String = rest
+            .trim_start_matches([':', ' '])
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse::<usize>().ok()
+    });
+    let said = said.lines().collect::<Vec<_>>().join("; ");
+    match number.and_then(|number| input.lines().nth(number.checked_sub(1)?)) {
+        Some(line) => format!("{said} (the line: {line})"),
+        None => said,
+    }
+}

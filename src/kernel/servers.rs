@@ -1,0 +1,202 @@
+//! Virtual servers and destinations, through `ipvs-netlink`.
+//!
+//! In: changes of virtual servers and destinations. Out: one result each, from one batch; the
+//! whole table in one pass. Never: firewall-mark services, which cannot be ours and are passed
+//! over in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ipvs_netlink::proc::ListedForward;
+use ipvs_netlink::{
+    Client, Command, Destination, DestinationKey, Error, Refusal, Service, ServiceKey, Timeouts,
+};
+use proxier::apply::{Cause, Connections};
+use proxier::diff::{Change, ObservedDestination, ObservedServer};
+use proxier::model::Protocol;
+use proxier::plan::{ServerFlags, ServerSettings, VirtualServerKey};
+
+use super::all_failed;
+
+/// A connection to IPVS.
+pub(super) struct Servers {
+    client: Client,
+}
+
+/// The address and port that try out a scheduler; nobody may use it (RFC 5737), and the virtual
+/// server stands for an instant (spec 3.10).
+const PROBE: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 0)), 20000);
+
+impl Servers {
+    /// # Errors
+    /// If the kernel has no IPVS or the process may not use it.
+    pub(super) fn open() -> Result<Self, Error> {
+        let mut client = Client::open()?;
+        client.info()?;
+        Ok(Self { client })
+    }
+
+    pub(super) fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
+        let table = self.client.table().map_err(Cause::new)?;
+        Ok(table
+            .into_iter()
+            .filter_map(|server| {
+                let key = our_key(server.service.key)?;
+                let destinations = server.destinations.iter().map(|listed| {
+                    let found = ObservedDestination {
+                        weight: listed.weight,
+                        // The kernel itself turns a destination on this node into a local one.
+                        masquerades: matches!(
+                            listed.forward,
+                            ListedForward::Masquerade | ListedForward::Local
+                        ),
+                        connections: Some(
+                            listed.active_connections.saturating_add(listed.inactive_connections),
+                        ),
+                    };
+                    (SocketAddr::new(listed.address, listed.port), found)
+                });
+                let observed = ObservedServer {
+                    settings: our_settings(&server.service),
+                    destinations: destinations.collect(),
+                };
+                Some((key, observed))
+            })
+            .collect())
+    }
+
+    pub(super) fn count_connections(
+        &mut self,
+        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+    ) -> Result<Connections, Cause> {
+        let mut counts = Connections::new();
+        let keys: BTreeSet<_> = of.iter().map(|(key, _)| *key).collect();
+        for key in keys {
+            for found in self.client.destinations(service_key(&key)).map_err(Cause::new)? {
+                let asked = (key, SocketAddr::new(found.address, found.port));
+                if of.contains(&asked) {
+                    let connections = found.connections.unwrap_or_default();
+                    let count = connections.active.saturating_add(connections.inactive);
+                    counts.insert(asked, count);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        let commands: Vec<_> = changes.iter().filter_map(command).collect();
+        match self.client.apply(&commands) {
+            Ok(results) => changes
+                .iter()
+                .zip(results)
+                .map(|(change, result)| match result {
+                    Err(error) if !is_fine(change, &error) => Err(Cause::new(error)),
+                    Ok(()) | Err(_) => Ok(()),
+                })
+                .collect(),
+            Err(error) => all_failed(changes, &Cause::new(error)),
+        }
+    }
+
+    /// Finds out whether the kernel has a scheduler, loading its module if need be.
+    pub(super) fn try_scheduler(&mut self, scheduler: &str) -> Result<(), Cause> {
+        let standing = self.client.services().map_err(Cause::new)?;
+        if standing.iter().any(|service| service.scheduler == scheduler) {
+            return Ok(());
+        }
+        let key = ServiceKey::address(ipvs_netlink::Protocol::Tcp, PROBE.0, PROBE.1);
+        match self.client.new_service(Service::new(key, scheduler)) {
+            Ok(()) | Err(Error::Refused { refusal: Refusal::AlreadyExists, .. }) => {
+                self.client.delete_service(key).map_err(Cause::new)
+            }
+            Err(Error::Refused { refusal: Refusal::UnknownScheduler, .. }) => Err(Cause(format!(
+                "the kernel has no IPVS scheduler {scheduler:?}: load its module with \
+                 `modprobe ip_vs_{scheduler}`"
+            ))),
+            Err(error) => Err(Cause::new(error)),
+        }
+    }
+
+    /// Sets the timeouts that are not 0, in seconds.
+    pub(super) fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), Cause> {
+        if timeouts == Timeouts::default() {
+            return Ok(());
+        }
+        self.client.set_timeouts(timeouts).map_err(Cause::new)
+    }
+}
+
+fn command(change: &Change) -> Option<Command> {
+    match change {
+        Change::AddServer(key, settings) => Some(Command::NewService(service(key, settings))),
+        Change::UpdateServer(key, settings) => Some(Command::SetService(service(key, settings))),
+        Change::RemoveServer(key) => Some(Command::DeleteService(service_key(key))),
+        Change::AddDestination(key, destination, weight) => {
+            Some(Command::NewDestination(service_key(key), weighted(destination, *weight)))
+        }
+        Change::UpdateDestination(key, destination, weight) => {
+            Some(Command::SetDestination(service_key(key), weighted(destination, *weight)))
+        }
+        Change::RemoveDestination(key, destination) => {
+            let destination = DestinationKey::new(destination.ip(), destination.port());
+            Some(Command::DeleteDestination(service_key(key), destination))
+        }
+        Change::AddLink
+        | Change::AddSet(_)
+        | Change::AddEntry(..)
+        | Change::RemoveEntry(..)
+        | Change::WriteRules(_)
+        | Change::AddAddress(_)
+        | Change::RemoveAddress(_) => None,
+    }
+}
+
+/// Removing what is not there is done.
+fn is_fine(change: &Change, error: &Error) -> bool {
+    let gone = |refusal: &Refusal| {
+        matches!(refusal, Refusal::NoSuchService | Refusal::NoSuchDestination)
+    };
+    matches!(change, Change::RemoveServer(_) | Change::RemoveDestination(..))
+        && matches!(error, Error::Refused { refusal, .. } if gone(refusal))
+}
+
+fn weighted(destination: &SocketAddr, weight: u32) -> Destination {
+    let mut wanted = Destination::new(destination.ip(), destination.port());
+    wanted.weight = weight;
+    wanted
+}
+
+fn service(key: &VirtualServerKey, settings: &ServerSettings) -> Service {
+    let mut service = Service::new(service_key(key), &*settings.scheduler);
+    service.flags = ipvs_netlink::ServiceFlags::exactly(settings.flags.0);
+    service.timeout = settings.timeout;
+    service
+}
+
+fn our_settings(service: &Service) -> ServerSettings {
+    let flags = ServerFlags(service.flags.value & !ServerFlags::HASHED.0);
+    // Without persistence the kernel keeps a timeout that nothing looks at.
+    let timeout = if flags.has(ServerFlags::PERSISTENT) { service.timeout } else { 0 };
+    ServerSettings { scheduler: service.scheduler.as_str().into(), flags, timeout }
+}
+
+fn service_key(key: &VirtualServerKey) -> ServiceKey {
+    let protocol = match key.protocol {
+        Protocol::Tcp => ipvs_netlink::Protocol::Tcp,
+        Protocol::Udp => ipvs_netlink::Protocol::Udp,
+        Protocol::Sctp => ipvs_netlink::Protocol::Sctp,
+    };
+    ServiceKey::address(protocol, key.address, key.port)
+}
+
+fn our_key(key: ServiceKey) -> Option<VirtualServerKey> {
+    let ServiceKey::Address { protocol, address, port } = key else { return None };
+    let protocol = match protocol {
+        ipvs_netlink::Protocol::Tcp => Protocol::Tcp,
+        ipvs_netlink::Protocol::Udp => Protocol::Udp,
+        ipvs_netlink::Protocol::Sctp => Protocol::Sctp,
+        _ => return None,
+    };
+    Some(VirtualServerKey { protocol, address, port })
+}

@@ -1,0 +1,200 @@
+//! IP sets, through `ipset-netlink`.
+//!
+//! In: sets to create, entries to add and remove. Out: one result each, from one packed exchange a
+//! set; the entries of our sets. Never: a look at sets of other names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipset_netlink::{Error, Ipset, Network, Reason, Refused, Repeat, SetSpec, SetType};
+use proxier::apply::Cause;
+use proxier::diff::Change;
+use proxier::model::{Family, Net, Protocol};
+use proxier::plan::{Entry, SetKey, SetKind, SetName};
+
+/// A connection to ipset.
+pub(super) struct Sets {
+    ipset: Ipset,
+}
+
+/// What is done with entries of one set at a time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Create,
+    Add,
+    Delete,
+}
+
+impl Sets {
+    /// # Errors
+    /// If the kernel has no ipset or the process may not use it.
+    pub(super) fn open() -> Result<Self, Error> {
+        Ok(Self { ipset: Ipset::open()? })
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        family: Family,
+    ) -> Result<BTreeMap<SetKey, BTreeSet<Entry>>, Cause> {
+        let mut found = BTreeMap::new();
+        for key in SetName::ALL.map(|name| SetKey { family, name }) {
+            let spec = spec(key).map_err(Cause::new)?;
+            match self.ipset.list(&spec.name) {
+                Ok(set) if serves_as(&set.header, &spec) => {
+                    found.insert(key, set.entries.iter().filter_map(our_entry).collect());
+                }
+                // One of another type does not count; creating ours will say what is wrong.
+                Ok(_) | Err(Error { reason: Reason::NoSuchSet, .. }) => {}
+                Err(error) => return Err(Cause::new(error)),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        let mut results = Vec::with_capacity(changes.len());
+        for run in changes.chunk_by(|a, b| target(a) == target(b)) {
+            results.extend(match run.first().and_then(target) {
+                Some((key, Verb::Create)) => run.iter().map(|_| self.create(key)).collect(),
+                Some((key, verb)) => self.edit(key, verb, run),
+                None => Vec::new(),
+            });
+        }
+        results
+    }
+
+    /// A set of our name but another type is in the way, and goes if nothing refers to it.
+    fn create(&mut self, key: SetKey) -> Result<(), Cause> {
+        let spec = spec(key).map_err(Cause::new)?;
+        match self.ipset.create(&spec, Repeat::Accept) {
+            Err(Error { reason: Reason::SetExists, .. }) => {
+                self.ipset.destroy(&spec.name).map_err(|error| {
+                    Cause(format!("a set of this name but of another type is in the way: {error}"))
+                })?;
+                self.ipset.create(&spec, Repeat::Accept).map_err(Cause::new)
+            }
+            result => result.map_err(Cause::new),
+        }
+    }
+
+    fn edit(&mut self, key: SetKey, verb: Verb, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        let entries: Vec<_> = changes.iter().filter_map(entry).map(their_entry).collect();
+        let spec = match spec(key) {
+            Ok(spec) => spec,
+            Err(error) => return super::all_failed(changes, &Cause::new(error)),
+        };
+        let refused = match verb {
+            Verb::Delete => self.ipset.delete(&spec.name, &entries, Repeat::Accept),
+            Verb::Create | Verb::Add => self.ipset.add(&spec.name, &entries, Repeat::Accept),
+        };
+        match refused {
+            Ok(refused) => entries.iter().map(|entry| result_of(entry, &refused)).collect(),
+            Err(error) => super::all_failed(changes, &Cause::new(error)),
+        }
+    }
+}
+
+fn result_of(entry: &ipset_netlink::Entry, refused: &[Refused]) -> Result<(), Cause> {
+    match refused.iter().find(|refused| refused.entry == *entry) {
+        Some(refused) => Err(Cause::new(&refused.reason)),
+        None => Ok(()),
+    }
+}
+
+fn target(change: &Change) -> Option<(SetKey, Verb)> {
+    match change {
+        Change::AddSet(key) => Some((*key, Verb::Create)),
+        Change::AddEntry(key, _) => Some((*key, Verb::Add)),
+        Change::RemoveEntry(key, _) => Some((*key, Verb::Delete)),
+        Change::AddLink
+        | Change::WriteRules(_)
+        | Change::AddAddress(_)
+        | Change::RemoveAddress(_)
+        | Change::AddServer(..)
+        | Change::UpdateServer(..)
+        | Change::RemoveServer(_)
+        | Change::AddDestination(..)
+        | Change::UpdateDestination(..)
+        | Change::RemoveDestination(..) => None,
+    }
+}
+
+fn entry(change: &Change) -> Option<&Entry> {
+    match change {
+        Change::AddEntry(_, entry) | Change::RemoveEntry(_, entry) => Some(entry),
+        _ => None,
+    }
+}
+
+fn spec(key: SetKey) -> Result<SetSpec, ipset_netlink::InvalidName> {
+    let kind = match key.name.kind() {
+        SetKind::HashIp => SetType::HashIp,
+        SetKind::HashIpPort => SetType::HashIpPort,
+        SetKind::HashIpPortIp => SetType::HashIpPortIp,
+        SetKind::HashIpPortNet => SetType::HashIpPortNet,
+        SetKind::BitmapPort => SetType::BitmapPort,
+    };
+    let family = match key.family {
+        Family::V4 => ipset_netlink::Family::Inet,
+        Family::V6 => ipset_netlink::Family::Inet6,
+    };
+    Ok(SetSpec::new(key.name.in_family(key.family).parse()?, kind, family))
+}
+
+/// A set of the right type and family serves whatever its capacity: replacing one in use is
+/// worse than a limit that may never be met.
+fn serves_as(found: &ipset_netlink::Header, wanted: &SetSpec) -> bool {
+    let spec = SetSpec {
+        max_elements: found.max_elements.unwrap_or(wanted.max_elements),
+        ..wanted.clone()
+    };
+    spec.matches(found)
+}
+
+fn their_entry(entry: &Entry) -> ipset_netlink::Entry {
+    use ipset_netlink::Entry as Theirs;
+    match *entry {
+        Entry::Address(ip) => Theirs::Ip(ip),
+        Entry::AddressPort(ip, protocol, port) => {
+            Theirs::IpPort { ip, protocol: their_protocol(protocol), port }
+        }
+        Entry::AddressPortAddress(ip, protocol, port, ip2) => {
+            Theirs::IpPortIp { ip, protocol: their_protocol(protocol), port, ip2 }
+        }
+        Entry::AddressPortNet(ip, protocol, port, net) => Theirs::IpPortNet {
+            ip,
+            protocol: their_protocol(protocol),
+            port,
+            net: Network::from(net),
+        },
+        Entry::Port(port) => Theirs::Port(port),
+    }
+}
+
+/// `None` for an entry that the plan has no words for, such as one of another protocol.
+fn our_entry(entry: &ipset_netlink::Entry) -> Option<Entry> {
+    use ipset_netlink::Entry as Theirs;
+    Some(match *entry {
+        Theirs::Ip(ip) => Entry::Address(ip),
+        Theirs::IpPort { ip, protocol, port } => {
+            Entry::AddressPort(ip, our_protocol(protocol)?, port)
+        }
+        Theirs::IpPortIp { ip, protocol, port, ip2 } => {
+            Entry::AddressPortAddress(ip, our_protocol(protocol)?, port, ip2)
+        }
+        Theirs::IpPortNet { ip, protocol, port, net } => {
+            let net = Net::new(net.address(), net.prefix()).ok()?;
+            Entry::AddressPortNet(ip, our_protocol(protocol)?, port, net)
+        }
+        Theirs::Port(port) => Entry::Port(port),
+    })
+}
+
+fn their_protocol(protocol: Protocol) -> ipset_netlink::Protocol {
+    ipset_netlink::Protocol(protocol.number())
+}
+
+fn our_protocol(protocol: ipset_netlink::Protocol) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        .into_iter()
+        .find(|ours| ours.number() == protocol.0)
+}

@@ -1,0 +1,146 @@
+//! Kernel settings under `/proc/sys`.
+//!
+//! In: names and values. Out: each read, and written only where it differs. Never: a write that
+//! changes nothing, so that a process that may not write is fine once everything is set.
+//!
+//! Sources: spec 7.4 and 7.5.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// A setting that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set {name}={value}: {source} (needs root, and /proc/sys writable)")]
+pub struct Error {
+    /// The name below `/proc/sys`.
+    pub name: String,
+    /// The value wanted.
+    pub value: u64,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// What the configuration says about kernel settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// `ipvs.strictARP`.
+    pub strict_arp: bool,
+    /// The size of the connection tracking table; `None` leaves it alone.
+    pub conntrack_max: Option<u64>,
+    /// `nf_conntrack_tcp_timeout_established` in seconds; 0 leaves it alone, here and below.
+    pub tcp_established: u64,
+    /// `nf_conntrack_tcp_timeout_close_wait` in seconds.
+    pub tcp_close_wait: u64,
+    /// Whether to set `nf_conntrack_tcp_be_liberal`.
+    pub tcp_be_liberal: bool,
+    /// `nf_conntrack_udp_timeout` in seconds.
+    pub udp: u64,
+    /// `nf_conntrack_udp_timeout_stream` in seconds.
+    pub udp_stream: u64,
+}
+
+/// The most connections that `conntrack.maxPerCore` may ask for.
+const CONNTRACK_CAP: u64 = 1_048_576;
+
+/// The table size for `conntrack.maxPerCore` and `conntrack.min` (spec 7.5): the product is
+/// capped, the minimum is not; 0 a core leaves the size alone.
+pub fn conntrack_max(per_core: u64, min: u64, cores: u64) -> Option<u64> {
+    if per_core == 0 {
+        return None;
+    }
+    let scaled = per_core.saturating_mul(cores);
+    Some(if scaled > CONNTRACK_CAP { CONNTRACK_CAP } else { scaled.max(min) })
+}
+
+/// Makes all settings, in upstream's order.
+///
+/// # Errors
+/// The first setting that could not be made; those before it stand.
+pub fn apply(wanted: &Wanted) -> Result<(), Error> {
+    conntrack_settings(wanted)?;
+    set("net/ipv4/vs/conntrack", 1)?;
+    if needs_conn_reuse_off() {
+        set("net/ipv4/vs/conn_reuse_mode", 0)?;
+    }
+    set("net/ipv4/vs/expire_nodest_conn", 1)?;
+    set("net/ipv4/vs/expire_quiescent_template", 1)?;
+    set("net/ipv4/ip_forward", 1)?;
+    if wanted.strict_arp {
+        set("net/ipv4/conf/all/arp_ignore", 1)?;
+        set("net/ipv4/conf/all/arp_announce", 2)?;
+    }
+    Ok(())
+}
+
+fn conntrack_settings(wanted: &Wanted) -> Result<(), Error> {
+    if let Some(max) = wanted.conntrack_max {
+        set("net/netfilter/nf_conntrack_max", max)?;
+        grow_conntrack_buckets(max)?;
+    }
+    for (name, seconds) in [
+        ("nf_conntrack_tcp_timeout_established", wanted.tcp_established),
+        ("nf_conntrack_tcp_timeout_close_wait", wanted.tcp_close_wait),
+        ("nf_conntrack_tcp_be_liberal", u64::from(wanted.tcp_be_liberal)),
+        ("nf_conntrack_udp_timeout", wanted.udp),
+        ("nf_conntrack_udp_timeout_stream", wanted.udp_stream),
+    ] {
+        if seconds > 0 {
+            set(&format!("net/netfilter/{name}"), seconds)?;
+        }
+    }
+    Ok(())
+}
+
+/// A table needs a bucket for every four entries, or its chains grow long.
+fn grow_conntrack_buckets(max: u64) -> Result<(), Error> {
+    let path = PathBuf::from("/sys/module/nf_conntrack/parameters/hashsize");
+    let buckets = max / 4;
+    if read(&path).is_some_and(|now| now >= buckets) {
+        return Ok(());
+    }
+    write(&path, buckets).map_err(|source| Error {
+        name: path.display().to_string(),
+        value: buckets,
+        source,
+    })
+}
+
+/// Before Linux 5.9 a reused client port could meet a one-second delay or a dead endpoint, and
+/// mode 0 is the lesser evil (kubernetes/kubernetes#93297). From 5.9 on the default is right.
+fn needs_conn_reuse_off() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut parts = release.split(['.', '-', '+']).map_while(|part| part.trim().parse().ok());
+    let version: (u32, u32) = (parts.next().unwrap_or(u32::MAX), parts.next().unwrap_or(0));
+    ((4, 1)..(5, 9)).contains(&version)
+}
+
+fn set(name: &str, value: u64) -> Result<(), Error> {
+    let path = PathBuf::from("/proc/sys").join(name);
+    if read(&path) == Some(value) {
+        return Ok(());
+    }
+    write(&path, value).map_err(|source| Error { name: name.into(), value, source })
+}
+
+fn read(path: &PathBuf) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn write(path: &PathBuf, value: u64) -> io::Result<()> {
+    fs::write(path, value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cap_holds_for_the_product_but_not_for_the_minimum() {
+        assert_eq!(conntrack_max(0, 131_072, 8), None);
+        assert_eq!(conntrack_max(32_768, 131_072, 2), Some(131_072));
+        assert_eq!(conntrack_max(32_768, 131_072, 16), Some(524_288));
+        assert_eq!(conntrack_max(32_768, 131_072, 64), Some(1_048_576));
+        assert_eq!(conntrack_max(32_768, 2_000_000, 2), Some(2_000_000));
+    }
+}

@@ -1,0 +1,147 @@
+//! When to run next.
+//!
+//! In: what is pending, what the last round came to, and the time, as an argument. Out: the
+//! instant of the next round. Never: a clock.
+//!
+//! A lone change is applied at once; further ones wait out the minimum period (spec 8.1). A
+//! failed round is tried again with growing delays instead of waiting for the next period, as
+//! upstream does.
+
+use std::time::{Duration, Instant};
+
+/// The configured periods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Periods {
+    /// The least time between the end of a round and the next one (`ipvs.minSyncPeriod`).
+    pub min: Duration,
+    /// The most time between two comparisons with the real kernel (`ipvs.syncPeriod`).
+    pub max: Duration,
+}
+
+/// The first delay after a failure.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+
+/// How often destinations that drain are looked at.
+const DRAIN_PERIOD: Duration = Duration::from_secs(5);
+
+/// The state of the pacing.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    periods: Periods,
+    last_end: Option<Instant>,
+    last_audit: Option<Instant>,
+    failures: u32,
+    draining: bool,
+}
+
+/// What a round came to, as far as pacing cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Instant,
+    /// Whether it compared everything with the real kernel.
+    pub audited: bool,
+    /// Whether everything succeeded.
+    pub succeeded: bool,
+    /// Whether destinations are left that drain.
+    pub draining: bool,
+}
+
+impl Pace {
+    /// Before the first round.
+    pub fn new(periods: Periods) -> Self {
+        Self { periods, last_end: None, last_audit: None, failures: 0, draining: false }
+    }
+
+    /// When to run next, given whether facts are waiting; an instant in the past means now.
+    pub fn next(&self, dirty: bool, now: Instant) -> Instant {
+        let Some(last_end) = self.last_end else { return now };
+        let earliest = last_end + self.periods.min;
+        let mut due = self.last_audit.unwrap_or(last_end) + self.periods.max;
+        if dirty {
+            due = due.min(now);
+        }
+        if self.draining {
+            due = due.min(last_end + DRAIN_PERIOD);
+        }
+        if self.failures > 0 {
+            due = due.min(last_end + self.retry_delay());
+        }
+        due.max(earliest)
+    }
+
+    /// Whether the next round, run now, should compare everything with the real kernel.
+    pub fn audit_is_due(&self, now: Instant) -> bool {
+        self.last_audit.is_none_or(|last| now >= last + self.periods.max)
+    }
+
+    /// Takes note of a round.
+    pub fn ended(&mut self, ended: Ended) {
+        self.last_end = Some(ended.at);
+        if ended.audited {
+            self.last_audit = Some(ended.at);
+        }
+        self.failures = if ended.succeeded { 0 } else { self.failures.saturating_add(1) };
+        self.draining = ended.draining;
+    }
+
+    fn retry_delay(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        (FIRST_RETRY * 2u32.pow(doublings)).min(self.periods.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn after(succeeded: bool, draining: bool) -> (Pace, Instant) {
+        let start = Instant::now();
+        let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
+        assert_eq!(pace.next(false, start), start);
+        pace.ended(Ended { at: start, audited: true, succeeded, draining });
+        (pace, start)
+    }
+
+    #[test]
+    fn a_lone_change_runs_at_once_and_a_second_one_waits_out_the_minimum() {
+        let (pace, start) = after(true, false);
+        let later = start + SECOND * 10;
+        assert_eq!(pace.next(true, later), later);
+        assert_eq!(pace.next(true, start), start + SECOND);
+    }
+
+    #[test]
+    fn an_idle_proxy_runs_every_sync_period() {
+        let (pace, start) = after(true, false);
+        assert_eq!(pace.next(false, start), start + SECOND * 30);
+        assert!(!pace.audit_is_due(start + SECOND * 29));
+        assert!(pace.audit_is_due(start + SECOND * 30));
+    }
+
+    #[test]
+    fn failures_are_retried_with_growing_delays() {
+        let (mut pace, start) = after(false, false);
+        assert_eq!(pace.next(false, start), start + SECOND);
+        for _ in 0..4 {
+            pace.ended(Ended { at: start, audited: true, succeeded: false, draining: false });
+        }
+        assert_eq!(pace.next(false, start), start + SECOND * 4);
+    }
+
+    #[test]
+    fn draining_destinations_are_looked_at_again() {
+        let (pace, start) = after(true, true);
+        assert_eq!(pace.next(false, start), start + DRAIN_PERIOD);
+    }
+
+    #[test]
+    fn rounds_for_changes_do_not_put_off_the_audit() {
+        let (mut pace, start) = after(true, false);
+        let at = start + SECOND * 20;
+        pace.ended(Ended { at, audited: false, succeeded: true, draining: false });
+        assert_eq!(pace.next(false, at), start + SECOND * 30);
+    }
+}
