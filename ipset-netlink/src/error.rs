@@ -56,7 +56,7 @@ impl fmt::Display for Operation {
 
 /// A command failed.
 #[derive(Debug, Error)]
-#[error("ipset {operation}{}{}: {reason}", separator(set), Name(set))]
+#[error("ipset {operation}{}: {reason}", Subject(set))]
 pub struct Error {
     /// The command.
     pub operation: Operation,
@@ -74,16 +74,13 @@ impl Error {
     }
 }
 
-struct Name<'a>(&'a Option<SetName>);
+/// A blank and the set's name, or nothing.
+struct Subject<'a>(&'a Option<SetName>);
 
-impl fmt::Display for Name<'_> {
+impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|name| name.fmt(f))
+        self.0.iter().try_for_each(|set| write!(f, " {set}"))
     }
-}
-
-fn separator(set: &Option<SetName>) -> &'static str {
-    if set.is_some() { " " } else { "" }
 }
 
 /// An element the kernel refused; its neighbours were applied.
