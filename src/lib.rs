@@ -1,1 +1,5 @@
 //! The shell of ipvs-proxy: everything that waits, listens or touches the kernel.
+
+pub mod cli;
+pub mod config;
+pub mod yaml;
