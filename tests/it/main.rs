@@ -1,1 +1,1 @@
-fn main(){}
+//! Integration tests that need no privileges, in one binary.
