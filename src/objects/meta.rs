@@ -25,6 +25,13 @@ pub struct Metadata<L> {
     pub labels: Field<L>,
 }
 
+impl<L> Metadata<L> {
+    /// The resource version, if there is one.
+    pub fn resource_version(&self) -> Option<&str> {
+        self.resource_version.given().map(String::as_str)
+    }
+}
+
 /// For labels of which only the presence counts, whatever their value.
 pub(super) fn presence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
