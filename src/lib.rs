@@ -2,4 +2,6 @@
 
 pub mod cli;
 pub mod config;
+pub mod objects;
+pub mod watch;
 pub mod yaml;
