@@ -164,7 +164,7 @@ pub enum InvalidEntry {
 /// A transport protocol by its IANA number.
 ///
 /// Prints the name of the four that have ports, the number of any other. For those the port of an
-/// element is 0 (or type and code of ICMP), and `ipset` prints names where this type prints numbers.
+/// element is 0 (or type and code of ICMP), and `ipset` prints the names of `/etc/protocols`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Protocol(pub u8);
 
