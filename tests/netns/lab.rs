@@ -117,8 +117,6 @@ fn a_namespace_ends_with_its_daemons_and_leaves_no_name() {
 /// Virtual servers for every protocol and family, masquerading to the pods, and their addresses.
 fn program<const N: usize>(node: &Node, pods: [&Pod; N]) {
     node.run("ip link add kube-ipvs0 type dummy");
-    // Without conntrack no rule of iptables can translate a packet that IPVS has handled.
-    node.sysctl("net.ipv4.vs.conntrack", "1");
     let mut rules = String::new();
     for family in Family::BOTH {
         let address = service_address(family);
@@ -133,6 +131,8 @@ fn program<const N: usize>(node: &Node, pods: [&Pod; N]) {
         }
     }
     node.feed("ipvsadm -R", &rules);
+    // Without conntrack no rule of iptables can translate a packet that IPVS has handled.
+    node.sysctl("net.ipv4.vs.conntrack", "1");
 }
 
 fn service_address(family: Family) -> IpAddr {

@@ -21,7 +21,8 @@
 //! Services        10.96.0.0/16, fd00:10:96::/112  are on no device until something programs the node
 //! ```
 //! Pods are routed, not bridged: an answer from one pod to another passes the node, where it is translated
-//! back, without `br_netfilter`.
+//! back, without `br_netfilter`. Link-local addresses are given by hand, and only to devices that forward
+//! (without one a router solicits no neighbour): generated ones are of no use until duplicate detection ends.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -48,11 +49,12 @@ pub(crate) struct Lab {
 impl Lab {
     /// The cluster of the address plan, without pods; `name` is the test's.
     pub(crate) fn new(name: &str) -> Self {
-        let wire = Namespace::new(&format!("{name}-wire"));
+        let name = &unique(name);
+        let wire = Namespace::named(format!("{name}-wire"));
         wire.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up");
         let node1 = Node::join(&wire, name, 1);
         let node2 = Node::join(&wire, name, 2);
-        let client = Namespace::new(&format!("{name}-client"));
+        let client = Namespace::named(format!("{name}-client"));
         client.plug_into(&wire, "client", "192.0.2.100", "2001:db8:1::100");
         client.ip("route add default via 192.0.2.11\nroute add default via 2001:db8:1::11");
         Self { node1, node2, client, _wire: wire }
@@ -71,11 +73,13 @@ impl Node {
     pub(crate) fn conformance(name: &str) -> Namespace {
         let node = Namespace::new(name);
         node.ip("link add eth0 type dummy\n\
-             link set eth0 addrgenmode none up\n\
+             link set eth0 addrgenmode none\n\
+             link set eth0 up\n\
              addr add 192.0.2.11/24 dev eth0\n\
              addr add 2001:db8:1::11/64 dev eth0 nodad\n\
              link add eth1 type dummy\n\
-             link set eth1 addrgenmode none up\n\
+             link set eth1 addrgenmode none\n\
+             link set eth1 up\n\
              addr add 198.51.100.11/24 dev eth1\n\
              route add default via 192.0.2.1\n\
              route add default via 2001:db8:1::1");
@@ -83,7 +87,7 @@ impl Node {
     }
 
     fn join(wire: &Namespace, name: &str, number: u8) -> Self {
-        let namespace = Namespace::new(&format!("{name}-node{number}"));
+        let namespace = Namespace::named(format!("{name}-node{number}"));
         namespace.sysctl("net.ipv4.ip_forward", "1");
         namespace.sysctl("net.ipv6.conf.all.forwarding", "1");
         // A hairpin leaves by the device it came in by; no pod should be told of a better way.
@@ -93,7 +97,8 @@ impl Node {
         namespace.plug_into(wire, &format!("node{number}"), &v4, &v6);
         let other = 3 - number;
         namespace.ip(&format!(
-            "route add 10.244.{other}.0/24 via 192.0.2.1{other}\n\
+            "addr add fe80::1{number}/64 dev eth0 nodad\n\
+             route add 10.244.{other}.0/24 via 192.0.2.1{other}\n\
              route add fd00:10:244:{other}::/64 via 2001:db8:1::1{other}"
         ));
         Self { namespace, number }
@@ -112,18 +117,21 @@ impl Node {
     pub(crate) fn pod(&self, host: u8) -> Pod {
         let node = self.number;
         let (subnet4, subnet6) = (format!("10.244.{node}"), format!("fd00:10:244:{node}:"));
-        let namespace = Namespace::new(&format!("{}-pod{host}", self.namespace.name));
+        let namespace = Namespace::named(format!("{}-pod{host}", self.name));
         self.ip(&format!(
             "link add veth-{host} type veth peer name eth0 netns {}\n\
+             link set veth-{host} addrgenmode none\n\
              link set veth-{host} up\n\
              addr add {subnet4}.1/32 dev veth-{host}\n\
              addr add {subnet6}:1/128 dev veth-{host} nodad\n\
+             addr add fe80::1/64 dev veth-{host} nodad\n\
              route add {subnet4}.{host} dev veth-{host}\n\
              route add {subnet6}:{host} dev veth-{host}",
             namespace.name
         ));
         namespace.ip(&format!(
-            "link set eth0 up\n\
+            "link set eth0 addrgenmode none\n\
+             link set eth0 up\n\
              addr add {subnet4}.{host}/32 dev eth0\n\
              addr add {subnet6}:{host}/128 dev eth0 nodad\n\
              route add {subnet4}.1 dev eth0\n\
@@ -193,9 +201,10 @@ impl Namespace {
     /// A namespace in which only the loopback is up: without it there is no local routing table, and IPVS
     /// refuses every destination.
     pub(crate) fn new(label: &str) -> Self {
-        static SERIAL: AtomicU32 = AtomicU32::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{label}-{}.{serial}", process::id());
+        Self::named(unique(label))
+    }
+
+    fn named(name: String) -> Self {
         successful(Command::new("ip").args(["netns", "add", &name]).output(), "ip netns add");
         let handle = File::open(format!("/run/netns/{name}")).unwrap();
         let namespace = Self { name, handle };
@@ -270,7 +279,8 @@ impl Namespace {
             self.name
         ));
         self.ip(&format!(
-            "link set eth0 addrgenmode none up\n\
+            "link set eth0 addrgenmode none\n\
+             link set eth0 up\n\
              addr add {v4}/24 dev eth0\n\
              addr add {v6}/64 dev eth0 nodad"
         ));
@@ -324,6 +334,12 @@ impl Drop for Daemon {
             eprintln!("output of a daemon, {}:\n{}", self.log.display(), self.output());
         }
     }
+}
+
+/// A name that no other test and no other run of this one has.
+fn unique(label: &str) -> String {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    format!("{label}.{}.{}", process::id(), SERIAL.fetch_add(1, Ordering::Relaxed))
 }
 
 fn shell(command: &str) -> Command {

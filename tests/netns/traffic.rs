@@ -150,26 +150,29 @@ pub(crate) fn ask_from(
     from: SocketAddr,
     to: SocketAddr,
 ) -> io::Result<Answer> {
-    inside.enter(|| {
-        let socket = protocol.socket(from)?;
-        socket.connect_timeout(&to.into(), PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        let line = match protocol {
-            Protocol::Udp => {
-                let socket = UdpSocket::from(socket);
-                socket.send(b"?")?;
-                let mut buffer = [0; 128];
-                let length = socket.recv(&mut buffer)?;
-                String::from_utf8_lossy(&buffer[..length]).into_owned()
-            }
-            Protocol::Tcp | Protocol::Sctp => {
-                let mut line = String::new();
-                BufReader::new(TcpStream::from(socket)).read_line(&mut line)?;
-                line
-            }
-        };
-        let (server, source) = line.trim_end().split_once(' ').ok_or(ErrorKind::UnexpectedEof)?;
-        let source = source.parse().map_err(|_| ErrorKind::InvalidData)?;
-        Ok(Answer { server: server.to_owned(), source })
-    })
+    inside
+        .enter(|| exchange(protocol, from, to))
+        .map_err(|error| io::Error::new(error.kind(), format!("{protocol:?} to {to}: {error}")))
+}
+
+fn exchange(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> io::Result<Answer> {
+    let socket = protocol.socket(from)?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    match protocol {
+        Protocol::Udp => {
+            let mut buffer = [0; 128];
+            let socket = UdpSocket::from(socket);
+            socket.send(b"?")?;
+            let length = socket.recv(&mut buffer)?;
+            line += &String::from_utf8_lossy(&buffer[..length]);
+        }
+        Protocol::Tcp | Protocol::Sctp => {
+            BufReader::new(TcpStream::from(socket)).read_line(&mut line)?;
+        }
+    }
+    let (server, source) = line.trim_end().split_once(' ').ok_or(ErrorKind::UnexpectedEof)?;
+    let source = source.parse().map_err(|_| ErrorKind::InvalidData)?;
+    Ok(Answer { server: server.to_owned(), source })
 }
