@@ -1,0 +1,54 @@
+# The list of verbs. Everything a verb needs it installs or fetches itself, on Debian 12 with Rust.
+
+SHELL := /bin/bash
+SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) .ci/run
+
+.NOTPARALLEL:
+.PHONY: help build fmt lint test test-it test-vm demo bench deny doc ci clean tools
+
+help:           ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+build: tools    ## the binary, optimised: target/release/ipvs-proxy
+	cargo build --release
+
+fmt:            ## format the source
+	cargo fmt --all
+
+lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+	tests/vm/packages lint && shellcheck $(SCRIPTS)
+
+test: tools     ## every test there is; the last line is the count
+	@tests/vm/tally '$(UNPRIVILEGED)' tests/vm/run
+
+test-it: tools  ## the tests that need no rights and no kernel
+	@tests/vm/tally '$(UNPRIVILEGED)'
+
+test-vm: tools  ## the tests that need a kernel with IPVS, in the lab
+	@tests/vm/run
+
+UNPRIVILEGED := cargo test --workspace --no-fail-fast -- --show-output
+
+demo: tools     ## a Service, three backends, a real kernel: watch requests being spread
+	@tests/vm/demo
+
+bench: tools    ## the benchmarks
+	cargo bench --workspace
+
+deny:           ## licences, bans, sources, advisories (needs cargo-deny and the network)
+	cargo deny check
+
+doc:            ## the documentation of every crate: target/doc
+	cargo doc --workspace --no-deps
+
+ci: lint test   ## what a change must pass
+
+clean:          ## everything that was built or fetched
+	cargo clean
+	rm -rf target/vm
+
+tools:
+	@tests/vm/packages build

@@ -1,0 +1,364 @@
+//! Settings as given → [`Config`].
+//!
+//! In: what files and flags set. Out: the configuration with every default filled in, or every
+//! problem, each with the path that kube-proxy names it by. Never: a stop at the first problem.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxier::model::{Family, Net, PerFamily};
+
+use super::duration::GoDuration;
+use super::file::{self, Raw};
+use super::{
+    Config, Conntrack, DEFAULT_MANIFESTS, DetectLocal, Ipvs, LogFormat, Logging, NodePortAddresses,
+    Pace, Pod, Serving, Source, Surroundings,
+};
+
+/// One value that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field's path as kube-proxy writes it, such as
+    /// `KubeProxyConfiguration.KubeProxyIPVSConfiguration.SyncPeriod`.
+    pub field: String,
+    /// The value as given.
+    pub value: String,
+    /// What it has to be.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "KubeProxyConfiguration.{}: Invalid value: {:?}: {}",
+            self.field, self.value, self.reason
+        )
+    }
+}
+
+/// The previous minor version of the one whose behaviour is the baseline.
+const PREVIOUS_MINOR: &str = "1.35";
+/// Longest name of a network interface (`include/uapi/linux/if.h IFNAMSIZ`, less the final zero).
+const INTERFACE_NAME_MAX: usize = 15;
+
+/// Checks everything.
+pub(super) fn check(
+    raw: &Raw,
+    manifests: Option<&Path>,
+    here: &Surroundings,
+) -> Result<Config, Vec<Problem>> {
+    let mut check = Check { problems: Vec::new() };
+    check.mode(raw);
+    let config = Config {
+        node_name: check.node_name(raw, here).into(),
+        source: check.source(raw, manifests, here),
+        detect_local: check.detect_local(raw),
+        masquerade_bit: check.int(
+            "KubeProxyIPTablesConfiguration.MasqueradeBit",
+            raw.iptables.masquerade_bit.unwrap_or(14),
+            (0, 31),
+        ),
+        masquerade_all: raw.iptables.masquerade_all.unwrap_or_default(),
+        ipvs: check.ipvs(&raw.ipvs),
+        node_port_addresses: check.node_port_addresses(raw),
+        conntrack: check.conntrack(&raw.conntrack),
+        serving: check.serving(raw),
+        logging: check.logging(&raw.logging),
+        config_sync_period: check.period("ConfigSyncPeriod", raw.config_sync_period, 15 * 60),
+        oom_score_adj: check.int("OOMScoreAdj", raw.oom_score_adj.unwrap_or(-999), (-1000, 1000)),
+    };
+    if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
+}
+
+/// Collects problems; every method returns some value, which counts only if there are none.
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn refuse(&mut self, field: &str, value: impl fmt::Display, reason: &str) {
+        self.problems.push(Problem {
+            field: field.to_owned(),
+            value: value.to_string(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn mode(&mut self, raw: &Raw) {
+        let mode = raw.mode.as_deref().unwrap_or_default();
+        if !["", "ipvs"].contains(&mode) {
+            self.refuse(
+                "Mode",
+                mode,
+                "this proxy knows the mode ipvs only, use kube-proxy itself for another",
+            );
+        }
+        if let Some(version) = raw.show_hidden_metrics_for_version.as_deref()
+            && !["", PREVIOUS_MINOR].contains(&version)
+        {
+            self.refuse("ShowHiddenMetricsForVersion", version, "must be empty or \"1.35\"");
+        }
+    }
+
+    fn node_name(&mut self, raw: &Raw, here: &Surroundings) -> String {
+        let given = raw.hostname_override.as_deref().filter(|name| !name.is_empty());
+        let name = given.unwrap_or(&here.host_name).trim().to_lowercase();
+        if name.is_empty() {
+            self.refuse("HostnameOverride", "", "the node's name is empty");
+        }
+        name
+    }
+
+    fn source(&mut self, raw: &Raw, manifests: Option<&Path>, here: &Surroundings) -> Source {
+        let client = &raw.client_connection;
+        let burst = client.burst.unwrap_or(10);
+        let pace = Pace {
+            qps: client.qps.unwrap_or(5.0),
+            burst: self.int("ClientConnection.Burst", burst, (0, i32::MAX)),
+        };
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (kubeconfig, master) = (given(&client.kubeconfig), given(&raw.master));
+        match (manifests, here.pod) {
+            (Some(path), _) => Source::Manifests(path.to_owned()),
+            (None, _) if kubeconfig.is_some() || master.is_some() => {
+                Source::ApiServer { kubeconfig: kubeconfig.map(PathBuf::from), master, pace }
+            }
+            (None, Pod::Inside) => Source::InCluster(pace),
+            (None, Pod::Outside) => Source::Manifests(DEFAULT_MANIFESTS.into()),
+        }
+    }
+
+    fn detect_local(&mut self, raw: &Raw) -> DetectLocal {
+        let detail = |text: &Option<String>| text.clone().unwrap_or_default();
+        match raw.detect_local_mode.as_deref().unwrap_or_default() {
+            "" | "ClusterCIDR" => DetectLocal::ClusterCidr(self.cluster_cidrs(raw)),
+            "NodeCIDR" => DetectLocal::NodeCidr,
+            "BridgeInterface" => DetectLocal::BridgeInterface(self.interface(
+                "DetectLocal.BridgeInterface",
+                detail(&raw.detect_local.bridge_interface),
+            )),
+            "InterfaceNamePrefix" => DetectLocal::InterfaceNamePrefix(self.interface(
+                "DetectLocal.InterfaceNamePrefix",
+                detail(&raw.detect_local.interface_name_prefix),
+            )),
+            other => {
+                self.refuse(
+                    "DetectLocalMode",
+                    other,
+                    "must be ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix or empty",
+                );
+                DetectLocal::NodeCidr
+            }
+        }
+    }
+
+    fn interface(&mut self, field: &str, name: String) -> String {
+        if name.is_empty() || name.len() > INTERFACE_NAME_MAX {
+            self.refuse(field, &name, "must have 1 to 15 bytes");
+        }
+        name
+    }
+
+    /// One network, or one of each family. No spaces are cut off: upstream does not either.
+    fn cluster_cidrs(&mut self, raw: &Raw) -> PerFamily<Option<Net>> {
+        let mut found = PerFamily::default();
+        let text = raw.cluster_cidr.as_deref().unwrap_or_default();
+        if text.is_empty() {
+            return found;
+        }
+        for part in text.split(',') {
+            let slot = part.parse().ok().map(|net: Net| (found.of_mut(Family::of_net(&net)), net));
+            match slot {
+                Some((slot @ None, net)) => *slot = Some(net),
+                Some((Some(_), _)) | None => {
+                    self.refuse("ClusterCIDR", text, "must be one CIDR, or one of each IP family");
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    fn ipvs(&mut self, raw: &file::Ipvs) -> Ipvs {
+        const AT: &str = "KubeProxyIPVSConfiguration";
+        let sync_period = self.period(&format!("{AT}.SyncPeriod"), raw.sync_period, 30);
+        let min_sync_period = self.time(&format!("{AT}.MinSyncPeriod"), raw.min_sync_period, 0);
+        if min_sync_period > sync_period {
+            let value = raw.sync_period.unwrap_or(GoDuration::from_secs(30));
+            self.refuse(&format!("{AT}.SyncPeriod"), value, "must not be less than MinSyncPeriod");
+        }
+        let scheduler = raw.scheduler.clone().filter(|name| !name.is_empty());
+        Ipvs {
+            scheduler: scheduler.unwrap_or_else(|| "rr".to_owned()),
+            exclude_cidrs: self.nets(
+                &format!("{AT}.ExcludeCidrs"),
+                raw.exclude_cidrs.as_deref().unwrap_or_default(),
+            ),
+            strict_arp: raw.strict_arp.unwrap_or_default(),
+            tcp_timeout: self.seconds(&format!("{AT}.TCPTimeout"), raw.tcp_timeout),
+            tcp_fin_timeout: self.seconds(&format!("{AT}.TCPFinTimeout"), raw.tcp_fin_timeout),
+            udp_timeout: self.seconds(&format!("{AT}.UDPTimeout"), raw.udp_timeout),
+            sync_period,
+            min_sync_period,
+        }
+    }
+
+    fn node_port_addresses(&mut self, raw: &Raw) -> NodePortAddresses {
+        let words = raw.node_port_addresses.as_deref().unwrap_or_default();
+        if words == ["primary"] {
+            return NodePortAddresses::Primary;
+        }
+        if words.iter().any(|word| word == "primary") {
+            self.refuse("NodePortAddresses", "primary", "must be alone when it is used");
+            return NodePortAddresses::Primary;
+        }
+        NodePortAddresses::Nets(self.nets("NodePortAddresses", words))
+    }
+
+    fn conntrack(&mut self, raw: &file::Conntrack) -> Conntrack {
+        const AT: &str = "KubeProxyConntrackConfiguration";
+        let path = |field| format!("{AT}.{field}");
+        Conntrack {
+            max_per_core: self.int(
+                &path("MaxPerCore"),
+                raw.max_per_core.unwrap_or(32_768),
+                (0, i32::MAX),
+            ),
+            min: self.int(&path("Min"), raw.min.unwrap_or(131_072), (0, i32::MAX)),
+            tcp_established_timeout: self.time(
+                &path("TCPEstablishedTimeout"),
+                raw.tcp_established_timeout,
+                24 * 3600,
+            ),
+            tcp_close_wait_timeout: self.time(
+                &path("TCPCloseWaitTimeout"),
+                raw.tcp_close_wait_timeout,
+                3600,
+            ),
+            tcp_be_liberal: raw.tcp_be_liberal.unwrap_or_default(),
+            udp_timeout: self.time(&path("UDPTimeout"), raw.udp_timeout, 0),
+            udp_stream_timeout: self.time(&path("UDPStreamTimeout"), raw.udp_stream_timeout, 0),
+        }
+    }
+
+    /// Unset listeners are on all addresses, or on loopback, of the bind address' family.
+    fn serving(&mut self, raw: &Raw) -> Serving {
+        let bind = raw.bind_address.as_deref().unwrap_or("0.0.0.0");
+        let bind_address = bind.parse().unwrap_or_else(|_| {
+            self.refuse("BindAddress", bind, "must be an IP address");
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        });
+        let (any, loopback) = match Family::of(bind_address) {
+            Family::V4 => ("0.0.0.0", "127.0.0.1"),
+            Family::V6 => ("::", "::1"),
+        };
+        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(any);
+        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(loopback);
+        Serving {
+            bind_address,
+            healthz: (!healthz.is_empty())
+                .then(|| self.listener("HealthzBindAddress", healthz, 10_256)),
+            metrics: self.listener("MetricsBindAddress", metrics, 10_249),
+            hard_fail: raw.bind_address_hard_fail.unwrap_or_default(),
+            profiling: raw.enable_profiling.unwrap_or_default(),
+            show_hidden_metrics: raw.show_hidden_metrics_for_version.as_deref()
+                == Some(PREVIOUS_MINOR),
+        }
+    }
+
+    /// `IP:PORT`, or an IP alone with the usual port.
+    fn listener(&mut self, field: &str, text: &str, port: u16) -> SocketAddr {
+        let found = match text.parse() {
+            Ok(ip) => Some(SocketAddr::new(ip, port)),
+            Err(_) => text.parse().ok().filter(|address: &SocketAddr| address.port() != 0),
+        };
+        found.unwrap_or_else(|| {
+            self.refuse(field, text, "must be IP:port with a port from 1 to 65535");
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+        })
+    }
+
+    fn logging(&mut self, raw: &file::Logging) -> Logging {
+        let format = match raw.format.as_deref().unwrap_or("text") {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => {
+                self.refuse("Logging.Format", other, "must be text or json");
+                LogFormat::Text
+            }
+        };
+        let verbosity = raw.verbosity.unwrap_or_default();
+        if i32::try_from(verbosity).is_err() {
+            self.refuse("Logging.Verbosity", verbosity, "must be at most 2147483647");
+        }
+        Logging {
+            format,
+            verbosity,
+            flush_frequency: self.period("Logging.FlushFrequency", raw.flush_frequency, 5),
+        }
+    }
+
+    fn nets(&mut self, field: &str, words: &[String]) -> Vec<Net> {
+        let mut nets = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            match word.parse() {
+                Ok(net) => nets.push(net),
+                Err(_) => self.refuse(&format!("{field}[{index}]"), word, "must be a CIDR"),
+            }
+        }
+        nets
+    }
+
+    /// A whole number from `lowest` to `highest`, in a type that holds them.
+    fn int<T: TryFrom<i32> + Default>(
+        &mut self,
+        field: &str,
+        value: i32,
+        (lowest, highest): (i32, i32),
+    ) -> T {
+        if (lowest..=highest).contains(&value)
+            && let Ok(value) = T::try_from(value)
+        {
+            return value;
+        }
+        let reason = if highest == i32::MAX {
+            format!("must be greater than or equal to {lowest}")
+        } else {
+            format!("must be from {lowest} to {highest}")
+        };
+        self.refuse(field, value, &reason);
+        T::default()
+    }
+
+    /// A duration that is not negative; `default` in seconds.
+    fn time(&mut self, field: &str, value: Option<GoDuration>, default: i64) -> Duration {
+        let value = value.unwrap_or(GoDuration::from_secs(default));
+        value.checked().unwrap_or_else(|| {
+            self.refuse(field, value, "must be greater than or equal to 0");
+            Duration::ZERO
+        })
+    }
+
+    /// A duration greater than zero; `default` in seconds.
+    fn period(&mut self, field: &str, value: Option<GoDuration>, default: i64) -> Duration {
+        let value = value.unwrap_or(GoDuration::from_secs(default));
+        value.checked().filter(|period| !period.is_zero()).unwrap_or_else(|| {
+            self.refuse(field, value, "must be greater than 0");
+            Duration::MAX
+        })
+    }
+
+    /// Whole seconds, cut off, as the kernel takes them.
+    fn seconds(&mut self, field: &str, value: Option<GoDuration>) -> u32 {
+        let seconds = self.time(field, value, 0).as_secs();
+        u32::try_from(seconds).ok().filter(|seconds| *seconds <= i32::MAX as u32).unwrap_or_else(
+            || {
+                self.refuse(field, value.unwrap_or_default(), "must be at most 2147483647 seconds");
+                0
+            },
+        )
+    }
+}

@@ -1,0 +1,147 @@
+//! Flags as settings: alone, or over a configuration file.
+//!
+//! In: [`Flags`]. Out: the same [`Raw`] that a file gives. Two defaults differ from a file's and
+//! are written down here: upstream computes them before it looks at the flags. Never: judgement.
+
+use std::net::IpAddr;
+
+use super::{Api, Conntrack, Flags, Local, Logging, Proxy, Serving};
+use crate::config::GoDuration;
+use crate::config::file::{self, Raw};
+
+impl Flags {
+    /// The settings when there is no file.
+    pub fn settings(&self) -> Raw {
+        let mut raw = Raw {
+            oom_score_adj: self.process.oom_score_adj,
+            feature_gates: self
+                .process
+                .feature_gates
+                .as_ref()
+                .map(|gates| gates.iter().cloned().collect()),
+            ..Raw::default()
+        };
+        self.api.put(&mut raw);
+        self.proxy.put(&mut raw);
+        self.local.put(&mut raw);
+        self.conntrack.put(&mut raw);
+        self.serving.put(&mut raw);
+        self.over_file(&mut raw);
+        raw
+    }
+
+    /// Puts the few flags that win over a file into its settings; the others are ignored.
+    pub fn over_file(&self, raw: &mut Raw) {
+        win(&mut raw.hostname_override, self.process.hostname_override.as_ref());
+        raw.master = self.api.master.clone();
+        self.logging.put(&mut raw.logging);
+    }
+}
+
+fn win<T: Clone>(setting: &mut Option<T>, flag: Option<&T>) {
+    if flag.is_some() {
+        *setting = flag.cloned();
+    }
+}
+
+impl Api {
+    fn put(&self, raw: &mut Raw) {
+        raw.client_connection = file::ClientConnection {
+            kubeconfig: self.kubeconfig.clone(),
+            accept_content_types: None,
+            content_type: self.kube_api_content_type.clone(),
+            qps: self.kube_api_qps,
+            burst: self.kube_api_burst,
+        };
+        raw.config_sync_period = self.config_sync_period;
+    }
+}
+
+impl Proxy {
+    fn put(&self, raw: &mut Raw) {
+        raw.mode = self.proxy_mode.clone();
+        raw.ipvs = file::Ipvs {
+            sync_period: self.ipvs_sync_period,
+            min_sync_period: self.ipvs_min_sync_period.or(Some(GoDuration::from_secs(1))),
+            scheduler: self.ipvs_scheduler.clone(),
+            exclude_cidrs: list(self.ipvs_exclude_cidrs.as_ref()),
+            strict_arp: self.ipvs_strict_arp,
+            tcp_timeout: self.ipvs_tcp_timeout,
+            tcp_fin_timeout: self.ipvs_tcpfin_timeout,
+            udp_timeout: self.ipvs_udp_timeout,
+        };
+        raw.iptables.masquerade_all = self.masquerade_all;
+        raw.iptables.masquerade_bit = self.iptables_masquerade_bit;
+        raw.node_port_addresses = list(self.nodeport_addresses.as_ref());
+    }
+}
+
+/// `--flag=` is an empty list, not a list of one empty word.
+fn list(flag: Option<&Vec<String>>) -> Option<Vec<String>> {
+    flag.map(|words| words.iter().filter(|word| !word.is_empty()).cloned().collect())
+}
+
+impl Local {
+    fn put(&self, raw: &mut Raw) {
+        raw.detect_local_mode = self.detect_local_mode.clone();
+        raw.cluster_cidr = self.cluster_cidr.clone();
+        raw.detect_local = file::DetectLocal {
+            bridge_interface: self.pod_bridge_interface.clone(),
+            interface_name_prefix: self.pod_interface_name_prefix.clone(),
+        };
+    }
+}
+
+impl Conntrack {
+    fn put(&self, raw: &mut Raw) {
+        raw.conntrack = file::Conntrack {
+            max_per_core: self.conntrack_max_per_core,
+            min: self.conntrack_min,
+            tcp_established_timeout: self.conntrack_tcp_timeout_established,
+            tcp_close_wait_timeout: self.conntrack_tcp_timeout_close_wait,
+            tcp_be_liberal: self.conntrack_tcp_be_liberal,
+            udp_timeout: self.conntrack_udp_timeout,
+            udp_stream_timeout: self.conntrack_udp_timeout_stream,
+        };
+    }
+}
+
+impl Serving {
+    /// The default addresses do not follow `--bind-address` to IPv6, unlike a file's.
+    fn put(&self, raw: &mut Raw) {
+        raw.bind_address = self.bind_address.clone();
+        raw.bind_address_hard_fail = self.bind_address_hard_fail;
+        raw.enable_profiling = self.profiling;
+        raw.show_hidden_metrics_for_version = self.show_hidden_metrics_for_version.clone();
+        raw.healthz_bind_address = Some(listener(
+            self.healthz_bind_address.as_deref(),
+            self.healthz_port,
+            "0.0.0.0:10256",
+        ));
+        raw.metrics_bind_address = Some(listener(
+            self.metrics_bind_address.as_deref(),
+            self.metrics_port,
+            "127.0.0.1:10249",
+        ));
+    }
+}
+
+/// An empty address flag changes nothing. The deprecated port completes a bare address, and
+/// leaves no address at all if it is 0.
+fn listener(address: Option<&str>, port: Option<i32>, default: &str) -> String {
+    let address = address.filter(|address| !address.is_empty()).unwrap_or(default);
+    match (port, address.parse::<IpAddr>()) {
+        (Some(0), _) => String::new(),
+        (Some(port), Ok(IpAddr::V4(ip))) => format!("{ip}:{port}"),
+        (Some(port), Ok(IpAddr::V6(ip))) => format!("[{ip}]:{port}"),
+        (None, _) | (Some(_), Err(_)) => address.to_owned(),
+    }
+}
+
+impl Logging {
+    fn put(&self, logging: &mut file::Logging) {
+        win(&mut logging.verbosity, self.verbosity.as_ref());
+        win(&mut logging.format, self.logging_format.as_ref());
+        win(&mut logging.flush_frequency, self.log_flush_frequency.as_ref());
+    }
+}

@@ -1,0 +1,25 @@
+//! API objects as this program reads them, and their conversion into facts.
+//!
+//! In: JSON or YAML of `core/v1 Service`, `discovery.k8s.io/v1 EndpointSlice` and `core/v1 Node`,
+//! from an API server or from a file. Out: values of [`proxier::model`], and a [`Problem`] for
+//! everything that could not be used. The types hold only the fields that decide kernel state;
+//! other fields are skipped by the parser and never stored. A field of the wrong type is kept as
+//! a note ([`Field::Wrong`]), so that one bad object never fails the list it stands in, nor one
+//! bad port the Service it stands in. Never: a request, a file, a decision about the kernel.
+
+pub use self::field::{Field, List};
+pub use self::meta::Metadata;
+pub use self::node::Node;
+pub use self::problem::{Kind, ObjectId, Problem};
+pub use self::reports::Reports;
+pub use self::service::Service;
+pub use self::slice::EndpointSlice;
+
+pub mod convert;
+mod field;
+pub mod meta;
+pub mod node;
+mod problem;
+mod reports;
+pub mod service;
+pub mod slice;

@@ -1,0 +1,202 @@
+//! Objects into facts.
+//!
+//! In: one object as it was read. Out: the same thing as [`proxier::model`] says it, or `None`
+//! where this proxy is not concerned, and a [`Problem`] for each thing that had to be left out.
+//! What is wrong spoils the smallest thing it can: a port, an endpoint, an address. Never: a look
+//! at another object, the node's name, or what the object was before.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use proxier::model::{Family, Protocol};
+
+pub use self::node::node;
+pub use self::service::service;
+pub use self::slice::slice;
+use super::field::{Field, List, quoted};
+use super::meta::Metadata;
+use super::problem::{Kind, ObjectId, Problem};
+
+mod node;
+mod service;
+mod slice;
+
+/// The name of an object as this program keys it; `None` without one. An object that has no
+/// namespace is in `default`, as with kubectl; a Node has none at all.
+pub fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
+    let metadata = metadata.given()?;
+    let name = metadata.name.given().filter(|name| !name.is_empty())?;
+    let namespace = match (kind, metadata.namespace.given()) {
+        (Kind::Node, _) => "",
+        (Kind::Service | Kind::EndpointSlice, None) => "default",
+        (Kind::Service | Kind::EndpointSlice, Some(namespace)) if namespace.is_empty() => "default",
+        (Kind::Service | Kind::EndpointSlice, Some(namespace)) => namespace,
+    };
+    Some(ObjectId { kind, namespace: namespace.to_owned(), name: name.clone() })
+}
+
+/// Reads the fields of one object and notes what is wrong with them.
+struct Reader<'a> {
+    object: ObjectId,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins an object; `None`, and a problem, if it has no name.
+    fn open<L>(
+        kind: Kind,
+        metadata: &Field<Metadata<L>>,
+        problems: &'a mut Vec<Problem>,
+    ) -> Option<Self> {
+        if let Some(object) = id(kind, metadata) {
+            return Some(Self { object, problems });
+        }
+        let namespace = metadata.given().and_then(|metadata| metadata.namespace.given());
+        let object = ObjectId {
+            kind,
+            namespace: namespace.cloned().unwrap_or_default(),
+            name: String::new(),
+        };
+        Self { object, problems }.report("metadata.name", "an object needs a name");
+        None
+    }
+
+    fn report(&mut self, field: impl Display, message: impl Display) {
+        let (field, message) = (field.to_string(), message.to_string());
+        self.problems.push(Problem { object: self.object.clone(), field, message });
+    }
+
+    /// The value of a field. Something of another type is reported as `… is not EXPECTED`.
+    fn value<'v, T>(
+        &mut self,
+        value: &'v Field<T>,
+        field: impl Display,
+        expected: &str,
+    ) -> Option<&'v T> {
+        match value {
+            Field::Given(value) => Some(value),
+            Field::Absent => None,
+            Field::Wrong(found) => {
+                self.report(field, format_args!("{found} is not {expected}"));
+                None
+            }
+        }
+    }
+
+    /// A text; absent and empty are the same.
+    fn text<'v>(&mut self, value: &'v Field<String>, field: impl Display) -> Option<&'v str> {
+        self.value(value, field, "a string").map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The usable elements of a list, each with its place. `null` elements are passed over.
+    fn items<'v, T>(
+        &mut self,
+        list: &'v List<T>,
+        field: impl Display,
+        expected: &str,
+    ) -> Vec<(usize, &'v T)> {
+        if let List::Wrong(found) = list {
+            self.report(&field, format_args!("{found} is not a list"));
+        }
+        let items = list.items().iter().enumerate();
+        items
+            .filter_map(|(at, item)| {
+                let place = format_args!("{field}[{at}]");
+                self.value(item, place, expected).map(|item| (at, item))
+            })
+            .collect()
+    }
+
+    /// A port number from 1 to 65535; 0 counts as absent.
+    fn port(&mut self, value: &Field<u16>, field: impl Display) -> Option<u16> {
+        self.value(value, field, PORT).copied().filter(|&port| port != 0)
+    }
+
+    /// A port number that has to be there.
+    fn required_port(&mut self, value: &Field<u16>, field: impl Display) -> Option<u16> {
+        match value {
+            Field::Given(0) => self.report(field, format_args!("0 is not {PORT}")),
+            Field::Absent => self.report(field, "a port number is required"),
+            Field::Given(_) | Field::Wrong(_) => return self.port(value, field),
+        }
+        None
+    }
+
+    /// A transport protocol; absent means TCP, as the API server would have written.
+    fn protocol(&mut self, value: &Field<String>, field: impl Display) -> Option<Protocol> {
+        if let Field::Wrong(found) = value {
+            self.report(field, format_args!("{found} is not {PROTOCOL}"));
+            return None;
+        }
+        match value.given().map(String::as_str) {
+            None | Some("" | "TCP") => Some(Protocol::Tcp),
+            Some("UDP") => Some(Protocol::Udp),
+            Some("SCTP") => Some(Protocol::Sctp),
+            Some(other) => {
+                self.report(field, format_args!("{} is not {PROTOCOL}", quoted(other)));
+                None
+            }
+        }
+    }
+
+    /// An address. IPv4-mapped IPv6, zones and leading zeros are refused: the API does not admit
+    /// them, and each is read as another address by some program.
+    fn address(&mut self, text: &str, field: impl Display) -> Option<IpAddr> {
+        let address = text.parse().ok().filter(|address| !is_mapped(*address));
+        if address.is_none() {
+            self.report(field, format_args!("{} is not an IP address", quoted(text)));
+        }
+        address
+    }
+
+    /// An address that has to be of one family.
+    fn address_of(&mut self, family: Family, text: &str, field: impl Display) -> Option<IpAddr> {
+        let address = self.address(text, &field)?;
+        if Family::of(address) == family {
+            return Some(address);
+        }
+        self.report(field, format_args!("{} is not an {family} address", quoted(text)));
+        None
+    }
+
+    /// The usable addresses of a list, in order. Blank elements are passed over.
+    fn addresses(&mut self, list: &List<String>, field: &str) -> Vec<IpAddr> {
+        self.items(list, field, "an IP address")
+            .into_iter()
+            .map(|(at, text)| (at, text.trim()))
+            .filter(|(_, text)| !text.is_empty())
+            .filter_map(|(at, text)| self.address(text, format_args!("{field}[{at}]")))
+            .collect()
+    }
+
+    /// The usable networks of a list, in order. Blanks around each are cut off.
+    fn nets(&mut self, list: &List<String>, field: &str) -> Vec<proxier::model::Net> {
+        let items = self.items(list, field, "a CIDR");
+        items
+            .into_iter()
+            .filter_map(|(at, text)| self.net(text, format_args!("{field}[{at}]")))
+            .collect()
+    }
+
+    /// A network in prefix form.
+    fn net(&mut self, text: &str, field: impl Display) -> Option<proxier::model::Net> {
+        let net = text.trim().parse().ok();
+        let net = net.filter(|net: &proxier::model::Net| !is_mapped(net.addr()));
+        if net.is_none() {
+            self.report(field, format_args!("{} is not a CIDR", quoted(text)));
+        }
+        net
+    }
+}
+
+const PORT: &str = "a port (1–65535)";
+const PROTOCOL: &str = "TCP, UDP or SCTP";
+const OBJECT: &str = "an object";
+const BOOLEAN: &str = "true or false";
+
+fn is_mapped(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
+    }
+}

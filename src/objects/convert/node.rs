@@ -1,0 +1,59 @@
+//! `core/v1 Node` → [`model::Node`].
+//!
+//! In: a Node. Out: its zone, addresses and pod ranges. Never: a choice among the addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proxier::model;
+
+use super::{OBJECT, Reader};
+use crate::objects::node::Node;
+use crate::objects::problem::{Kind, Problem};
+
+/// Converts a Node. Problems are appended; what they concern is left out.
+pub fn node(object: &Node, problems: &mut Vec<Problem>) -> Option<model::Node> {
+    let reader = &mut Reader::open(Kind::Node, &object.metadata, problems)?;
+    let labels = reader.value(&object.metadata.given()?.labels, "metadata.labels", OBJECT);
+    let zone = labels.and_then(|labels| {
+        reader.text(&labels.zone, "metadata.labels[topology.kubernetes.io/zone]")
+    });
+    Some(model::Node {
+        name: reader.object.name.as_str().into(),
+        zone: zone.map(Arc::from),
+        addresses: addresses(object, reader),
+        pod_nets: pod_nets(object, reader),
+    })
+}
+
+fn addresses(object: &Node, reader: &mut Reader<'_>) -> Vec<IpAddr> {
+    let field = "status.addresses";
+    let Some(status) = reader.value(&object.status, "status", OBJECT) else { return Vec::new() };
+    let (mut internal, mut external) = (Vec::new(), Vec::new());
+    for (at, address) in reader.items(&status.addresses, field, OBJECT) {
+        let kind = reader.text(&address.kind, format_args!("{field}[{at}].type"));
+        let chosen = match kind {
+            Some("InternalIP") => &mut internal,
+            Some("ExternalIP") => &mut external,
+            Some(_) | None => continue,
+        };
+        let place = format_args!("{field}[{at}].address");
+        let text = reader.text(&address.address, place);
+        chosen.extend(text.and_then(|text| reader.address(text, place)));
+    }
+    internal.append(&mut external);
+    internal
+}
+
+fn pod_nets(object: &Node, reader: &mut Reader<'_>) -> Vec<model::Net> {
+    let Some(spec) = reader.value(&object.spec, "spec", OBJECT) else { return Vec::new() };
+    let nets = reader.nets(&spec.pod_cidrs, "spec.podCIDRs");
+    if !spec.pod_cidrs.items().is_empty() {
+        return nets;
+    }
+    let single = reader.text(&spec.pod_cidr, "spec.podCIDR");
+    single.and_then(|text| reader.net(text, "spec.podCIDR")).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

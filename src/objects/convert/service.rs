@@ -1,0 +1,267 @@
+//! `core/v1 Service` → [`model::Service`].
+//!
+//! In: a Service. Out: the facts, or `None` where this proxy has nothing to do: headless, of type
+//! ExternalName, without an address of either family, or served by another proxy. Never: port
+//! data that depends on endpoints or on the node.
+
+use std::net::IpAddr;
+
+use k8s_openapi::jiff::Timestamp;
+use proxier::model::{self, Affinity, Family, Net, PerFamily, Scope, ServiceName, ServicePort};
+
+use super::{OBJECT, Reader};
+use crate::objects::field::{Field, quoted};
+use crate::objects::problem::{Kind, Problem};
+use crate::objects::service::{Port, Service, Spec};
+
+/// What the API server writes where a Service says `ClientIP` and no timeout: three hours.
+const DEFAULT_AFFINITY_TIMEOUT: u32 = 10_800;
+
+/// What API validation admits: one second to one day.
+const AFFINITY_TIMEOUTS: std::ops::RangeInclusive<u32> = 1..=86_400;
+
+/// Converts a Service. Problems are appended; what they concern is left out.
+pub fn service(object: &Service, problems: &mut Vec<Problem>) -> Option<model::Service> {
+    let reader = &mut Reader::open(Kind::Service, &object.metadata, problems)?;
+    let metadata = object.metadata.given()?;
+    let labels = reader.value(&metadata.labels, "metadata.labels", OBJECT);
+    if labels.is_some_and(|labels| labels.has_proxy_name) {
+        return None;
+    }
+    let spec = reader.value(&object.spec, "spec", OBJECT)?;
+    let kind = Type::read(spec, reader)?;
+    let cluster_ips = cluster_ips(spec, reader)?;
+    let external_policy = external_policy(spec, kind, reader);
+    Some(model::Service {
+        name: ServiceName::new(&*reader.object.namespace, &*reader.object.name),
+        created: created(&metadata.creation_timestamp, reader),
+        cluster_ips,
+        ports: ports(spec, reader),
+        affinity: affinity(spec, reader),
+        internal_policy: scope(&spec.internal_traffic_policy, "spec.internalTrafficPolicy", reader),
+        external_policy,
+        external_ips: reader.addresses(&spec.external_ips, "spec.externalIPs"),
+        load_balancer_ips: load_balancer_ips(object, reader),
+        source_ranges: source_ranges(spec, reader),
+        health_check_node_port: match (kind, external_policy) {
+            (Type::LoadBalancer, Scope::Local) => health_check_node_port(spec, reader),
+            (Type::LoadBalancer, Scope::Cluster) | (Type::ClusterIp | Type::NodePort, _) => None,
+        },
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Type {
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+}
+
+impl Type {
+    /// `None` for a Service without addresses of its own: ExternalName, or a type unheard of.
+    fn read(spec: &Spec, reader: &mut Reader<'_>) -> Option<Self> {
+        match reader.text(&spec.kind, "spec.type") {
+            None | Some("ClusterIP") => Some(Self::ClusterIp),
+            Some("NodePort") => Some(Self::NodePort),
+            Some("LoadBalancer") => Some(Self::LoadBalancer),
+            Some("ExternalName") => None,
+            Some(other) => {
+                let message = format!("{} is not a type of Service", quoted(other));
+                reader.report("spec.type", message);
+                None
+            }
+        }
+    }
+}
+
+/// The cluster IP of each family; `None` for a headless Service or one without any.
+fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<IpAddr>>> {
+    let first = reader.text(&spec.cluster_ip, "spec.clusterIP")?;
+    if first == "None" {
+        return None;
+    }
+    let mut found = PerFamily::default();
+    let families = reader.items(&spec.ip_families, "spec.ipFamilies", "IPv4 or IPv6");
+    if families.is_empty() {
+        let address = reader.address(first, "spec.clusterIP")?;
+        *found.of_mut(Family::of(address)) = Some(address);
+    } else {
+        let addresses = reader.items(&spec.cluster_ips, "spec.clusterIPs", "an IP address");
+        for (at, text) in families {
+            let Some(family) = family(text, at, reader) else { continue };
+            let slot = found.of_mut(family);
+            let address = addresses.iter().find(|(place, _)| *place == at);
+            if let (None, Some((_, text))) = (&slot, address) {
+                *slot = reader.address_of(family, text, format_args!("spec.clusterIPs[{at}]"));
+            }
+        }
+    }
+    (found != PerFamily::default()).then_some(found)
+}
+
+fn family(text: &str, at: usize, reader: &mut Reader<'_>) -> Option<Family> {
+    match text {
+        "IPv4" => Some(Family::V4),
+        "IPv6" => Some(Family::V6),
+        other => {
+            let message = format!("{} is not IPv4 or IPv6", quoted(other));
+            reader.report(format_args!("spec.ipFamilies[{at}]"), message);
+            None
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn created(timestamp: &Field<String>, reader: &mut Reader<'_>) -> i64 {
+    let field = "metadata.creationTimestamp";
+    let Some(text) = reader.text(timestamp, field) else { return 0 };
+    text.parse::<Timestamp>().map_or_else(
+        |_| {
+            reader.report(field, format_args!("{} is not an RFC 3339 time", quoted(text)));
+            0
+        },
+        Timestamp::as_second,
+    )
+}
+
+/// The ports that can be served. Endpoints are found by name and protocol, and a virtual server
+/// is one by number and protocol, so a port that repeats either pair is left out.
+fn ports(spec: &Spec, reader: &mut Reader<'_>) -> Vec<ServicePort> {
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for (at, port) in reader.items(&spec.ports, "spec.ports", OBJECT) {
+        let Some(port) = service_port(port, at, reader) else { continue };
+        let same = |other: &&ServicePort| other.protocol == port.protocol;
+        if ports.iter().filter(same).any(|other| other.name == port.name) {
+            let message =
+                format!("{:?} is the name of an earlier {} port", port.name, port.protocol);
+            reader.report(format_args!("spec.ports[{at}].name"), message);
+        } else if ports.iter().filter(same).any(|other| other.port == port.port) {
+            let message =
+                format!("{} is the number of an earlier {} port", port.port, port.protocol);
+            reader.report(format_args!("spec.ports[{at}].port"), message);
+        } else {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+fn service_port(port: &Port, at: usize, reader: &mut Reader<'_>) -> Option<ServicePort> {
+    let name = match &port.name {
+        Field::Wrong(found) => {
+            let message = format!("{found} is not a string");
+            reader.report(format_args!("spec.ports[{at}].name"), message);
+            return None;
+        }
+        Field::Absent => "",
+        Field::Given(name) => name,
+    };
+    Some(ServicePort {
+        name: name.into(),
+        protocol: reader.protocol(&port.protocol, format_args!("spec.ports[{at}].protocol"))?,
+        port: reader.required_port(&port.port, format_args!("spec.ports[{at}].port"))?,
+        node_port: reader.port(&port.node_port, format_args!("spec.ports[{at}].nodePort")),
+    })
+}
+
+fn affinity(spec: &Spec, reader: &mut Reader<'_>) -> Affinity {
+    match reader.text(&spec.session_affinity, "spec.sessionAffinity") {
+        None | Some("None") => Affinity::None,
+        Some("ClientIP") => Affinity::ClientIp { timeout: affinity_timeout(spec, reader) },
+        Some(other) => {
+            let message = format!("{} is not None or ClientIP", quoted(other));
+            reader.report("spec.sessionAffinity", message);
+            Affinity::None
+        }
+    }
+}
+
+fn affinity_timeout(spec: &Spec, reader: &mut Reader<'_>) -> u32 {
+    const CLIENT_IP: &str = "spec.sessionAffinityConfig.clientIP";
+    const TIMEOUT: &str = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+    let seconds = reader
+        .value(&spec.session_affinity_config, "spec.sessionAffinityConfig", OBJECT)
+        .and_then(|config| reader.value(&config.client_ip, CLIENT_IP, OBJECT))
+        .and_then(|client| reader.value(&client.timeout_seconds, TIMEOUT, "a number of seconds"));
+    let Some(&seconds) = seconds else { return DEFAULT_AFFINITY_TIMEOUT };
+    match u32::try_from(seconds) {
+        Ok(seconds) if AFFINITY_TIMEOUTS.contains(&seconds) => seconds,
+        Ok(_) | Err(_) => {
+            let (first, last) = AFFINITY_TIMEOUTS.into_inner();
+            let message = format!("{seconds} is not from {first} to {last} seconds");
+            reader.report(TIMEOUT, message);
+            DEFAULT_AFFINITY_TIMEOUT
+        }
+    }
+}
+
+fn scope(policy: &Field<String>, field: &str, reader: &mut Reader<'_>) -> Scope {
+    match reader.text(policy, field) {
+        None | Some("Cluster") => Scope::Cluster,
+        Some("Local") => Scope::Local,
+        Some(other) => {
+            reader.report(field, format_args!("{} is not Cluster or Local", quoted(other)));
+            Scope::Cluster
+        }
+    }
+}
+
+/// `Local` has a meaning only where traffic can come from outside: types NodePort and
+/// LoadBalancer, or any external IP, as written, whether or not it is valid.
+fn external_policy(spec: &Spec, kind: Type, reader: &mut Reader<'_>) -> Scope {
+    let policy = scope(&spec.external_traffic_policy, "spec.externalTrafficPolicy", reader);
+    match kind {
+        Type::NodePort | Type::LoadBalancer => policy,
+        Type::ClusterIp if !spec.external_ips.items().is_empty() => policy,
+        Type::ClusterIp => Scope::Cluster,
+    }
+}
+
+/// Addresses on which a load balancer delivers packets unchanged. They count for any type of
+/// Service, and not where the balancer is a proxy that connects by itself.
+fn load_balancer_ips(object: &Service, reader: &mut Reader<'_>) -> Vec<IpAddr> {
+    let ingress = reader
+        .value(&object.status, "status", OBJECT)
+        .and_then(|status| reader.value(&status.load_balancer, "status.loadBalancer", OBJECT));
+    let Some(ingress) = ingress.map(|balancer| &balancer.ingress) else { return Vec::new() };
+    let field = "status.loadBalancer.ingress";
+    let mut addresses = Vec::new();
+    for (at, ingress) in reader.items(ingress, field, OBJECT) {
+        let mode = reader.text(&ingress.ip_mode, format_args!("{field}[{at}].ipMode"));
+        let ip = reader.text(&ingress.ip, format_args!("{field}[{at}].ip"));
+        match (mode, ip) {
+            (None | Some("VIP"), Some(ip)) => {
+                addresses.extend(reader.address(ip, format_args!("{field}[{at}].ip")));
+            }
+            (None | Some("VIP" | "Proxy"), _) => {}
+            (Some(other), _) => {
+                let message = format!("{} is not VIP or Proxy", quoted(other));
+                reader.report(format_args!("{field}[{at}].ipMode"), message);
+            }
+        }
+    }
+    addresses
+}
+
+/// The ranges of each family, none where one of that family's ranges is all of it: no range means
+/// no restriction.
+fn source_ranges(spec: &Spec, reader: &mut Reader<'_>) -> Vec<Net> {
+    let mut nets = reader.nets(&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges");
+    for family in Family::BOTH {
+        let is_open = nets.iter().any(|net| Family::of_net(net) == family && net.prefix_len() == 0);
+        nets.retain(|net| !is_open || Family::of_net(net) != family);
+    }
+    nets
+}
+
+fn health_check_node_port(spec: &Spec, reader: &mut Reader<'_>) -> Option<u16> {
+    let field = "spec.healthCheckNodePort";
+    if !matches!(spec.health_check_node_port, Field::Wrong(_) | Field::Given(1..)) {
+        reader.report(field, "a load balancer with externalTrafficPolicy Local needs one");
+        return None;
+    }
+    reader.port(&spec.health_check_node_port, field)
+}
+
+#[cfg(test)]
+mod tests;

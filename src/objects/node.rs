@@ -1,0 +1,61 @@
+//! `core/v1 Node`, as far as kube-proxy's IPVS mode looks at it.
+//!
+//! In: JSON or YAML. Out: zone, addresses and pod ranges. Never: capacity, images, conditions,
+//! which make a Node the most often written object of a cluster.
+
+use serde::Deserialize;
+
+use super::field::{Field, List};
+use super::meta::Metadata;
+
+/// A Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// `metadata`.
+    pub metadata: Field<Metadata<Labels>>,
+    /// `spec`.
+    pub spec: Field<Spec>,
+    /// `status`.
+    pub status: Field<Status>,
+}
+
+/// The labels of a Node that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    /// `topology.kubernetes.io/zone`.
+    #[serde(rename = "topology.kubernetes.io/zone")]
+    pub zone: Field<String>,
+}
+
+/// `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Spec {
+    /// `podCIDR`, which counts only where `podCIDRs` is empty.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Field<String>,
+    /// `podCIDRs`.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: List<String>,
+}
+
+/// `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// `addresses`.
+    pub addresses: List<Address>,
+}
+
+/// An element of `status.addresses`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Address {
+    /// `type`: InternalIP, ExternalIP, Hostname and others.
+    #[serde(rename = "type")]
+    pub kind: Field<String>,
+    /// `address`.
+    pub address: Field<String>,
+}

@@ -1,0 +1,98 @@
+//! `discovery.k8s.io/v1 EndpointSlice`, as far as kube-proxy's IPVS mode looks at it.
+//!
+//! In: JSON or YAML. Out: the fields that decide kernel state. Never: `targetRef`, `hostname`,
+//! an endpoint's own `zone`, `appProtocol`.
+
+use serde::Deserialize;
+
+use super::field::{Field, List};
+use super::meta::{Metadata, presence};
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EndpointSlice {
+    /// `metadata`.
+    pub metadata: Field<Metadata<Labels>>,
+    /// `addressType`: IPv4, IPv6 or FQDN.
+    pub address_type: Field<String>,
+    /// `endpoints`.
+    pub endpoints: List<Endpoint>,
+    /// `ports`.
+    pub ports: List<Port>,
+}
+
+/// The labels of an EndpointSlice that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    /// `kubernetes.io/service-name`: the Service this slice belongs to.
+    #[serde(rename = "kubernetes.io/service-name")]
+    pub service_name: Field<String>,
+    /// Whether `service.kubernetes.io/headless` is there: no proxy is concerned.
+    #[serde(rename = "service.kubernetes.io/headless", deserialize_with = "presence")]
+    pub is_headless: bool,
+}
+
+/// An element of `endpoints`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `addresses`; only the first counts.
+    pub addresses: List<String>,
+    /// `conditions`.
+    pub conditions: Field<Conditions>,
+    /// `nodeName`.
+    pub node_name: Field<String>,
+    /// `hints`.
+    pub hints: Field<Hints>,
+}
+
+/// `endpoints[].conditions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Conditions {
+    /// `ready`; absent means true.
+    pub ready: Field<bool>,
+    /// `serving`; absent means true.
+    pub serving: Field<bool>,
+    /// `terminating`; absent means false.
+    pub terminating: Field<bool>,
+}
+
+/// `endpoints[].hints`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Hints {
+    /// `forZones`.
+    pub for_zones: List<Hint>,
+    /// `forNodes`.
+    pub for_nodes: List<Hint>,
+}
+
+/// An element of `forZones` or `forNodes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Hint {
+    /// `name` of the zone or the node.
+    pub name: Field<String>,
+}
+
+/// An element of `ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Port {
+    /// `name`. The API server turns an absent name into an empty one, so a manifest's absent name
+    /// is read as that; an explicit `null` is no name.
+    #[serde(default = "unnamed")]
+    pub name: Field<String>,
+    /// `protocol`: TCP (also when absent), UDP or SCTP.
+    #[serde(default)]
+    pub protocol: Field<String>,
+    /// `port`.
+    #[serde(default)]
+    pub port: Field<u16>,
+}
+
+fn unnamed() -> Field<String> {
+    Field::Given(String::new())
+}

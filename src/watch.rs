@@ -1,0 +1,171 @@
+//! THE DOOR TO THE CLUSTER: Services, EndpointSlices and this Node from an API server.
+//!
+//! In: what an API server sends ([`Api`] says which one). Out: [`Event`]s: for each kind one whole
+//! list, then changes, and another list whenever the thread is lost. Objects are converted as they
+//! arrive, so no Kubernetes type leaves this module and only one is held at a time. A server that
+//! cannot be reached is asked again for ever, and the operator is told when that begins and when it
+//! ends. Never: an event that takes facts away because of a failure; what was last known stays.
+
+use std::collections::BTreeSet;
+
+use proxier::model::Event;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Sender;
+
+use self::backoff::Backoff;
+pub use self::backoff::Retry;
+pub use self::client::{Api, ApiError, ApiSettings};
+use self::node::ThisNode;
+use self::request::Resource;
+use self::services::Services;
+use self::slices::Slices;
+use self::stream::{Step, Stream};
+use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
+
+mod backoff;
+mod client;
+mod lines;
+mod node;
+mod outage;
+mod request;
+mod services;
+mod slices;
+mod stream;
+
+/// Watches all three kinds until nobody listens to `events` any more.
+pub async fn run(api: &Api, node_name: &str, events: Sender<Event>) {
+    tokio::select! {
+        () = events.closed() => {}
+        _ = follow(Services, api, &events) => {}
+        _ = follow(Slices, api, &events) => {}
+        _ = follow(ThisNode::new(node_name), api, &events) => {}
+    }
+}
+
+/// One kind of object: how to ask for it and what its facts are.
+trait Watched {
+    /// The object as it is read.
+    type Object: DeserializeOwned + Send;
+    /// The object as the model says it.
+    type Fact;
+    /// Its kind.
+    const KIND: Kind;
+
+    fn resource(&self) -> Resource;
+    fn id(object: &Self::Object) -> Option<ObjectId>;
+    fn resource_version(object: &Self::Object) -> Option<&str>;
+    fn convert(object: &Self::Object, problems: &mut Vec<Problem>) -> Option<Self::Fact>;
+
+    /// All there is, after a complete list.
+    fn listed(&mut self, facts: Vec<Self::Fact>) -> Option<Event>;
+    /// One object as it is now.
+    fn put(&mut self, fact: Self::Fact) -> Option<Event>;
+    /// One object that is gone, or that this proxy is not concerned with any more.
+    fn gone(&mut self, object: &ObjectId) -> Option<Event>;
+}
+
+/// The receiver is gone.
+struct Unheard;
+
+/// Turns the steps of one kind's stream into events.
+async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Unheard {
+    let mut stream = Stream::<W>::new(api, watched.resource());
+    let mut backoff = Backoff::new(api.retry());
+    let mut gathering = Gathering { watched, reports: Reports::default(), list: None };
+    let mut is_told = false;
+    loop {
+        match stream.next().await {
+            Ok(step) => {
+                if std::mem::take(&mut is_told) {
+                    api.outage().over(W::KIND);
+                }
+                if !matches!(step, Step::Connected) {
+                    backoff.reset();
+                }
+                if let Some(event) = gathering.take(step)
+                    && events.send(event).await.is_err()
+                {
+                    return Unheard;
+                }
+            }
+            Err(failure) => {
+                let pause = backoff.next().max(failure.retry_after());
+                tracing::debug!("{}: {failure}; next try in {pause:?}", W::KIND);
+                if failure.is_outage() {
+                    is_told = true;
+                    api.outage().begin(W::KIND, &failure.to_string());
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Converts objects, and keeps those of a list together until it is complete.
+struct Gathering<W: Watched> {
+    watched: W,
+    reports: Reports,
+    list: Option<(Vec<W::Fact>, BTreeSet<ObjectId>)>,
+}
+
+impl<W: Watched> Gathering<W> {
+    fn take(&mut self, step: Step<W::Object>) -> Option<Event> {
+        match step {
+            Step::Connected => None,
+            Step::Begin => {
+                self.list = Some((Vec::new(), BTreeSet::new()));
+                None
+            }
+            Step::Items(items) => {
+                for item in &items {
+                    self.gather(item);
+                }
+                None
+            }
+            Step::Complete => {
+                let (facts, seen) = self.list.take()?;
+                self.reports.retain(|object| seen.contains(object));
+                tracing::info!("{}: {} listed, {} in use", W::KIND, seen.len(), facts.len());
+                self.watched.listed(facts)
+            }
+            Step::Put(object) => {
+                let (id, fact) = self.convert(&object)?;
+                match fact {
+                    Some(fact) => self.watched.put(fact),
+                    None => self.watched.gone(&id),
+                }
+            }
+            Step::Gone(object) => {
+                let id = W::id(&object)?;
+                self.reports.forget(&id);
+                self.watched.gone(&id)
+            }
+        }
+    }
+
+    fn gather(&mut self, item: &Field<W::Object>) {
+        let Field::Given(object) = item else {
+            tracing::warn!("{}: an element of the list is not an object", W::KIND);
+            return;
+        };
+        let converted = self.convert(object);
+        if let (Some((id, fact)), Some((facts, seen))) = (converted, &mut self.list) {
+            facts.extend(fact);
+            seen.insert(id);
+        }
+    }
+
+    /// `None` for an object without a name, which cannot be told from any other.
+    fn convert(&mut self, object: &W::Object) -> Option<(ObjectId, Option<W::Fact>)> {
+        let mut problems = Vec::new();
+        let fact = W::convert(object, &mut problems);
+        let Some(id) = W::id(object) else {
+            for problem in problems {
+                tracing::warn!("{problem}");
+            }
+            return None;
+        };
+        self.reports.update(&id, problems);
+        Some((id, fact))
+    }
+}

@@ -1,0 +1,165 @@
+//! The requests of a watch.
+//!
+//! In: a resource, its selectors, and where to begin. Out: GET requests of the API conventions
+//! (kubernetes.io/docs/reference/using-api/api-concepts). Never: an answer.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use http::Request;
+use http::header::{ACCEPT, USER_AGENT};
+
+/// As many objects as client-go asks for at a time.
+pub(super) const PAGE: u32 = 500;
+
+/// Whose requests these are, in the API server's audit log.
+const AGENT: &str = concat!("ipvs-proxy/", env!("CARGO_PKG_VERSION"), " (linux)");
+
+/// A kind of object in all namespaces, narrowed by selectors.
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    path: &'static str,
+    selectors: String,
+}
+
+/// How fresh a list has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// Whatever the API server has in its cache: cheap, and good enough to begin with.
+    Any,
+    /// The latest state, so that a list after a gap never leads back in time.
+    Latest,
+}
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Since<'a> {
+    /// With all objects there are, then a mark, then changes.
+    State(Freshness),
+    /// After this resource version.
+    Version(&'a str),
+}
+
+impl Resource {
+    pub(super) fn new(path: &'static str) -> Self {
+        Self { path, selectors: String::new() }
+    }
+
+    pub(super) fn labels(mut self, selector: &str) -> Self {
+        pair(&mut self.selectors, "labelSelector", selector);
+        self
+    }
+
+    pub(super) fn fields(mut self, selector: &str) -> Self {
+        pair(&mut self.selectors, "fieldSelector", selector);
+        self
+    }
+
+    /// A list, or the page of it that `token` continues. A limit of 0 is none.
+    pub(super) fn list(
+        &self,
+        freshness: Freshness,
+        limit: u32,
+        token: Option<&str>,
+    ) -> http::Result<Request<Vec<u8>>> {
+        let mut query = self.selectors.clone();
+        if limit > 0 {
+            pair(&mut query, "limit", &limit.to_string());
+        }
+        match (token, freshness) {
+            (Some(token), _) => pair(&mut query, "continue", token),
+            (None, Freshness::Any) => pair(&mut query, "resourceVersion", "0"),
+            (None, Freshness::Latest) => {}
+        }
+        self.get(&query)
+    }
+
+    /// A watch that the server ends after `timeout`.
+    pub(super) fn watch(
+        &self,
+        since: Since<'_>,
+        timeout: Duration,
+    ) -> http::Result<Request<Vec<u8>>> {
+        let mut query = self.selectors.clone();
+        pair(&mut query, "watch", "true");
+        pair(&mut query, "allowWatchBookmarks", "true");
+        pair(&mut query, "timeoutSeconds", &timeout.as_secs().to_string());
+        match since {
+            Since::State(freshness) => {
+                pair(&mut query, "sendInitialEvents", "true");
+                pair(&mut query, "resourceVersionMatch", "NotOlderThan");
+                match freshness {
+                    Freshness::Any => pair(&mut query, "resourceVersion", "0"),
+                    Freshness::Latest => {}
+                }
+            }
+            Since::Version(version) => pair(&mut query, "resourceVersion", version),
+        }
+        self.get(&query)
+    }
+
+    fn get(&self, query: &str) -> http::Result<Request<Vec<u8>>> {
+        Request::get(format!("{}?{query}", self.path))
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, AGENT)
+            .body(Vec::new())
+    }
+}
+
+/// Appends `name=value`, percent-encoded (RFC 3986 unreserved characters stay).
+fn pair(query: &mut String, name: &str, value: &str) {
+    if !query.is_empty() {
+        query.push('&');
+    }
+    query.push_str(name);
+    query.push('=');
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                query.push(byte.into());
+            }
+            // Writing to a String cannot fail.
+            _ => drop(write!(query, "%{byte:02X}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Freshness, PAGE, Resource, Since};
+
+    fn node() -> Resource {
+        Resource::new("/api/v1/nodes").labels("!a/b").fields("metadata.name=n 1")
+    }
+
+    fn text(request: http::Result<http::Request<Vec<u8>>>) -> String {
+        request.unwrap().uri().to_string()
+    }
+
+    const HEAD: &str = "/api/v1/nodes?labelSelector=%21a%2Fb&fieldSelector=metadata.name%3Dn%201";
+
+    #[test]
+    fn the_first_list_takes_what_the_server_has() {
+        let first = text(node().list(Freshness::Any, PAGE, None));
+        assert_eq!(first, format!("{HEAD}&limit=500&resourceVersion=0"));
+        let next = text(node().list(Freshness::Any, PAGE, Some("a=b")));
+        assert_eq!(next, format!("{HEAD}&limit=500&continue=a%3Db"));
+        let latest = text(node().list(Freshness::Latest, 0, None));
+        assert_eq!(latest, HEAD);
+    }
+
+    #[test]
+    fn a_watch_begins_with_the_state_or_after_a_version() {
+        let watch = format!("{HEAD}&watch=true&allowWatchBookmarks=true&timeoutSeconds=300");
+        let timeout = Duration::from_secs(300);
+        let state = text(node().watch(Since::State(Freshness::Any), timeout));
+        let initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        assert_eq!(state, format!("{watch}&{initial}&resourceVersion=0"));
+        let latest = text(node().watch(Since::State(Freshness::Latest), timeout));
+        assert_eq!(latest, format!("{watch}&{initial}"));
+        let version = text(node().watch(Since::Version("7"), timeout));
+        assert_eq!(version, format!("{watch}&resourceVersion=7"));
+    }
+}

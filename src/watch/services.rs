@@ -1,0 +1,49 @@
+//! Services as a watched kind.
+//!
+//! In: the Services of all namespaces that have a cluster IP and no proxy of their own; the server
+//! leaves the others out. Out: events of the facts. Never: a rule of conversion.
+
+use proxier::model::{self, Event, ServiceName, Update};
+
+use super::Watched;
+use super::request::Resource;
+use crate::objects::{Kind, ObjectId, Problem, Service, convert};
+
+pub(super) struct Services;
+
+impl Watched for Services {
+    type Object = Service;
+    type Fact = model::Service;
+    const KIND: Kind = Kind::Service;
+
+    fn resource(&self) -> Resource {
+        Resource::new("/api/v1/services")
+            .labels("!service.kubernetes.io/service-proxy-name")
+            .fields("spec.clusterIP!=None")
+    }
+
+    fn id(object: &Service) -> Option<ObjectId> {
+        convert::id(Kind::Service, &object.metadata)
+    }
+
+    fn resource_version(object: &Service) -> Option<&str> {
+        object.metadata.given()?.resource_version()
+    }
+
+    fn convert(object: &Service, problems: &mut Vec<Problem>) -> Option<model::Service> {
+        convert::service(object, problems)
+    }
+
+    fn listed(&mut self, facts: Vec<model::Service>) -> Option<Event> {
+        Some(Event::Service(Update::Listed(facts)))
+    }
+
+    fn put(&mut self, fact: model::Service) -> Option<Event> {
+        Some(Event::Service(Update::Put(fact)))
+    }
+
+    fn gone(&mut self, object: &ObjectId) -> Option<Event> {
+        let name = ServiceName::new(&*object.namespace, &*object.name);
+        Some(Event::Service(Update::Gone(name)))
+    }
+}

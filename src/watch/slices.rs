@@ -1,0 +1,48 @@
+//! EndpointSlices as a watched kind.
+//!
+//! In: the EndpointSlices of all namespaces that are not a headless Service's; the server leaves
+//! the others out. Out: events of the facts. Never: a rule of conversion.
+
+use proxier::model::{self, Event, SliceName, Update};
+
+use super::Watched;
+use super::request::Resource;
+use crate::objects::{EndpointSlice, Kind, ObjectId, Problem, convert};
+
+pub(super) struct Slices;
+
+impl Watched for Slices {
+    type Object = EndpointSlice;
+    type Fact = model::Slice;
+    const KIND: Kind = Kind::EndpointSlice;
+
+    fn resource(&self) -> Resource {
+        Resource::new("/apis/discovery.k8s.io/v1/endpointslices")
+            .labels("!service.kubernetes.io/headless")
+    }
+
+    fn id(object: &EndpointSlice) -> Option<ObjectId> {
+        convert::id(Kind::EndpointSlice, &object.metadata)
+    }
+
+    fn resource_version(object: &EndpointSlice) -> Option<&str> {
+        object.metadata.given()?.resource_version()
+    }
+
+    fn convert(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<model::Slice> {
+        convert::slice(object, problems)
+    }
+
+    fn listed(&mut self, facts: Vec<model::Slice>) -> Option<Event> {
+        Some(Event::Slice(Update::Listed(facts)))
+    }
+
+    fn put(&mut self, fact: model::Slice) -> Option<Event> {
+        Some(Event::Slice(Update::Put(fact)))
+    }
+
+    fn gone(&mut self, object: &ObjectId) -> Option<Event> {
+        let name = SliceName::new(&*object.namespace, &*object.name);
+        Some(Event::Slice(Update::Gone(name)))
+    }
+}

@@ -1,0 +1,367 @@
+//! List and watch of one kind, as a state machine.
+//!
+//! In: answers of the API server. Out: [`Step`]s: a whole list, then changes, and a list again
+//! when the resource version at hand has become too old, whether the server says so by the HTTP
+//! status or inside a watch. Lists are streamed (KEP-3157) where the server can, else read by
+//! pages. Each failure leaves the machine where the next call goes on. Never: a pause, a retry, a
+//! word to the operator; those are the caller's.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::Watched;
+use super::backoff::watch_timeout;
+use super::client::{Api, chain};
+use super::lines::{Line, Lines, Status};
+use super::request::{Freshness, PAGE, Resource, Since};
+use crate::objects::{Field, List};
+
+/// The longest wait for an answer to begin, and for the next line of a list that is being sent.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How much longer than its own time limit a silent watch is trusted.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// A watch that ends sooner is not worth resuming at once.
+const BRIEF: Duration = Duration::from_secs(1);
+
+/// After so many failures in a row another way is tried.
+const ENOUGH: u32 = 3;
+
+/// One thing that happened.
+pub(super) enum Step<T> {
+    /// The server answers; nothing else is known yet.
+    Connected,
+    /// A list begins; what was gathered of another is void.
+    Begin,
+    /// Objects of the list.
+    Items(Vec<Field<T>>),
+    /// These were all.
+    Complete,
+    /// An object as it is now.
+    Put(T),
+    /// An object as it was last.
+    Gone(T),
+}
+
+/// Why there is no next step yet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No connection, or none that lasts for an answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An answer other than success.
+    #[error("HTTP {code}: {message}")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// The server's words.
+        message: String,
+        /// The server's wish.
+        retry_after: Duration,
+    },
+    /// The resource version or the page is no longer known to the server.
+    #[error("the server no longer knows the resource version")]
+    Expired,
+    /// What came is not what the API promises.
+    #[error("answer not understood: {0}")]
+    Garbled(String),
+    /// A watch ended before it was of any use.
+    #[error("the watch ended at once")]
+    Brief,
+}
+
+impl Failure {
+    pub(super) fn garbled(error: &serde_json::Error) -> Self {
+        Self::Garbled(error.to_string())
+    }
+
+    /// Whether the operator should hear of it, or it is part of the ordinary course of a watch.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Refused { .. } | Self::Garbled(_) => true,
+            Self::Expired | Self::Brief => false,
+        }
+    }
+
+    /// The shortest pause the server asks for.
+    pub(super) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Unreachable(_) | Self::Expired | Self::Garbled(_) | Self::Brief => Duration::ZERO,
+        }
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        let kube::Error::Api(status) = &error else { return Self::Unreachable(chain(&error)) };
+        if status.code == 410 {
+            return Self::Expired;
+        }
+        let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        Self::Refused {
+            code: status.code,
+            message: status.message.clone(),
+            retry_after: Duration::from_secs(seconds.into()),
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        match status.code.given() {
+            Some(410) => Self::Expired,
+            code => Self::Refused {
+                code: code.copied().unwrap_or_default(),
+                message: status.message.given().cloned().unwrap_or_default(),
+                retry_after: Duration::ZERO,
+            },
+        }
+    }
+}
+
+impl From<http::Error> for Failure {
+    fn from(error: http::Error) -> Self {
+        Self::Garbled(error.to_string())
+    }
+}
+
+/// Where the machine stands.
+enum State {
+    /// A list has to be read.
+    Start(Freshness),
+    /// A list is being read; this page is next.
+    Page { token: String, limit: u32 },
+    /// A list is being streamed.
+    Initial(Lines),
+    /// Everything up to this version is known; a watch has to be opened.
+    Resume { version: String },
+    /// A watch is open, and everything up to this version is known.
+    Watching { version: String, lines: Lines },
+}
+
+/// How lists are read.
+#[derive(Clone, Copy)]
+enum Lists {
+    Streamed,
+    Paged { limit: u32 },
+}
+
+/// List and watch of one kind.
+pub(super) struct Stream<'a, W: Watched> {
+    api: &'a Api,
+    resource: Resource,
+    lists: Lists,
+    state: State,
+    /// Failures since the last useful thing in this state.
+    failures: u32,
+    steps: VecDeque<Step<W::Object>>,
+}
+
+impl<'a, W: Watched> Stream<'a, W> {
+    pub(super) fn new(api: &'a Api, resource: Resource) -> Self {
+        let (lists, state) = (Lists::Streamed, State::Start(Freshness::Any));
+        Self { api, resource, lists, state, failures: 0, steps: VecDeque::new() }
+    }
+
+    /// The next thing that happens.
+    pub(super) async fn next(&mut self) -> Result<Step<W::Object>, Failure> {
+        loop {
+            if let Some(step) = self.steps.pop_front() {
+                return Ok(step);
+            }
+            self.advance().await?;
+        }
+    }
+
+    /// Each way out, also by failure, leaves the state from which to go on.
+    async fn advance(&mut self) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.state, State::Start(Freshness::Latest)) {
+            State::Start(freshness) => match self.lists {
+                Lists::Streamed => self.begin_stream(freshness).await,
+                Lists::Paged { limit } => self.page(freshness, limit, None).await,
+            },
+            State::Page { token, limit } => self.page(Freshness::Latest, limit, Some(token)).await,
+            State::Initial(lines) => self.initial(lines).await,
+            State::Resume { version } => self.resume(version).await,
+            State::Watching { version, lines } => self.watch(version, lines).await,
+        }
+    }
+
+    async fn begin_stream(&mut self, freshness: Freshness) -> Result<(), Failure> {
+        self.state = State::Start(freshness);
+        match self.open(Since::State(freshness)).await {
+            Ok(lines) => {
+                self.state = State::Initial(lines);
+                self.steps.push_back(Step::Begin);
+                Ok(())
+            }
+            Err(Failure::Refused { code, .. }) if cannot_stream(code) => {
+                self.lists = Lists::Paged { limit: PAGE };
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn initial(&mut self, mut lines: Lines) -> Result<(), Failure> {
+        match lines.next_within(ANSWER).await? {
+            Some(Line::Added(object) | Line::Modified(object)) => {
+                self.steps.push_back(Step::Items(vec![Field::Given(object)]));
+                self.state = State::Initial(lines);
+                Ok(())
+            }
+            Some(Line::Bookmark(mark)) if mark.ends_initial_events() => {
+                let version = mark.version().ok_or_else(no_version)?.to_owned();
+                self.failures = 0;
+                self.steps.push_back(Step::Complete);
+                self.state = State::Watching { version, lines };
+                Ok(())
+            }
+            // Servers before 1.27 take the request for an ordinary watch: the mark never comes.
+            Some(Line::Bookmark(_)) => {
+                self.lists = Lists::Paged { limit: PAGE };
+                Ok(())
+            }
+            Some(Line::Deleted(_)) => Err(Failure::Garbled("deleted within a list".to_owned())),
+            Some(Line::Error(status)) => Err(status.into()),
+            None => {
+                if self.enough_failures() {
+                    self.lists = Lists::Paged { limit: PAGE };
+                }
+                Err(Failure::Brief)
+            }
+        }
+    }
+
+    async fn page(
+        &mut self,
+        freshness: Freshness,
+        limit: u32,
+        token: Option<String>,
+    ) -> Result<(), Failure> {
+        self.state = State::Start(freshness);
+        let request = self.resource.list(freshness, limit, token.as_deref())?;
+        let answer = timeout(ANSWER, self.api.text(request)).await.map_err(|_| no_answer())?;
+        let answer = answer.map_err(Failure::from).inspect_err(|failure| {
+            // The list was too long for its pages to be kept: it has to be read in one.
+            if token.is_some() && matches!(failure, Failure::Expired) {
+                self.lists = Lists::Paged { limit: 0 };
+            }
+        })?;
+        let page: Page<W::Object> =
+            serde_json::from_str(&answer).map_err(|error| Failure::garbled(&error))?;
+        if token.is_none() {
+            self.steps.push_back(Step::Begin);
+        }
+        let meta = page.metadata.given();
+        let next = meta.and_then(|meta| meta.token.given()).filter(|token| !token.is_empty());
+        self.state = match next {
+            Some(token) => State::Page { token: token.clone(), limit },
+            None => {
+                let version = meta.and_then(|meta| meta.resource_version.given());
+                State::Resume { version: version.ok_or_else(no_version)?.clone() }
+            }
+        };
+        let complete = next.is_none();
+        if let List::Items(items) = page.items {
+            self.steps.push_back(Step::Items(items));
+        }
+        if complete {
+            self.failures = 0;
+            self.steps.push_back(Step::Complete);
+        }
+        Ok(())
+    }
+
+    async fn resume(&mut self, version: String) -> Result<(), Failure> {
+        match self.open(Since::Version(&version)).await {
+            Ok(lines) => {
+                self.steps.push_back(Step::Connected);
+                self.state = State::Watching { version, lines };
+                Ok(())
+            }
+            Err(Failure::Expired) => Err(Failure::Expired),
+            Err(failure) => {
+                // A version that the server refuses again and again will never be good.
+                let is_refused = matches!(failure, Failure::Refused { .. });
+                if !(is_refused && self.enough_failures()) {
+                    self.state = State::Resume { version };
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn watch(&mut self, version: String, mut lines: Lines) -> Result<(), Failure> {
+        let (newer, step) = match lines.next().await? {
+            Some(Line::Added(object) | Line::Modified(object)) => {
+                (W::resource_version(&object).map(str::to_owned), Some(Step::Put(object)))
+            }
+            Some(Line::Deleted(object)) => {
+                (W::resource_version(&object).map(str::to_owned), Some(Step::Gone(object)))
+            }
+            Some(Line::Bookmark(mark)) => (mark.version().map(str::to_owned), None),
+            Some(Line::Error(status)) => return Err(status.into()),
+            None => {
+                let is_brief = lines.age() < BRIEF;
+                self.state = State::Resume { version };
+                return if is_brief { Err(Failure::Brief) } else { Ok(()) };
+            }
+        };
+        let version = newer.unwrap_or(version);
+        self.failures = 0;
+        self.steps.extend(step);
+        self.state = State::Watching { version, lines };
+        Ok(())
+    }
+
+    async fn open(&self, since: Since<'_>) -> Result<Lines, Failure> {
+        let limit = watch_timeout();
+        let request = self.resource.watch(since, limit)?;
+        let body = timeout(ANSWER, self.api.stream(request)).await.map_err(|_| no_answer())??;
+        Ok(Lines::new(body, limit + GRACE))
+    }
+
+    fn enough_failures(&mut self) -> bool {
+        self.failures += 1;
+        self.failures >= ENOUGH
+    }
+}
+
+/// Whether an answer to a request for a streamed list means that there are none: unknown or
+/// forbidden parameters. What else it might mean, a plain list will meet as well.
+fn cannot_stream(code: u16) -> bool {
+    matches!(code, 400 | 403 | 405 | 406 | 415 | 422)
+}
+
+fn no_answer() -> Failure {
+    Failure::Unreachable(format!("no answer for {ANSWER:?}"))
+}
+
+fn no_version() -> Failure {
+    Failure::Garbled("a list without a resource version".to_owned())
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+struct Page<T> {
+    #[serde(default)]
+    metadata: Field<PageMeta>,
+    #[serde(default)]
+    items: List<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta {
+    #[serde(default)]
+    resource_version: Field<String>,
+    #[serde(default, rename = "continue")]
+    token: Field<String>,
+}

@@ -1,0 +1,205 @@
+//! YAML and JSON text as documents and values, with the place of every mistake.
+//!
+//! In: the text of a file. Out: its documents, and values decoded from one of them; a mistake is
+//! an [`Error`] with line, column and field path. Never: files, and knowledge of what the values
+//! mean. JSON is read as the YAML that it is.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Options, UserMessageFormatter};
+
+/// One document of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// Lines of the file before this document.
+    pub lines_before: u64,
+    /// The document, with its `---` line if it has one.
+    pub text: &'a str,
+}
+
+/// What a key that occurs twice in one mapping means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplicates {
+    /// A mistake.
+    Refused,
+    /// The later one counts, as in the decoder of Kubernetes when it is lenient.
+    LastWins,
+}
+
+/// Why a document could not be decoded, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Line in the file, from 1; 0 when unknown.
+    pub line: u64,
+    /// Column in that line, from 1; 0 when unknown.
+    pub column: u64,
+    /// Path of the field, such as `spec.ports[0].port`; empty when the text is no YAML at all.
+    pub field: String,
+    /// The mistake, in one line.
+    pub reason: String,
+    /// The mistake is a key that occurs twice.
+    pub duplicate: bool,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}, column {}: ", self.line, self.column)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Splits text where YAML does: at every line that begins with `---` as a word. Such a line ends
+/// whatever came before it, even a quoted or literal scalar (YAML 1.2.2, 9.1.2), so a document
+/// that is broken cannot swallow the next one.
+pub fn documents(text: &str) -> Vec<Document<'_>> {
+    let mut found = Vec::new();
+    let (mut start, mut start_line, mut offset) = (0, 0, 0);
+    for (line, content) in (0_u64..).zip(text.split_inclusive('\n')) {
+        if offset > start && begins_document(content) {
+            let text = text.get(start..offset).unwrap_or_default();
+            found.push(Document { lines_before: start_line, text });
+            (start, start_line) = (offset, line);
+        }
+        offset += content.len();
+    }
+    let text = text.get(start..).unwrap_or_default();
+    found.push(Document { lines_before: start_line, text });
+    found
+}
+
+fn begins_document(line: &str) -> bool {
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Decodes one document.
+pub fn decode<T: DeserializeOwned>(
+    document: Document<'_>,
+    duplicates: Duplicates,
+) -> Result<T, Error> {
+    decode_seed(document, duplicates, PhantomData)
+}
+
+/// Decodes one document into what `seed` makes of it.
+pub fn decode_seed<S: for<'de> DeserializeSeed<'de, Value = V>, V>(
+    document: Document<'_>,
+    duplicates: Duplicates,
+    seed: S,
+) -> Result<V, Error> {
+    let mut track = serde_path_to_error::Track::new();
+    serde_saphyr::with_deserializer_from_str_with_options(
+        document.text,
+        options(duplicates),
+        |yaml| seed.deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track)),
+    )
+    .map_err(|error| {
+        let field = track.path().to_string();
+        describe(&error, document.lines_before, field)
+    })
+}
+
+/// The limits are those of a folder that describes a large cluster; depth stays bounded, because
+/// it costs stack.
+fn options(duplicates: Duplicates) -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+        },
+        duplicate_keys: match duplicates {
+            Duplicates::Refused => DuplicateKeyPolicy::Error,
+            Duplicates::LastWins => DuplicateKeyPolicy::LastWins,
+        },
+        emit_comments: false,
+        with_snippet: false,
+    }
+}
+
+fn describe(error: &serde_saphyr::Error, lines_before: u64, field: String) -> Error {
+    let (line, column) = error
+        .location()
+        .filter(|place| place.line() > 0)
+        .map_or((0, 0), |place| (lines_before + place.line(), place.column()));
+    let text = error.render_with_formatter(&UserMessageFormatter);
+    Error {
+        line,
+        column,
+        field: if field == "." { String::new() } else { field },
+        reason: text.lines().next().unwrap_or_default().to_owned(),
+        duplicate: matches!(error, serde_saphyr::Error::DuplicateMappingKey { .. }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    struct Port {
+        port: u16,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Spec {
+        #[allow(dead_code)]
+        ports: Vec<Port>,
+    }
+
+    #[test]
+    fn documents_begin_at_marker_lines_only() {
+        let text = "# a\n---\na: |\n  ---\nb: \"---\"\n--- # c\n---\tx\n----\n---";
+        let lines: Vec<_> = documents(text).iter().map(|d| (d.lines_before, d.text)).collect();
+        assert_eq!(
+            lines,
+            [
+                (0, "# a\n"),
+                (1, "---\na: |\n  ---\nb: \"---\"\n"),
+                (5, "--- # c\n"),
+                (6, "---\tx\n----\n"),
+                (8, "---")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mistake_has_line_column_and_field() {
+        let text = "---\nports: []\n---\nports:\n- port: 80\n- port: 70000\n";
+        let document = documents(text)[1];
+        let error = decode::<Spec>(document, Duplicates::Refused).unwrap_err();
+        assert_eq!((error.line, error.column), (6, 9), "{error}");
+        assert_eq!(error.field, "ports[1].port", "{error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn broken_yaml_has_a_line() {
+        for text in ["a: [1\nb: 2\n", "a: b: c\n", "\"a", "a\n b: c", "{", "\u{0}", "a: *b"] {
+            let error =
+                decode::<serde_json::Value>(documents(text)[0], Duplicates::Refused).unwrap_err();
+            assert!(error.line > 0, "{text:?}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn duplicate_keys_are_known_as_such() {
+        let document = documents("port: 1\nport: 2\n")[0];
+        assert!(decode::<Port>(document, Duplicates::Refused).unwrap_err().duplicate);
+        assert_eq!(decode::<Port>(document, Duplicates::LastWins), Ok(Port { port: 2 }));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_does_not_overflow_the_stack() {
+        let text = "[".repeat(100_000);
+        decode::<serde_json::Value>(documents(&text)[0], Duplicates::Refused).unwrap_err();
+    }
+}

@@ -1,0 +1,515 @@
+//! The configuration: files and flags to settings, and every problem at once.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use ipvs_proxy::cli::{self, Command};
+use ipvs_proxy::config::{
+    self, Config, DetectLocal, Flags, LogFormat, NodePortAddresses, Pod, Source, Surroundings,
+};
+use tempfile::NamedTempFile;
+
+const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+fn here() -> Surroundings {
+    Surroundings { host_name: " Host-1\n".to_owned(), pod: Pod::Inside }
+}
+
+fn flags(arguments: &[&str]) -> Flags {
+    match cli::parse([&["ipvs-proxy"], arguments].concat()).unwrap() {
+        Command::Run(run) => run.flags,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn load(flags: &Flags) -> Result<(Config, Vec<String>), String> {
+    config::load(flags, None, &here()).map_err(|error| error.to_string())
+}
+
+fn from_flags(arguments: &[&str]) -> Result<Config, String> {
+    load(&flags(arguments)).map(|(config, _)| config)
+}
+
+fn from_file(text: &str) -> Result<Config, String> {
+    from_file_and(text, &[]).map(|(config, _)| config)
+}
+
+fn from_file_and(text: &str, arguments: &[&str]) -> Result<(Config, Vec<String>), String> {
+    let file = file(&format!("{HEAD}{text}"));
+    let mut flags = flags(arguments);
+    flags.process.config = Some(file.path().to_owned());
+    load(&flags)
+}
+
+#[test]
+fn nothing_set_gives_the_published_defaults() {
+    let config = from_file("").unwrap();
+    assert_eq!(&*config.node_name, "host-1");
+    assert!(
+        matches!(config.source, Source::InCluster(pace) if pace.qps == 5.0 && pace.burst == 10)
+    );
+    assert_eq!(config.detect_local, DetectLocal::ClusterCidr(Default::default()));
+    assert_eq!((config.masquerade_bit, config.masquerade_all), (14, false));
+    assert_eq!(config.ipvs.scheduler, "rr");
+    assert_eq!(config.ipvs.sync_period, Duration::from_secs(30));
+    assert_eq!(config.ipvs.min_sync_period, Duration::ZERO);
+    assert_eq!((config.ipvs.tcp_timeout, config.ipvs.strict_arp), (0, false));
+    assert_eq!(config.node_port_addresses, NodePortAddresses::Nets(Vec::new()));
+    assert_eq!((config.conntrack.max_per_core, config.conntrack.min), (32_768, 131_072));
+    assert_eq!(config.conntrack.tcp_established_timeout, Duration::from_secs(86_400));
+    assert_eq!(config.conntrack.tcp_close_wait_timeout, Duration::from_secs(3_600));
+    assert_eq!(config.serving.healthz.unwrap().to_string(), "0.0.0.0:10256");
+    assert_eq!(config.serving.metrics.to_string(), "127.0.0.1:10249");
+    assert_eq!(config.config_sync_period, Duration::from_secs(900));
+    assert_eq!(config.oom_score_adj, -999);
+    assert_eq!((config.logging.verbosity, config.logging.format), (0, LogFormat::Text));
+
+    let flags = from_flags(&[]).unwrap();
+    assert_eq!(flags.ipvs.min_sync_period, Duration::from_secs(1), "the one that differs");
+    let mut as_file = flags;
+    as_file.ipvs.min_sync_period = Duration::ZERO;
+    assert_eq!(as_file, config);
+}
+
+/// What kubeadm writes into its ConfigMap.
+const KUBEADM: &str = r#"apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
+  acceptContentTypes: ""
+  burst: 0
+  contentType: ""
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+  qps: 0
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack:
+  maxPerCore: null
+  min: null
+  tcpBeLiberal: false
+  tcpCloseWaitTimeout: null
+  tcpEstablishedTimeout: null
+  udpStreamTimeout: 0s
+  udpTimeout: 0s
+detectLocal:
+  bridgeInterface: ""
+  interfaceNamePrefix: ""
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables:
+  localhostNodePorts: null
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: 0s
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 0s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
+kind: KubeProxyConfiguration
+logging:
+  flushFrequency: 0
+  options:
+    json:
+      infoBufferSize: "0"
+    text:
+      infoBufferSize: "0"
+  verbosity: 0
+metricsBindAddress: ""
+mode: ipvs
+nftables:
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel:
+  enableDSR: false
+  forwardHealthCheckVip: false
+  networkName: ""
+  rootHnsEndpointName: ""
+  sourceVip: ""
+"#;
+
+#[test]
+fn kubeadms_nulls_zeros_and_empty_strings_mean_the_defaults() {
+    let file = file(KUBEADM);
+    let (mut config, warnings) =
+        load(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
+    assert_eq!(warnings, [""; 0]);
+    let Source::ApiServer { kubeconfig, master: None, pace } = &config.source else { panic!() };
+    assert_eq!(kubeconfig.as_deref(), Some(Path::new("/var/lib/kube-proxy/kubeconfig.conf")));
+    let mut expected = from_file("clusterCIDR: 10.244.0.0/16").unwrap();
+    expected.source = Source::InCluster(*pace);
+    config.source = Source::InCluster(*pace);
+    assert_eq!(config, expected);
+}
+
+/// What kube-proxy 1.36.2 wrote with `--write-config-to`, less the lines that the other has too.
+const WRITTEN: &str = r#"apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
+  acceptContentTypes: ""
+  burst: 10
+  contentType: application/vnd.kubernetes.protobuf
+  kubeconfig: /tmp/kc
+  qps: 5
+clusterCIDR: 10.32.0.0/11
+configSyncPeriod: 15m0s
+conntrack:
+  maxPerCore: 32768
+  min: 131072
+  tcpBeLiberal: false
+  tcpCloseWaitTimeout: 1h0m0s
+  tcpEstablishedTimeout: 24h0m0s
+  udpStreamTimeout: 0s
+  udpTimeout: 0s
+detectLocal:
+  bridgeInterface: ""
+  interfaceNamePrefix: ""
+detectLocalMode: ClusterCIDR
+enableProfiling: true
+healthzBindAddress: 0.0.0.0:10256
+hostnameOverride: node1
+iptables:
+  localhostNodePorts: true
+  masqueradeAll: false
+  masqueradeBit: 14
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: MIN
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 30s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
+kind: KubeProxyConfiguration
+logging:
+  flushFrequency: 5s
+  format: text
+  options:
+    json:
+      infoBufferSize: "0"
+    text:
+      infoBufferSize: "0"
+  verbosity: 0
+metricsBindAddress: 127.0.0.1:10249
+mode: ipvs
+nftables:
+  masqueradeAll: false
+  masqueradeBit: 14
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+nodePortAddresses: null
+oomScoreAdj: -999
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel:
+  enableDSR: false
+  forwardHealthCheckVip: false
+  networkName: ""
+  rootHnsEndpointName: ""
+  sourceVip: ""
+"#;
+
+#[test]
+fn the_defaults_that_kube_proxy_writes_are_ours() {
+    for (min, arguments) in
+        [("0s", &["--ipvs-min-sync-period=0s"][..]), ("1s", &["--proxy-mode=ipvs"])]
+    {
+        let written = file(&WRITTEN.replace("MIN", min));
+        let (config, warnings) =
+            load(&flags(&[&format!("--config={}", written.path().display())])).unwrap();
+        assert_eq!(warnings, [""; 0]);
+        let same = [
+            "--kubeconfig=/tmp/kc",
+            "--cluster-cidr=10.32.0.0/11",
+            "--hostname-override=node1",
+            "--profiling",
+        ];
+        assert_eq!(config, from_flags(&[&same, arguments].concat()).unwrap());
+    }
+}
+
+#[test]
+fn every_setting_of_a_file_arrives() {
+    let config = from_file(
+        "
+featureGates: {Whatever: true}
+clientConnection: {kubeconfig: /k, qps: 7.5, burst: 20}
+logging: {format: json, flushFrequency: 1000000000, verbosity: 4, vmodule: [{filePattern: a, verbosity: 9}]}
+hostnameOverride: ' Node-A '
+bindAddress: 192.0.2.1
+healthzBindAddress: 192.0.2.1
+metricsBindAddress: '[2001:db8::1]:9'
+bindAddressHardFail: true
+enableProfiling: yes
+showHiddenMetricsForVersion: '1.35'
+iptables: {masqueradeBit: 0, masqueradeAll: true, localhostNodePorts: false, syncPeriod: 1s}
+ipvs: {syncPeriod: 1m, minSyncPeriod: 2s, scheduler: wrr, excludeCIDRs: [10.0.0.0/8], strictARP: true,
+  tcpTimeout: 15m, tcpFinTimeout: 30.9s, udpTimeout: 1m}
+detectLocalMode: InterfaceNamePrefix
+detectLocal: {interfaceNamePrefix: veth}
+clusterCIDR: ignored in this mode
+nodePortAddresses: [10.0.0.0/8, 'fd00::/8']
+oomScoreAdj: 0
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 1s, tcpBeLiberal: true,
+  udpTimeout: 2s, udpStreamTimeout: 3s}
+configSyncPeriod: 1h
+portRange: 1-2
+windowsRunAsService: false
+",
+    )
+    .unwrap();
+    assert_eq!(&*config.node_name, "node-a");
+    assert!(matches!(&config.source, Source::ApiServer { pace, .. } if pace.qps == 7.5));
+    assert_eq!((config.logging.format, config.logging.verbosity), (LogFormat::Json, 4));
+    assert_eq!(config.logging.flush_frequency, Duration::from_secs(1));
+    assert_eq!(config.serving.healthz.unwrap().to_string(), "192.0.2.1:10256");
+    assert_eq!(config.serving.metrics.to_string(), "[2001:db8::1]:9");
+    assert!(config.serving.hard_fail && config.serving.profiling);
+    assert!(config.serving.show_hidden_metrics);
+    assert_eq!((config.masquerade_bit, config.masquerade_all), (0, true));
+    assert_eq!(config.ipvs.sync_period, Duration::from_secs(60));
+    assert_eq!(config.ipvs.scheduler, "wrr");
+    assert_eq!(config.ipvs.exclude_cidrs, ["10.0.0.0/8".parse().unwrap()]);
+    let ipvs = &config.ipvs;
+    assert!(ipvs.strict_arp);
+    assert_eq!((ipvs.tcp_timeout, ipvs.tcp_fin_timeout, ipvs.udp_timeout), (900, 30, 60));
+    assert_eq!(config.detect_local, DetectLocal::InterfaceNamePrefix("veth".to_owned()));
+    let nets = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+    assert_eq!(config.node_port_addresses, NodePortAddresses::Nets(nets));
+    assert_eq!(config.oom_score_adj, 0);
+    assert_eq!((config.conntrack.max_per_core, config.conntrack.min), (0, 0));
+    assert_eq!(config.conntrack.tcp_established_timeout, Duration::ZERO);
+    assert_eq!(config.conntrack.udp_stream_timeout, Duration::from_secs(3));
+    assert_eq!(config.config_sync_period, Duration::from_secs(3600));
+}
+
+#[test]
+fn cluster_cidrs_are_one_for_each_family() {
+    let both = from_flags(&["--cluster-cidr=fd00::/56,10.0.0.0/8"]).unwrap();
+    let DetectLocal::ClusterCidr(nets) = both.detect_local else { panic!() };
+    assert_eq!(nets.v4.unwrap().to_string(), "10.0.0.0/8");
+    assert_eq!(nets.v6.unwrap().to_string(), "fd00::/56");
+    for bad in ["10.0.0.0/8,11.0.0.0/8", "10.0.0.0/8, fd00::/8", "10.0.0.0", "a,b,c", ","] {
+        let message = from_flags(&[&format!("--cluster-cidr={bad}")]).unwrap_err();
+        assert!(message.contains("KubeProxyConfiguration.ClusterCIDR"), "{message}");
+    }
+}
+
+#[test]
+fn three_mistakes_are_three_problems() {
+    let message = from_file(
+        "oomScoreAdj: 5000\nipvs: {excludeCIDRs: [10.0.0.0/8, nonsense], syncPeriod: -1s}\n",
+    )
+    .unwrap_err();
+    for field in [
+        "KubeProxyConfiguration.OOMScoreAdj: Invalid value: \"5000\"",
+        "KubeProxyConfiguration.KubeProxyIPVSConfiguration.ExcludeCidrs[1]",
+        "KubeProxyConfiguration.KubeProxyIPVSConfiguration.SyncPeriod: Invalid value: \"-1s\"",
+    ] {
+        assert!(message.contains(field), "{field}\n{message}");
+    }
+    assert_eq!(message.matches("KubeProxyConfiguration.").count(), 3, "{message}");
+}
+
+#[test]
+fn every_check_names_its_field() {
+    for (text, field) in [
+        ("mode: iptables", "Mode"),
+        ("mode: nftables", "Mode"),
+        ("iptables: {masqueradeBit: 32}", "KubeProxyIPTablesConfiguration.MasqueradeBit"),
+        ("iptables: {masqueradeBit: -1}", "KubeProxyIPTablesConfiguration.MasqueradeBit"),
+        ("ipvs: {minSyncPeriod: 1h}", "KubeProxyIPVSConfiguration.SyncPeriod"),
+        ("ipvs: {minSyncPeriod: -1s}", "KubeProxyIPVSConfiguration.MinSyncPeriod"),
+        ("ipvs: {tcpTimeout: -1s}", "KubeProxyIPVSConfiguration.TCPTimeout"),
+        ("ipvs: {tcpFinTimeout: -1s}", "KubeProxyIPVSConfiguration.TCPFinTimeout"),
+        ("ipvs: {udpTimeout: 1000000h}", "KubeProxyIPVSConfiguration.UDPTimeout"),
+        ("conntrack: {maxPerCore: -1}", "KubeProxyConntrackConfiguration.MaxPerCore"),
+        ("conntrack: {min: -1}", "KubeProxyConntrackConfiguration.Min"),
+        ("conntrack: {udpTimeout: -1s}", "KubeProxyConntrackConfiguration.UDPTimeout"),
+        ("clientConnection: {burst: -1}", "ClientConnection.Burst"),
+        ("configSyncPeriod: -1s", "ConfigSyncPeriod"),
+        ("bindAddress: localhost", "BindAddress"),
+        ("healthzBindAddress: ':10256'", "HealthzBindAddress"),
+        ("metricsBindAddress: 127.0.0.1:0", "MetricsBindAddress"),
+        ("metricsBindAddress: 127.0.0.1:65536", "MetricsBindAddress"),
+        ("nodePortAddresses: [primary, 10.0.0.0/8]", "NodePortAddresses"),
+        ("nodePortAddresses: [10.0.0.0]", "NodePortAddresses[0]"),
+        ("detectLocalMode: Guess", "DetectLocalMode"),
+        ("detectLocalMode: BridgeInterface", "DetectLocal.BridgeInterface"),
+        ("detectLocalMode: InterfaceNamePrefix", "DetectLocal.InterfaceNamePrefix"),
+        ("logging: {format: xml}", "Logging.Format"),
+        ("showHiddenMetricsForVersion: '1.30'", "ShowHiddenMetricsForVersion"),
+    ] {
+        let message = from_file(text).expect_err(text);
+        let expected = format!("invalid configuration: KubeProxyConfiguration.{field}: ");
+        assert!(message.starts_with(&expected), "{text}: {message}");
+        assert!(!message.contains('\n') && !message.contains(';'), "{message}");
+    }
+}
+
+#[test]
+fn what_is_no_configuration_is_refused_with_line_and_field() {
+    for (text, expected) in [
+        ("ipvs:\n  syncPeriod: 30\n", "line 4, column 15: ipvs.syncPeriod: "),
+        ("ipvs:\n  strictARP: perhaps\n", "line 4, column 14: ipvs.strictARP: "),
+        ("oomScoreAdj: many\n", "line 3, column 14: oomScoreAdj: "),
+        ("nodePortAddresses: 10.0.0.0/8\n", "line 3, column 20: nodePortAddresses: "),
+        ("ipvs: [\n", "line "),
+    ] {
+        let message = from_file(text).unwrap_err();
+        assert!(message.contains(expected), "{text:?}: {message}");
+        assert!(message.starts_with("configuration file /"), "{message}");
+        assert!(!message.contains('\n'), "{message:?}");
+    }
+}
+
+#[test]
+fn another_kind_of_file_is_refused() {
+    for text in [
+        "",
+        "mode: ipvs\n",
+        "apiVersion: v1\nkind: ConfigMap\n",
+        "apiVersion: kubeproxy.config.k8s.io/v1beta1\nkind: KubeProxyConfiguration\n",
+        "- a\n",
+    ] {
+        let file = file(text);
+        let message = load(&flags(&[&format!("--config={}", file.path().display())])).unwrap_err();
+        assert!(message.contains("kubeproxy.config.k8s.io/v1alpha1"), "{message}");
+    }
+    let message = load(&flags(&["--config=/no/such/file"])).unwrap_err();
+    assert!(message.contains("/no/such/file") && message.contains("No such file"), "{message}");
+}
+
+#[test]
+fn unknown_and_repeated_keys_are_warnings() {
+    let (config, warnings) = from_file_and(
+        "mode: iptables\nipvs: {scheduler: sh, novel: 1}\nfuture: {a: b}\nmode: ipvs\n---\na: b\n",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.ipvs.scheduler, "sh");
+    let has =
+        |word: &str| assert!(warnings.iter().any(|w| w.contains(word)), "{word}: {warnings:?}");
+    has("line 6");
+    has("ipvs.novel");
+    has("future: unknown field");
+    has("1 further document");
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+}
+
+#[test]
+fn json_is_read_too() {
+    let file = file(
+        "{\n\t\"apiVersion\": \"kubeproxy.config.k8s.io/v1alpha1\",\n\t\"kind\": \"KubeProxyConfiguration\",\n\
+         \t\"ipvs\": {\"scheduler\": \"lc\"}\n}\n",
+    );
+    let (config, _) = load(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
+    assert_eq!(config.ipvs.scheduler, "lc");
+}
+
+#[test]
+fn beside_a_file_only_some_flags_count() {
+    let text = "hostnameOverride: file\nipvs: {scheduler: sh}\nlogging: {verbosity: 1}\n";
+    let (config, _) = from_file_and(
+        text,
+        &[
+            "--hostname-override=Flag",
+            "--master=http://m",
+            "--v=5",
+            "--ipvs-scheduler=rr",
+            "--kubeconfig=/k",
+        ],
+    )
+    .unwrap();
+    assert_eq!(&*config.node_name, "flag");
+    assert_eq!(config.logging.verbosity, 5);
+    assert_eq!(config.ipvs.scheduler, "sh");
+    let Source::ApiServer { kubeconfig: None, master: Some(master), .. } = config.source else {
+        panic!()
+    };
+    assert_eq!(master, "http://m");
+    let (config, _) = from_file_and(text, &[]).unwrap();
+    assert_eq!((&*config.node_name, config.logging.verbosity), ("file", 1));
+}
+
+#[test]
+fn a_node_without_a_name_is_refused() {
+    let nobody = Surroundings { host_name: " ".to_owned(), pod: Pod::Outside };
+    let message = config::load(&Flags::default(), None, &nobody).unwrap_err().to_string();
+    assert!(message.contains("name is empty"), "{message}");
+}
+
+#[test]
+fn the_source_is_chosen_by_what_is_there() {
+    let outside = Surroundings { pod: Pod::Outside, ..here() };
+    let chosen = |arguments: &[&str], manifests: Option<&str>, here: &Surroundings| {
+        let (config, notes) =
+            config::load(&flags(arguments), manifests.map(Path::new), here).unwrap();
+        (config.source.to_string(), notes.len())
+    };
+    let source = |text: &str| (text.to_owned(), 0);
+    assert_eq!(chosen(&[], None, &here()), source("the API server of this cluster"));
+    assert_eq!(chosen(&[], Some("/m"), &here()), source("the manifests in /m"));
+    assert_eq!(chosen(&["--kubeconfig=/k"], Some("/m"), &here()), source("the manifests in /m"));
+    assert_eq!(chosen(&["--kubeconfig=/k"], None, &here()), source("the API server of /k"));
+    assert_eq!(
+        chosen(&["--kubeconfig=/k", "--master=http://m"], None, &outside),
+        source("the API server http://m of /k")
+    );
+    let default = ("the manifests in /etc/ipvs-proxy/manifests".to_owned(), 1);
+    assert_eq!(chosen(&[], None, &outside), default, "and a note says why");
+}
+
+#[test]
+fn listeners_follow_the_bind_address_of_a_file_but_not_of_a_flag() {
+    let file = from_file("bindAddress: '::'").unwrap().serving;
+    assert_eq!(file.healthz.unwrap().to_string(), "[::]:10256");
+    assert_eq!(file.metrics.to_string(), "[::1]:10249");
+    let flag = from_flags(&["--bind-address=::"]).unwrap().serving;
+    assert_eq!(flag.healthz.unwrap().to_string(), "0.0.0.0:10256");
+    assert_eq!(flag.metrics.to_string(), "127.0.0.1:10249");
+}
+
+#[test]
+fn deprecated_ports_complete_addresses_or_switch_off() {
+    let serving = |arguments| from_flags(arguments).map(|config| config.serving);
+    let healthz = |arguments| serving(arguments).unwrap().healthz.map(|a| a.to_string());
+    assert_eq!(healthz(&["--healthz-port=0"]), None);
+    assert_eq!(healthz(&["--healthz-bind-address=::1", "--healthz-port=7"]).unwrap(), "[::1]:7");
+    assert_eq!(
+        healthz(&["--healthz-bind-address=1.2.3.4:5", "--healthz-port=7"]).unwrap(),
+        "1.2.3.4:5"
+    );
+    assert_eq!(healthz(&["--healthz-bind-address="]).unwrap(), "0.0.0.0:10256");
+    assert!(serving(&["--metrics-port=0"]).unwrap_err().contains("MetricsBindAddress"));
+}
+
+#[test]
+fn zero_periods_are_refused_as_flags() {
+    assert!(from_flags(&["--config-sync-period=0s"]).unwrap_err().contains("ConfigSyncPeriod"));
+    assert!(from_flags(&["--ipvs-sync-period=0"]).unwrap_err().contains(".SyncPeriod"));
+}

@@ -1,0 +1,16 @@
+//! Tests against a real kernel, in network namespaces of their own.
+//!
+//! They need the rights of root, IPVS in the kernel and the node's tools, so `cargo test` leaves them out
+//! (`test = false`) and `tests/vm/run` runs them on a machine that has all of it. Paths are relative to the
+//! repository; the lab lays out the same files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
+mod lab;
+mod node;
+mod traffic;

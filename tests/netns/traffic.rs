@@ -1,0 +1,178 @@
+//! Real TCP, UDP and SCTP between namespaces: servers that say who they are, clients that ask.
+//!
+//! In: a namespace, a protocol, an address. Out: which server answered and which source address it saw, so
+//! that a test can tell endpoints apart and see whether a packet was masqueraded. Nothing is retried: a lost
+//! packet of a node under test is a finding.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::node::Namespace;
+
+/// How long a client waits for a connection, and then for its answer. Far above what a busy emulated
+/// machine needs, below every retransmission of SCTP that would hide a loss.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a server looks whether it should stop.
+const ATTENTION: Duration = Duration::from_millis(100);
+
+/// A transport protocol that a Service can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// `TCP`.
+    Tcp,
+    /// `UDP`.
+    Udp,
+    /// `SCTP`, in its one-to-one style, which behaves like TCP.
+    Sctp,
+}
+
+impl Protocol {
+    /// Every protocol, for tests that do everything three times.
+    pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// A socket bound to `address`, which may have port 0.
+    fn socket(self, address: SocketAddr) -> io::Result<Socket> {
+        let (kind, protocol) = match self {
+            Self::Tcp => (Type::STREAM, socket2::Protocol::TCP),
+            Self::Udp => (Type::DGRAM, socket2::Protocol::UDP),
+            Self::Sctp => (Type::STREAM, socket2::Protocol::SCTP),
+        };
+        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+        if address.is_ipv6() {
+            // Without it SCTP offers its IPv4 addresses to the peer as further paths.
+            socket.set_only_v6(true)?;
+        }
+        if self != Self::Udp {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
+    }
+}
+
+/// A server that answers each connection or datagram with its name and the address it came from.
+pub(crate) struct Server {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens when it returns; stops on drop.
+    pub(crate) fn start(
+        inside: &Namespace,
+        protocol: Protocol,
+        address: SocketAddr,
+        name: &str,
+    ) -> Self {
+        let socket = inside
+            .enter(|| protocol.socket(address))
+            .unwrap_or_else(|error| panic!("{name} cannot bind {protocol:?} {address}: {error}"));
+        socket.set_read_timeout(Some(ATTENTION)).unwrap();
+        if protocol != Protocol::Udp {
+            socket.listen(128).unwrap();
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, name) = (Arc::clone(&stop), name.to_owned());
+        let thread = thread::spawn(move || match protocol {
+            Protocol::Tcp | Protocol::Sctp => answer_connections(&socket.into(), &name, &stopped),
+            Protocol::Udp => answer_datagrams(&socket.into(), &name, &stopped),
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn answer_connections(listener: &TcpListener, name: &str, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            // A client that went away again is its own test's business.
+            Ok((mut stream, peer)) => drop(stream.write_all(line(name, peer).as_bytes())),
+            Err(error) => assert!(is_timeout(&error), "{name}: accept: {error}"),
+        }
+    }
+}
+
+fn answer_datagrams(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match socket.recv_from(&mut [0; 64]) {
+            Ok((_, peer)) => drop(socket.send_to(line(name, peer).as_bytes(), peer)),
+            Err(error) => assert!(is_timeout(&error), "{name}: receive: {error}"),
+        }
+    }
+}
+
+fn line(name: &str, peer: SocketAddr) -> String {
+    format!("{name} {peer}\n")
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// What a client learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The server's name.
+    pub(crate) server: String,
+    /// The client's address as the server saw it.
+    pub(crate) source: SocketAddr,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} saw {}", self.server, self.source)
+    }
+}
+
+/// Asks `to` once from inside a namespace, over a new connection, from the address the kernel chooses.
+pub(crate) fn ask(inside: &Namespace, protocol: Protocol, to: SocketAddr) -> io::Result<Answer> {
+    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
+    ask_from(inside, protocol, any, to)
+}
+
+/// Asks `to` once from inside a namespace, over a new connection, from the given address; port 0 is any.
+pub(crate) fn ask_from(
+    inside: &Namespace,
+    protocol: Protocol,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> io::Result<Answer> {
+    inside
+        .enter(|| exchange(protocol, from, to))
+        .map_err(|error| io::Error::new(error.kind(), format!("{protocol:?} to {to}: {error}")))
+}
+
+fn exchange(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> io::Result<Answer> {
+    let socket = protocol.socket(from)?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    match protocol {
+        Protocol::Udp => {
+            let mut buffer = [0; 128];
+            let socket = UdpSocket::from(socket);
+            socket.send(b"?")?;
+            let length = socket.recv(&mut buffer)?;
+            line += &String::from_utf8_lossy(&buffer[..length]);
+        }
+        Protocol::Tcp | Protocol::Sctp => {
+            BufReader::new(TcpStream::from(socket)).read_line(&mut line)?;
+        }
+    }
+    let (server, source) = line.trim_end().split_once(' ').ok_or(ErrorKind::UnexpectedEof)?;
+    let source = source.parse().map_err(|_| ErrorKind::InvalidData)?;
+    Ok(Answer { server: server.to_owned(), source })
+}
