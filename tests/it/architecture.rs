@@ -1,0 +1,184 @@
+//! The shape of the code, held by tests: layers, dependencies, module docs, file length.
+//!
+//! In: the sources as text. Out: a failure that names file and rule. Never: a rule that is only
+//! promised.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The most production lines a file may have.
+const LONGEST: usize = 400;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let tops = ["src", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "tests", "benches"];
+    let mut open: Vec<_> = tops.iter().map(|top| root().join(top)).collect();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 60, "only {} files found", files.len());
+    files
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).expect("a readable file")
+}
+
+fn name(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_comes_in_what_goes_out_and_what_never_happens() {
+    let bare: Vec<_> =
+        rust_files().iter().filter(|path| !text(path).starts_with("//!")).map(|p| name(p)).collect();
+    none(&bare);
+}
+
+#[test]
+fn no_file_is_longer_than_the_limit() {
+    let long: Vec<_> = rust_files()
+        .iter()
+        .filter(|path| !name(path).contains("tests"))
+        .filter_map(|path| {
+            let text = text(path);
+            let body = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let lines = body.lines().count();
+            (lines > LONGEST).then(|| format!("{}: {lines} lines", name(path)))
+        })
+        .collect();
+    none(&long);
+}
+
+#[test]
+fn modules_have_names_of_their_own() {
+    let mods: Vec<_> = rust_files()
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|file| file == "mod.rs"))
+        .map(|path| name(path))
+        .collect();
+    none(&mods);
+}
+
+/// Lines of a folder's files that name one of the paths; tests may look anywhere.
+fn mentions(folder: &str, paths: &[&str]) -> Vec<String> {
+    rust_files()
+        .iter()
+        .filter(|path| {
+            let name = name(path);
+            name.starts_with(folder) && !name.contains("tests")
+        })
+        .flat_map(|path| {
+            let text = text(path);
+            let body = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            let found: Vec<_> = body
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .filter(|line| paths.iter().any(|path| line.contains(path)))
+                .map(|line| format!("{}: {}", name(path), line.trim()))
+                .collect();
+            found
+        })
+        .collect()
+}
+
+#[test]
+fn rooms_look_only_upstream() {
+    none(&mentions("proxier/src/model", &["crate::plan", "crate::diff", "crate::apply", "crate::round"]));
+    none(&mentions("proxier/src/plan", &["crate::diff", "crate::apply", "crate::round"]));
+    none(&mentions("proxier/src/diff", &["crate::apply", "crate::round"]));
+    none(&mentions("proxier/src/apply", &["crate::round", "Proxier"]));
+}
+
+#[test]
+fn doors_do_not_know_each_other() {
+    none(&mentions("src/kernel", &["crate::watch", "crate::folder", "crate::objects", "kube::"]));
+    none(&mentions("src/kernel", &["model::Service,", "model::Endpoint", "model::Slice"]));
+    none(&mentions("src/watch", &["crate::kernel", "crate::sync", "ipvs_netlink", "ipset_netlink"]));
+    none(&mentions("src/folder", &["crate::kernel", "crate::sync", "crate::watch"]));
+    none(&mentions("src/objects", &["crate::kernel", "crate::sync", "crate::watch", "crate::folder"]));
+    none(&mentions("src/sync", &["crate::watch", "crate::folder", "crate::objects", "netlink"]));
+}
+
+#[test]
+fn kubernetes_types_stay_at_the_door() {
+    let found: Vec<_> = mentions("src", &["k8s_openapi", "kube::"])
+        .into_iter()
+        .filter(|line| !line.starts_with("src/watch") && !line.starts_with("src/objects"))
+        .collect();
+    none(&found);
+}
+
+/// The packages a package needs to be built, without those that only run at build time.
+fn dependencies(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut names: Vec<_> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split(' ').next().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn the_core_needs_next_to_nothing() {
+    let allowed = ["ipnet", "proxier", "thiserror", "thiserror-impl", "proc-macro2", "quote", "syn", "unicode-ident"];
+    let found: Vec<_> =
+        dependencies("proxier").into_iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+    none(&found);
+}
+
+#[test]
+fn the_wire_needs_neither_kubernetes_nor_a_runtime_nor_the_core() {
+    for package in ["netlink-batch", "ipvs-netlink", "ipset-netlink"] {
+        let found: Vec<_> = dependencies(package)
+            .into_iter()
+            .filter(|name| ["kube", "tokio", "proxier", "k8s-openapi", "serde"].contains(&name.as_str()))
+            .map(|name| format!("{package} needs {name}"))
+            .collect();
+        none(&found);
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons = text(&root().join("docs/dependencies.md"));
+    let ours = ["proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink"];
+    let mut missing = Vec::new();
+    for package in ["", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink"] {
+        let manifest = text(&root().join(package).join("Cargo.toml"));
+        let sections = manifest.split("\n[").filter(|section| {
+            section.starts_with("dependencies]") || section.starts_with("dev-dependencies]")
+        });
+        for line in sections.flat_map(|section| section.lines().skip(1)) {
+            let Some((name, _)) = line.split_once(['=', '.']) else { continue };
+            let name = name.trim();
+            if !name.starts_with('#') && !ours.contains(&name) && !reasons.contains(name) {
+                missing.push(format!("{package}: {name}"));
+            }
+        }
+    }
+    none(&missing);
+}

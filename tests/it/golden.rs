@@ -1,0 +1,99 @@
+//! The recorded cases in their pure form: `ipvs-proxy plan` against what kube-proxy made of the
+//! same objects.
+//!
+//! In: every folder of `tests/golden`. Out: a difference of any line that the proxy owns. A plan
+//! knows no foreign state, so that is left out of the recording first. Never: a case passed over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The recorded node's interface addresses.
+const ADDRESSES: &str = "\
+lo 127.0.0.1/8
+lo ::1/128
+eth0 192.0.2.11/24
+eth0 2001:db8:1::11/64
+eth1 198.51.100.11/24
+";
+
+#[test]
+fn plan_equals_every_recorded_step() {
+    let cases = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+    assert!(cases.len() >= 13, "only {} cases found", cases.len());
+    let mut differences = String::new();
+    for case in &cases {
+        let config = config_of(case);
+        for step in folders(case) {
+            differences.push_str(&compare(&step, config.path()));
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+fn folders(of: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(of).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+fn config_of(case: &Path) -> tempfile::NamedTempFile {
+    let text = fs::read_to_string(case.join("case.yaml")).expect("case.yaml");
+    let description: Value = serde_saphyr::from_str(&text).expect("case.yaml parses");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), description["config"].to_string()).expect("the config is written");
+    file
+}
+
+/// The lines in which the plan of a step and its recording differ.
+fn compare(step: &Path, config: &Path) -> String {
+    let output = tempfile::tempdir().expect("a folder");
+    let addresses = output.path().join("addresses");
+    fs::write(&addresses, ADDRESSES).expect("addresses are written");
+    let run = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"))
+        .arg("plan")
+        .args(["--manifests".as_ref(), step.join("objects.yaml").as_os_str()])
+        .args(["--config".as_ref(), config.as_os_str()])
+        .args(["--addresses".as_ref(), addresses.as_os_str()])
+        .args(["--output".as_ref(), output.path().as_os_str()])
+        .output()
+        .expect("plan runs");
+    assert!(run.status.success(), "{}: {}", step.display(), String::from_utf8_lossy(&run.stderr));
+    let mut differences = String::new();
+    for name in ["ipvs.txt", "ipset.txt", "iptables.txt", "ip6tables.txt", "addrs.txt"] {
+        let read = |folder: &Path| fs::read_to_string(folder.join(name)).expect(name);
+        let recorded: Vec<_> = read(step).lines().filter(|l| is_ours(name, l)).map(String::from).collect();
+        let planned: Vec<_> = read(output.path()).lines().map(String::from).collect();
+        if recorded != planned {
+            let diff = similar::TextDiff::from_slices(
+                &recorded.iter().map(String::as_str).collect::<Vec<_>>(),
+                &planned.iter().map(String::as_str).collect::<Vec<_>>(),
+            )
+            .iter_all_changes()
+            .filter(|change| change.tag() != similar::ChangeTag::Equal)
+            .map(|change| format!("{}{}\n", change.tag(), change.value()))
+            .collect::<String>();
+            differences.push_str(&format!("--- {}/{name}\n{diff}", step.display()));
+        }
+    }
+    differences
+}
+
+/// What a plan can know of: everything but other people's chains, rules and sets.
+fn is_ours(name: &str, line: &str) -> bool {
+    match name {
+        "ipset.txt" => line.split(' ').nth(1).is_some_and(|set| set.starts_with("KUBE-")),
+        "iptables.txt" | "ip6tables.txt" => {
+            let built_in = [":FORWARD", ":INPUT", ":OUTPUT", ":POSTROUTING", ":PREROUTING"];
+            line.starts_with('*')
+                || line.starts_with(":KUBE-")
+                || line.starts_with("-A KUBE-")
+                || built_in.iter().any(|chain| line.starts_with(chain))
+                || line.contains("-j KUBE-")
+        }
+        _ => true,
+    }
+}
