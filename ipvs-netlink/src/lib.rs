@@ -1,1 +1,76 @@
-//! The complete Linux IPVS generic-netlink family: virtual servers, destinations, timeouts, sync daemons.
+//! The IPVS generic-netlink family of the Linux kernel, whole: virtual servers and their
+//! destinations, protocol timeouts, sync daemons, counters.
+//!
+//! In: typed [`Command`]s and [`Query`]s. Out: the kernel's answers as types, and for every command
+//! its own result. Nothing here knows why a virtual server exists.
+//!
+//! - The **codec** ([`Command`], [`Query`], [`Answer`] and the types inside) is pure: bytes to
+//!   types and back, unknown attributes kept, no panic on any input.
+//! - The **client** (feature `socket`, on by default) sends one command or thousands
+//!   in one go, and reads the whole table in one pass ([`Client::table`]).
+//! - [`proc`] reads `/proc/net/ip_vs`, which is what makes the one pass possible.
+//!
+//! Never: an async runtime, `unsafe`, a fork of `ipvsadm`.
+//!
+//! ```
+//! use ipvs_netlink::{Command, Destination, Protocol, Service, ServiceKey};
+//!
+//! let key = ServiceKey::address(Protocol::Tcp, "10.96.0.1".parse()?, 443);
+//! let commands = [
+//!     Command::NewService(Service::new(key, "rr")),
+//!     Command::NewDestination(key, Destination::new("10.0.0.7".parse()?, 6443)),
+//! ];
+//! let payload = commands[0].encode()?;
+//! assert_eq!(payload[..4], [1, 1, 0, 0]); // IPVS_CMD_NEW_SERVICE, IPVS_GENL_VERSION
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With a kernel:
+//!
+//! ```no_run
+//! # use ipvs_netlink::Command;
+//! # let commands: [Command; 0] = [];
+//! let mut client = ipvs_netlink::Client::open()?;
+//! for result in client.apply(&commands)? {
+//!     if let Err(error) = result {
+//!         eprintln!("{error}");
+//!     }
+//! }
+//! # Ok::<(), ipvs_netlink::Error>(())
+//! ```
+
+mod answer;
+#[cfg(feature = "socket")]
+mod client;
+mod command;
+mod config;
+mod daemon;
+mod destination;
+mod error;
+mod key;
+pub mod proc;
+mod query;
+mod service;
+mod stats;
+#[cfg(feature = "socket")]
+mod table;
+pub mod uapi;
+mod wire;
+
+pub use answer::Answer;
+#[cfg(feature = "socket")]
+pub use client::Client;
+pub use command::Command;
+pub use config::{Info, Timeouts};
+pub use daemon::{Daemon, DaemonState};
+pub use destination::{Connections, Destination, DestinationKey, ForwardMethod, Tunnel};
+#[cfg(feature = "socket")]
+pub use error::Error;
+pub use error::{EncodeError, Refusal};
+pub use key::{AddressFamily, Protocol, ServiceKey};
+pub use netlink_batch::DecodeError;
+pub use query::Query;
+pub use service::{Netmask, Service, ServiceFlags};
+pub use stats::{Stats, Stats64};
+#[cfg(feature = "socket")]
+pub use table::VirtualServer;

@@ -19,7 +19,7 @@ pub struct KernelError {
     /// of the netlink header.
     pub offset: Option<u32>,
     /// The payload of the refused request as the kernel sent it back; empty unless the socket was
-    /// opened with [`Echo::WholeRequest`](crate::Echo::WholeRequest). The kernel may have written
+    /// opened with `Echo::WholeRequest`. The kernel may have written
     /// into it: ipset puts the number of the failing element there.
     pub echo: Vec<u8>,
 }

@@ -14,7 +14,11 @@
 //! Never: an async runtime, a thread, a panic on what the kernel sends, a reply of one exchange
 //! taken for a reply of another.
 //!
-//! ```no_run
+//! Without the feature `socket`, which is on by default, the crate is what codecs need: attributes,
+//! requests and errors, with no system call.
+//!
+#![cfg_attr(feature = "socket", doc = "```no_run")]
+#![cfg_attr(not(feature = "socket"), doc = "```ignore")]
 //! use netlink_batch::{Family, Request, Socket};
 //!
 //! # fn main() -> Result<(), netlink_batch::Error> {
@@ -31,13 +35,18 @@
 
 pub mod attribute;
 mod error;
+#[cfg(feature = "socket")]
 mod exchange;
+#[cfg(feature = "socket")]
 mod frame;
 mod message;
+#[cfg(feature = "socket")]
 mod socket;
+#[cfg(feature = "socket")]
 mod wire;
 
 pub use error::{Error, KernelError};
 pub use message::{Reply, Request};
 pub use netlink_packet_core::DecodeError;
+#[cfg(feature = "socket")]
 pub use socket::{Echo, Family, Options, Socket};

@@ -1,0 +1,88 @@
+//! What belongs to the whole table: protocol timeouts, and what the kernel says of itself.
+
+use netlink_batch::attribute::{Attributes, Writer};
+use netlink_packet_core::{DecodeError, ErrorContext};
+
+use crate::{
+    uapi::{
+        IPVS_CMD_ATTR_TIMEOUT_TCP, IPVS_CMD_ATTR_TIMEOUT_TCP_FIN, IPVS_CMD_ATTR_TIMEOUT_UDP,
+        IPVS_INFO_ATTR_CONN_TAB_SIZE, IPVS_INFO_ATTR_VERSION,
+    },
+    wire,
+};
+
+/// How long an idle connection stays, in seconds. To set zero leaves a timeout as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Established TCP.
+    pub tcp: u32,
+    /// TCP after FIN.
+    pub tcp_fin: u32,
+    /// UDP.
+    pub udp: u32,
+}
+
+impl Timeouts {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(IPVS_CMD_ATTR_TIMEOUT_TCP, self.tcp);
+        writer.u32(IPVS_CMD_ATTR_TIMEOUT_TCP_FIN, self.tcp_fin);
+        writer.u32(IPVS_CMD_ATTR_TIMEOUT_UDP, self.udp);
+    }
+
+    /// Reads a reply to `IPVS_CMD_GET_CONFIG`. A kernel without a protocol leaves it out.
+    pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        let mut timeouts = Timeouts::default();
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                IPVS_CMD_ATTR_TIMEOUT_TCP => {
+                    timeouts.tcp = attribute.u32().context("IPVS_CMD_ATTR_TIMEOUT_TCP")?;
+                }
+                IPVS_CMD_ATTR_TIMEOUT_TCP_FIN => {
+                    timeouts.tcp_fin = attribute.u32().context("IPVS_CMD_ATTR_TIMEOUT_TCP_FIN")?;
+                }
+                IPVS_CMD_ATTR_TIMEOUT_UDP => {
+                    timeouts.udp = attribute.u32().context("IPVS_CMD_ATTR_TIMEOUT_UDP")?;
+                }
+                _ => {} // A protocol of a later kernel.
+            }
+        }
+        Ok(timeouts)
+    }
+}
+
+/// What the kernel says of its IPVS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Version, for example 1.2.1.
+    pub version: (u8, u8, u8),
+    /// Buckets of the connection table.
+    pub connection_table_size: u32,
+}
+
+impl Info {
+    /// Reads a reply to `IPVS_CMD_GET_INFO`.
+    pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        let (mut version, mut size) = (None, None);
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                IPVS_INFO_ATTR_VERSION => {
+                    version = Some(attribute.u32().context("IPVS_INFO_ATTR_VERSION")?);
+                }
+                IPVS_INFO_ATTR_CONN_TAB_SIZE => {
+                    size = Some(attribute.u32().context("IPVS_INFO_ATTR_CONN_TAB_SIZE")?);
+                }
+                _ => {} // Of a later kernel.
+            }
+        }
+        let version = version.ok_or_else(|| wire::missing("IPVS_INFO_ATTR_VERSION"))?;
+        // NVERSION(): three bytes, the highest unused.
+        let [_, major, minor, patch] = version.to_be_bytes();
+        Ok(Info {
+            version: (major, minor, patch),
+            connection_table_size: size
+                .ok_or_else(|| wire::missing("IPVS_INFO_ATTR_CONN_TAB_SIZE"))?,
+        })
+    }
+}

@@ -1,0 +1,335 @@
+//! A destination (real server): where it is, how packets get there, how much it serves.
+//!
+//! In: the attributes inside `IPVS_CMD_ATTR_DEST`, or a [`Destination`] built by the caller. Out:
+//! the other of the two. Attributes that this crate does not know are kept in
+//! [`Destination::other`] and written back.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use netlink_batch::attribute::{self, Attribute, Attributes, Writer};
+use netlink_packet_core::{DecodeError, DefaultNla, ErrorContext};
+
+use crate::{
+    AddressFamily, Stats, Stats64,
+    uapi::{
+        IP_VS_CONN_F_BYPASS, IP_VS_CONN_F_DROUTE, IP_VS_CONN_F_FWD_MASK, IP_VS_CONN_F_LOCALNODE,
+        IP_VS_CONN_F_MASQ, IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_GRE,
+        IP_VS_CONN_F_TUNNEL_TYPE_GUE, IP_VS_CONN_F_TUNNEL_TYPE_IPIP, IPVS_DEST_ATTR_ACTIVE_CONNS,
+        IPVS_DEST_ATTR_ADDR, IPVS_DEST_ATTR_ADDR_FAMILY, IPVS_DEST_ATTR_FWD_METHOD,
+        IPVS_DEST_ATTR_INACT_CONNS, IPVS_DEST_ATTR_L_THRESH, IPVS_DEST_ATTR_PERSIST_CONNS,
+        IPVS_DEST_ATTR_PORT, IPVS_DEST_ATTR_STATS, IPVS_DEST_ATTR_STATS64,
+        IPVS_DEST_ATTR_TUN_FLAGS, IPVS_DEST_ATTR_TUN_PORT, IPVS_DEST_ATTR_TUN_TYPE,
+        IPVS_DEST_ATTR_U_THRESH, IPVS_DEST_ATTR_WEIGHT,
+    },
+    wire,
+};
+
+/// What identifies a destination within its virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationKey {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; zero for the port that the client used.
+    pub port: u16,
+}
+
+impl DestinationKey {
+    /// A destination's key.
+    pub fn new(address: IpAddr, port: u16) -> Self {
+        DestinationKey { address, port }
+    }
+
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.fixed(IPVS_DEST_ATTR_ADDR, wire::address_bytes(self.address));
+        writer.be16(IPVS_DEST_ATTR_PORT, self.port);
+        writer.u16(IPVS_DEST_ATTR_ADDR_FAMILY, AddressFamily::of(self.address).code());
+    }
+}
+
+impl fmt::Display for DestinationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", SocketAddr::new(self.address, self.port))
+    }
+}
+
+/// A destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Destination {
+    /// Its address. Of another family than its virtual server only through a tunnel.
+    pub address: IpAddr,
+    /// Its port; zero for the port that the client used.
+    pub port: u16,
+    /// How packets get there.
+    pub forward: ForwardMethod,
+    /// Its share of new connections, up to `i32::MAX`; zero for none, which keeps established ones.
+    pub weight: u32,
+    /// No new connections beyond so many; zero for no limit.
+    pub upper_threshold: u32,
+    /// New connections again below so many; at most the upper threshold.
+    pub lower_threshold: u32,
+    /// Connections it has; read only.
+    pub connections: Option<Connections>,
+    /// 32-bit counters; read only.
+    pub stats: Option<Box<Stats>>,
+    /// 64-bit counters; read only, Linux 4.1 and later.
+    pub stats64: Option<Box<Stats64>>,
+    /// Attributes of later kernels.
+    pub other: Vec<DefaultNla>,
+}
+
+/// Connections of a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// In a state that counts as active: established TCP, for example.
+    pub active: u32,
+    /// The rest.
+    pub inactive: u32,
+    /// Persistence templates.
+    pub persistent: u32,
+}
+
+/// How packets get to a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ForwardMethod {
+    /// Destination address and port are rewritten, replies come back through here.
+    #[default]
+    Masquerade,
+    /// The destination is this host. The kernel chooses it by itself for local addresses.
+    Local,
+    /// Packets are wrapped and sent on.
+    Tunnel(Tunnel),
+    /// Packets go to the destination's link address unchanged.
+    DirectRoute,
+    /// Packets take the way they would have taken without IPVS.
+    Bypass,
+    /// A value that this crate does not know.
+    Other(u32),
+}
+
+/// What a tunnel wraps packets in. Kernels before 5.2 know only [`Tunnel::Ipip`] and take the
+/// others for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tunnel {
+    /// IP in IP.
+    #[default]
+    Ipip,
+    /// Generic UDP encapsulation.
+    Gue {
+        /// UDP port of the tunnel, not zero.
+        port: u16,
+        /// `IP_VS_TUNNEL_ENCAP_FLAG_*`.
+        flags: u16,
+    },
+    /// Generic routing encapsulation (Linux 5.3).
+    Gre {
+        /// `IP_VS_TUNNEL_ENCAP_FLAG_*`.
+        flags: u16,
+    },
+    /// A type that this crate does not know.
+    Other {
+        /// `IPVS_DEST_ATTR_TUN_TYPE`.
+        kind: u8,
+        /// `IPVS_DEST_ATTR_TUN_PORT`.
+        port: u16,
+        /// `IPVS_DEST_ATTR_TUN_FLAGS`.
+        flags: u16,
+    },
+}
+
+impl Destination {
+    /// A masqueraded destination of weight one without thresholds.
+    pub fn new(address: IpAddr, port: u16) -> Self {
+        Destination {
+            address,
+            port,
+            forward: ForwardMethod::Masquerade,
+            weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            connections: None,
+            stats: None,
+            stats64: None,
+            other: Vec::new(),
+        }
+    }
+
+    /// What identifies it within its virtual server.
+    pub fn key(&self) -> DestinationKey {
+        DestinationKey { address: self.address, port: self.port }
+    }
+
+    /// Appends all attributes. The kernel ignores connections and counters.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result<(), attribute::EncodeError> {
+        self.key().write(writer);
+        self.forward.write(writer);
+        writer.u32(IPVS_DEST_ATTR_WEIGHT, self.weight);
+        writer.u32(IPVS_DEST_ATTR_U_THRESH, self.upper_threshold);
+        writer.u32(IPVS_DEST_ATTR_L_THRESH, self.lower_threshold);
+        if let Some(connections) = &self.connections {
+            writer.u32(IPVS_DEST_ATTR_ACTIVE_CONNS, connections.active);
+            writer.u32(IPVS_DEST_ATTR_INACT_CONNS, connections.inactive);
+            writer.u32(IPVS_DEST_ATTR_PERSIST_CONNS, connections.persistent);
+        }
+        if let Some(stats) = &self.stats {
+            writer.nested(IPVS_DEST_ATTR_STATS, |inner| {
+                stats.write(inner);
+                Ok(())
+            })?;
+        }
+        if let Some(stats) = &self.stats64 {
+            writer.nested(IPVS_DEST_ATTR_STATS64, |inner| {
+                stats.write(inner);
+                Ok(())
+            })?;
+        }
+        wire::write_unknown(writer, &self.other)
+    }
+
+    /// Reads the attributes inside `IPVS_CMD_ATTR_DEST`.
+    pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        let mut draft = Draft::default();
+        for attribute in attributes {
+            draft.take(attribute?)?;
+        }
+        draft.finish()
+    }
+}
+
+impl ForwardMethod {
+    fn write(self, writer: &mut Writer<'_>) {
+        let method = match self {
+            ForwardMethod::Masquerade => IP_VS_CONN_F_MASQ,
+            ForwardMethod::Local => IP_VS_CONN_F_LOCALNODE,
+            ForwardMethod::Tunnel(_) => IP_VS_CONN_F_TUNNEL,
+            ForwardMethod::DirectRoute => IP_VS_CONN_F_DROUTE,
+            ForwardMethod::Bypass => IP_VS_CONN_F_BYPASS,
+            ForwardMethod::Other(method) => method,
+        };
+        writer.u32(IPVS_DEST_ATTR_FWD_METHOD, method);
+        if let ForwardMethod::Tunnel(tunnel) = self {
+            let (kind, port, flags) = match tunnel {
+                Tunnel::Ipip => (IP_VS_CONN_F_TUNNEL_TYPE_IPIP, 0, 0),
+                Tunnel::Gue { port, flags } => (IP_VS_CONN_F_TUNNEL_TYPE_GUE, port, flags),
+                Tunnel::Gre { flags } => (IP_VS_CONN_F_TUNNEL_TYPE_GRE, 0, flags),
+                Tunnel::Other { kind, port, flags } => (kind, port, flags),
+            };
+            writer.u8(IPVS_DEST_ATTR_TUN_TYPE, kind);
+            writer.be16(IPVS_DEST_ATTR_TUN_PORT, port);
+            writer.u16(IPVS_DEST_ATTR_TUN_FLAGS, flags);
+        }
+    }
+}
+
+/// A destination while its attributes come in, in whatever order.
+#[derive(Default)]
+struct Draft<'a> {
+    address: Option<&'a [u8]>,
+    family: Option<u16>,
+    port: Option<u16>,
+    method: u32,
+    tunnel: (u8, u16, u16),
+    weight: u32,
+    upper_threshold: u32,
+    lower_threshold: u32,
+    connections: Option<Connections>,
+    stats: Option<Box<Stats>>,
+    stats64: Option<Box<Stats64>>,
+    other: Vec<DefaultNla>,
+}
+
+impl<'a> Draft<'a> {
+    fn take(&mut self, attribute: Attribute<'a>) -> Result<(), DecodeError> {
+        let number = |name: &'static str| attribute.u32().context(name);
+        match attribute.kind {
+            IPVS_DEST_ATTR_ADDR => self.address = Some(attribute.value),
+            IPVS_DEST_ATTR_PORT => {
+                self.port = Some(attribute.be16().context("IPVS_DEST_ATTR_PORT")?);
+            }
+            IPVS_DEST_ATTR_FWD_METHOD => self.method = number("IPVS_DEST_ATTR_FWD_METHOD")?,
+            IPVS_DEST_ATTR_WEIGHT => self.weight = number("IPVS_DEST_ATTR_WEIGHT")?,
+            IPVS_DEST_ATTR_U_THRESH => self.upper_threshold = number("IPVS_DEST_ATTR_U_THRESH")?,
+            IPVS_DEST_ATTR_L_THRESH => self.lower_threshold = number("IPVS_DEST_ATTR_L_THRESH")?,
+            IPVS_DEST_ATTR_ACTIVE_CONNS => {
+                self.connections().active = number("IPVS_DEST_ATTR_ACTIVE_CONNS")?;
+            }
+            IPVS_DEST_ATTR_INACT_CONNS => {
+                self.connections().inactive = number("IPVS_DEST_ATTR_INACT_CONNS")?;
+            }
+            IPVS_DEST_ATTR_PERSIST_CONNS => {
+                self.connections().persistent = number("IPVS_DEST_ATTR_PERSIST_CONNS")?;
+            }
+            IPVS_DEST_ATTR_STATS => self.stats = Some(Box::new(Stats::read(attribute.nested())?)),
+            IPVS_DEST_ATTR_ADDR_FAMILY => {
+                self.family = Some(attribute.u16().context("IPVS_DEST_ATTR_ADDR_FAMILY")?);
+            }
+            IPVS_DEST_ATTR_STATS64 => {
+                self.stats64 = Some(Box::new(Stats64::read(attribute.nested())?));
+            }
+            IPVS_DEST_ATTR_TUN_TYPE => {
+                self.tunnel.0 = attribute.u8().context("IPVS_DEST_ATTR_TUN_TYPE")?;
+            }
+            IPVS_DEST_ATTR_TUN_PORT => {
+                self.tunnel.1 = attribute.be16().context("IPVS_DEST_ATTR_TUN_PORT")?;
+            }
+            IPVS_DEST_ATTR_TUN_FLAGS => {
+                self.tunnel.2 = attribute.u16().context("IPVS_DEST_ATTR_TUN_FLAGS")?;
+            }
+            _ => self.other.push(wire::unknown(attribute)),
+        }
+        Ok(())
+    }
+
+    fn connections(&mut self) -> &mut Connections {
+        self.connections.get_or_insert_default()
+    }
+
+    fn finish(self) -> Result<Destination, DecodeError> {
+        let address = self.address.ok_or_else(|| wire::missing("IPVS_DEST_ATTR_ADDR"))?;
+        let family = match self.family {
+            Some(code) => AddressFamily::from_code(code).context("IPVS_DEST_ATTR_ADDR_FAMILY")?,
+            None => likely_family(address),
+        };
+        Ok(Destination {
+            address: wire::address(address, family).context("IPVS_DEST_ATTR_ADDR")?,
+            port: self.port.ok_or_else(|| wire::missing("IPVS_DEST_ATTR_PORT"))?,
+            forward: forward_method(self.method, self.tunnel),
+            weight: self.weight,
+            upper_threshold: self.upper_threshold,
+            lower_threshold: self.lower_threshold,
+            connections: self.connections,
+            stats: self.stats,
+            stats64: self.stats64,
+            other: self.other,
+        })
+    }
+}
+
+/// Kernels before 3.18 do not tell the family; what follows an IPv4 address is zero.
+fn likely_family(address: &[u8]) -> AddressFamily {
+    match address.get(4..16) {
+        Some(rest) if rest.iter().any(|byte| *byte != 0) => AddressFamily::V6,
+        _ => AddressFamily::V4,
+    }
+}
+
+fn forward_method(method: u32, (kind, port, flags): (u8, u16, u16)) -> ForwardMethod {
+    match method & IP_VS_CONN_F_FWD_MASK {
+        IP_VS_CONN_F_MASQ => ForwardMethod::Masquerade,
+        IP_VS_CONN_F_LOCALNODE => ForwardMethod::Local,
+        IP_VS_CONN_F_TUNNEL => ForwardMethod::Tunnel(match kind {
+            IP_VS_CONN_F_TUNNEL_TYPE_IPIP => Tunnel::Ipip,
+            IP_VS_CONN_F_TUNNEL_TYPE_GUE => Tunnel::Gue { port, flags },
+            IP_VS_CONN_F_TUNNEL_TYPE_GRE => Tunnel::Gre { flags },
+            _ => Tunnel::Other { kind, port, flags },
+        }),
+        IP_VS_CONN_F_DROUTE => ForwardMethod::DirectRoute,
+        IP_VS_CONN_F_BYPASS => ForwardMethod::Bypass,
+        other => ForwardMethod::Other(other),
+    }
+}

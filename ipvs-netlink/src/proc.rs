@@ -1,0 +1,250 @@
+//! `/proc/net/ip_vs`: every virtual server with its destinations in one text.
+//!
+//! In: the text. Out: a [`Listing`] for each virtual server. The kernel has no netlink dump of
+//! destinations but one virtual server at a time, so for a large table this text is ten times
+//! faster; what it lacks is what `net/netfilter/ipvs/ip_vs_ctl.c: ip_vs_info_seq_show` does not
+//! print:
+//!
+//! - of a virtual server: flags but two, persistence engine, counters, the family of a firewall
+//!   mark. Timeout and netmask are printed in clock ticks and in no useful byte order, so they are
+//!   not read. One netlink dump of the virtual servers has all of it
+//!   ([`Client::table`](crate::Client::table) joins the two);
+//! - of a destination: thresholds, persistence templates, counters, the kind of a tunnel; and
+//!   "bypass" is printed as `Masq`.
+//!
+//! Never: a panic, or a line silently skipped; a text of another shape is a [`ParseError`].
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
+};
+
+use crate::{
+    Destination, DestinationKey, ForwardMethod, Protocol,
+    uapi::{IP_VS_SVC_F_ONEPACKET, IP_VS_SVC_F_PERSISTENT},
+};
+
+/// One virtual server with its destinations, as far as the text tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing {
+    /// What identifies it.
+    pub key: ListedKey,
+    /// Name of the scheduler; `none` for none.
+    pub scheduler: String,
+    /// Which of [`ServiceFlags::PERSISTENT`](crate::ServiceFlags::PERSISTENT) and
+    /// [`ServiceFlags::ONE_PACKET`](crate::ServiceFlags::ONE_PACKET) are set. The text shows the
+    /// second one for IPv4 addresses and marks only.
+    pub flags: u32,
+    /// Its destinations, in the kernel's order.
+    pub destinations: Vec<ListedDestination>,
+}
+
+/// What identifies a virtual server in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListedKey {
+    /// Packets to an address and port.
+    Address {
+        /// Their protocol.
+        protocol: Protocol,
+        /// Their destination address.
+        address: IpAddr,
+        /// Their destination port.
+        port: u16,
+    },
+    /// Packets with a firewall mark, of a family that the text does not tell.
+    Mark(NonZeroU32),
+}
+
+/// One destination, as far as the text tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ListedDestination {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// How packets get there.
+    pub forward: ListedForward,
+    /// Its share of new connections.
+    pub weight: u32,
+    /// Connections that count as active.
+    pub active_connections: u32,
+    /// The other connections.
+    pub inactive_connections: u32,
+}
+
+impl ListedDestination {
+    /// What identifies it within its virtual server.
+    pub fn key(&self) -> DestinationKey {
+        DestinationKey { address: self.address, port: self.port }
+    }
+}
+
+impl From<&Destination> for ListedDestination {
+    /// What the text would tell of a destination.
+    fn from(destination: &Destination) -> Self {
+        let connections = destination.connections.unwrap_or_default();
+        ListedDestination {
+            address: destination.address,
+            port: destination.port,
+            forward: match destination.forward {
+                ForwardMethod::Local => ListedForward::Local,
+                ForwardMethod::Tunnel(_) => ListedForward::Tunnel,
+                ForwardMethod::DirectRoute => ListedForward::DirectRoute,
+                // As the kernel does: ip_vs_fwd_name.
+                ForwardMethod::Masquerade | ForwardMethod::Bypass | ForwardMethod::Other(_) => {
+                    ListedForward::Masquerade
+                }
+            },
+            weight: destination.weight,
+            active_connections: connections.active,
+            inactive_connections: connections.inactive,
+        }
+    }
+}
+
+/// A forwarding method, as far as the text tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListedForward {
+    /// `Masq`: masquerading, or bypass.
+    Masquerade,
+    /// `Local`.
+    Local,
+    /// `Tunnel`, of whatever kind.
+    Tunnel,
+    /// `Route`.
+    DirectRoute,
+}
+
+/// A line that is not of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("/proc/net/ip_vs, line {line}: {expected}")]
+pub struct ParseError {
+    /// Which line, from 1.
+    pub line: usize,
+    /// What was to be there.
+    pub expected: &'static str,
+}
+
+/// Reads the whole text.
+///
+/// ```
+/// let text = "\
+/// IP Virtual Server version 1.2.1 (size=4096)
+/// Prot LocalAddress:Port Scheduler Flags
+///   -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+/// TCP  0A600001:0050 rr \x20
+///   -> C000020A:1F90      Masq    1      0          0        \x20
+/// ";
+/// let listings = ipvs_netlink::proc::parse(text)?;
+/// assert_eq!(listings[0].destinations[0].key().to_string(), "192.0.2.10:8080");
+/// # Ok::<(), ipvs_netlink::proc::ParseError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ParseError`] with the number of the first line that is not of the format.
+pub fn parse(text: &str) -> Result<Vec<Listing>, ParseError> {
+    let mut listings: Vec<Listing> = Vec::new();
+    // Three lines of headings come first.
+    for (index, line) in text.lines().enumerate().skip(3) {
+        let error = |expected| ParseError { line: index + 1, expected };
+        match line.trim_start().strip_prefix("->") {
+            Some(rest) => listings
+                .last_mut()
+                .ok_or(error("a virtual server before its destinations"))?
+                .destinations
+                .push(destination(rest).map_err(error)?),
+            None => listings.push(listing(line).map_err(error)?),
+        }
+    }
+    Ok(listings)
+}
+
+/// `TCP  0A600001:0050 rr persistent 75000 FFFFFFFF`, `FWM  00000007 wlc ops `.
+fn listing(line: &str) -> Result<Listing, &'static str> {
+    let mut words = line.split_ascii_whitespace();
+    let kind = words.next().ok_or("a protocol")?;
+    let place = words.next().ok_or("an address")?;
+    let key = if kind == "FWM" {
+        let mark = u32::from_str_radix(place, 16).ok().and_then(NonZeroU32::new);
+        ListedKey::Mark(mark.ok_or("a firewall mark")?)
+    } else {
+        let (address, port) = address_and_port(place).ok_or("an address and port")?;
+        ListedKey::Address { protocol: protocol(kind).ok_or("a protocol")?, address, port }
+    };
+    let scheduler = words.next().ok_or("a scheduler")?.to_owned();
+    let mut flags = 0;
+    for word in words {
+        match word {
+            "ops" => flags |= IP_VS_SVC_F_ONEPACKET,
+            "persistent" => flags |= IP_VS_SVC_F_PERSISTENT,
+            // Timeout and netmask, which follow "persistent".
+            _ if flags & IP_VS_SVC_F_PERSISTENT != 0 => {}
+            _ => return Err("flags"),
+        }
+    }
+    Ok(Listing { key, scheduler, flags, destinations: Vec::new() })
+}
+
+/// ` C000020A:1F90      Masq    1      0          0`.
+fn destination(rest: &str) -> Result<ListedDestination, &'static str> {
+    let mut words = rest.split_ascii_whitespace();
+    let place = words.next().and_then(address_and_port);
+    let (address, port) = place.ok_or("an address and port")?;
+    let forward = match words.next() {
+        Some("Masq") => ListedForward::Masquerade,
+        Some("Local") => ListedForward::Local,
+        Some("Tunnel") => ListedForward::Tunnel,
+        Some("Route") => ListedForward::DirectRoute,
+        _ => return Err("a forwarding method"),
+    };
+    let mut number = |what| words.next().and_then(|word| word.parse().ok()).ok_or(what);
+    Ok(ListedDestination {
+        address,
+        port,
+        forward,
+        weight: number("a weight")?,
+        active_connections: number("a number of active connections")?,
+        inactive_connections: number("a number of inactive connections")?,
+    })
+}
+
+/// `ip_vs_proto_name`: `net/netfilter/ipvs/ip_vs_core.c`.
+fn protocol(name: &str) -> Option<Protocol> {
+    Some(match name {
+        "IP" => Protocol::Other(0),
+        "ICMP" => Protocol::Other(1),
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        "ICMPv6" => Protocol::Other(58),
+        "SCTP" => Protocol::Sctp,
+        _ => Protocol::from(name.strip_prefix("IP_")?.parse::<u16>().ok()?),
+    })
+}
+
+/// `0A600001:0050`, `[2001:0db8:0000:0000:0000:0000:0000:0053]:0035`.
+fn address_and_port(word: &str) -> Option<(IpAddr, u16)> {
+    let (address, port) = word.rsplit_once(':')?;
+    let address = match address.strip_prefix('[') {
+        Some(rest) => IpAddr::V6(rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+        None => IpAddr::V4(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?)),
+    };
+    Some((address, u16::from_str_radix(port, 16).ok()?))
+}
+
+impl fmt::Display for ListedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListedKey::Address { protocol, address, port } => {
+                write!(f, "{protocol} {}", std::net::SocketAddr::new(*address, *port))
+            }
+            ListedKey::Mark(mark) => write!(f, "mark {mark}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

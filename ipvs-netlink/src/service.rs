@@ -1,0 +1,285 @@
+//! A virtual server: what it is, how it schedules, what it counted.
+//!
+//! In: the attributes inside `IPVS_CMD_ATTR_SERVICE`, or a [`Service`] built by the caller. Out: the
+//! other of the two. Attributes that this crate does not know are kept in [`Service::other`] and
+//! written back. Never: a guess at an identifying attribute that is missing.
+
+use std::{net::Ipv4Addr, num::NonZeroU32};
+
+use netlink_batch::attribute::{self, Attribute, Attributes, Writer};
+use netlink_packet_core::{DecodeError, DefaultNla, ErrorContext};
+
+use crate::{
+    AddressFamily, EncodeError, Protocol, ServiceKey, Stats, Stats64,
+    uapi::{
+        IP_VS_SVC_F_HASHED, IP_VS_SVC_F_ONEPACKET, IP_VS_SVC_F_PERSISTENT,
+        IP_VS_SVC_F_SCHED_MH_FALLBACK, IP_VS_SVC_F_SCHED_MH_PORT, IP_VS_SVC_F_SCHED_SH_FALLBACK,
+        IP_VS_SVC_F_SCHED_SH_PORT, IPVS_SVC_ATTR_ADDR, IPVS_SVC_ATTR_AF, IPVS_SVC_ATTR_FLAGS,
+        IPVS_SVC_ATTR_FWMARK, IPVS_SVC_ATTR_NETMASK, IPVS_SVC_ATTR_PE_NAME, IPVS_SVC_ATTR_PORT,
+        IPVS_SVC_ATTR_PROTOCOL, IPVS_SVC_ATTR_SCHED_NAME, IPVS_SVC_ATTR_STATS,
+        IPVS_SVC_ATTR_STATS64, IPVS_SVC_ATTR_TIMEOUT,
+    },
+    wire,
+};
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Service {
+    /// What identifies it.
+    pub key: ServiceKey,
+    /// Name of the scheduler, at most 15 bytes: `rr`, `wlc`, `mh`. `none` schedules nothing.
+    pub scheduler: String,
+    /// Flags. Read back, they always include [`ServiceFlags::HASHED`].
+    pub flags: ServiceFlags,
+    /// How long a client stays with its destination after its last connection, in seconds.
+    /// Meaningless without [`ServiceFlags::PERSISTENT`].
+    pub timeout: u32,
+    /// Which clients count as one for persistence.
+    pub netmask: Netmask,
+    /// Name of the persistence engine, at most 15 bytes: `sip`.
+    pub persistence_engine: Option<String>,
+    /// 32-bit counters; read only.
+    pub stats: Option<Box<Stats>>,
+    /// 64-bit counters; read only, Linux 4.1 and later.
+    pub stats64: Option<Box<Stats64>>,
+    /// Attributes of later kernels.
+    pub other: Vec<DefaultNla>,
+}
+
+impl Service {
+    /// A virtual server without flags, for every client on its own.
+    pub fn new(key: ServiceKey, scheduler: impl Into<String>) -> Self {
+        Service {
+            key,
+            scheduler: scheduler.into(),
+            flags: ServiceFlags::exactly(0),
+            timeout: 0,
+            netmask: Netmask::host(key.family()),
+            persistence_engine: None,
+            stats: None,
+            stats64: None,
+            other: Vec::new(),
+        }
+    }
+
+    /// Refuses what has no meaning on the wire and would reach the kernel as something else.
+    pub(crate) fn check(&self) -> Result<(), EncodeError> {
+        match (self.key.family(), self.netmask) {
+            (AddressFamily::V4, Netmask::V4(_)) | (AddressFamily::V6, Netmask::V6(_)) => Ok(()),
+            (AddressFamily::V4, Netmask::V6(_)) | (AddressFamily::V6, Netmask::V4(_)) => {
+                Err(EncodeError::NetmaskFamily)
+            }
+        }
+    }
+
+    /// Appends all attributes. The kernel ignores the counters.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result<(), attribute::EncodeError> {
+        self.key.write(writer);
+        writer.nul_string(IPVS_SVC_ATTR_SCHED_NAME, &self.scheduler)?;
+        if let Some(engine) = &self.persistence_engine {
+            writer.nul_string(IPVS_SVC_ATTR_PE_NAME, engine)?;
+        }
+        writer.fixed(IPVS_SVC_ATTR_FLAGS, self.flags.to_bytes());
+        writer.u32(IPVS_SVC_ATTR_TIMEOUT, self.timeout);
+        match self.netmask {
+            Netmask::V4(mask) => writer.fixed(IPVS_SVC_ATTR_NETMASK, mask.octets()),
+            Netmask::V6(length) => writer.u32(IPVS_SVC_ATTR_NETMASK, length.into()),
+        }
+        if let Some(stats) = &self.stats {
+            writer.nested(IPVS_SVC_ATTR_STATS, |inner| {
+                stats.write(inner);
+                Ok(())
+            })?;
+        }
+        if let Some(stats) = &self.stats64 {
+            writer.nested(IPVS_SVC_ATTR_STATS64, |inner| {
+                stats.write(inner);
+                Ok(())
+            })?;
+        }
+        wire::write_unknown(writer, &self.other)
+    }
+
+    /// Reads the attributes inside `IPVS_CMD_ATTR_SERVICE`.
+    pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        let mut draft = Draft::default();
+        for attribute in attributes {
+            draft.take(attribute?)?;
+        }
+        draft.finish()
+    }
+}
+
+/// Flags of a virtual server, and which of them a command changes: the kernel keeps the bits
+/// outside the mask as they are (`ip_vs_genl_parse_service`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceFlags {
+    /// The bits.
+    pub value: u32,
+    /// The bits that count. All of them in what the kernel says.
+    pub mask: u32,
+}
+
+impl ServiceFlags {
+    /// A client stays with its destination ([`Service::timeout`]).
+    pub const PERSISTENT: u32 = IP_VS_SVC_F_PERSISTENT;
+    /// In the kernel's table; set by the kernel.
+    pub const HASHED: u32 = IP_VS_SVC_F_HASHED;
+    /// Every UDP datagram is scheduled anew.
+    pub const ONE_PACKET: u32 = IP_VS_SVC_F_ONEPACKET;
+    /// Scheduler `sh`: another destination when the hashed one cannot serve.
+    pub const SH_FALLBACK: u32 = IP_VS_SVC_F_SCHED_SH_FALLBACK;
+    /// Scheduler `sh`: the source port is hashed too.
+    pub const SH_PORT: u32 = IP_VS_SVC_F_SCHED_SH_PORT;
+    /// Scheduler `mh`: another destination when the hashed one cannot serve.
+    pub const MH_FALLBACK: u32 = IP_VS_SVC_F_SCHED_MH_FALLBACK;
+    /// Scheduler `mh`: the source port is hashed too.
+    pub const MH_PORT: u32 = IP_VS_SVC_F_SCHED_MH_PORT;
+
+    /// These bits and no others.
+    pub const fn exactly(value: u32) -> Self {
+        ServiceFlags { value, mask: u32::MAX }
+    }
+
+    /// These bits of the mask; the rest stays as it is.
+    pub const fn within(value: u32, mask: u32) -> Self {
+        ServiceFlags { value, mask }
+    }
+
+    /// Whether all of `bits` are set.
+    pub const fn contains(self, bits: u32) -> bool {
+        self.value & bits == bits
+    }
+
+    fn to_bytes(self) -> [u8; 8] {
+        let [a, b, c, d] = self.value.to_ne_bytes();
+        let [e, f, g, h] = self.mask.to_ne_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// Reads `struct ip_vs_flags`; a longer one's beginning.
+    fn from_bytes(value: &[u8]) -> Result<Self, DecodeError> {
+        let short = || DecodeError::invalid_buffer("ip_vs_flags", value.len(), 8);
+        let (bits, rest) = value.split_first_chunk::<4>().ok_or_else(short)?;
+        let mask = rest.first_chunk::<4>().ok_or_else(short)?;
+        Ok(ServiceFlags { value: u32::from_ne_bytes(*bits), mask: u32::from_ne_bytes(*mask) })
+    }
+}
+
+/// Which clients count as one for persistence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Netmask {
+    /// A mask, of an IPv4 virtual server.
+    V4(Ipv4Addr),
+    /// A prefix length from 1 to 128, of an IPv6 virtual server.
+    V6(u8),
+}
+
+impl Netmask {
+    /// Every client is one of its own.
+    pub const fn host(family: AddressFamily) -> Self {
+        match family {
+            AddressFamily::V4 => Netmask::V4(Ipv4Addr::BROADCAST),
+            AddressFamily::V6 => Netmask::V6(128),
+        }
+    }
+}
+
+/// A virtual server while its attributes come in, in whatever order.
+#[derive(Default)]
+struct Draft<'a> {
+    family: Option<u16>,
+    protocol: Option<u16>,
+    address: Option<&'a [u8]>,
+    port: Option<u16>,
+    mark: Option<u32>,
+    scheduler: Option<String>,
+    flags: Option<ServiceFlags>,
+    timeout: u32,
+    netmask: Option<u32>,
+    persistence_engine: Option<String>,
+    stats: Option<Box<Stats>>,
+    stats64: Option<Box<Stats64>>,
+    other: Vec<DefaultNla>,
+}
+
+impl<'a> Draft<'a> {
+    fn take(&mut self, attribute: Attribute<'a>) -> Result<(), DecodeError> {
+        match attribute.kind {
+            IPVS_SVC_ATTR_AF => self.family = Some(attribute.u16().context("IPVS_SVC_ATTR_AF")?),
+            IPVS_SVC_ATTR_PROTOCOL => {
+                self.protocol = Some(attribute.u16().context("IPVS_SVC_ATTR_PROTOCOL")?);
+            }
+            IPVS_SVC_ATTR_ADDR => self.address = Some(attribute.value),
+            IPVS_SVC_ATTR_PORT => {
+                self.port = Some(attribute.be16().context("IPVS_SVC_ATTR_PORT")?);
+            }
+            IPVS_SVC_ATTR_FWMARK => {
+                self.mark = Some(attribute.u32().context("IPVS_SVC_ATTR_FWMARK")?);
+            }
+            IPVS_SVC_ATTR_SCHED_NAME => {
+                self.scheduler = Some(attribute.string().context("IPVS_SVC_ATTR_SCHED_NAME")?);
+            }
+            IPVS_SVC_ATTR_FLAGS => self.flags = Some(ServiceFlags::from_bytes(attribute.value)?),
+            IPVS_SVC_ATTR_TIMEOUT => {
+                self.timeout = attribute.u32().context("IPVS_SVC_ATTR_TIMEOUT")?;
+            }
+            IPVS_SVC_ATTR_NETMASK => {
+                self.netmask = Some(attribute.u32().context("IPVS_SVC_ATTR_NETMASK")?);
+            }
+            IPVS_SVC_ATTR_STATS => self.stats = Some(Box::new(Stats::read(attribute.nested())?)),
+            IPVS_SVC_ATTR_PE_NAME => {
+                self.persistence_engine =
+                    Some(attribute.string().context("IPVS_SVC_ATTR_PE_NAME")?);
+            }
+            IPVS_SVC_ATTR_STATS64 => {
+                self.stats64 = Some(Box::new(Stats64::read(attribute.nested())?));
+            }
+            _ => self.other.push(wire::unknown(attribute)),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Service, DecodeError> {
+        let family = self.family.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_AF"))?;
+        let family = AddressFamily::from_code(family).context("IPVS_SVC_ATTR_AF")?;
+        let key = match self.mark.and_then(NonZeroU32::new) {
+            Some(mark) => ServiceKey::Mark { family, mark },
+            None => ServiceKey::Address {
+                protocol: Protocol::from(
+                    self.protocol.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_PROTOCOL"))?,
+                ),
+                address: wire::address(
+                    self.address.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_ADDR"))?,
+                    family,
+                )?,
+                port: self.port.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_PORT"))?,
+            },
+        };
+        Ok(Service {
+            key,
+            scheduler: self.scheduler.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_SCHED_NAME"))?,
+            flags: self.flags.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_FLAGS"))?,
+            timeout: self.timeout,
+            netmask: match self.netmask {
+                Some(bits) => netmask(bits, family)?,
+                None => Netmask::host(family),
+            },
+            persistence_engine: self.persistence_engine,
+            stats: self.stats,
+            stats64: self.stats64,
+            other: self.other,
+        })
+    }
+}
+
+/// The kernel's `__be32`, which is a number in the host's order for IPv6.
+fn netmask(bits: u32, family: AddressFamily) -> Result<Netmask, DecodeError> {
+    match family {
+        AddressFamily::V4 => Ok(Netmask::V4(Ipv4Addr::from(bits.to_ne_bytes()))),
+        AddressFamily::V6 => u8::try_from(bits)
+            .map(Netmask::V6)
+            .map_err(|_| DecodeError::from(format!("IPVS_SVC_ATTR_NETMASK: prefix length {bits}"))),
+    }
+}

@@ -1,0 +1,102 @@
+//! The whole table in one pass: every virtual server exactly, with all its destinations.
+//!
+//! In: one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone
+//! has all destinations at once. Out: the two joined. Each is a walk over a living table that may
+//! miss what moves under it, so what only one of them has is asked for by itself over netlink; a
+//! virtual server is left out only when the kernel says that it is gone. The cost is linear in what
+//! the table holds. Never: a wrong family for a firewall mark (the text does not tell it: those
+//! virtual servers are asked for one by one).
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
+
+use crate::{
+    Client, Error, Service, ServiceKey,
+    proc::{self, ListedDestination, ListedKey, Listing},
+};
+
+/// The calling thread's view: a thread may live in another network namespace than its process.
+const PATH: &str = "/proc/thread-self/net/ip_vs";
+
+/// A virtual server with its destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VirtualServer {
+    /// The virtual server, exactly as netlink tells it.
+    pub service: Service,
+    /// Its destinations, as far as `/proc/net/ip_vs` tells: see [`proc`] for what it does not.
+    pub destinations: Vec<ListedDestination>,
+}
+
+impl Client {
+    /// Reads the whole table: exact virtual servers with their destinations' addresses, forwarding
+    /// methods, weights and connections.
+    ///
+    /// Ten times faster for a large table than [`Client::services`] with one
+    /// [`Client::destinations`] for each, and tolerant of a table that changes meanwhile: it tells
+    /// every virtual server that was there throughout. One deleted and added anew meanwhile may
+    /// show its old attributes with its new destinations.
+    ///
+    /// Falls back to the slow way where `/proc/net/ip_vs` cannot be read. The calling thread has to
+    /// be in the network namespace in which the client was opened.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the conversation.
+    pub fn table(&mut self) -> Result<Vec<VirtualServer>, Error> {
+        let mut services = self.services()?;
+        let text = fs::read_to_string(PATH).unwrap_or_default();
+        let mut listed = destinations_by_key(proc::parse(&text).unwrap_or_default());
+        let mut seen: HashSet<ServiceKey> = HashSet::with_capacity(services.len());
+        services.retain(|service| seen.insert(service.key));
+        for key in listed.keys().filter(|key| !seen.contains(key)) {
+            services.extend(self.service(*key)?);
+        }
+        let mut servers = Vec::with_capacity(services.len());
+        for service in services {
+            match listed.remove(&service.key) {
+                Some(destinations) => servers.push(VirtualServer { service, destinations }),
+                // A mark, or not in the text: exactly, by itself.
+                None => servers.extend(self.virtual_server(service.key)?),
+            }
+        }
+        Ok(servers)
+    }
+
+    /// One virtual server with its destinations, unless it is gone.
+    fn virtual_server(&mut self, key: ServiceKey) -> Result<Option<VirtualServer>, Error> {
+        let Some(service) = self.service(key)? else { return Ok(None) };
+        let destinations = self.destinations(key)?.iter().map(ListedDestination::from).collect();
+        Ok(Some(VirtualServer { service, destinations }))
+    }
+}
+
+/// The destinations of every virtual server whose key the text tells whole. Should the text have
+/// one twice, which it may when the table moves, the later reading counts.
+fn destinations_by_key(listings: Vec<Listing>) -> HashMap<ServiceKey, Vec<ListedDestination>> {
+    let whole = listings.into_iter().filter_map(|listing| match listing.key {
+        ListedKey::Address { protocol, address, port } => {
+            Some((ServiceKey::Address { protocol, address, port }, listing.destinations))
+        }
+        ListedKey::Mark(_) => None,
+    });
+    whole.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_left_to_netlink_and_the_later_reading_counts() {
+        let text = "1\n2\n3\n\
+            TCP  0A600001:0050 rr  \n  -> C000020A:1F90      Masq    1      0          0         \n\
+            FWM  00000007 wlc \n\
+            TCP  0A600001:0050 rr  \n";
+        let found = destinations_by_key(proc::parse(text).unwrap());
+        let key = ServiceKey::address(crate::Protocol::Tcp, "10.96.0.1".parse().unwrap(), 80);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [(key, vec![])]);
+    }
+}

@@ -1,0 +1,82 @@
+//! What every message of the family has in common: the generic-netlink header, and addresses.
+//!
+//! In: a command number and a closure that appends attributes. Out: one payload. An address is
+//! always 16 bytes on the wire (`union nf_inet_addr`), an IPv4 one in the first four.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_batch::attribute::{self, Attribute, Writer};
+use netlink_packet_core::{DecodeError, DefaultNla, Nla};
+
+use crate::{AddressFamily, EncodeError, uapi};
+
+/// `struct genlmsghdr`: command, version, two reserved bytes.
+const GENL_HEADER: usize = 4;
+/// A virtual server with one destination; most messages are shorter.
+const USUAL_SIZE: usize = 192;
+
+/// Builds the payload of one message.
+pub(crate) fn message(
+    command: u8,
+    fill: impl FnOnce(&mut Writer<'_>) -> Result<(), attribute::EncodeError>,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut payload = Vec::with_capacity(USUAL_SIZE);
+    payload.extend_from_slice(&[command, uapi::IPVS_GENL_VERSION, 0, 0]);
+    fill(&mut Writer::new(&mut payload))?;
+    Ok(payload)
+}
+
+/// The command number of a message and the bytes of its attributes.
+pub(crate) fn split_header(payload: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
+    match payload.split_at_checked(GENL_HEADER) {
+        Some(([command, ..], attributes)) => Ok((*command, attributes)),
+        _ => Err(DecodeError::invalid_buffer("genlmsghdr", payload.len(), GENL_HEADER)),
+    }
+}
+
+/// `union nf_inet_addr`.
+pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Reads `union nf_inet_addr`, or an IPv4 address alone.
+pub(crate) fn address(value: &[u8], family: AddressFamily) -> Result<IpAddr, DecodeError> {
+    let short = || DecodeError::invalid_ip_address(value.len());
+    Ok(match family {
+        AddressFamily::V4 => {
+            IpAddr::V4(Ipv4Addr::from(*value.first_chunk::<4>().ok_or_else(short)?))
+        }
+        AddressFamily::V6 => {
+            IpAddr::V6(Ipv6Addr::from(*value.first_chunk::<16>().ok_or_else(short)?))
+        }
+    })
+}
+
+/// Keeps an attribute that this crate does not know.
+pub(crate) fn unknown(attribute: Attribute<'_>) -> DefaultNla {
+    DefaultNla::new(attribute.kind, attribute.value.to_vec())
+}
+
+/// Writes kept attributes as they came.
+pub(crate) fn write_unknown(
+    writer: &mut Writer<'_>,
+    unknown: &[DefaultNla],
+) -> Result<(), attribute::EncodeError> {
+    for attribute in unknown {
+        let mut value = vec![0; attribute.value_len()];
+        attribute.emit_value(&mut value);
+        writer.bytes(attribute.kind(), &value)?;
+    }
+    Ok(())
+}
+
+/// A mandatory attribute that the kernel left out.
+pub(crate) fn missing(name: &str) -> DecodeError {
+    DecodeError::from(format!("{name} is missing"))
+}

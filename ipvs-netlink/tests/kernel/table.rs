@@ -1,0 +1,120 @@
+//! The one-pass reader tells what the slow way tells, for large tables and moving ones.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use ipvs_netlink::{VirtualServer, proc::ListedDestination};
+
+use super::*;
+
+type Places = Vec<ListedDestination>;
+
+/// The slow way: one dump of the virtual servers, one for the destinations of each.
+fn slowly(client: &mut Client) -> BTreeMap<ServiceKey, (Service, Places)> {
+    let services = client.services().unwrap();
+    let entry = |service: Service| {
+        let found = client.destinations(service.key).unwrap();
+        let mut places: Places = found.iter().map(ListedDestination::from).collect();
+        places.sort_by_key(ListedDestination::key);
+        (service.key, (service, places))
+    };
+    services.into_iter().map(entry).collect()
+}
+
+fn sorted_table(table: Vec<VirtualServer>) -> BTreeMap<ServiceKey, (Service, Places)> {
+    let count = table.len();
+    let entry = |mut server: VirtualServer| {
+        server.destinations.sort_by_key(ListedDestination::key);
+        (server.service.key, (server.service, server.destinations))
+    };
+    let sorted: BTreeMap<_, _> = table.into_iter().map(entry).collect();
+    assert_eq!(sorted.len(), count, "a virtual server twice");
+    sorted
+}
+
+fn many(count: u32) -> Vec<Command> {
+    let base = u32::from(std::net::Ipv4Addr::new(10, 96, 0, 0));
+    let mut commands = Vec::new();
+    for index in 0..count {
+        let key = tcp(&std::net::Ipv4Addr::from(base + index).to_string(), 80);
+        commands.push(Command::NewService(Service::new(key, "rr")));
+        for port in [8080, 8081] {
+            let place = Destination::new(IpAddr::from([192, 0, 2, 10 + (index % 200) as u8]), port);
+            commands.push(Command::NewDestination(key, place));
+        }
+    }
+    commands
+}
+
+#[test]
+fn five_thousand_virtual_servers_are_written_at_once_and_read_in_one_pass() {
+    in_namespace(|mut client| {
+        let commands = many(5000);
+        let begun = Instant::now();
+        apply(&mut client, &commands);
+        let written = begun.elapsed();
+        let begun = Instant::now();
+        let table = client.table().unwrap();
+        let read = begun.elapsed();
+        let begun = Instant::now();
+        let expected = slowly(&mut client);
+        println!(
+            "{} commands {written:?}, one pass {read:?}, one dump each {:?}",
+            commands.len(),
+            begun.elapsed()
+        );
+        assert_eq!(table.len(), 5000);
+        assert!(table.iter().all(|server| server.destinations.len() == 2));
+        assert_eq!(sorted_table(table), expected);
+    });
+}
+
+#[test]
+fn one_pass_tells_every_kind_of_virtual_server() {
+    in_namespace(|mut client| {
+        let (mut table, _) = everything();
+        // The same mark in both families, with destinations in both.
+        let last = table.last_mut().unwrap();
+        last.1.push(destination("2001:db8::20", 0, ForwardMethod::DirectRoute, 2));
+        apply(&mut client, &commands(&table));
+        let found = sorted_table(client.table().unwrap());
+        assert_eq!(found, slowly(&mut client));
+        assert_eq!(found.len(), table.len());
+    });
+}
+
+/// While other virtual servers come and go, those that stay are told every time, whole.
+#[test]
+fn one_pass_misses_nothing_that_stays() {
+    in_namespace(|mut client| {
+        let all = many(600);
+        let (stay, come_and_go) = all.split_at(1500);
+        apply(&mut client, stay);
+        let expected = sorted_table(client.table().unwrap());
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut other = Client::open().unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    apply(&mut other, come_and_go);
+                    for command in come_and_go {
+                        if let Command::NewService(service) = command {
+                            other.delete_service(service.key).unwrap();
+                        }
+                    }
+                }
+            });
+            for _ in 0..30 {
+                let found = sorted_table(client.table().unwrap());
+                for (key, (service, places)) in &expected {
+                    let (found, found_places) = &found[key];
+                    assert_eq!((found, found_places), (service, places));
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    });
+}
