@@ -94,6 +94,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        changes.iter().for_each(|change| tracing::debug!("{change}"));
         let mut results = Vec::with_capacity(changes.len());
         for run in changes.chunk_by(|a, b| part(a) == part(b)) {
             results.extend(match run.first().map(part) {

@@ -52,7 +52,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     tokio::select! {
-        result = source.follow(&config.node_name, sender) => result?,
+        () = source.follow(&config.node_name, sender) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
         result = &mut ended => return sync_ended(result),
@@ -72,14 +72,14 @@ fn sync_ended(
 /// A source that is known to be there, as far as that can be known without waiting for it.
 enum Opened {
     Api(Box<Api>),
-    Folder(folder::Follower),
+    Folder(folder::Folder),
 }
 
 impl Opened {
     async fn new(config: &Config) -> anyhow::Result<Self> {
         let (kubeconfig, master) = match &config.source {
             Source::Manifests(path) => {
-                return Ok(Self::Folder(folder::Follower::open(path, &config.node_name)?));
+                return Ok(Self::Folder(folder::Folder::open(path, &config.node_name)?));
             }
             Source::InCluster(_) => (None, None),
             Source::ApiServer { kubeconfig, master, .. } => (kubeconfig.clone(), master.clone()),
@@ -88,11 +88,10 @@ impl Opened {
         Ok(Self::Api(Box::new(Api::new(&settings).await?)))
     }
 
-    async fn follow(self, node: &str, events: mpsc::Sender<Event>) -> anyhow::Result<()> {
+    async fn follow(self, node: &str, events: mpsc::Sender<Event>) {
         match self {
             Self::Api(api) => watch::run(&api, node, events).await,
-            Self::Folder(follower) => follower.run(events).await?,
+            Self::Folder(folder) => folder.follow(events).await,
         }
-        Ok(())
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! In: nothing. Out: constants and the words for them. Never: a number that is only printed.
 
-/// Operation not permitted.
-pub(super) const EPERM: i32 = 1;
 /// No such device or address.
 pub(super) const ENXIO: i32 = 6;
 /// File exists.

@@ -62,11 +62,6 @@ impl Iptables {
         self.version
     }
 
-    /// True if this family's nat table can be read.
-    pub fn is_usable(&self) -> bool {
-        self.save().is_ok()
-    }
-
     /// The standing rules in our chains and our jumps.
     ///
     /// # Errors
