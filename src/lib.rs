@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod folder;
 pub mod objects;
 pub mod watch;
 pub mod yaml;
