@@ -5,11 +5,10 @@
 //! mean. JSON is read as the YAML that it is.
 
 use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::de::DeserializeOwned;
 use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Options, UserMessageFormatter};
+use serde_saphyr::{MessageFormatter, Options, UserMessageFormatter};
 
 /// One document of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,25 +86,24 @@ pub fn decode<T: DeserializeOwned>(
     document: Document<'_>,
     duplicates: Duplicates,
 ) -> Result<T, Error> {
-    decode_seed(document, duplicates, PhantomData)
+    serde_saphyr::from_str_with_options(document.text, options(duplicates))
+        .map_err(|error| locate::<T>(document, duplicates, error))
 }
 
-/// Decodes one document into what `seed` makes of it.
-pub fn decode_seed<S: for<'de> DeserializeSeed<'de, Value = V>, V>(
+/// Decodes once more with the path in hand, which costs too much where nothing is wrong.
+fn locate<T: DeserializeOwned>(
     document: Document<'_>,
     duplicates: Duplicates,
-    seed: S,
-) -> Result<V, Error> {
+    error: serde_saphyr::Error,
+) -> Error {
     let mut track = serde_path_to_error::Track::new();
-    serde_saphyr::with_deserializer_from_str_with_options(
+    let again = serde_saphyr::with_deserializer_from_str_with_options(
         document.text,
         options(duplicates),
-        |yaml| seed.deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track)),
-    )
-    .map_err(|error| {
-        let field = track.path().to_string();
-        describe(&error, document.lines_before, field)
-    })
+        |yaml| T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track)),
+    );
+    let error = again.err().unwrap_or(error);
+    describe(&error, document.lines_before, &track.path().to_string())
 }
 
 /// The limits are those of a folder that describes a large cluster; depth stays bounded, because
@@ -125,17 +123,20 @@ fn options(duplicates: Duplicates) -> Options {
     }
 }
 
-fn describe(error: &serde_saphyr::Error, lines_before: u64, field: String) -> Error {
+fn describe(error: &serde_saphyr::Error, lines_before: u64, field: &str) -> Error {
     let (line, column) = error
         .location()
         .filter(|place| place.line() > 0)
         .map_or((0, 0), |place| (lines_before + place.line(), place.column()));
-    let text = error.render_with_formatter(&UserMessageFormatter);
+    // The text alone: a place in it would count from the document's first line, not the file's.
+    let reason = UserMessageFormatter.format_message(error);
+    // Where the path was lost, it says `?`, and `.` for the whole.
+    let known = field.trim_end_matches(['?', '.']);
     Error {
         line,
         column,
-        field: if field == "." { String::new() } else { field },
-        reason: text.lines().next().unwrap_or_default().to_owned(),
+        field: known.to_owned(),
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
         duplicate: matches!(error, serde_saphyr::Error::DuplicateMappingKey { .. }),
     }
 }
@@ -187,6 +188,8 @@ mod tests {
             let error =
                 decode::<serde_json::Value>(documents(text)[0], Duplicates::Refused).unwrap_err();
             assert!(error.line > 0, "{text:?}: {error:?}");
+            assert!(!error.reason.contains("line"), "{error:?}");
+            assert!(!error.to_string().contains('?'), "{error}");
         }
     }
 

@@ -1,0 +1,109 @@
+//! THE DOOR TO A FOLDER: Services, EndpointSlices and this Node from YAML and JSON files.
+//!
+//! In: a folder's `*.yaml`, `*.yml` and `*.json` files, hidden ones excepted, or for a plan one
+//! file. Out: [`Event`]s: whole lists first, then differences, until nobody listens. A file that
+//! does not parse keeps the content that it last had; what is wrong with an object spoils only
+//! itself. Every [`Problem`] is told once for as long as it lasts. Never: a folder below the
+//! folder, and never an event that takes facts away because something could not be read.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use proxier::model::Event;
+
+pub use self::follow::Folder;
+use self::read::{Content, read_file, read_folder};
+use self::state::State;
+use crate::objects::{self, ObjectId};
+use crate::yaml;
+
+mod documents;
+mod follow;
+mod read;
+mod state;
+
+/// Something in the folder that is not used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// A file cannot be read.
+    Unreadable {
+        /// The file's path.
+        file: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// A document of a file does not parse.
+    Broken {
+        /// The file's path.
+        file: PathBuf,
+        /// What is wrong, with line, column and field.
+        error: yaml::Error,
+    },
+    /// A part of an object cannot be used.
+    Object {
+        /// The file's path.
+        file: PathBuf,
+        /// The line at which the object's document begins.
+        line: u64,
+        /// The object, the field, and what is wrong.
+        problem: objects::Problem,
+    },
+    /// An object occurs twice; the first one counts, in the order of the files' names.
+    Twice {
+        /// The object.
+        object: ObjectId,
+        /// The file and line of the one that counts.
+        kept: (PathBuf, u64),
+        /// The file and line of the one that does not.
+        ignored: (PathBuf, u64),
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, reason } => write!(f, "{}: {reason}", file.display()),
+            Self::Broken { file, error } => write!(f, "{}: {error}", file.display()),
+            Self::Object { file, line, problem } => {
+                write!(f, "{}:{line}: {problem}", file.display())
+            }
+            Self::Twice { object, kept, ignored } => write!(
+                f,
+                "{}:{}: {object} is ignored, because {}:{} has it too",
+                ignored.0.display(),
+                ignored.1,
+                kept.0.display(),
+                kept.1
+            ),
+        }
+    }
+}
+
+/// The folder, or the file, cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+#[error("manifests {}: {reason}", path.display())]
+pub struct Error {
+    /// The path that was given.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+impl Error {
+    fn new(path: &Path, reason: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Reads a folder or a file once: the three lists, and everything that is not used.
+pub fn load(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), Error> {
+    let content = if path.is_dir() {
+        read_folder(path).map_err(|error| Error::new(path, error))?
+    } else {
+        let content = read_file(path).map_err(|error| Error::new(path, error))?;
+        vec![(path.to_owned(), Content::Read(content))]
+    };
+    let mut state = State::new(node_name);
+    let events = state.update(content);
+    Ok((events, state.problems()))
+}

@@ -1,0 +1,240 @@
+//! The text of a file as objects.
+//!
+//! In: YAML or JSON, in any number of documents, `List` kinds among them. Out: the facts of every
+//! object this proxy knows, with the line of its document, and the documents that do not parse.
+//! Never: another kind, or a kind of that name in another API group.
+
+use std::sync::Arc;
+
+use proxier::model;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::objects::{
+    EndpointSlice, Field, Kind, List, Metadata, Node, ObjectId, Problem, Service, convert,
+};
+use crate::yaml::{self, Document, Duplicates};
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// Its objects, in their order.
+    pub(super) entries: Vec<Arc<Entry>>,
+    /// The documents that do not parse.
+    pub(super) errors: Vec<yaml::Error>,
+}
+
+/// One object of a file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Which; `None` if it has no name.
+    pub(super) object: Option<ObjectId>,
+    /// The line at which its document begins.
+    pub(super) line: u64,
+    /// What it says; `None` if this proxy is not concerned, or nothing is left of it.
+    pub(super) fact: Option<Fact>,
+    /// What is wrong with it.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// What an object says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Fact {
+    Service(model::Service),
+    Slice(model::Slice),
+    Node(model::Node),
+}
+
+/// Reads all documents of a text.
+pub(super) fn parse(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    for document in yaml::documents(text) {
+        if let Err(error) = read(document, &mut parsed.entries) {
+            parsed.errors.push(error);
+        }
+    }
+    parsed
+}
+
+/// What a document says of itself, and each item of its list of itself.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Header {
+    api_version: Field<String>,
+    kind: Field<String>,
+    items: List<Header>,
+}
+
+/// The items of a list.
+#[derive(Deserialize)]
+struct Items<T> {
+    items: List<T>,
+}
+
+fn read(document: Document<'_>, entries: &mut Vec<Arc<Entry>>) -> Result<(), yaml::Error> {
+    let header: Header = match decode(document)? {
+        Field::Given(header) => header,
+        Field::Absent => return Ok(()),
+        Field::Wrong(found) => return Err(no_object(document, String::new(), &found)),
+    };
+    if header.is("v1", "List") {
+        check_items(document, &header.items)?;
+        list::<Service>(document, Some(&header.items), entries)?;
+        list::<EndpointSlice>(document, Some(&header.items), entries)?;
+        list::<Node>(document, Some(&header.items), entries)
+    } else if header.is("v1", "ServiceList") {
+        check_items(document, &header.items)?;
+        list::<Service>(document, None, entries)
+    } else if header.is("discovery.k8s.io/v1", "EndpointSliceList") {
+        check_items(document, &header.items)?;
+        list::<EndpointSlice>(document, None, entries)
+    } else if header.is("v1", "NodeList") {
+        check_items(document, &header.items)?;
+        list::<Node>(document, None, entries)
+    } else if is::<Service>(&header) {
+        single::<Service>(document, entries)
+    } else if is::<EndpointSlice>(&header) {
+        single::<EndpointSlice>(document, entries)
+    } else if is::<Node>(&header) {
+        single::<Node>(document, entries)
+    } else {
+        let Header { api_version, kind, items: _ } = header;
+        tracing::debug!(?api_version, ?kind, "a manifest of a kind that does not matter here");
+        Ok(())
+    }
+}
+
+/// The lenient types read on behind a mistake of syntax and then complain of a place after it; a
+/// plain tree complains of the mistake.
+fn decode<T: DeserializeOwned>(document: Document<'_>) -> Result<T, yaml::Error> {
+    yaml::decode(document, Duplicates::Refused).map_err(|error| {
+        yaml::decode::<Value>(document, Duplicates::Refused).err().unwrap_or(error)
+    })
+}
+
+impl Header {
+    fn is(&self, api_version: &str, kind: &str) -> bool {
+        self.api_version.given().is_some_and(|found| found == api_version)
+            && self.kind.given().is_some_and(|found| found == kind)
+    }
+}
+
+fn is<T: Known>(header: &Header) -> bool {
+    header.is(T::API_VERSION, T::NAME)
+}
+
+fn no_object(document: Document<'_>, field: String, found: &str) -> yaml::Error {
+    yaml::Error {
+        line: document.lines_before + 1,
+        column: 1,
+        field,
+        reason: format!("{found} is not an object"),
+        duplicate: false,
+    }
+}
+
+fn check_items(document: Document<'_>, items: &List<Header>) -> Result<(), yaml::Error> {
+    if let List::Wrong(found) = items {
+        return Err(no_object(document, "items".to_owned(), found));
+    }
+    for (at, item) in items.items().iter().enumerate() {
+        if let Field::Wrong(found) = item {
+            return Err(no_object(document, format!("items[{at}]"), found));
+        }
+    }
+    Ok(())
+}
+
+fn single<T: Known>(
+    document: Document<'_>,
+    entries: &mut Vec<Arc<Entry>>,
+) -> Result<(), yaml::Error> {
+    let object: T = decode(document)?;
+    entries.push(entry(&object, document));
+    Ok(())
+}
+
+/// Reads one kind out of a list. A mixed list is read once for each kind, which the leniency of
+/// the types allows: an item of another kind parses and is passed over.
+fn list<T: Known>(
+    document: Document<'_>,
+    kinds: Option<&List<Header>>,
+    entries: &mut Vec<Arc<Entry>>,
+) -> Result<(), yaml::Error> {
+    let wanted = |at: usize| match kinds {
+        None => true,
+        Some(kinds) => kinds.items().get(at).and_then(Field::given).is_some_and(is::<T>),
+    };
+    if kinds.is_some_and(|kinds| !(0..kinds.items().len()).any(wanted)) {
+        return Ok(());
+    }
+    let list: Items<T> = decode(document)?;
+    for (at, item) in list.items.items().iter().enumerate() {
+        if let Some(object) = item.given()
+            && wanted(at)
+        {
+            entries.push(entry(object, document));
+        }
+    }
+    Ok(())
+}
+
+fn entry<T: Known>(object: &T, document: Document<'_>) -> Arc<Entry> {
+    let mut problems = Vec::new();
+    let fact = object.convert(&mut problems);
+    let line = document.lines_before + 1;
+    Arc::new(Entry { object: object.id(), line, fact, problems })
+}
+
+/// A kind of object that this proxy knows.
+trait Known: DeserializeOwned {
+    const API_VERSION: &'static str;
+    const NAME: &'static str;
+
+    fn id(&self) -> Option<ObjectId>;
+    fn convert(&self, problems: &mut Vec<Problem>) -> Option<Fact>;
+}
+
+fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
+    convert::id(kind, metadata)
+}
+
+impl Known for Service {
+    const API_VERSION: &'static str = "v1";
+    const NAME: &'static str = "Service";
+
+    fn id(&self) -> Option<ObjectId> {
+        id(Kind::Service, &self.metadata)
+    }
+
+    fn convert(&self, problems: &mut Vec<Problem>) -> Option<Fact> {
+        convert::service(self, problems).map(Fact::Service)
+    }
+}
+
+impl Known for EndpointSlice {
+    const API_VERSION: &'static str = "discovery.k8s.io/v1";
+    const NAME: &'static str = "EndpointSlice";
+
+    fn id(&self) -> Option<ObjectId> {
+        id(Kind::EndpointSlice, &self.metadata)
+    }
+
+    fn convert(&self, problems: &mut Vec<Problem>) -> Option<Fact> {
+        convert::slice(self, problems).map(Fact::Slice)
+    }
+}
+
+impl Known for Node {
+    const API_VERSION: &'static str = "v1";
+    const NAME: &'static str = "Node";
+
+    fn id(&self) -> Option<ObjectId> {
+        id(Kind::Node, &self.metadata)
+    }
+
+    fn convert(&self, problems: &mut Vec<Problem>) -> Option<Fact> {
+        convert::node(self, problems).map(Fact::Node)
+    }
+}

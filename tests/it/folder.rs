@@ -1,0 +1,412 @@
+//! The folder of manifests: what it reads, what it refuses, and how it follows changes.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use ipvs_proxy::folder::{self, Folder, Problem};
+use proxier::model::{Event, Update};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::timeout;
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  clusterIP: 10.96.0.{port}\n  \
+         ports:\n  - port: {port}\n"
+    )
+}
+
+fn slice(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}-1\n  labels:\n    \
+         kubernetes.io/service-name: {name}\naddressType: IPv4\nendpoints:\n- addresses: [{address}]\n\
+         ports:\n- port: 8080\n"
+    )
+}
+
+fn node(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  labels:\n    \
+         topology.kubernetes.io/zone: zone-of-{name}\n"
+    )
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+/// One line an event, short enough to compare.
+fn shown(events: &[Event]) -> Vec<String> {
+    events.iter().map(show).collect()
+}
+
+fn show(event: &Event) -> String {
+    match event {
+        Event::Node(node) => format!("node {:?}", node.as_ref().map(|node| &*node.name)),
+        Event::Addresses(_) => "addresses".to_owned(),
+        Event::Service(Update::Put(service)) => {
+            format!("+{} {}", service.name, service.ports[0].port)
+        }
+        Event::Service(Update::Gone(name)) => format!("-{name}"),
+        Event::Slice(Update::Put(slice)) => {
+            format!("+slice {} {}", slice.name, slice.endpoints[0].address)
+        }
+        Event::Slice(Update::Gone(name)) => format!("-slice {name}"),
+        Event::Service(Update::Listed(services)) => {
+            let names: Vec<_> = services.iter().map(|service| service.name.to_string()).collect();
+            format!("services {}", names.join(" "))
+        }
+        Event::Slice(Update::Listed(slices)) => {
+            let names: Vec<_> = slices.iter().map(|slice| slice.name.to_string()).collect();
+            format!("slices {}", names.join(" "))
+        }
+    }
+}
+
+fn load(path: &Path) -> (Vec<String>, Vec<String>) {
+    let (events, problems) = folder::load(path, "node1").unwrap();
+    (shown(&events), problems.iter().map(Problem::to_string).collect())
+}
+
+#[test]
+fn all_kinds_are_listed_from_all_files_that_count() {
+    let dir = folder(&[
+        (
+            "a.yaml",
+            &format!("# two\n---\n{}---\n{}---\n", service("web", 80), slice("web", "10.0.0.1")),
+        ),
+        ("b.yml", &format!("{}---\n{}", node("node2"), node("node1"))),
+        (
+            "c.json",
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"j","namespace":"n"},"spec":{"clusterIP":"10.96.0.9","ports":[{"port":1}]}}"#,
+        ),
+        (".hidden.yaml", &service("hidden", 1)),
+        ("notes.txt", "a: ["),
+        ("web.yaml~", "a: ["),
+        (
+            "others.yaml",
+            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: k}\n---\na: b\n",
+        ),
+        ("empty.yaml", ""),
+    ]);
+    fs::create_dir(dir.path().join("sub.yaml")).unwrap();
+    symlink("nowhere", dir.path().join("dangling.yaml")).unwrap();
+    let (events, problems) = load(dir.path());
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(
+        events,
+        ["node Some(\"node1\")", "slices default/web-1", "services default/web n/j"]
+    );
+}
+
+#[test]
+fn lists_are_opened() {
+    let indent = |text: &str| text.trim_end().replace('\n', "\n  ");
+    let mixed = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n- {}\n- null\n- {{kind: Pod, apiVersion: v1}}\n",
+        indent(&service("web", 80)),
+        indent(&slice("web", "10.0.0.1")),
+        indent(&node("node1")),
+    );
+    let dir = folder(&[
+        ("mixed.yaml", &mixed),
+        (
+            "services.yaml",
+            "kind: ServiceList\napiVersion: v1\nitems: [{metadata: {name: s}, spec: {clusterIP: 10.96.0.2, ports: [{port: 2}]}}]\n",
+        ),
+        (
+            "slices.yaml",
+            "kind: EndpointSliceList\napiVersion: discovery.k8s.io/v1\nitems:\n- metadata: {name: s-1, labels: {kubernetes.io/service-name: s}}\n  addressType: IPv4\n",
+        ),
+        ("nodes.yaml", "kind: NodeList\napiVersion: v1\nitems: null\n"),
+    ]);
+    let (events, problems) = load(dir.path());
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(
+        events,
+        [
+            "node Some(\"node1\")",
+            "slices default/s-1 default/web-1",
+            "services default/s default/web"
+        ]
+    );
+}
+
+#[test]
+fn a_single_file_can_be_loaded_whatever_its_name() {
+    let dir = folder(&[("objects", &service("web", 80))]);
+    let (events, _) = load(&dir.path().join("objects"));
+    assert_eq!(events, ["node None", "slices ", "services default/web"]);
+    let error = folder::load(&dir.path().join("no-such"), "n").unwrap_err().to_string();
+    assert!(error.contains("no-such") && error.contains("No such file"), "{error}");
+}
+
+#[test]
+fn a_broken_document_hides_nothing_else() {
+    let dir = folder(&[
+        (
+            "a.yaml",
+            &format!(
+                "{}---\nspec: [1\n---\n{}---\na: b: c\n",
+                service("one", 1),
+                service("two", 2)
+            ),
+        ),
+        ("b.yaml", &service("three", 3)),
+        ("c.yaml", "kind: List\napiVersion: v1\nitems: [5]\n"),
+        ("d.yaml", "just text\n"),
+        ("e.yaml", "a: 1\na: 2\n"),
+    ]);
+    fs::write(dir.path().join("f.yaml"), b"\xff\xfe\x00").unwrap();
+    let (events, problems) = load(dir.path());
+    assert_eq!(events[2], "services default/one default/three default/two");
+    let at = |file: &str| dir.path().join(file).display().to_string();
+    let expected = [
+        format!("{}: line 9, column", at("a.yaml")),
+        format!("{}: line 19, column", at("a.yaml")),
+        format!("{}: line 1, column 1: items[0]: 5 is not an object", at("c.yaml")),
+        format!("{}: line 1, column 1: \"just text\" is not an object", at("d.yaml")),
+        format!("{}: line 2, column 1: ", at("e.yaml")),
+        format!("{}: invalid utf-8", at("f.yaml")),
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(&expected), "{problem}\n{expected}");
+        assert!(!problem.contains('\n'), "{problem}");
+    }
+}
+
+#[test]
+fn a_mistake_of_syntax_is_shown_where_it_is() {
+    let head = "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: web\n";
+    for (text, expected) in [
+        ("spec:\n  clusterIP: 1: 2\n", "line 7, column 15: spec: mapping values"),
+        ("spec:\n  ports:\n  - port: 80\n    port: 81\n", "line 9, column 5: spec.ports[0]: dupl"),
+        ("spec:\n\tclusterIP: 1\n", "line 7, column 2: tabs"),
+        ("spec:\n  clusterIP: \"1\n", "line 7, column 14: spec: unclosed quote"),
+        ("spec:\n  clusterIP: *x\n", "line 7, column 14: spec: "),
+    ] {
+        let dir = folder(&[("a.yaml", &format!("{head}{text}"))]);
+        let (_, problems) = load(dir.path());
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert!(problem.contains(&format!("a.yaml: {expected}")), "{problem}\n{expected}");
+    }
+}
+
+#[test]
+fn a_bad_object_spoils_only_itself() {
+    let bad = service("bad", 80).replace("port: 80", "port: 0");
+    let dir = folder(&[("a.yaml", &format!("---\n{bad}---\n{}", service("good", 1)))]);
+    let (events, problems) = load(dir.path());
+    assert!(events[2].contains("default/good"), "{events:?}");
+    let file = dir.path().join("a.yaml");
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let expected = format!("{}:1: Service default/bad: spec.ports[0].port: ", file.display());
+    assert!(problems[0].starts_with(&expected), "{problems:?}");
+}
+
+#[test]
+fn of_an_object_in_two_files_the_first_counts() {
+    let dir = folder(&[
+        ("b.yaml", &service("web", 2)),
+        ("a.yaml", &service("web", 1)),
+        ("n.yaml", &format!("{}---\n{}", node("other"), node("other"))),
+    ]);
+    let (events, problems) = folder::load(dir.path(), "node1").unwrap();
+    let Event::Service(Update::Listed(services)) = &events[2] else { panic!() };
+    assert_eq!((services.len(), services[0].ports[0].port), (1, 1));
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    let path = |name| dir.path().join(name).display().to_string();
+    assert_eq!(
+        problem.to_string(),
+        format!(
+            "{}:1: Service default/web is ignored, because {}:1 has it too",
+            path("b.yaml"),
+            path("a.yaml")
+        )
+    );
+}
+
+/// A folder that is being followed.
+struct Live {
+    dir: TempDir,
+    events: Receiver<Event>,
+}
+
+impl Live {
+    /// Follows a folder; its lists have been received.
+    async fn start(files: &[(&str, &str)]) -> Self {
+        Self::at(folder(files), "").await
+    }
+
+    async fn at(dir: TempDir, below: &str) -> Self {
+        let (sender, events) = channel(64);
+        let folder = Folder::open(&dir.path().join(below), "node1").unwrap();
+        tokio::spawn(folder.follow(sender));
+        let mut live = Self { dir, events };
+        for kind in ["node ", "slices ", "services "] {
+            let event = live.next().await;
+            assert!(event.starts_with(kind), "{event}");
+        }
+        live
+    }
+
+    async fn next(&mut self) -> String {
+        let event = timeout(Duration::from_secs(20), self.events.recv()).await;
+        show(&event.expect("no event").expect("the source has ended"))
+    }
+
+    async fn expect(&mut self, events: &[&str]) {
+        for expected in events {
+            assert_eq!(self.next().await, *expected);
+        }
+    }
+
+    async fn expect_nothing(&mut self) {
+        let event = timeout(Duration::from_millis(300), self.events.recv()).await;
+        assert!(event.is_err(), "{event:?}");
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+#[tokio::test]
+async fn only_differences_follow_the_lists() {
+    let mut live = Live::start(&[("a.yaml", &service("web", 1)), ("n.yaml", &node("node1"))]).await;
+    let both = format!("{}---\n{}", service("api", 2), slice("api", "10.0.0.1"));
+    live.write("b.yaml", &both);
+    live.expect(&["+slice default/api-1 10.0.0.1", "+default/api 2"]).await;
+
+    live.write("b.yaml", &both.replace("10.0.0.1", "10.0.0.2"));
+    live.expect(&["+slice default/api-1 10.0.0.2"]).await;
+
+    live.write("b.yaml", &format!("# a comment\n{}", both.replace("10.0.0.1", "10.0.0.2")));
+    live.expect_nothing().await;
+
+    fs::rename(live.path("b.yaml"), live.path("c.yaml")).unwrap();
+    live.expect_nothing().await;
+
+    fs::remove_file(live.path("c.yaml")).unwrap();
+    live.expect(&["-default/api", "-slice default/api-1"]).await;
+
+    fs::remove_file(live.path("n.yaml")).unwrap();
+    live.expect(&["node None"]).await;
+    live.write("n.yaml", &node("node1"));
+    live.expect(&["node Some(\"node1\")"]).await;
+}
+
+#[tokio::test]
+async fn an_atomic_replacement_is_one_change() {
+    let mut live = Live::start(&[("a.yaml", &service("web", 1))]).await;
+    live.write(".a.yaml.tmp", &service("web", 2));
+    fs::rename(live.path(".a.yaml.tmp"), live.path("a.yaml")).unwrap();
+    live.expect(&["+default/web 2"]).await;
+    // An editor: the old file becomes a backup, the new one is written in its place.
+    fs::rename(live.path("a.yaml"), live.path("a.yaml~")).unwrap();
+    live.write("a.yaml", &service("web", 3));
+    live.expect(&["+default/web 3"]).await;
+    live.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_swapped_configmap_is_noticed() {
+    let dir = TempDir::new().unwrap();
+    for (version, port) in [("..1", 1), ("..2", 2)] {
+        fs::create_dir(dir.path().join(version)).unwrap();
+        fs::write(dir.path().join(version).join("web.yaml"), service("web", port)).unwrap();
+    }
+    symlink("..1", dir.path().join("..data")).unwrap();
+    symlink("..data/web.yaml", dir.path().join("web.yaml")).unwrap();
+    let mut live = Live::at(dir, "").await;
+    symlink("..2", live.path("..data_tmp")).unwrap();
+    fs::rename(live.path("..data_tmp"), live.path("..data")).unwrap();
+    live.expect(&["+default/web 2"]).await;
+    fs::remove_dir_all(live.path("..1")).unwrap();
+    live.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_keeps_its_last_good_content() {
+    let good = format!("{}---\n{}", service("web", 1), service("api", 2));
+    let mut live = Live::start(&[("a.yaml", &good)]).await;
+    live.write("a.yaml", &format!("{}---\nspec: [\n", service("web", 9)));
+    live.expect_nothing().await;
+    live.write("b.yaml", &service("other", 3));
+    live.expect(&["+default/other 3"]).await;
+    live.write("a.yaml", &service("web", 9));
+    live.expect(&["+default/web 9", "-default/api"]).await;
+    live.write("a.yaml", "}");
+    live.expect_nothing().await;
+    fs::remove_file(live.path("a.yaml")).unwrap();
+    live.expect(&["-default/web"]).await;
+}
+
+#[tokio::test]
+async fn when_the_first_of_two_goes_the_second_counts() {
+    let mut live =
+        Live::start(&[("a.yaml", &service("web", 1)), ("b.yaml", &service("web", 2))]).await;
+    fs::remove_file(live.path("a.yaml")).unwrap();
+    live.expect(&["+default/web 2"]).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_disappears_keeps_its_state_until_it_returns() {
+    let dir = TempDir::new().unwrap();
+    let below = dir.path().join("m");
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("a.yaml"), service("web", 1)).unwrap();
+    let mut live = Live::at(dir, "m").await;
+    fs::rename(&below, live.path("away")).unwrap();
+    live.expect_nothing().await;
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("a.yaml"), service("web", 2)).unwrap();
+    live.expect(&["+default/web 2"]).await;
+    fs::write(below.join("a.yaml"), service("web", 3)).unwrap();
+    live.expect(&["+default/web 3"]).await;
+    // At once, perhaps with the same inode.
+    fs::remove_dir_all(&below).unwrap();
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("a.yaml"), service("web", 4)).unwrap();
+    loop {
+        match live.next().await.as_str() {
+            "+default/web 4" => break,
+            "-default/web" => {}
+            other => panic!("{other}"),
+        }
+    }
+    fs::write(below.join("a.yaml"), service("web", 5)).unwrap();
+    live.expect(&["+default/web 5"]).await;
+}
+
+#[tokio::test]
+async fn a_source_that_nobody_hears_ends() {
+    let dir = folder(&[]);
+    let (sender, mut events) = channel(64);
+    let source = tokio::spawn(Folder::open(dir.path(), "node1").unwrap().follow(sender));
+    events.recv().await.unwrap();
+    drop(events);
+    timeout(Duration::from_secs(5), source).await.unwrap().unwrap();
+}
+
+#[test]
+fn a_folder_that_is_none_is_refused_at_the_start() {
+    let dir = folder(&[("a.yaml", "")]);
+    for (name, reason) in [("none", "No such file"), ("a.yaml", "Not a directory")] {
+        let path = dir.path().join(name);
+        let error = Folder::open(&path, "node1").unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(reason), "{error}");
+        assert!(error.starts_with("manifests /"), "{error}");
+    }
+}
