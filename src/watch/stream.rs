@@ -320,7 +320,8 @@ impl<'a, W: Watched> Stream<'a, W> {
         Ok(())
     }
 
-    async fn open(&self, since: Since<'_>) -> Result<Lines, Failure> {
+    /// Takes `&mut self` because an open watch may move between threads but not be shared.
+    async fn open(&mut self, since: Since<'_>) -> Result<Lines, Failure> {
         let limit = watch_timeout();
         let request = self.resource.watch(since, limit)?;
         let body = timeout(ANSWER, self.api.stream(request)).await.map_err(|_| no_answer())??;

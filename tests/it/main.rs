@@ -1,1 +1,13 @@
 //! Integration tests that need no privileges, in one binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../apiserver/apiserver.rs"]
+mod apiserver;
+mod watch;
