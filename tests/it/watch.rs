@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::apiserver::ApiServer;
+use crate::apiserver::{ApiServer, Seen};
 
 mod changes;
 mod failures;
@@ -78,6 +78,19 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Waits for a request like this one.
+async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
+    let asked = async {
+        loop {
+            if let Some(seen) = server.requests().into_iter().find(&like) {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, asked).await.expect("a request")
 }
 
 /// What the server's objects mean, without the source.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxier::model::{Event, Update};
 
-use super::{Watching, node, service, slice, small_cluster};
+use super::{Watching, asked, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
 
 fn lists(server: &ApiServer) -> usize {
@@ -71,14 +71,17 @@ async fn a_watch_that_ends_is_resumed_where_it_was() {
     let mut watching = Watching::new(&server).await;
     watching.agrees_with(&server).await;
     for round in 1..=3 {
-        server.put(&service("web", 100 + round));
-        server.delete("EndpointSlice", "shop", &format!("web-{}-a", round - 1));
-        server.disconnect();
-        server.put(&slice(&format!("web-{round}"), "10.244.1.7"));
-        watching.agrees_with(&server).await;
-        server.end_watches();
-        server.put(&service("web", 200 + round));
-        watching.agrees_with(&server).await;
+        for (step, interrupt) in [ApiServer::disconnect, ApiServer::end_watches].iter().enumerate()
+        {
+            server.delete("EndpointSlice", "shop", "web-a");
+            interrupt(&server);
+            // Each watch has something to bring: one that keeps ending with nothing is given up.
+            let number = 10 * round + u16::try_from(step).unwrap();
+            server.put(&service("web", number));
+            server.put(&slice("web", &format!("10.244.1.{number}")));
+            server.put(&node("node1", &format!("192.0.2.{number}")));
+            watching.agrees_with(&server).await;
+        }
     }
     assert_eq!(lists(&server), 3, "nothing was listed again");
 }
@@ -96,13 +99,11 @@ async fn a_bookmark_moves_the_place_to_resume_from() {
     watching.agrees_with(&server).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     server.disconnect();
-    server.put(&slice("web", "10.244.1.8"));
-    watching.agrees_with(&server).await;
-    let resumed = |seen: &&Seen| seen.is_resumed_watch() && seen.path.ends_with("endpointslices");
-    let requests = server.requests();
-    let version = requests.iter().find(resumed).unwrap().parameter("resourceVersion");
+    let is_slices = |seen: &Seen| seen.path.ends_with("endpointslices");
+    let resumed = asked(&server, |seen| seen.is_resumed_watch() && is_slices(seen)).await;
     // Three objects, then five changes of another node: the slices' watch saw only the bookmark.
-    assert!(version.unwrap().parse::<u64>().unwrap() >= 8, "{version:?}");
+    let version: u64 = resumed.parameter("resourceVersion").unwrap().parse().unwrap();
+    assert!(version >= 8, "{version}");
 }
 
 #[tokio::test]

@@ -71,6 +71,22 @@ async fn one_kind_that_is_forbidden_is_told_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_list_takes_nothing_away() {
+    let server = small_cluster();
+    let log = Log::begin();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    server.behave(|behaviour| behaviour.refuse = Some(("/", 200)));
+    server.compact();
+    server.disconnect();
+    log.has("answer not understood").await;
+    assert!(watching.events.try_recv().is_err());
+    server.behave(|behaviour| behaviour.refuse = None);
+    server.put(&service("web", 81));
+    watching.agrees_with(&server).await;
+}
+
+#[tokio::test]
 async fn a_certificate_of_another_authority_is_told() {
     let (server, other) = (small_cluster(), ApiServer::start());
     let log = Log::begin();

@@ -1,9 +1,11 @@
 //! How the source learns of everything there is.
 
+use std::time::Duration;
+
 use hyper::Version;
 use proxier::model::{Event, Update};
 
-use super::{LIMIT, Watching, node, service, slice, small_cluster};
+use super::{Log, Watching, asked, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Streaming};
 
 #[tokio::test]
@@ -83,7 +85,7 @@ async fn a_server_that_does_not_know_streaming_is_found_out() {
     let mut watching = Watching::new(&server).await;
     let bookmarks = async {
         loop {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             server.bookmark();
         }
     };
@@ -119,18 +121,13 @@ async fn a_page_that_has_expired_begins_the_list_anew_and_whole() {
     server.behave(|behaviour| {
         behaviour.streaming = Streaming::Refused(422);
         behaviour.page = 1;
-        behaviour.delay = std::time::Duration::from_millis(20);
+        behaviour.delay = Duration::from_millis(20);
     });
     for number in 1..=20 {
         server.put(&service(&format!("web-{number}"), number));
     }
     let mut watching = Watching::new(&server).await;
-    let second_page = async {
-        while !server.requests().iter().any(|seen| seen.parameter("continue").is_some()) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, second_page).await.unwrap();
+    asked(&server, |seen| seen.parameter("continue").is_some()).await;
     server.compact();
     watching.agrees_with(&server).await;
     let requests = server.requests();
@@ -165,7 +162,7 @@ async fn an_object_that_makes_no_sense_hides_no_other() {
              {kubernetes.io/service-name: web}}, addressType: IPv4, endpoints: {}, ports: [[]]}\n",
         );
         server.put(&slice("other", "10.244.1.9"));
-        let log = super::Log::begin();
+        let log = Log::begin();
         let mut watching = Watching::new(&server).await;
         watching.agrees_with(&server).await;
         let ports: Vec<_> = watching
