@@ -23,3 +23,6 @@ mod problem;
 mod reports;
 pub mod service;
 pub mod slice;
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use proxier::model::Event;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 
 use self::backoff::Backoff;
 pub use self::backoff::Retry;
@@ -72,6 +73,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
     let mut stream = Stream::<W>::new(api, watched.resource());
     let mut backoff = Backoff::new(api.retry());
     let mut gathering = Gathering { watched, reports: Reports::default(), list: None };
+    let mut failed = Instant::now();
     let mut is_told = false;
     loop {
         match stream.next().await {
@@ -79,7 +81,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
                 if std::mem::take(&mut is_told) {
                     api.outage().over(W::KIND);
                 }
-                if !matches!(step, Step::Connected) {
+                if matches!(step, Step::Put(_) | Step::Gone(_)) {
                     backoff.reset();
                 }
                 if let Some(event) = gathering.take(step)
@@ -89,13 +91,14 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
                 }
             }
             Err(failure) => {
-                let pause = backoff.next().max(failure.retry_after());
+                let pause = backoff.next(failed.elapsed()).max(failure.retry_after());
                 tracing::debug!("{}: {failure}; next try in {pause:?}", W::KIND);
                 if failure.is_outage() {
                     is_told = true;
                     api.outage().begin(W::KIND, &failure.to_string());
                 }
                 tokio::time::sleep(pause).await;
+                failed = Instant::now();
             }
         }
     }

@@ -1,8 +1,8 @@
 //! How long to wait before the next try.
 //!
-//! In: failures and successes. Out: pauses that double from the first to the longest, each
-//! stretched by a random part, so that a thousand nodes do not return at one moment. Never: a
-//! clock; the caller sleeps.
+//! In: failures, and how long all was well between them. Out: pauses that double from the first to
+//! the longest, each stretched by a random part, so that a thousand nodes do not return at one
+//! moment. Never: a clock; the caller measures and sleeps.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -33,14 +33,19 @@ impl Backoff {
         Self { retry, pause: retry.first }
     }
 
-    /// The pause after one more failure: a random one from the present length to its double.
-    pub(super) fn next(&mut self) -> Duration {
+    /// The pause after one more failure, when the last one was `quiet` ago: a random one from the
+    /// present length to its double. A list alone is no success that starts them anew, or a server
+    /// that gives lists but no watches would be asked for lists without end.
+    pub(super) fn next(&mut self, quiet: Duration) -> Duration {
+        if quiet > self.retry.longest.saturating_mul(2) {
+            self.reset();
+        }
         let pause = self.pause;
         self.pause = pause.saturating_mul(2).min(self.retry.longest);
         pause.saturating_add(pause.mul_f64(random())).min(self.retry.longest)
     }
 
-    /// After a success.
+    /// After a change that a watch brought.
     pub(super) fn reset(&mut self) {
         self.pause = self.retry.first;
     }
@@ -69,13 +74,14 @@ mod tests {
         let retry = Retry { first: Duration::from_secs(1), longest: Duration::from_secs(10) };
         let mut backoff = Backoff::new(retry);
         for length in [1, 2, 4, 8] {
-            let pause = backoff.next();
+            let pause = backoff.next(Duration::ZERO);
             assert!(pause >= Duration::from_secs(length), "{pause:?}");
             assert!(pause <= Duration::from_secs((2 * length).min(10)), "{pause:?}");
         }
-        assert_eq!(backoff.next(), Duration::from_secs(10));
+        assert_eq!(backoff.next(Duration::ZERO), Duration::from_secs(10));
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_secs(2));
+        assert!(backoff.next(Duration::ZERO) <= Duration::from_secs(2));
+        assert!(backoff.next(Duration::from_secs(21)) <= Duration::from_secs(2));
     }
 
     #[test]

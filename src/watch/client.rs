@@ -192,12 +192,14 @@ fn client(config: &Config) -> Result<kube::Client, BoxError> {
     Ok(client::Client::new(service, config.default_namespace.clone()))
 }
 
-/// An error with what caused it, each said once: wrappers often end with their cause's own text.
+/// An error with what caused it, in one line, each said once: wrappers often end with their
+/// cause's own text, and parsers append the place in several lines.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let first_line = |error: &dyn Error| error.to_string().lines().next().unwrap_or("").to_owned();
+    let mut text = first_line(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let said = cause.to_string();
+        let said = first_line(cause);
         if !text.ends_with(&said) {
             text = format!("{text}: {said}");
         }

@@ -1,10 +1,9 @@
 //! What the operator is told while the API server does not answer.
 //!
-//! In: failures and successes of the three watches. Out: one warning when trouble begins, another
-//! only if its cause changes, and one line when it is over. Never: a line for each try, nor one for
-//! each watch of the same trouble.
+//! In: failures and successes of the three watches. Out: one warning for each cause in turn, and
+//! one line when it is over. Never: a line for each try, nor one for each watch of the same trouble.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -17,7 +16,10 @@ pub(super) struct Outage {
 
 #[derive(Default)]
 struct State {
-    causes: BTreeMap<Kind, String>,
+    /// Whose watches cannot go on.
+    failing: BTreeSet<Kind>,
+    /// What the operator was told since all were well.
+    told: BTreeSet<String>,
     began: Option<Instant>,
 }
 
@@ -30,9 +32,8 @@ impl Outage {
     pub(super) fn begin(&self, kind: Kind, cause: &str) {
         let mut state = self.state();
         state.began.get_or_insert_with(Instant::now);
-        let is_known = state.causes.values().any(|known| known == cause);
-        state.causes.insert(kind, cause.to_owned());
-        if !is_known {
+        state.failing.insert(kind);
+        if state.told.insert(cause.to_owned()) {
             tracing::warn!("API server {}: {cause}; trying again until it works", self.url);
         }
     }
@@ -40,11 +41,12 @@ impl Outage {
     /// A watch of this kind works.
     pub(super) fn over(&self, kind: Kind) {
         let mut state = self.state();
-        if state.causes.remove(&kind).is_some() && state.causes.is_empty() {
-            let lasted = state.began.take().map(|began| began.elapsed().as_secs());
-            let lasted = lasted.unwrap_or_default();
-            tracing::info!("API server {}: works again after {lasted} s", self.url);
+        if !state.failing.remove(&kind) || !state.failing.is_empty() {
+            return;
         }
+        state.told.clear();
+        let lasted = state.began.take().map_or(0, |began| began.elapsed().as_secs());
+        tracing::info!("API server {}: works again after {lasted} s", self.url);
     }
 
     /// A panic elsewhere leaves the causes as good as they were.

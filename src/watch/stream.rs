@@ -255,6 +255,10 @@ impl<'a, W: Watched> Stream<'a, W> {
         })?;
         let page: Page<W::Object> =
             serde_json::from_str(&answer).map_err(|error| Failure::garbled(&error))?;
+        // Taken for an empty list, this would take every fact away.
+        let List::Items(items) = page.items else {
+            return Err(Failure::Garbled("a list without items".to_owned()));
+        };
         if token.is_none() {
             self.steps.push_back(Step::Begin);
         }
@@ -267,11 +271,9 @@ impl<'a, W: Watched> Stream<'a, W> {
                 State::Resume { version: version.ok_or_else(no_version)?.clone() }
             }
         };
-        let complete = next.is_none();
-        if let List::Items(items) = page.items {
-            self.steps.push_back(Step::Items(items));
-        }
-        if complete {
+        let is_last = next.is_none();
+        self.steps.push_back(Step::Items(items));
+        if is_last {
             self.failures = 0;
             self.steps.push_back(Step::Complete);
         }
@@ -308,9 +310,14 @@ impl<'a, W: Watched> Stream<'a, W> {
             Some(Line::Bookmark(mark)) => (mark.version().map(str::to_owned), None),
             Some(Line::Error(status)) => return Err(status.into()),
             None => {
-                let is_brief = lines.age() < BRIEF;
-                self.state = State::Resume { version };
-                return if is_brief { Err(Failure::Brief) } else { Ok(()) };
+                if lines.age() >= BRIEF {
+                    self.state = State::Resume { version };
+                    return Ok(());
+                }
+                if !self.enough_failures() {
+                    self.state = State::Resume { version };
+                }
+                return Err(Failure::Brief);
             }
         };
         let version = newer.unwrap_or(version);
@@ -320,13 +327,15 @@ impl<'a, W: Watched> Stream<'a, W> {
         Ok(())
     }
 
-    async fn open(&self, since: Since<'_>) -> Result<Lines, Failure> {
+    /// Takes `&mut self` because an open watch may move between threads but not be shared.
+    async fn open(&mut self, since: Since<'_>) -> Result<Lines, Failure> {
         let limit = watch_timeout();
         let request = self.resource.watch(since, limit)?;
         let body = timeout(ANSWER, self.api.stream(request)).await.map_err(|_| no_answer())??;
         Ok(Lines::new(body, limit + GRACE))
     }
 
+    /// Counts one more failure; true when it is time for another way.
     fn enough_failures(&mut self) -> bool {
         self.failures += 1;
         self.failures >= ENOUGH

@@ -1,7 +1,18 @@
 //! Integration tests that need no privileges, in one binary.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
+#[path = "../apiserver/apiserver.rs"]
+mod apiserver;
+mod architecture;
 mod cli;
 mod config;
 mod folder;
+mod golden;
+mod watch;

@@ -1,0 +1,232 @@
+//! The objects of the fixture API server, with their history.
+//!
+//! In: objects as JSON values. Out: lists as of a version, changes since a version, as one watch
+//! with its selectors sees them. Never: HTTP.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// Kind, namespace and name.
+pub type Id = (String, String, String);
+
+/// Objects and what became of them.
+#[derive(Default)]
+pub struct Store {
+    objects: BTreeMap<Id, Value>,
+    history: Vec<Change>,
+    version: u64,
+    oldest: u64,
+}
+
+struct Change {
+    version: u64,
+    id: Id,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// A change as a watch sees it.
+pub struct Event {
+    /// The version it led to.
+    pub version: u64,
+    /// `ADDED`, `MODIFIED` or `DELETED`.
+    pub kind: &'static str,
+    /// The object.
+    pub object: Value,
+}
+
+impl Store {
+    /// The version of the last change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Creates or updates an object. One that is as it was changes nothing.
+    pub fn put(&mut self, mut object: Value) {
+        let id = id(&object);
+        let before = self.objects.get(&id).cloned();
+        if let Some(before) = &before {
+            object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+            if *before == object {
+                return;
+            }
+        }
+        self.change(id, before, Some(object));
+    }
+
+    /// Deletes an object, if it is there.
+    pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) {
+        let id = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        if let Some(before) = self.objects.get(&id).cloned() {
+            self.change(id, Some(before), None);
+        }
+    }
+
+    /// Makes these all the objects there are.
+    pub fn replace_all(&mut self, objects: Vec<Value>) {
+        let wanted: Vec<Id> = objects.iter().map(id).collect();
+        let unwanted: Vec<Id> =
+            self.objects.keys().filter(|id| !wanted.contains(id)).cloned().collect();
+        for (kind, namespace, name) in unwanted {
+            self.delete(&kind, &namespace, &name);
+        }
+        for object in objects {
+            self.put(object);
+        }
+    }
+
+    /// Makes every version up to now one that can no longer be asked for. What is being watched
+    /// goes on, as with a real server.
+    pub fn compact(&mut self) {
+        self.version += 1;
+        self.oldest = self.version;
+    }
+
+    /// Whether a list or watch may begin at this version.
+    pub fn knows(&self, version: u64) -> bool {
+        version >= self.oldest
+    }
+
+    /// All objects of a kind.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let of_kind = self.objects.iter().filter(|(id, _)| id.0 == kind);
+        of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// The selected objects of a kind as they were at a version, in order of their names.
+    pub fn list(&self, kind: &str, selector: &Selector, version: u64) -> Vec<Value> {
+        let mut objects = self.objects.clone();
+        for change in self.history.iter().rev().take_while(|change| change.version > version) {
+            match &change.before {
+                Some(before) => objects.insert(change.id.clone(), before.clone()),
+                None => objects.remove(&change.id),
+            };
+        }
+        let of_kind = objects.into_iter().filter(|(id, _)| id.0 == kind);
+        of_kind.map(|(_, object)| object).filter(|object| selector.admits(object)).collect()
+    }
+
+    /// What a watch of the selected objects of a kind sees after a version.
+    pub fn since(&self, kind: &str, selector: &Selector, version: u64) -> Vec<Event> {
+        let news = self.history.iter().filter(|change| change.version > version);
+        news.filter(|change| change.id.0 == kind).filter_map(|c| c.seen_by(selector)).collect()
+    }
+
+    fn change(&mut self, id: Id, before: Option<Value>, mut after: Option<Value>) {
+        self.version += 1;
+        if let Some(object) = &mut after {
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.objects.insert(id.clone(), object.clone());
+        } else {
+            self.objects.remove(&id);
+        }
+        self.history.push(Change { version: self.version, id, before, after });
+    }
+}
+
+impl Change {
+    /// An object that begins or ceases to be selected is new or gone for the watch.
+    fn seen_by(&self, selector: &Selector) -> Option<Event> {
+        let before = self.before.as_ref().filter(|object| selector.admits(object));
+        let after = self.after.as_ref().filter(|object| selector.admits(object));
+        let (kind, object) = match (before, after) {
+            (None, None) => return None,
+            (None, Some(after)) => ("ADDED", after),
+            (Some(_), Some(after)) => ("MODIFIED", after),
+            (Some(before), None) => ("DELETED", before),
+        };
+        let mut object = object.clone();
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        Some(Event { version: self.version, kind, object })
+    }
+}
+
+/// Label and field selectors: comma-separated `key`, `!key`, `key=value`, `key!=value`.
+#[derive(Clone, Default)]
+pub struct Selector {
+    labels: Vec<Term>,
+    fields: Vec<Term>,
+}
+
+#[derive(Clone)]
+enum Term {
+    Present(String),
+    Absent(String),
+    Is(String, String),
+    IsNot(String, String),
+}
+
+impl Selector {
+    /// Reads both; empty texts select everything.
+    pub fn new(labels: &str, fields: &str) -> Self {
+        Self { labels: terms(labels), fields: terms(fields) }
+    }
+
+    fn admits(&self, object: &Value) -> bool {
+        let label = |key: &str| object["metadata"]["labels"].get(key).cloned();
+        let field = |key: &str| {
+            let pointer = format!("/{}", key.replace('.', "/"));
+            object.pointer(&pointer).cloned()
+        };
+        self.labels.iter().all(|term| term.holds(label))
+            && self.fields.iter().all(|term| term.holds(field))
+    }
+}
+
+impl Term {
+    fn holds(&self, value: impl Fn(&str) -> Option<Value>) -> bool {
+        let text = |key: &str| value(key).and_then(|value| value.as_str().map(str::to_owned));
+        match self {
+            Self::Present(key) => value(key).is_some(),
+            Self::Absent(key) => value(key).is_none(),
+            Self::Is(key, wanted) => text(key).unwrap_or_default() == *wanted,
+            Self::IsNot(key, unwanted) => text(key).unwrap_or_default() != *unwanted,
+        }
+    }
+}
+
+fn terms(text: &str) -> Vec<Term> {
+    let terms = text.split(',').filter(|term| !term.is_empty());
+    terms
+        .map(|term| {
+            if let Some((key, value)) = term.split_once("!=") {
+                Term::IsNot(key.to_owned(), value.to_owned())
+            } else if let Some((key, value)) = term.split_once('=') {
+                Term::Is(key.to_owned(), value.trim_start_matches('=').to_owned())
+            } else if let Some(key) = term.strip_prefix('!') {
+                Term::Absent(key.to_owned())
+            } else {
+                Term::Present(term.to_owned())
+            }
+        })
+        .collect()
+}
+
+/// The kind, namespace and name of an object.
+pub fn id(object: &Value) -> Id {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, meta) = (text(&object["kind"]), &object["metadata"]);
+    let namespace = match (kind.as_str(), text(&meta["namespace"])) {
+        ("Node", _) => String::new(),
+        (_, namespace) if namespace.is_empty() => "default".to_owned(),
+        (_, namespace) => namespace,
+    };
+    (kind, namespace, text(&meta["name"]))
+}
+
+/// The objects of YAML documents, those of `List`s included.
+pub fn parse(yaml: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("objects in YAML");
+    documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .flat_map(|mut document| match document["items"].take() {
+            Value::Array(items) => items,
+            _ => {
+                document.as_object_mut().expect("an object").remove("items");
+                vec![document]
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,200 @@
+//! The watch source against the fixture API server, end to end: TLS, HTTP, lists, watches, faults.
+//!
+//! In: objects put into the server. Out: the model's store, fed by the source's events, compared
+//! with what the same objects mean when they are converted directly. Never: a cluster.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::sync::Once;
+use std::time::Duration;
+
+use ipvs_proxy::objects::{EndpointSlice, Node, Service, convert};
+use ipvs_proxy::watch::{self, Api, ApiSettings, Retry};
+use proxier::model::{Dirty, Event, Store, Update};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::apiserver::{ApiServer, Seen};
+
+mod changes;
+mod failures;
+mod lists;
+
+/// Long enough for a busy machine; nothing waits so long when all is well.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A source that watches a server, and what was heard of it.
+struct Watching {
+    events: Receiver<Event>,
+    store: Store,
+    task: JoinHandle<()>,
+    _kubeconfig: tempfile::NamedTempFile,
+}
+
+impl Watching {
+    async fn new(server: &ApiServer) -> Self {
+        Self::with(&server.kubeconfig()).await
+    }
+
+    async fn with(kubeconfig: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), kubeconfig).unwrap();
+        let settings = ApiSettings {
+            kubeconfig: Some(file.path().to_owned()),
+            master: None,
+            retry: Retry { first: Duration::from_millis(20), longest: Duration::from_millis(200) },
+        };
+        let api = Api::new(&settings).await.unwrap();
+        let (sender, events) = mpsc::channel(16);
+        let task = tokio::spawn(async move { watch::run(&api, "node1", sender).await });
+        Self { events, store: Store::default(), task, _kubeconfig: file }
+    }
+
+    /// The next event, also folded into the store.
+    async fn event(&mut self) -> Event {
+        let event = timeout(LIMIT, self.events.recv()).await.expect("an event").unwrap();
+        self.store.fold(event.clone(), &mut Dirty::default());
+        event
+    }
+
+    /// Folds events until the store is what the server's objects mean.
+    async fn agrees_with(&mut self, server: &ApiServer) {
+        let wanted = format!("{:?}", meaning(server));
+        let agree = async {
+            while format!("{:?}", self.store) != wanted {
+                self.event().await;
+            }
+        };
+        if timeout(LIMIT, agree).await.is_err() {
+            assert_eq!(format!("{:#?}", self.store), format!("{:#?}", meaning(server)));
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Waits for a request like this one.
+async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
+    let asked = async {
+        loop {
+            if let Some(seen) = server.requests().into_iter().find(&like) {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, asked).await.expect("a request")
+}
+
+/// What the server's objects mean, without the source.
+fn meaning(server: &ApiServer) -> Store {
+    let problems = &mut Vec::new();
+    let mut store = Store::default();
+    let services = objects::<Service>(server, "Service");
+    let services =
+        services.iter().filter_map(|object| convert::service(object, problems)).collect();
+    let slices = objects::<EndpointSlice>(server, "EndpointSlice");
+    let slices = slices.iter().filter_map(|object| convert::slice(object, problems)).collect();
+    let nodes = objects::<Node>(server, "Node");
+    let mut nodes = nodes.iter().filter_map(|object| convert::node(object, problems));
+    let node = nodes.find(|node| &*node.name == "node1");
+    for event in [
+        Event::Service(Update::Listed(services)),
+        Event::Slice(Update::Listed(slices)),
+        Event::Node(node),
+    ] {
+        store.fold(event, &mut Dirty::default());
+    }
+    store
+}
+
+fn objects<T: DeserializeOwned>(server: &ApiServer, kind: &str) -> Vec<T> {
+    let objects = server.objects(kind).into_iter();
+    objects.map(|object| serde_json::from_value(object).unwrap()).collect()
+}
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: shop}}, spec: \
+         {{clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ipFamilies: [IPv4], \
+         ports: [{{name: http, port: {port}}}]}}}}\n"
+    )
+}
+
+fn slice(name: &str, address: &str) -> String {
+    format!(
+        "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {name}-a, \
+         namespace: shop, labels: {{kubernetes.io/service-name: {name}}}}}, addressType: IPv4, \
+         ports: [{{name: http, port: 8080, protocol: TCP}}], endpoints: [{{addresses: [{address}]}}]}}\n"
+    )
+}
+
+fn node(name: &str, address: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, status: {{addresses: \
+         [{{type: InternalIP, address: {address}}}]}}}}\n"
+    )
+}
+
+/// A server with one object of each kind.
+fn small_cluster() -> ApiServer {
+    let server = ApiServer::start();
+    server.put(&service("web", 80));
+    server.put(&slice("web", "10.244.1.5"));
+    server.put(&node("node1", "192.0.2.11"));
+    server
+}
+
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is logged on this thread at level info and above. The subscriber is one for all threads,
+/// because one for each makes `tracing` forget call sites now and then.
+struct Log;
+
+impl Log {
+    fn begin() -> Self {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time();
+            subscriber.with_writer(|| Logged).init();
+        });
+        LOGGED.take();
+        Self
+    }
+
+    fn lines_with(&self, part: &str) -> Vec<String> {
+        let text = LOGGED.with_borrow(|bytes| String::from_utf8(bytes.clone()).unwrap());
+        text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+    }
+
+    async fn has(&self, part: &str) {
+        let found = async {
+            while self.lines_with(part).is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("no line with {part:?}"));
+    }
+}
+
+struct Logged;
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGGED.with_borrow_mut(|log| log.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! How the source follows what happens after the first lists.
+
+use std::time::Duration;
+
+use proxier::model::{Event, Update};
+
+use super::{Watching, asked, node, service, slice, small_cluster};
+use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
+
+fn lists(server: &ApiServer) -> usize {
+    let is_whole = |seen: &Seen| seen.is_streamed_list() || seen.is_list();
+    server.requests().iter().filter(|seen| seen.status == 200 && is_whole(seen)).count()
+}
+
+#[tokio::test]
+async fn each_change_is_one_event() {
+    let server = small_cluster();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    server.put(&service("web", 81));
+    let Event::Service(Update::Put(web)) = watching.event().await else { panic!("not a put") };
+    assert_eq!(web.ports[0].port, 81);
+    server.delete("EndpointSlice", "shop", "web-a");
+    let Event::Slice(Update::Gone(name)) = watching.event().await else { panic!("not gone") };
+    assert_eq!(name.to_string(), "shop/web-a");
+    server.put(&node("node2", "192.0.2.12"));
+    server.put(&node("node1", "192.0.2.13"));
+    let Event::Node(Some(node)) = watching.event().await else { panic!("not a node") };
+    assert_eq!(node.addresses[0].to_string(), "192.0.2.13");
+    assert_eq!(lists(&server), 3);
+}
+
+#[tokio::test]
+async fn a_service_that_is_no_longer_ours_is_gone() {
+    let server = small_cluster();
+    server.put(&service("other", 80));
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    server
+        .put("{kind: Service, metadata: {name: web, namespace: shop}, spec: {type: ExternalName}}");
+    let gone = watching.event().await;
+    assert!(matches!(gone, Event::Service(Update::Gone(name)) if &*name.name == "web"));
+    server.put(
+        "{kind: Service, metadata: {name: other, namespace: shop, labels: \
+         {service.kubernetes.io/service-proxy-name: ''}}, spec: {clusterIP: 10.96.0.1}}",
+    );
+    let gone = watching.event().await;
+    assert!(matches!(gone, Event::Service(Update::Gone(name)) if &*name.name == "other"));
+}
+
+#[tokio::test]
+async fn a_node_that_is_deleted_stays_as_it_was() {
+    let server = small_cluster();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    server.delete("Node", "", "node1");
+    server.put(&service("web", 81));
+    assert!(matches!(watching.event().await, Event::Service(Update::Put(_))));
+    server.compact();
+    server.disconnect();
+    server.put(&service("web", 82));
+    while watching.store.services().any(|service| service.ports[0].port != 82) {
+        watching.event().await;
+    }
+    assert!(watching.store.node().is_some());
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_is_resumed_where_it_was() {
+    let server = small_cluster();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    for round in 1..=3 {
+        for (step, interrupt) in [ApiServer::disconnect, ApiServer::end_watches].iter().enumerate()
+        {
+            server.delete("EndpointSlice", "shop", "web-a");
+            interrupt(&server);
+            // Each watch has something to bring: one that keeps ending with nothing is given up.
+            let number = 10 * round + u16::try_from(step).unwrap();
+            server.put(&service("web", number));
+            server.put(&slice("web", &format!("10.244.1.{number}")));
+            server.put(&node("node1", &format!("192.0.2.{number}")));
+            watching.agrees_with(&server).await;
+        }
+    }
+    assert_eq!(lists(&server), 3, "nothing was listed again");
+}
+
+#[tokio::test]
+async fn a_bookmark_moves_the_place_to_resume_from() {
+    let server = small_cluster();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    for number in 0..5 {
+        server.put(&node("node2", &format!("192.0.2.{number}")));
+    }
+    server.bookmark();
+    server.put(&service("web", 81));
+    watching.agrees_with(&server).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.disconnect();
+    let is_slices = |seen: &Seen| seen.path.ends_with("endpointslices");
+    let resumed = asked(&server, |seen| seen.is_resumed_watch() && is_slices(seen)).await;
+    // Three objects, then five changes of another node: the slices' watch saw only the bookmark.
+    let version: u64 = resumed.parameter("resourceVersion").unwrap().parse().unwrap();
+    assert!(version >= 8, "{version}");
+}
+
+#[tokio::test]
+async fn a_version_that_is_too_old_leads_to_a_list() {
+    for (gone, streaming) in [
+        (Gone::InStream, Streaming::Served),
+        (Gone::ByStatus, Streaming::Served),
+        (Gone::InStream, Streaming::Refused(422)),
+        (Gone::ByStatus, Streaming::Refused(422)),
+    ] {
+        let server = small_cluster();
+        server.behave(|behaviour| {
+            behaviour.gone = gone;
+            behaviour.streaming = streaming;
+        });
+        server.put(&service("doomed", 80));
+        let mut watching = Watching::new(&server).await;
+        watching.agrees_with(&server).await;
+        server.stop();
+        server.delete("Service", "shop", "doomed");
+        server.put(&service("new", 80));
+        server.put(&slice("web", "10.244.1.6"));
+        server.compact();
+        server.restart();
+        watching.agrees_with(&server).await;
+        server.put(&service("new", 81));
+        watching.agrees_with(&server).await;
+        assert!(lists(&server) > 3, "{gone:?} {streaming:?}");
+    }
+}
+
+/// A small generator with a period that no test reaches (xorshift64*).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_whatever_happens() {
+    for seed in 1..=4 {
+        let mut chance = Chance(seed);
+        let server = small_cluster();
+        server.behave(|behaviour| {
+            behaviour.gone = if seed % 2 == 0 { Gone::InStream } else { Gone::ByStatus };
+            behaviour.streaming =
+                if seed < 3 { Streaming::Served } else { Streaming::Refused(422) };
+            behaviour.page = 2;
+        });
+        let mut watching = Watching::new(&server).await;
+        for _ in 0..150 {
+            let name = format!("web-{}", chance.below(8));
+            let number = u16::try_from(chance.below(60_000) + 1).unwrap();
+            match chance.below(20) {
+                0..5 => server.put(&service(&name, number)),
+                5..9 => server.put(&slice(&name, &format!("10.244.1.{}", number % 250))),
+                9..11 => server.delete("Service", "shop", &name),
+                11..13 => server.delete("EndpointSlice", "shop", &format!("{name}-a")),
+                13 => server.put(&node("node1", &format!("192.0.2.{}", number % 250))),
+                14 => server.bookmark(),
+                15 => server.end_watches(),
+                16 => server.disconnect(),
+                17 => server.compact(),
+                18 if number % 4 == 0 => server.restart(),
+                _ => watching.agrees_with(&server).await,
+            }
+        }
+        watching.agrees_with(&server).await;
+        // Whatever is still on its way must not change the picture.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        while let Ok(event) = watching.events.try_recv() {
+            watching.store.fold(event, &mut proxier::model::Dirty::default());
+        }
+        watching.agrees_with(&server).await;
+    }
+}
