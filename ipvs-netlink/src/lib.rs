@@ -74,3 +74,7 @@ pub use service::{Netmask, Service, ServiceFlags};
 pub use stats::{Stats, Stats64};
 #[cfg(feature = "socket")]
 pub use table::VirtualServer;
+
+#[cfg(all(doctest, feature = "socket"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
