@@ -391,3 +391,19 @@ fn family_id(reply: &Reply) -> Result<Option<u16>, netlink_batch::DecodeError> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_ipvs_is_told_how_to_get_it() {
+        match Client::open() {
+            Ok(_) => println!("this kernel has IPVS"),
+            Err(error) => {
+                assert!(matches!(error, Error::Unsupported), "{error}");
+                assert!(error.to_string().contains("modprobe ip_vs"));
+            }
+        }
+    }
+}

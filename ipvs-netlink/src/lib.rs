@@ -27,7 +27,8 @@
 //!
 //! With a kernel:
 //!
-//! ```no_run
+#![cfg_attr(feature = "socket", doc = "```no_run")]
+#![cfg_attr(not(feature = "socket"), doc = "```ignore")]
 //! # use ipvs_netlink::Command;
 //! # let commands: [Command; 0] = [];
 //! let mut client = ipvs_netlink::Client::open()?;
