@@ -4,6 +4,8 @@
 //! Never: more than one exchange at a time; commands of a batch are applied in their order, and a
 //! refused one does not stop the ones after it.
 
+use std::collections::HashSet;
+
 use netlink_batch::{
     Family, KernelError, Reply, Request, Socket,
     attribute::{Attributes, Writer},
@@ -211,7 +213,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchDaemon`] among others.
+    /// [`Refusal::NoSuchDaemon`] among others. A daemon stopped so early that its thread never ran
+    /// is stopped, but the kernel does not answer: [`netlink_batch::Error::TimedOut`].
     pub fn delete_daemon(&mut self, state: DaemonState) -> Result<(), Error> {
         self.run(Command::DeleteDaemon(state))
     }
@@ -229,15 +232,18 @@ impl Client {
         }
     }
 
-    /// All virtual servers, in one dump. One added or deleted meanwhile may be missing or hide
-    /// another: the kernel counts positions in its table and does not say that it changed
-    /// (`ip_vs_genl_dump_services`). [`Client::table`] makes up for that.
+    /// All virtual servers, in one dump, each once. Where some come or go meanwhile, in this network
+    /// namespace or another, a dump may skip some that stay: the kernel counts positions in a table
+    /// of all namespaces and does not say that it changed (`ip_vs_genl_dump_services`).
+    /// [`Client::table`] makes up for that.
     ///
     /// # Errors
     ///
     /// A failure of the conversation.
     pub fn services(&mut self) -> Result<Vec<Service>, Error> {
-        Ok(services(self.ask(Query::Services)?).collect())
+        let mut seen = HashSet::new();
+        let answers = self.ask(Query::Services)?;
+        Ok(services(answers).filter(|service| seen.insert(service.key)).collect())
     }
 
     /// The destinations of a virtual server; none when there is no such server.
@@ -384,4 +390,20 @@ fn family_id(reply: &Reply) -> Result<Option<u16>, netlink_batch::DecodeError> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_ipvs_is_told_how_to_get_it() {
+        match Client::open() {
+            Ok(_) => println!("this kernel has IPVS"),
+            Err(error) => {
+                assert!(matches!(error, Error::Unsupported), "{error}");
+                assert!(error.to_string().contains("modprobe ip_vs"));
+            }
+        }
+    }
 }

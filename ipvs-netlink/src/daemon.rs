@@ -59,7 +59,8 @@ pub struct Daemon {
     pub state: DaemonState,
     /// Name of the multicast interface, at most 15 bytes.
     pub interface: String,
-    /// Which cluster, from 0 to 255. A backup with zero listens to all.
+    /// Which cluster, from 0 to 255; the kernel does not check and sends the lowest byte. A backup
+    /// with zero listens to all.
     pub sync_id: u32,
     /// Longest payload of a datagram, in bytes; zero for what fits the interface.
     pub max_length: u16,

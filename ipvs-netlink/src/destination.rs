@@ -99,7 +99,7 @@ pub enum ForwardMethod {
     /// Destination address and port are rewritten, replies come back through here.
     #[default]
     Masquerade,
-    /// The destination is this host. The kernel chooses it by itself for local addresses.
+    /// The destination is this host, and packets are delivered as they are.
     Local,
     /// Packets are wrapped and sent on.
     Tunnel(Tunnel),

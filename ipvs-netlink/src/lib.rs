@@ -27,7 +27,8 @@
 //!
 //! With a kernel:
 //!
-//! ```no_run
+#![cfg_attr(feature = "socket", doc = "```no_run")]
+#![cfg_attr(not(feature = "socket"), doc = "```ignore")]
 //! # use ipvs_netlink::Command;
 //! # let commands: [Command; 0] = [];
 //! let mut client = ipvs_netlink::Client::open()?;
@@ -74,3 +75,7 @@ pub use service::{Netmask, Service, ServiceFlags};
 pub use stats::{Stats, Stats64};
 #[cfg(feature = "socket")]
 pub use table::VirtualServer;
+
+#[cfg(all(doctest, feature = "socket"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

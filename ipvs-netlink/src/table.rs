@@ -1,11 +1,12 @@
 //! The whole table in one pass: every virtual server exactly, with all its destinations.
 //!
 //! In: one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone
-//! has all destinations at once. Out: the two joined. Each is a walk over a living table that may
-//! miss what moves under it, so what only one of them has is asked for by itself over netlink; a
-//! virtual server is left out only when the kernel says that it is gone. The cost is linear in what
-//! the table holds. Never: a wrong family for a firewall mark (the text does not tell it: those
-//! virtual servers are asked for one by one).
+//! has all destinations at once. Out: the two joined. Each is a walk over a living table that skips
+//! some when others come or go, even in another network namespace; so where the two differ the
+//! virtual servers are dumped a few times more, what the text lacks is asked for by itself, and a
+//! virtual server once seen is left out only when the kernel says that it is gone. The cost is
+//! linear in what the table holds. Never: a wrong family for a firewall mark (the text does not tell
+//! it: those virtual servers are asked for one by one).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,6 +20,9 @@ use crate::{
 
 /// The calling thread's view: a thread may live in another network namespace than its process.
 const PATH: &str = "/proc/thread-self/net/ip_vs";
+
+/// How often the virtual servers are dumped again when the table seems to move.
+const MORE_DUMPS: usize = 4;
 
 /// A virtual server with its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +38,10 @@ impl Client {
     /// Reads the whole table: exact virtual servers with their destinations' addresses, forwarding
     /// methods, weights and connections.
     ///
-    /// Ten times faster for a large table than [`Client::services`] with one
-    /// [`Client::destinations`] for each, and tolerant of a table that changes meanwhile: it tells
-    /// every virtual server that was there throughout. One deleted and added anew meanwhile may
-    /// show its old attributes with its new destinations.
+    /// Many times faster for a large table than [`Client::services`] with one
+    /// [`Client::destinations`] for each, and tolerant of a table that changes meanwhile: a virtual
+    /// server that was there throughout is missing only when half a dozen walks skipped it. One
+    /// deleted and added anew meanwhile may show its old attributes with its new destinations.
     ///
     /// Falls back to the slow way where `/proc/net/ip_vs` cannot be read. The calling thread has to
     /// be in the network namespace in which the client was opened.
@@ -49,10 +53,14 @@ impl Client {
         let mut services = self.services()?;
         let text = fs::read_to_string(PATH).unwrap_or_default();
         let mut listed = destinations_by_key(proc::parse(&text).unwrap_or_default());
-        let mut seen: HashSet<ServiceKey> = HashSet::with_capacity(services.len());
-        services.retain(|service| seen.insert(service.key));
-        for key in listed.keys().filter(|key| !seen.contains(key)) {
-            services.extend(self.service(*key)?);
+        let mut seen: HashSet<ServiceKey> = services.iter().map(|service| service.key).collect();
+        if !agree(&services, &seen, &listed) {
+            for _ in 0..MORE_DUMPS {
+                services.extend(self.services()?.into_iter().filter(|new| seen.insert(new.key)));
+            }
+            for key in listed.keys().filter(|key| !seen.contains(key)) {
+                services.extend(self.service(*key)?);
+            }
         }
         let mut servers = Vec::with_capacity(services.len());
         for service in services {
@@ -71,6 +79,19 @@ impl Client {
         let destinations = self.destinations(key)?.iter().map(ListedDestination::from).collect();
         Ok(Some(VirtualServer { service, destinations }))
     }
+}
+
+/// Whether both walks saw the same virtual servers; marks aside, which only one of them knows.
+fn agree(
+    services: &[Service],
+    seen: &HashSet<ServiceKey>,
+    listed: &HashMap<ServiceKey, Vec<ListedDestination>>,
+) -> bool {
+    let in_text = |service: &Service| match service.key {
+        ServiceKey::Address { .. } => listed.contains_key(&service.key),
+        ServiceKey::Mark { .. } => true,
+    };
+    listed.keys().all(|key| seen.contains(key)) && services.iter().all(in_text)
 }
 
 /// The destinations of every virtual server whose key the text tells whole. Should the text have

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
 use super::*;
@@ -27,6 +28,8 @@ fn counters_count_and_return_to_zero() {
         answering.join().unwrap();
         assert_eq!(greeting, "hello");
 
+        // The kernel adds its processors' counters up every two seconds.
+        thread::sleep(Duration::from_secs(5));
         let service = client.service(key).unwrap().unwrap();
         let (narrow, wide) = (service.stats.unwrap(), service.stats64.unwrap());
         assert_eq!((narrow.connections, wide.connections), (1, 1));

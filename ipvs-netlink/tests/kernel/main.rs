@@ -1,8 +1,9 @@
 //! The client against a kernel with IPVS, with `ipvsadm` as the witness.
 //!
 //! Needs root, IPVS, `ip` and `ipvsadm`, and is run only when named (`cargo test --test kernel`).
-//! Every test has a network namespace of its own, which is gone when its thread is: nothing is
-//! shared and nothing is left behind. What we write, `ipvsadm` shows; what `ipvsadm` writes, we
+//! Every test has a network namespace of its own, which is gone when its thread is, and runs alone:
+//! kernels keep the virtual servers of all namespaces in one hash table and a dump counts positions
+//! in it, so a change in one namespace makes a dump in another skip or repeat. What we write, `ipvsadm` shows; what `ipvsadm` writes, we
 //! read; what the kernel refuses has the promised type.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
@@ -13,7 +14,13 @@ mod refusals;
 mod table;
 mod write;
 
-use std::{net::IpAddr, num::NonZeroU32, process::Command as Process, thread};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    process::Command as Process,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use ipvs_netlink::{
     AddressFamily, Client, Command, Destination, Error, ForwardMethod, Netmask, Protocol, Refusal,
@@ -35,6 +42,8 @@ fn in_namespace(body: impl FnOnce(Client) + Send + 'static) {
 
 /// Runs `body` in a fresh network namespace.
 fn in_bare_namespace(body: impl FnOnce() + Send + 'static) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // A thread of our own: libtest may run a test on the thread of the process.
     let thread = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();

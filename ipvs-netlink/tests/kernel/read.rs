@@ -1,5 +1,7 @@
 //! What `ipvsadm` writes, we read.
 
+use ipvs_netlink::proc::ListedForward;
+
 use super::*;
 
 #[test]
@@ -53,12 +55,22 @@ fn the_kernel_tells_its_version() {
 }
 
 #[test]
-fn a_local_destination_is_local() {
+fn methods_that_ipvsadm_does_not_write_are_read_back() {
     in_namespace(|mut client| {
         let key = tcp("10.96.0.1", 80);
         client.new_service(Service::new(key, "rr")).unwrap();
-        client.new_destination(key, Destination::new(ip("127.0.0.1"), 80)).unwrap();
-        let found = client.destinations(key).unwrap();
-        assert_eq!(found[0].forward, ForwardMethod::Local);
+        for (port, forward, listed) in [
+            (1, ForwardMethod::Local, ListedForward::Local),
+            (2, ForwardMethod::Bypass, ListedForward::Masquerade),
+        ] {
+            let place = destination("192.0.2.1", port, forward, 1);
+            client.new_destination(key, place.clone()).unwrap();
+            let found = client.destinations(key).unwrap();
+            let found = found.into_iter().find(|found| found.port == port).unwrap();
+            assert_eq!(without_connections(found), place);
+            let table = client.table().unwrap();
+            let shown = table[0].destinations.iter().find(|found| found.port == port).unwrap();
+            assert_eq!(shown.forward, listed);
+        }
     });
 }
