@@ -18,7 +18,7 @@ fmt:            ## format the source
 lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 	tests/vm/packages lint && shellcheck $(SCRIPTS)
 
 test: tools     ## every test there is; the last line is the count

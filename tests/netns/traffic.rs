@@ -20,7 +20,7 @@ use crate::node::Namespace;
 /// machine needs, below every retransmission of SCTP that would hide a loss.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often a server looks whether it should stop.
-const ATTENTION: Duration = Duration::from_millis(100);
+const ATTENTION: Duration = Duration::from_millis(20);
 
 /// A transport protocol that a Service can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
