@@ -130,9 +130,7 @@ impl LinuxKernel {
             return all_failed(changes, &Cause(format!("there is no device {}", link::DEVICE)));
         };
         match self.links.change(index, &wanted) {
-            Ok(results) => {
-                results.into_iter().map(|result| result.map_err(Cause::new)).collect()
-            }
+            Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
             Err(error) => all_failed(changes, &Cause::new(error)),
         }
     }
@@ -150,4 +148,3 @@ impl LinuxKernel {
 fn all_failed(changes: &[Change], cause: &Cause) -> Vec<Result<(), Cause>> {
     changes.iter().map(|_| Err(cause.clone())).collect()
 }
-

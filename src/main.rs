@@ -30,8 +30,19 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ipvs-proxy: {error:#}");
+            eprintln!("ipvs-proxy: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, each said once: many say their cause themselves.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| {
+        match (line.is_empty(), line.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => line,
+            (false, false) => format!("{line}: {cause}"),
+        }
+    })
 }

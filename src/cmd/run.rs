@@ -72,14 +72,15 @@ fn sync_ended(
 /// A source that is known to be there, as far as that can be known without waiting for it.
 enum Opened {
     Api(Box<Api>),
-    Folder(folder::Folder),
+    Folder(Box<folder::Folder>),
 }
 
 impl Opened {
     async fn new(config: &Config) -> anyhow::Result<Self> {
         let (kubeconfig, master) = match &config.source {
             Source::Manifests(path) => {
-                return Ok(Self::Folder(folder::Folder::open(path, &config.node_name)?));
+                let folder = folder::Folder::open(path, &config.node_name)?;
+                return Ok(Self::Folder(Box::new(folder)));
             }
             Source::InCluster(_) => (None, None),
             Source::ApiServer { kubeconfig, master, .. } => (kubeconfig.clone(), master.clone()),

@@ -46,12 +46,12 @@ impl Links {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(DEVICE.into()));
         match self.socket.ask(&request(RouteNetlinkMessage::GetLink(message), 0)) {
-            Ok(replies) => Ok(replies.iter().find_map(|reply| {
-                match decode(reply.kind, &reply.payload) {
+            Ok(replies) => {
+                Ok(replies.iter().find_map(|reply| match decode(reply.kind, &reply.payload) {
                     Some(RouteNetlinkMessage::NewLink(link)) => Some(link.header.index),
                     _ => None,
-                }
-            })),
+                }))
+            }
             Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(None),
             Err(error) => Err(error),
         }

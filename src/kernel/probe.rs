@@ -57,7 +57,7 @@ fn open_servers() -> Result<Servers, Cause> {
 }
 
 fn probe_families() -> Result<(PerFamily<Option<Iptables>>, Abilities), Cause> {
-    let mut found = PerFamily::from_fn(|family| usable_iptables(family));
+    let mut found = PerFamily::from_fn(usable_iptables);
     let families = PerFamily::from_fn(|family| found.of(family).is_ok());
     for family in Family::BOTH {
         if let Err(cause) = found.of(family) {

@@ -154,9 +154,8 @@ fn command(change: &Change) -> Option<Command> {
 
 /// Removing what is not there is done.
 fn is_fine(change: &Change, error: &Error) -> bool {
-    let gone = |refusal: &Refusal| {
-        matches!(refusal, Refusal::NoSuchService | Refusal::NoSuchDestination)
-    };
+    let gone =
+        |refusal: &Refusal| matches!(refusal, Refusal::NoSuchService | Refusal::NoSuchDestination);
     matches!(change, Change::RemoveServer(_) | Change::RemoveDestination(..))
         && matches!(error, Error::Refused { refusal, .. } if gone(refusal))
 }

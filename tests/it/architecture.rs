@@ -16,7 +16,8 @@ fn root() -> &'static Path {
 
 fn rust_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let tops = ["src", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "tests", "benches"];
+    let tops =
+        ["src", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "tests", "benches"];
     let mut open: Vec<_> = tops.iter().map(|top| root().join(top)).collect();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
@@ -46,8 +47,11 @@ fn none(found: &[String]) {
 
 #[test]
 fn every_file_says_what_comes_in_what_goes_out_and_what_never_happens() {
-    let bare: Vec<_> =
-        rust_files().iter().filter(|path| !text(path).starts_with("//!")).map(|p| name(p)).collect();
+    let bare: Vec<_> = rust_files()
+        .iter()
+        .filter(|path| !text(path).starts_with("//!"))
+        .map(|p| name(p))
+        .collect();
     none(&bare);
 }
 
@@ -100,7 +104,10 @@ fn mentions(folder: &str, paths: &[&str]) -> Vec<String> {
 
 #[test]
 fn rooms_look_only_upstream() {
-    none(&mentions("proxier/src/model", &["crate::plan", "crate::diff", "crate::apply", "crate::round"]));
+    none(&mentions(
+        "proxier/src/model",
+        &["crate::plan", "crate::diff", "crate::apply", "crate::round"],
+    ));
     none(&mentions("proxier/src/plan", &["crate::diff", "crate::apply", "crate::round"]));
     none(&mentions("proxier/src/diff", &["crate::apply", "crate::round"]));
     none(&mentions("proxier/src/apply", &["crate::round", "Proxier"]));
@@ -110,9 +117,15 @@ fn rooms_look_only_upstream() {
 fn doors_do_not_know_each_other() {
     none(&mentions("src/kernel", &["crate::watch", "crate::folder", "crate::objects", "kube::"]));
     none(&mentions("src/kernel", &["model::Service,", "model::Endpoint", "model::Slice"]));
-    none(&mentions("src/watch", &["crate::kernel", "crate::sync", "ipvs_netlink", "ipset_netlink"]));
+    none(&mentions(
+        "src/watch",
+        &["crate::kernel", "crate::sync", "ipvs_netlink", "ipset_netlink"],
+    ));
     none(&mentions("src/folder", &["crate::kernel", "crate::sync", "crate::watch"]));
-    none(&mentions("src/objects", &["crate::kernel", "crate::sync", "crate::watch", "crate::folder"]));
+    none(&mentions(
+        "src/objects",
+        &["crate::kernel", "crate::sync", "crate::watch", "crate::folder"],
+    ));
     none(&mentions("src/sync", &["crate::watch", "crate::folder", "crate::objects", "netlink"]));
 }
 
@@ -144,9 +157,20 @@ fn dependencies(package: &str) -> Vec<String> {
 
 #[test]
 fn the_core_needs_next_to_nothing() {
-    let allowed = ["ipnet", "proxier", "thiserror", "thiserror-impl", "proc-macro2", "quote", "syn", "unicode-ident"];
-    let found: Vec<_> =
-        dependencies("proxier").into_iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+    let allowed = [
+        "ipnet",
+        "proxier",
+        "thiserror",
+        "thiserror-impl",
+        "proc-macro2",
+        "quote",
+        "syn",
+        "unicode-ident",
+    ];
+    let found: Vec<_> = dependencies("proxier")
+        .into_iter()
+        .filter(|name| !allowed.contains(&name.as_str()))
+        .collect();
     none(&found);
 }
 
@@ -155,7 +179,9 @@ fn the_wire_needs_neither_kubernetes_nor_a_runtime_nor_the_core() {
     for package in ["netlink-batch", "ipvs-netlink", "ipset-netlink"] {
         let found: Vec<_> = dependencies(package)
             .into_iter()
-            .filter(|name| ["kube", "tokio", "proxier", "k8s-openapi", "serde"].contains(&name.as_str()))
+            .filter(|name| {
+                ["kube", "tokio", "proxier", "k8s-openapi", "serde"].contains(&name.as_str())
+            })
             .map(|name| format!("{package} needs {name}"))
             .collect();
         none(&found);

@@ -65,7 +65,8 @@ fn compare(step: &Path, config: &Path) -> String {
     let mut differences = String::new();
     for name in ["ipvs.txt", "ipset.txt", "iptables.txt", "ip6tables.txt", "addrs.txt"] {
         let read = |folder: &Path| fs::read_to_string(folder.join(name)).expect(name);
-        let recorded: Vec<_> = read(step).lines().filter(|l| is_ours(name, l)).map(String::from).collect();
+        let recorded: Vec<_> =
+            read(step).lines().filter(|l| is_ours(name, l)).map(String::from).collect();
         let planned: Vec<_> = read(output.path()).lines().map(String::from).collect();
         if recorded != planned {
             let diff = similar::TextDiff::from_slices(

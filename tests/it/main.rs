@@ -15,4 +15,5 @@ mod cli;
 mod config;
 mod folder;
 mod golden;
+mod process;
 mod watch;

@@ -47,7 +47,9 @@ fn a_refusal_shows_the_line() {
     let said = "iptables-restore v1.8.9 (nf_tables): Set X doesn't exist.\n\nError occurred at line: 2\nTry `help'";
     let explained = text::explain(said, "*nat\n-A A -m set --match-set X dst\nCOMMIT\n");
     assert!(explained.ends_with("(the line: -A A -m set --match-set X dst)"), "{explained}");
-    assert!(text::explain("iptables-restore: line 1 failed", "*nat\n").ends_with("(the line: *nat)"));
+    assert!(
+        text::explain("iptables-restore: line 1 failed", "*nat\n").ends_with("(the line: *nat)")
+    );
 }
 
 #[test]

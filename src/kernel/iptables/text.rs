@@ -74,11 +74,8 @@ pub(super) fn payload(rules: &Rules, missing_jumps: &BTreeSet<Jump>) -> String {
 /// An error message with the input line it speaks of (`line N failed`, `line: N`).
 pub(super) fn explain(said: &str, input: &str) -> String {
     let number = said.split("line").skip(1).find_map(|rest| {
-        let digits: String = rest
-            .trim_start_matches([':', ' '])
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
+        let digits: String =
+            rest.trim_start_matches([':', ' ']).chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<usize>().ok()
     });
     let said = said.lines().collect::<Vec<_>>().join("; ");
