@@ -38,8 +38,9 @@ demo: tools     ## a Service, three backends, a real kernel: watch requests bein
 bench: tools    ## the benchmarks
 	cargo bench --workspace
 
-deny:           ## licences, bans, sources, advisories (needs cargo-deny and the network)
-	cargo deny check
+deny: tools     ## licences, bans and sources of dependencies; installs cargo-deny
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
 
 doc:            ## the documentation of every crate: target/doc
 	cargo doc --workspace --no-deps
