@@ -74,9 +74,16 @@ pub fn apply(wanted: &Wanted) -> Result<(), Error> {
 }
 
 fn conntrack_settings(wanted: &Wanted) -> Result<(), Error> {
-    if let Some(max) = wanted.conntrack_max {
-        set("net/netfilter/nf_conntrack_max", max)?;
-        grow_conntrack_buckets(max)?;
+    match wanted.conntrack_max {
+        Some(max) if is_read_only("net/netfilter/nf_conntrack_max") => tracing::warn!(
+            "the connection tracking table belongs to the host's network namespace: its size is \
+             not set to {max}"
+        ),
+        Some(max) => {
+            set("net/netfilter/nf_conntrack_max", max)?;
+            grow_conntrack_buckets(max)?;
+        }
+        None => {}
     }
     for (name, seconds) in [
         ("nf_conntrack_tcp_timeout_established", wanted.tcp_established),
@@ -113,6 +120,15 @@ fn needs_conn_reuse_off() -> bool {
     let mut parts = release.split(['.', '-', '+']).map_while(|part| part.trim().parse().ok());
     let version: (u32, u32) = (parts.next().unwrap_or(u32::MAX), parts.next().unwrap_or(0));
     ((4, 1)..(5, 9)).contains(&version)
+}
+
+/// Outside the first network namespace the kernel shows some settings without letting anybody
+/// write them (`net/netfilter/nf_conntrack_standalone.c: nf_conntrack_standalone_init_sysctl`).
+///
+/// `Departs:` upstream ends here.
+fn is_read_only(name: &str) -> bool {
+    fs::metadata(PathBuf::from("/proc/sys").join(name))
+        .is_ok_and(|metadata| metadata.permissions().readonly())
 }
 
 fn set(name: &str, value: u64) -> Result<(), Error> {
