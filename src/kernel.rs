@@ -23,6 +23,7 @@ mod errno;
 pub mod ground;
 pub mod iptables;
 pub mod link;
+mod module;
 pub mod probe;
 mod servers;
 mod sets;

@@ -25,6 +25,7 @@ use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
 mod backoff;
 mod client;
+mod failure;
 mod lines;
 mod node;
 mod outage;

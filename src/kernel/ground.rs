@@ -8,7 +8,8 @@ use ipvs_netlink::Timeouts;
 use netlink_batch::{Error, KernelError};
 use proxier::apply::Cause;
 
-use super::{LinuxKernel, errno, link, probe, sysctl};
+use super::module::load_module;
+use super::{LinuxKernel, errno, link, sysctl};
 use crate::sync::Ground;
 
 /// What is to be prepared.
@@ -38,7 +39,7 @@ impl LinuxKernel {
         }
         let created = match self.links.create() {
             Err(Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. })) => {
-                probe::load_module("dummy");
+                load_module("dummy");
                 self.links.create()
             }
             created => created,

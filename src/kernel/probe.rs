@@ -4,7 +4,6 @@
 //! Never: a change to the kernel's tables; at most modules are loaded.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use ipvs_netlink::Refusal;
 use proxier::apply::Cause;
@@ -12,6 +11,7 @@ use proxier::model::{Family, PerFamily};
 
 use super::iptables::Iptables;
 use super::link::Links;
+use super::module::load_module;
 use super::servers::Servers;
 use super::sets::Sets;
 use super::{LinuxKernel, ground};
@@ -92,11 +92,4 @@ fn has_ipv6() -> bool {
     let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     fs::exists("/proc/thread-self/net/if_inet6").unwrap_or(false)
         && disabled.is_ok_and(|value| value.trim() != "1")
-}
-
-/// Whether it worked shows in what is tried next.
-pub(super) fn load_module(name: &str) {
-    let tried =
-        Command::new("modprobe").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    tracing::debug!(module = name, ?tried, "modprobe");
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::client::chain;
-use super::stream::Failure;
+use super::failure::Failure;
 use crate::objects::Field;
 
 /// One line (`metav1.WatchEvent`).
@@ -59,6 +59,19 @@ pub(super) struct Status {
     pub(super) code: Field<u16>,
     #[serde(default)]
     pub(super) message: Field<String>,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        match status.code.given() {
+            Some(410) => Self::Expired,
+            code => Self::Refused {
+                code: code.copied().unwrap_or_default(),
+                message: status.message.given().cloned().unwrap_or_default(),
+                retry_after: Duration::ZERO,
+            },
+        }
+    }
 }
 
 impl Bookmark {

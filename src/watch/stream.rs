@@ -14,8 +14,9 @@ use tokio::time::timeout;
 
 use super::Watched;
 use super::backoff::watch_timeout;
-use super::client::{Api, chain};
-use super::lines::{Line, Lines, Status};
+use super::client::Api;
+use super::failure::Failure;
+use super::lines::{Line, Lines};
 use super::request::{Freshness, PAGE, Resource, Since};
 use crate::objects::{Field, List};
 
@@ -45,89 +46,6 @@ pub(super) enum Step<T> {
     Put(T),
     /// An object as it was last.
     Gone(T),
-}
-
-/// Why there is no next step yet.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// No connection, or none that lasts for an answer.
-    #[error("{0}")]
-    Unreachable(String),
-    /// An answer other than success.
-    #[error("HTTP {code}: {message}")]
-    Refused {
-        /// The HTTP status.
-        code: u16,
-        /// The server's words.
-        message: String,
-        /// The server's wish.
-        retry_after: Duration,
-    },
-    /// The resource version or the page is no longer known to the server.
-    #[error("the server no longer knows the resource version")]
-    Expired,
-    /// What came is not what the API promises.
-    #[error("answer not understood: {0}")]
-    Garbled(String),
-    /// A watch ended before it was of any use.
-    #[error("the watch ended at once")]
-    Brief,
-}
-
-impl Failure {
-    pub(super) fn garbled(error: &serde_json::Error) -> Self {
-        Self::Garbled(error.to_string())
-    }
-
-    /// Whether the operator should hear of it, or it is part of the ordinary course of a watch.
-    pub(super) fn is_outage(&self) -> bool {
-        match self {
-            Self::Unreachable(_) | Self::Refused { .. } | Self::Garbled(_) => true,
-            Self::Expired | Self::Brief => false,
-        }
-    }
-
-    /// The shortest pause the server asks for.
-    pub(super) fn retry_after(&self) -> Duration {
-        match self {
-            Self::Refused { retry_after, .. } => *retry_after,
-            Self::Unreachable(_) | Self::Expired | Self::Garbled(_) | Self::Brief => Duration::ZERO,
-        }
-    }
-}
-
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        let kube::Error::Api(status) = &error else { return Self::Unreachable(chain(&error)) };
-        if status.code == 410 {
-            return Self::Expired;
-        }
-        let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-        Self::Refused {
-            code: status.code,
-            message: status.message.clone(),
-            retry_after: Duration::from_secs(seconds.into()),
-        }
-    }
-}
-
-impl From<Status> for Failure {
-    fn from(status: Status) -> Self {
-        match status.code.given() {
-            Some(410) => Self::Expired,
-            code => Self::Refused {
-                code: code.copied().unwrap_or_default(),
-                message: status.message.given().cloned().unwrap_or_default(),
-                retry_after: Duration::ZERO,
-            },
-        }
-    }
-}
-
-impl From<http::Error> for Failure {
-    fn from(error: http::Error) -> Self {
-        Self::Garbled(error.to_string())
-    }
 }
 
 /// Where the machine stands.

@@ -1,0 +1,13 @@
+//! Kernel modules that do not load by themselves.
+//!
+//! In: a module's name. Out: nothing; whether it worked shows in what is tried next. Never: a
+//! failure of its own: the module may be built in, or be none of our business to load.
+
+use std::process::{Command, Stdio};
+
+/// Asks `modprobe` for a module.
+pub(super) fn load_module(name: &str) {
+    let tried =
+        Command::new("modprobe").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    tracing::debug!(module = name, ?tried, "modprobe");
+}
