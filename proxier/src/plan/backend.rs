@@ -8,7 +8,7 @@
 //! (KEP-1669). Sources: spec 5 and 6.3.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::model::{Endpoint, Family, Scope, Service, ServicePort, Slice};
 
@@ -31,6 +31,7 @@ impl Place<'_> {
 /// All endpoints of one Service port in one family, whatever their condition.
 #[derive(Debug)]
 pub(crate) struct Candidates<'a> {
+    family: Family,
     endpoints: BTreeMap<SocketAddr, &'a Endpoint>,
 }
 
@@ -51,7 +52,7 @@ impl<'a> Candidates<'a> {
                 }
             }
         }
-        Self { endpoints }
+        Self { family, endpoints }
     }
 
     /// Endpoints on this node in any condition: they may come back to themselves through the
@@ -77,7 +78,7 @@ impl<'a> Candidates<'a> {
             Scope::Cluster => self.cluster(place),
             Scope::Local => {
                 let local = self.local(place);
-                if local.is_empty() && is_externally_accessible(service, port) {
+                if local.is_empty() && is_externally_accessible(service, port, self.family) {
                     self.cluster(place)
                 } else {
                     local
@@ -151,11 +152,10 @@ impl Topology {
     }
 }
 
-/// True if the port can be reached from outside the cluster by an address of its own.
-fn is_externally_accessible(service: &Service, port: &ServicePort) -> bool {
-    port.node_port.is_some()
-        || !service.load_balancer_ips.is_empty()
-        || !service.external_ips.is_empty()
+/// True if the port can be reached from outside the cluster by an address of its own family.
+fn is_externally_accessible(service: &Service, port: &ServicePort, family: Family) -> bool {
+    let has = |addresses: &[IpAddr]| addresses.iter().any(|a| Family::of(*a) == family);
+    port.node_port.is_some() || has(&service.load_balancer_ips) || has(&service.external_ips)
 }
 
 #[cfg(test)]

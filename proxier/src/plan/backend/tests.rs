@@ -85,3 +85,19 @@ fn without_a_node_name_no_endpoint_is_local() {
     endpoint.node = Some("".into());
     assert!(!nowhere.is_local(&endpoint));
 }
+
+#[test]
+fn an_external_address_opens_local_policy_to_remote_endpoints_in_its_own_family_only() {
+    let four = slice("a", "web", vec![ready("10.244.2.1")]);
+    let six = slice("b", "web", vec![ready("fd00:10:244:2::1")]);
+    let service = Service {
+        internal_policy: Scope::Local,
+        external_ips: vec!["203.0.113.7".parse().expect("an address")],
+        ..service("web", &["10.96.0.1", "fd00:10:96::1"])
+    };
+    let port = &service.ports[0];
+    let count = |family| {
+        Candidates::gather(&[&four, &six], port, family).internal(&service, port, HERE).len()
+    };
+    assert_eq!((count(Family::V4), count(Family::V6)), (1, 0));
+}
