@@ -66,6 +66,10 @@ fn part(change: &Change) -> Part {
 }
 
 impl Kernel for LinuxKernel {
+    fn prepare(&mut self) -> Result<(), Cause> {
+        self.lay_ground()
+    }
+
     fn observe(&mut self) -> Result<Observed, Cause> {
         self.device = self.links.index().map_err(Cause::new)?;
         let addresses = match self.device {

@@ -3,6 +3,7 @@
 //! In: a queue of events. Out: kernel changes, and one log line a round in which anything
 //! happened. Never: a round before the first lists are complete, a reply to a source.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proxier::Proxier;
@@ -17,22 +18,12 @@ pub mod pace;
 /// How many events may wait before their sources do.
 pub const QUEUE: usize = 1024;
 
-/// Something that has to be done once before the first round, when the facts are complete:
-/// settings that change the kernel must not come earlier.
-pub trait Ground {
-    /// Prepares the kernel.
-    ///
-    /// # Errors
-    /// In words for an operator; the proxy ends with them.
-    fn prepare(&mut self) -> Result<(), Cause>;
-}
-
 /// Why the sync thread ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel could not be prepared.
     #[error(transparent)]
-    Ground(#[from] Cause),
+    Unprepared(#[from] Cause),
     /// The thread's own timer could not be made.
     #[error("cannot start the sync thread's timer: {0}")]
     Timer(#[from] std::io::Error),
@@ -42,7 +33,7 @@ pub enum Error {
 ///
 /// # Errors
 /// If the kernel cannot be prepared.
-pub fn run<K: Kernel + Ground>(
+pub fn run<K: Kernel>(
     mut proxier: Proxier,
     mut kernel: K,
     mut events: Receiver<Event>,
@@ -116,12 +107,17 @@ fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report
     if audited {
         proxier.doubt();
     }
+    let counted = pace.count_is_due(start);
+    if counted {
+        proxier.look_at_draining();
+    }
     let outcome = proxier.round(kernel);
     let at = Instant::now();
     report.tell(&outcome, at - start);
     pace.ended(Ended {
         at,
         audited,
+        counted,
         succeeded: outcome.is_success(),
         draining: !outcome.draining.is_empty(),
     });
@@ -131,8 +127,11 @@ fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report
 /// when it ends, not each time it is tried again.
 #[derive(Debug, Default)]
 struct Report {
-    failing: Vec<String>,
+    failing: BTreeSet<String>,
 }
+
+/// How many new failures a round tells one by one.
+const TOLD: usize = 20;
 
 impl Report {
     fn tell(&mut self, outcome: &Outcome, took: Duration) {
@@ -141,9 +140,13 @@ impl Report {
             let (changed, draining) = (outcome.done, outcome.draining.len());
             tracing::info!(changed, failed = outcome.failed.len(), draining, took_ms, "synced");
         }
-        let failing: Vec<String> = outcome.failed.iter().map(ToString::to_string).collect();
-        for failure in failing.iter().filter(|failure| !self.failing.contains(failure)) {
+        let failing: BTreeSet<String> = outcome.failed.iter().map(ToString::to_string).collect();
+        let news: Vec<_> = failing.difference(&self.failing).collect();
+        for failure in news.iter().take(TOLD) {
             tracing::error!(held_back = outcome.held_back, "{failure}");
+        }
+        if news.len() > TOLD {
+            tracing::error!("and {} failures more", news.len() - TOLD);
         }
         if failing.is_empty() && !self.failing.is_empty() {
             tracing::info!("the kernel is as wished again");

@@ -3,7 +3,7 @@
 //! In: values that a door has already converted and checked ([`Event`]). Out: the [`Store`], which
 //! folds events into facts and names the Services they touch. Never: a Kubernetes type, a wish
 //! about the kernel, a clock. What cannot be programmed (port 0, an address of the wrong family,
-//! an unknown protocol) cannot be written down here.
+//! an unknown protocol) is turned away at the door and does not get here.
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
 pub use self::endpoint::{Endpoint, Slice, SlicePort};

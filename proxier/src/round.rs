@@ -24,6 +24,7 @@ pub struct Proxier {
     touched: Touched,
     belief: Option<Observed>,
     draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    recount: bool,
 }
 
 impl Proxier {
@@ -37,6 +38,7 @@ impl Proxier {
             touched: Touched::default(),
             belief: None,
             draining: BTreeSet::new(),
+            recount: false,
         }
     }
 
@@ -76,6 +78,12 @@ impl Proxier {
         self.belief = None;
     }
 
+    /// Lets the next round count the connections of everything that drains. Otherwise it counts
+    /// only what begins to, so that a round costs what changed.
+    pub fn look_at_draining(&mut self) {
+        self.recount = true;
+    }
+
     /// Plans what is dirty. Called by [`round`](Self::round); on its own it is the dry run.
     pub fn plan(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
@@ -86,7 +94,7 @@ impl Proxier {
         } else {
             dirty.services.iter().for_each(|name| self.plan_service(name));
         }
-        self.desired.replace_rules(&self.settings, self.store.node(), &mut self.touched);
+        self.desired.replace_rules(&self.settings, self.store.node());
     }
 
     /// Brings the kernel to the wish, as far as it lets itself be brought.
@@ -102,9 +110,14 @@ impl Proxier {
         let touched = std::mem::take(&mut self.touched);
         let extent = if whole { Extent::Everything } else { Extent::Keys(&touched) };
         let changes = self.comparison(&belief).changes(extent);
-        self.draining.extend(changes.draining);
+        let due = if std::mem::take(&mut self.recount) || whole {
+            std::mem::take(&mut self.draining)
+        } else {
+            BTreeSet::new()
+        };
+        let due = due.into_iter().chain(changes.draining).collect();
         let mut outcome = apply(changes.changes, kernel, &mut belief);
-        self.finish_draining(kernel, &mut belief, &mut outcome);
+        self.finish_draining(due, kernel, &mut belief, &mut outcome);
         if outcome.is_success() {
             self.belief = Some(belief);
         }
@@ -132,31 +145,33 @@ impl Proxier {
     /// Counts what drains, now that weight 0 keeps new connections away, and removes what is done.
     fn finish_draining(
         &mut self,
+        mut due: BTreeSet<(VirtualServerKey, SocketAddr)>,
         kernel: &mut dyn Kernel,
         belief: &mut Observed,
         outcome: &mut Outcome,
     ) {
-        let mut draining = std::mem::take(&mut self.draining);
-        draining.retain(|(key, destination)| self.is_draining(belief, key, destination));
-        if !draining.is_empty() {
-            match kernel.count_connections(&draining) {
+        due.retain(|(key, destination)| self.is_draining(belief, key, destination));
+        if !due.is_empty() {
+            match kernel.count_connections(&due) {
                 Ok(counts) => {
-                    let (idle, busy): (BTreeSet<_>, _) = std::mem::take(&mut draining)
-                        .into_iter()
-                        .partition(|leaving| counts.get(leaving).copied().unwrap_or(0) == 0);
+                    let is_idle = |leaving: &_| counts.get(leaving).copied().unwrap_or(0) == 0;
+                    let (idle, busy): (BTreeSet<_>, _) = due.into_iter().partition(is_idle);
                     let removals = idle
                         .into_iter()
                         .map(|(key, destination)| Change::RemoveDestination(key, destination));
                     let finished = apply(removals.collect(), kernel, belief);
                     outcome.done += finished.done;
                     outcome.failed.extend(finished.failed);
-                    draining = busy;
+                    due = busy;
                 }
                 Err(cause) => {
                     outcome.failed.push(Failure { operation: "count connections".into(), cause })
                 }
             }
         }
+        let mut draining = std::mem::take(&mut self.draining);
+        draining.retain(|(key, destination)| self.is_draining(belief, key, destination));
+        draining.extend(due);
         outcome.draining.clone_from(&draining);
         self.draining = draining;
     }

@@ -10,7 +10,6 @@ use proxier::apply::Cause;
 
 use super::module::load_module;
 use super::{LinuxKernel, errno, link, sysctl};
-use crate::sync::Ground;
 
 /// What is to be prepared.
 #[derive(Clone, Debug, Default)]
@@ -23,16 +22,16 @@ pub struct Wanted {
     pub sysctls: sysctl::Wanted,
 }
 
-impl Ground for LinuxKernel {
-    fn prepare(&mut self) -> Result<(), Cause> {
+impl LinuxKernel {
+    /// What may be refused comes first: the scheduler, the settings (which were tried out when the
+    /// kernel was opened), the device.
+    pub(super) fn lay_ground(&mut self) -> Result<(), Cause> {
         self.servers.try_scheduler(&self.ground.scheduler)?;
-        self.ensure_device()?;
         sysctl::apply(&self.ground.sysctls).map_err(Cause::new)?;
+        self.ensure_device()?;
         self.servers.set_timeouts(self.ground.timeouts)
     }
-}
 
-impl LinuxKernel {
     fn ensure_device(&mut self) -> Result<(), Cause> {
         if self.links.index().map_err(Cause::new)?.is_some() {
             return Ok(());

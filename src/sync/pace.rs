@@ -21,6 +21,9 @@ pub struct Periods {
 /// The first delay after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
+/// While something fails every round reads the whole kernel; changes then wait so long at most.
+const FAILING_WAIT: Duration = Duration::from_secs(1);
+
 /// How often destinations that drain are looked at.
 const DRAIN_PERIOD: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,7 @@ pub struct Pace {
     periods: Periods,
     last_end: Option<Instant>,
     last_audit: Option<Instant>,
+    last_count: Option<Instant>,
     failures: u32,
     draining: bool,
 }
@@ -41,6 +45,8 @@ pub struct Ended {
     pub at: Instant,
     /// Whether it compared everything with the real kernel.
     pub audited: bool,
+    /// Whether it counted everything that drains.
+    pub counted: bool,
     /// Whether everything succeeded.
     pub succeeded: bool,
     /// Whether destinations are left that drain.
@@ -50,7 +56,14 @@ pub struct Ended {
 impl Pace {
     /// Before the first round.
     pub fn new(periods: Periods) -> Self {
-        Self { periods, last_end: None, last_audit: None, failures: 0, draining: false }
+        Self {
+            periods,
+            last_end: None,
+            last_audit: None,
+            last_count: None,
+            failures: 0,
+            draining: false,
+        }
     }
 
     /// When to run next, given whether facts are waiting; an instant in the past means now.
@@ -58,11 +71,14 @@ impl Pace {
         let Some(last_end) = self.last_end else { return now };
         let earliest = last_end + self.periods.min;
         let mut due = self.last_audit.unwrap_or(last_end) + self.periods.max;
-        if dirty {
+        if dirty && self.failures == 0 {
             due = due.min(now);
         }
+        if dirty {
+            due = due.min(last_end + FAILING_WAIT);
+        }
         if self.draining {
-            due = due.min(last_end + DRAIN_PERIOD);
+            due = due.min(self.last_count.unwrap_or(last_end) + DRAIN_PERIOD);
         }
         if self.failures > 0 {
             due = due.min(last_end + self.retry_delay());
@@ -75,11 +91,19 @@ impl Pace {
         self.last_audit.is_none_or(|last| now >= last + self.periods.max)
     }
 
+    /// Whether the next round, run now, should count everything that drains.
+    pub fn count_is_due(&self, now: Instant) -> bool {
+        self.draining && self.last_count.is_none_or(|last| now >= last + DRAIN_PERIOD)
+    }
+
     /// Takes note of a round.
     pub fn ended(&mut self, ended: Ended) {
         self.last_end = Some(ended.at);
         if ended.audited {
             self.last_audit = Some(ended.at);
+        }
+        if ended.counted || ended.audited || !self.draining {
+            self.last_count = Some(ended.at);
         }
         self.failures = if ended.succeeded { 0 } else { self.failures.saturating_add(1) };
         self.draining = ended.draining;
@@ -101,7 +125,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
         assert_eq!(pace.next(false, start), start);
-        pace.ended(Ended { at: start, audited: true, succeeded, draining });
+        pace.ended(Ended { at: start, audited: true, counted: false, succeeded, draining });
         (pace, start)
     }
 
@@ -126,9 +150,32 @@ mod tests {
         let (mut pace, start) = after(false, false);
         assert_eq!(pace.next(false, start), start + SECOND);
         for _ in 0..4 {
-            pace.ended(Ended { at: start, audited: true, succeeded: false, draining: false });
+            pace.ended(Ended {
+                at: start,
+                audited: true,
+                counted: false,
+                succeeded: false,
+                draining: false,
+            });
         }
         assert_eq!(pace.next(false, start), start + SECOND * 4);
+    }
+
+    #[test]
+    fn while_something_fails_changes_wait_a_moment_but_not_for_the_retry() {
+        let (mut pace, start) = after(false, false);
+        for _ in 0..8 {
+            let ended = Ended {
+                at: start,
+                audited: true,
+                counted: false,
+                succeeded: false,
+                draining: false,
+            };
+            pace.ended(ended);
+        }
+        assert_eq!(pace.next(false, start), start + SECOND * 30);
+        assert_eq!(pace.next(true, start), start + FAILING_WAIT);
     }
 
     #[test]
@@ -141,7 +188,7 @@ mod tests {
     fn rounds_for_changes_do_not_put_off_the_audit() {
         let (mut pace, start) = after(true, false);
         let at = start + SECOND * 20;
-        pace.ended(Ended { at, audited: false, succeeded: true, draining: false });
+        pace.ended(Ended { at, audited: false, counted: false, succeeded: true, draining: false });
         assert_eq!(pace.next(false, at), start + SECOND * 30);
     }
 }

@@ -101,6 +101,10 @@ impl FakeKernel {
 }
 
 impl Kernel for FakeKernel {
+    fn prepare(&mut self) -> Result<(), Cause> {
+        Ok(())
+    }
+
     fn observe(&mut self) -> Result<Observed, Cause> {
         self.reads += 1;
         Ok(self.state.clone())

@@ -27,6 +27,13 @@ impl Cause {
 
 /// Something that can be read and changed like the kernel's service tables.
 pub trait Kernel {
+    /// Makes ready what lies under the first change: settings, modules, a scheduler. Called once,
+    /// when the facts are complete; nothing may change the kernel before.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had; then nothing can be programmed.
+    fn prepare(&mut self) -> Result<(), Cause>;
+
     /// Reads everything that could be ours.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::kernel::{Cause, Kernel};
 use super::order::{Stage, stage};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Change, Observed};
+use crate::diff::{Change, Moment, Observed};
 use crate::model::Family;
 use crate::plan::VirtualServerKey;
 
@@ -38,12 +38,14 @@ pub fn apply(mut changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Obs
     outcome
 }
 
-/// What must not become reachable in this round, because something it needs has failed.
+/// What must not become reachable in this round, because something it needs has failed; and what
+/// must keep its guard, because it could not be removed.
 #[derive(Default)]
 struct Held {
     families: BTreeSet<Family>,
     addresses: BTreeSet<IpAddr>,
     servers: BTreeSet<VirtualServerKey>,
+    standing: BTreeSet<IpAddr>,
 }
 
 impl Held {
@@ -71,8 +73,15 @@ impl Held {
                 held
             }
             Change::AddDestination(key, ..) => self.servers.contains(key),
-            // The rules still name the set that could not be made.
-            Change::WriteRules(step) => self.families.contains(&step.family),
+            // The rules still name the set that could not be made, or guard what still stands.
+            Change::WriteRules(step) => {
+                let stands = |address: &IpAddr| Family::of(*address) == step.family;
+                self.families.contains(&step.family)
+                    || (step.moment == Moment::AfterRemoval && self.standing.iter().any(stands))
+            }
+            Change::RemoveEntry(_, entry) => {
+                entry.address().is_some_and(|address| self.standing.contains(&address))
+            }
             Change::AddLink
             | Change::AddSet(_)
             | Change::AddEntry(..)
@@ -80,8 +89,7 @@ impl Held {
             | Change::UpdateDestination(..)
             | Change::RemoveDestination(..)
             | Change::RemoveAddress(_)
-            | Change::RemoveServer(_)
-            | Change::RemoveEntry(..) => false,
+            | Change::RemoveServer(_) => false,
         }
     }
 
@@ -103,6 +111,12 @@ impl Held {
             }
             (Stage::Entries, Change::AddEntry(_, entry)) => {
                 self.addresses.extend(entry.address());
+            }
+            (Stage::AddressesGone, Change::RemoveAddress(address)) => {
+                self.standing.insert(*address);
+            }
+            (Stage::ServersGone, Change::RemoveServer(key)) => {
+                self.standing.insert(key.address);
             }
             (Stage::Ground | Stage::Rules, _) => match change.family() {
                 Some(family) => {

@@ -27,7 +27,8 @@ pub enum Event {
     Service(Update<ServiceName, Service>),
     /// Of EndpointSlices with addresses of either family.
     Slice(Update<SliceName, Slice>),
-    /// Of this node's Node object: `None` when there is none. The first one counts as the list.
+    /// Of this node's Node object. The first one counts as the list, and `None` then says that
+    /// there is none; later `None` changes nothing.
     Node(Option<Node>),
     /// All addresses of all interfaces, replacing what was said before.
     Addresses(Vec<InterfaceAddress>),

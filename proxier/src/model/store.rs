@@ -54,12 +54,14 @@ impl Store {
             Event::Slice(update) => self.fold_slice(update, dirty),
             Event::Node(node) => {
                 self.listed.node = true;
-                dirty.everything |= self.node != node;
-                self.node = node;
+                // A Node that is gone keeps what was last said of it (spec 7.2).
+                if node.is_some() && self.node != node {
+                    self.node = node;
+                    dirty.everything = true;
+                }
             }
             Event::Addresses(mut addresses) => {
                 addresses.sort();
-                dirty.everything |= self.addresses != addresses;
                 self.addresses = addresses;
             }
         }

@@ -44,8 +44,6 @@ pub struct Touched {
     pub addresses: BTreeSet<IpAddr>,
     /// Set entries.
     pub entries: BTreeSet<(SetKey, Entry)>,
-    /// Families whose rules differ from before.
-    pub rules: BTreeSet<Family>,
 }
 
 impl Desired {
@@ -71,20 +69,10 @@ impl Desired {
     }
 
     /// Plans the rules again; cheap, since they depend on few facts.
-    pub fn replace_rules(
-        &mut self,
-        settings: &Settings,
-        node: Option<&Node>,
-        touched: &mut Touched,
-    ) {
+    pub fn replace_rules(&mut self, settings: &Settings, node: Option<&Node>) {
         for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
             let facts = Facts { family, filled: self.filled(family), node };
-            let rules = Some(Rules::planned(settings, &facts));
-            let standing = self.rules.of_mut(family);
-            if *standing != rules {
-                *standing = rules;
-                touched.rules.insert(family);
-            }
+            *self.rules.of_mut(family) = Some(Rules::planned(settings, &facts));
         }
     }
 

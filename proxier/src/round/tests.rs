@@ -204,6 +204,8 @@ fn a_tcp_destination_with_connections_drains_and_goes_when_they_end() {
     assert_eq!(kernel.state.servers[&leaving.0].destinations[&leaving.1].weight, 0);
 
     kernel.connections.clear();
+    assert!(proxier.round(&mut kernel).draining.contains(&leaving));
+    proxier.look_at_draining();
     assert!(proxier.round(&mut kernel).draining.is_empty());
     assert!(!kernel.state.servers[&leaving.0].destinations.contains_key(&leaving.1));
 }

@@ -78,3 +78,26 @@ fn without_the_set_nothing_of_its_family_becomes_reachable() {
     assert!(kernel.state.addresses.is_empty() && kernel.state.servers.is_empty());
     assert!(outcome.failed.iter().any(|f| f.operation == "add set KUBE-CLUSTER-IP"));
 }
+
+#[test]
+fn what_could_not_be_removed_keeps_its_guard() {
+    let set = SetKey { family: Family::V4, name: SetName::IpvsIps };
+    let removal = || {
+        vec![
+            Change::RemoveEntry(set, Entry::Address(vip())),
+            Change::RemoveServer(key()),
+            Change::RemoveAddress(vip()),
+        ]
+    };
+    let mut kernel = FakeKernel::default();
+    kernel.state.sets.entry(set).or_default().insert(Entry::Address(vip()));
+    for fault in [0, 1] {
+        kernel.faults = [kernel.log.len() + fault].into();
+        let outcome = apply(removal(), &mut kernel, &mut Observed::default());
+        assert_eq!((outcome.failed.len(), outcome.held_back), (1, 1));
+        assert!(!kernel.state.sets[&set].is_empty());
+    }
+    kernel.faults.clear();
+    apply(removal(), &mut kernel, &mut Observed::default());
+    assert!(kernel.state.sets[&set].is_empty());
+}
