@@ -13,6 +13,7 @@
 
 #[path = "../apiserver/apiserver.rs"]
 mod apiserver;
+mod behaviour;
 mod canonical;
 mod golden;
 mod lab;
