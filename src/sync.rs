@@ -139,6 +139,8 @@ impl Report {
         if outcome.done > 0 {
             let (changed, draining) = (outcome.done, outcome.draining.len());
             tracing::info!(changed, failed = outcome.failed.len(), draining, took_ms, "synced");
+        } else {
+            tracing::debug!(failed = outcome.failed.len(), took_ms, "nothing to change");
         }
         let failing: BTreeSet<String> = outcome.failed.iter().map(ToString::to_string).collect();
         let news: Vec<_> = failing.difference(&self.failing).collect();

@@ -11,6 +11,12 @@
     reason = "a test's helpers fail the test"
 )]
 
+#[path = "../apiserver/apiserver.rs"]
+mod apiserver;
+mod behaviour;
+mod canonical;
+mod golden;
 mod lab;
 mod node;
+mod proxy;
 mod traffic;

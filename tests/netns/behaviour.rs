@@ -1,0 +1,266 @@
+//! What the running proxy does when things are not as they should be.
+//!
+//! In: an API server that is away, objects and files that are wrong, missing rights, an early death, a kernel
+//! changed by another hand. Out: what stands in the kernel afterwards, what was said, how the process ended.
+//! Never: a wish for how it gets there.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::apiserver::ApiServer;
+use crate::canonical::{Dumps, Kernel};
+use crate::node::{Namespace, Node};
+use crate::proxy::{PATIENCE, Proxy, Source, config, replace, until};
+
+#[test]
+fn without_an_api_server_nothing_changes_until_there_is_one() {
+    let node = Node::conformance("unreachable");
+    let kernel = Kernel::of(&node);
+    let untouched = kernel.dumps();
+    let step = Path::new("tests/golden/dualstack/step1");
+    let server = node.enter(ApiServer::start);
+    server.replace_all(&fs::read_to_string(step.join("objects.yaml")).unwrap());
+    server.stop();
+    let source = Source::ApiServer(server);
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+
+    proxy.wait_until_says("trying again until it works");
+    thread::sleep(Duration::from_secs(5));
+    kernel.is(&untouched);
+    assert_eq!(proxy.said("trying again until it works").len(), 1);
+
+    let Source::ApiServer(server) = &source else { unreachable!() };
+    node.enter(|| server.restart());
+    kernel.becomes(&Dumps::recorded(step));
+    assert_eq!(proxy.said("works again").len(), 1);
+}
+
+#[test]
+fn a_file_that_does_not_parse_keeps_its_last_state_and_hides_no_other_file() {
+    let node = Node::conformance("unparsable");
+    let source = Source::manifests();
+    let Source::Manifests(folder) = &source else { unreachable!() };
+    let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
+    replace(&a, &(service("a", "10.96.0.1") + &slice("a", "10.244.1.1")));
+    replace(&b, &(service("b", "10.96.0.2") + &slice("b", "10.244.1.2")));
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    serves(&node, &[("10.96.0.1", "10.244.1.1"), ("10.96.0.2", "10.244.1.2")]);
+
+    let broken = service("a", "10.96.0.1") + "metadata: [\n";
+    replace(&a, &broken);
+    proxy.wait_until_says(&format!("{}: line {}", a.display(), broken.lines().count()));
+    replace(&b, &(service("b", "10.96.0.2") + &slice("b", "10.244.1.3")));
+    serves(&node, &[("10.96.0.1", "10.244.1.1"), ("10.96.0.2", "10.244.1.3")]);
+
+    replace(&a, &(service("a", "10.96.0.1") + &slice("a", "10.244.1.4")));
+    serves(&node, &[("10.96.0.1", "10.244.1.4"), ("10.96.0.2", "10.244.1.3")]);
+}
+
+#[test]
+fn invalid_objects_are_reported_once_and_hinder_no_others() {
+    let node = Node::conformance("invalid");
+    let source = Source::api_server(&node);
+    let Source::ApiServer(server) = &source else { unreachable!() };
+    let replaced = |text: String, old: &str, new: &str| {
+        assert!(text.contains(old), "{text}");
+        text.replace(old, new)
+    };
+    server.put(&(service("good", "10.96.0.1") + &slice("good", "10.244.1.1")));
+    server.put(&replaced(service("port", "10.96.0.2"), "\"port\": 80", "\"port\": 0"));
+    server.put(&replaced(service("address", "10.96.0.3"), "10.96.0.3", "10.96.0.300"));
+    server.put(&replaced(service("protocol", "10.96.0.4"), "TCP", "QUIC"));
+    server.put(&replaced(service("family", "10.96.0.5"), "IPv4", "IPv6"));
+    server.put(
+        &replaced(slice("good", "10.244.1.2"), "good-1", "good-2").replace("10.244.1.2", "::1"),
+    );
+    server.put(&replaced(slice("good", "10.244.1.3"), "good-1", "good-3").replace("8080", "70000"));
+    server.put(
+        "{apiVersion: v1, kind: Service, metadata: {name: nulls, namespace: shop}, \
+         spec: {clusterIPs: null, ports: null, externalIPs: null}}",
+    );
+    server.put(
+        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: \
+         nulls, namespace: shop, labels: {kubernetes.io/service-name: good}}, endpoints: null, ports: null}",
+    );
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    serves(&node, &[("10.96.0.1", "10.244.1.1")]);
+    server.put(&slice("good", "10.244.1.9"));
+    server.end_watches();
+    serves(&node, &[("10.96.0.1", "10.244.1.9")]);
+
+    for (object, field) in [
+        ("Service shop/port", "spec.ports[0].port"),
+        ("Service shop/address", "spec.clusterIP"),
+        ("Service shop/protocol", "spec.ports[0].protocol"),
+        ("Service shop/family", "spec.clusterIP"),
+        ("EndpointSlice shop/good-2", "endpoints[0].addresses[0]"),
+        ("EndpointSlice shop/good-3", "ports[0].port"),
+    ] {
+        let said = proxy.said(&format!("{object}: "));
+        assert_eq!(said.len(), 1, "{object}: {said:?}");
+        assert!(said[0].contains(field), "{said:?}");
+    }
+    assert_eq!(proxy.said("shop/nulls"), [""; 0]);
+}
+
+#[test]
+fn an_unknown_scheduler_ends_it_before_anything_is_done() {
+    let node = Node::conformance("scheduler");
+    let kernel = Kernel::of(&node);
+    let untouched = kernel.dumps();
+    let source = Source::api_server(&node);
+    source.replace_all(&(service("a", "10.96.0.1") + &slice("a", "10.244.1.1")));
+    let config = config(json!({"ipvs": {"scheduler": "nosuch"}}));
+    let mut proxy = Proxy::start(&node, &source, &config);
+    assert_eq!(proxy.wait(Duration::from_secs(20)).code(), Some(1));
+    kernel.is(&untouched);
+    assert_eq!(proxy.said("ipvs-proxy: ").len(), 1);
+    assert_eq!(proxy.said("`modprobe ip_vs_nosuch`").len(), 1);
+}
+
+#[test]
+fn without_rights_it_ends_with_one_line() {
+    let node = Node::conformance("rights");
+    let kernel = Kernel::of(&node);
+    let untouched = kernel.dumps();
+    let source = Source::manifests();
+    source.replace_all(&(service("a", "10.96.0.1") + &slice("a", "10.244.1.1")));
+    let mut proxy = Proxy::start_without_rights(&node, &source, &config(json!({})));
+    assert_eq!(proxy.wait(Duration::from_secs(20)).code(), Some(1));
+    kernel.is(&untouched);
+    assert_eq!(proxy.said("").len(), 1);
+    assert_eq!(proxy.said("CAP_NET_ADMIN").len(), 1);
+}
+
+#[test]
+fn a_first_round_that_is_killed_and_killed_again_ends_like_an_undisturbed_one() {
+    let mut objects = String::new();
+    for number in 0..500u16 {
+        let [high, low] = number.to_be_bytes();
+        let name = format!("s{number}");
+        objects += &service(&name, &Ipv4Addr::new(10, 96, 1 + high, low).to_string());
+        objects += &slice(&name, &Ipv4Addr::new(10, 244, 1 + high, low).to_string());
+    }
+    let source = Source::manifests();
+    source.replace_all(&objects);
+    let config = config(json!({}));
+
+    let undisturbed = Node::conformance("undisturbed");
+    let wanted = {
+        let kernel = Kernel::of(&undisturbed);
+        let proxy = Proxy::start(&undisturbed, &source, &config);
+        proxy.wait_until_says("synced");
+        kernel.dumps()
+    };
+
+    let node = Node::conformance("killed");
+    let kernel = Kernel::of(&node);
+    for stage in ["add entry", "write rules", "add address", "add virtual server"] {
+        let mut proxy = Proxy::start(&node, &source, &config);
+        proxy.wait_until_says(stage);
+        proxy.signal(Signal::KILL);
+        proxy.wait(Duration::from_secs(5));
+        println!("killed at {stage}, its round finished: {}", !proxy.said("synced").is_empty());
+    }
+    let _proxy = Proxy::start(&node, &source, &config);
+    kernel.becomes(&wanted);
+}
+
+#[test]
+fn what_another_hand_changed_is_repaired_at_the_next_comparison() {
+    let step = Path::new("tests/golden/dualstack/step1");
+    let wanted = Dumps::recorded(step);
+    let node = Node::conformance("tampered");
+    let kernel = Kernel::of(&node);
+    let source = Source::manifests();
+    source.replace_all(&fs::read_to_string(step.join("objects.yaml")).unwrap());
+    let proxy = Proxy::start(&node, &source, &config(json!({"ipvs": {"syncPeriod": "2s"}})));
+    kernel.becomes(&wanted);
+
+    for (what, tampering) in [
+        (
+            "things are taken away",
+            "ipvsadm -D -t 10.96.0.50:80
+             ipvsadm -d -t [fd00:10:96::50]:80 -r [fd00:10:244:1::5]:8080
+             ip address del 10.96.0.1/32 dev kube-ipvs0
+             ipset del KUBE-CLUSTER-IP 10.96.0.1,tcp:443
+             iptables -t nat -D PREROUTING -m comment --comment 'kubernetes service portals' \
+                 -j KUBE-SERVICES
+             ip6tables -F KUBE-FORWARD",
+        ),
+        (
+            "things are added and altered",
+            "ipvsadm -A -t 10.96.0.50:81
+             ipvsadm -a -t 10.96.0.1:443 -r 10.244.1.9:80 -m
+             ipvsadm -e -t 10.96.0.50:80 -r 10.244.1.5:8080 -m -w 7
+             ipvsadm -E -t [fd00:10:96::60]:80 -s lc
+             ip address add 10.96.9.9/32 dev kube-ipvs0
+             ipset add KUBE-CLUSTER-IP 10.96.9.9,tcp:80
+             iptables -A KUBE-FORWARD -s 192.0.2.99 -j DROP
+             ip6tables -t nat -I KUBE-SERVICES -s 2001:db8::99 -j RETURN",
+        ),
+        ("the device is gone", "ip link del kube-ipvs0"),
+    ] {
+        println!("{what}");
+        let changes = proxy.changes().len();
+        node.run(&format!("set -e\n{tampering}"));
+        kernel.becomes(&wanted);
+        assert!(proxy.changes().len() > changes);
+    }
+}
+
+/// Waits until these virtual servers on port 80 with one destination each are all there are.
+fn serves(node: &Namespace, wanted: &[(&str, &str)]) {
+    let wanted: String = wanted
+        .iter()
+        .map(|(address, endpoint)| {
+            format!("-A -t {address}:80 -s rr\n-a -t {address}:80 -r {endpoint}:8080 -m -w 1\n")
+        })
+        .collect();
+    let found = || node.run("ipvsadm -Sn");
+    if until(PATIENCE, || (found() == wanted).then_some(())).is_none() {
+        assert_eq!(found(), wanted);
+    }
+}
+
+/// A Service of one port in the namespace `shop`, as a document.
+fn service(name: &str, address: &str) -> String {
+    document(&json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ipFamilies": ["IPv4"],
+            "ports": [{"name": "web", "protocol": "TCP", "port": 80}],
+        },
+    }))
+}
+
+/// Its slice with one endpoint, as a document.
+fn slice(service: &str, address: &str) -> String {
+    document(&json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-1"),
+            "namespace": "shop",
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "ports": [{"name": "web", "protocol": "TCP", "port": 8080}],
+    }))
+}
+
+fn document(object: &Value) -> String {
+    format!("{object:#}\n---\n")
+}
