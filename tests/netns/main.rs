@@ -13,4 +13,5 @@
 
 mod lab;
 mod node;
+mod packets;
 mod traffic;
