@@ -30,6 +30,12 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
         proxier.fold(Event::Addresses(cli::addresses(path)?));
     }
     let (events, problems) = folder::load(&arguments.manifests, &config.node_name)?;
+    let is_broken = |problem: &_| matches!(problem, folder::Problem::Broken { .. });
+    if arguments.manifests.is_file() && problems.iter().any(is_broken) {
+        // A plan of half a file is no plan. In a folder one file hides nothing else.
+        let broken: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        anyhow::bail!("{}", broken.join("; "));
+    }
     problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     events.into_iter().for_each(|event| proxier.fold(event));
     proxier.plan();

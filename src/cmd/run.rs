@@ -57,7 +57,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Ok(()),
         result = &mut ended => return sync_ended(result),
     }
-    sync_ended(ended.await)
+    sync_ended(ended.await)?;
+    Err(anyhow!("the source of objects has ended"))
 }
 
 fn sync_ended(

@@ -37,7 +37,6 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
 /// What the kernel needs before the first virtual server.
 pub(super) fn ground(config: &Config) -> ground::Wanted {
     let conntrack = &config.conntrack;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     ground::Wanted {
         scheduler: config.ipvs.scheduler.clone(),
         timeouts: Timeouts {
@@ -50,7 +49,7 @@ pub(super) fn ground(config: &Config) -> ground::Wanted {
             conntrack_max: sysctl::conntrack_max(
                 conntrack.max_per_core.into(),
                 conntrack.min.into(),
-                cores,
+                sysctl::online_cores(),
             ),
             tcp_established: seconds(conntrack.tcp_established_timeout),
             tcp_close_wait: seconds(conntrack.tcp_close_wait_timeout),

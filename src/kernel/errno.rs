@@ -1,6 +1,6 @@
 //! Error numbers that mean something to us (`include/uapi/asm-generic/errno.h`).
 //!
-//! In: nothing. Out: constants and the words for them. Never: a number that is only printed.
+//! In: nothing. Out: constants. Never: a number that is only printed.
 
 /// No such device or address.
 pub(super) const ENXIO: i32 = 6;

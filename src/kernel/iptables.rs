@@ -27,6 +27,11 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The rules just written do not stand.
+    #[error(
+        "the rules are not as they were written a moment ago: something else changes our chains"
+    )]
+    Disturbed,
     /// The program failed.
     #[error("{program} failed: {message}")]
     Failed {
@@ -55,6 +60,14 @@ impl Iptables {
         let output = run(&program(family, ""), &["--version"], None)?;
         let version = Version::parse(&String::from_utf8_lossy(&output.stdout));
         Ok(Self { family, version, spelled: None })
+    }
+
+    /// Looks at a chain that every nat table has.
+    ///
+    /// # Errors
+    /// If this family cannot do NAT.
+    pub fn try_nat(&self) -> Result<(), Error> {
+        run(&program(self.family, ""), &["-t", "nat", "-S", "POSTROUTING"], None).map(drop)
     }
 
     /// What the programs can do.
@@ -87,9 +100,13 @@ impl Iptables {
     }
 
     /// Versions of iptables differ in how they print some rules. What ours look like there is
-    /// learnt once after writing them, so that a reading is not taken for a difference.
+    /// learnt once after writing them, so that a reading is not taken for a difference. Only words
+    /// may differ: fewer or more rules are somebody's change in between.
     fn learn_spelling(&mut self, ours: &Rules) -> Result<(), Error> {
         let theirs = text::parse(&self.save()?);
+        if !has_same_shape(ours, &theirs) {
+            return Err(Error::Disturbed);
+        }
         self.spelled = (theirs != *ours).then(|| {
             tracing::debug!(family = %self.family, "iptables prints our rules in other words");
             (ours.clone(), theirs)
@@ -101,6 +118,21 @@ impl Iptables {
         let output = run(&program(self.family, "-save"), &[], None)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// The same jumps, and in each chain as many rules with the same targets in the same order.
+fn has_same_shape(ours: &Rules, theirs: &Rules) -> bool {
+    let target = |rule: &String| {
+        rule.split("-j ").nth(1).map(|rest| rest.split(' ').next().unwrap_or_default().to_owned())
+    };
+    let targets = |rules: &[String]| rules.iter().map(target).collect::<Vec<_>>();
+    ours.jumps == theirs.jumps
+        && ours.chains.len() == theirs.chains.len()
+        && ours
+            .chains
+            .iter()
+            .zip(&theirs.chains)
+            .all(|((a, ours), (b, theirs))| a == b && targets(ours) == targets(theirs))
 }
 
 /// `iptables`, `ip6tables-restore`, …

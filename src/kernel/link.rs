@@ -4,10 +4,10 @@
 //! device brought up (the kernel makes addresses on a down device local all the same, and upstream
 //! leaves it down), a change to any other device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use netlink_batch::{Error, Family, KernelError, Request, Socket};
+use netlink_batch::{Error, Family, KernelError, Reply, Request, Socket};
 use netlink_packet_core::{
     NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable,
 };
@@ -31,14 +31,16 @@ pub(super) enum AddressChange {
     Remove(IpAddr),
 }
 
-/// A route socket and the device's index once known.
+/// A route socket.
 pub(super) struct Links {
     socket: Socket,
+    /// Addresses that were found with another prefix than a host's; they are removed as they are.
+    odd: BTreeMap<IpAddr, u8>,
 }
 
 impl Links {
     pub(super) fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open(Family::Route)? })
+        Ok(Self { socket: Socket::open(Family::Route)?, odd: BTreeMap::new() })
     }
 
     /// The device's index, if it exists.
@@ -47,10 +49,12 @@ impl Links {
         message.attributes.push(LinkAttribute::IfName(DEVICE.into()));
         match self.socket.ask(&request(RouteNetlinkMessage::GetLink(message), 0)) {
             Ok(replies) => {
-                Ok(replies.iter().find_map(|reply| match decode(reply.kind, &reply.payload) {
-                    Some(RouteNetlinkMessage::NewLink(link)) => Some(link.header.index),
-                    _ => None,
-                }))
+                for reply in &replies {
+                    if let RouteNetlinkMessage::NewLink(link) = decode(reply)? {
+                        return Ok(Some(link.header.index));
+                    }
+                }
+                Ok(None)
             }
             Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(None),
             Err(error) => Err(error),
@@ -77,15 +81,21 @@ impl Links {
     pub(super) fn addresses(&mut self, index: u32) -> Result<BTreeSet<IpAddr>, Error> {
         let every = request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), 0);
         let replies = self.socket.dump(&every)?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| match decode(reply.kind, &reply.payload)? {
-                RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                    local_address(&message)
+        let mut found = BTreeSet::new();
+        self.odd.clear();
+        for reply in &replies {
+            let RouteNetlinkMessage::NewAddress(message) = decode(reply)? else { continue };
+            if message.header.index != index {
+                continue;
+            }
+            if let Some(address) = local_address(&message) {
+                found.insert(address);
+                if message.header.prefix_len != full_length(address) {
+                    self.odd.insert(address, message.header.prefix_len);
                 }
-                _ => None,
-            })
-            .collect())
+            }
+        }
+        Ok(found)
     }
 
     /// Changes addresses in one batch.
@@ -94,7 +104,7 @@ impl Links {
         index: u32,
         changes: &[AddressChange],
     ) -> Result<Vec<Result<(), KernelError>>, Error> {
-        let requests: Vec<_> = changes.iter().map(|change| encode(index, *change)).collect();
+        let requests: Vec<_> = changes.iter().map(|change| self.encode(index, *change)).collect();
         let mut results = self.socket.batch(&requests)?;
         for (change, result) in changes.iter().zip(&mut results) {
             if result.as_ref().is_err_and(|error| is_fine(*change, error.errno)) {
@@ -102,6 +112,20 @@ impl Links {
             }
         }
         Ok(results)
+    }
+
+    fn encode(&self, index: u32, change: AddressChange) -> Request {
+        match change {
+            AddressChange::Add(address) => {
+                let message = message(index, address, full_length(address));
+                request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+            }
+            AddressChange::Remove(address) => {
+                let prefix = self.odd.get(&address).copied();
+                let message = message(index, address, prefix.unwrap_or(full_length(address)));
+                request(RouteNetlinkMessage::DelAddress(message), 0)
+            }
+        }
     }
 }
 
@@ -113,23 +137,15 @@ fn is_fine(change: AddressChange, errno: i32) -> bool {
     }
 }
 
-fn encode(index: u32, change: AddressChange) -> Request {
-    match change {
-        AddressChange::Add(address) => request(
-            RouteNetlinkMessage::NewAddress(host_address(index, address)),
-            NLM_F_CREATE | NLM_F_EXCL,
-        ),
-        AddressChange::Remove(address) => {
-            request(RouteNetlinkMessage::DelAddress(host_address(index, address)), 0)
-        }
-    }
+fn full_length(address: IpAddr) -> u8 {
+    proxier::model::Family::of(address).host_prefix()
 }
 
-/// An address with a full-length prefix and global scope.
-fn host_address(index: u32, address: IpAddr) -> AddressMessage {
-    let (family, prefix_len) = match address {
-        IpAddr::V4(_) => (AddressFamily::Inet, 32),
-        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+/// An address with global scope.
+fn message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {
+    let family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
     };
     let mut message = AddressMessage::default();
     message.header = AddressHeader {
@@ -162,8 +178,9 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Request {
     Request { kind: message.message_type(), flags, payload }
 }
 
-fn decode(kind: u16, payload: &[u8]) -> Option<RouteNetlinkMessage> {
+/// What cannot be read must not be taken for absent.
+fn decode(reply: &Reply) -> Result<RouteNetlinkMessage, Error> {
     let mut header = NetlinkHeader::default();
-    header.message_type = kind;
-    RouteNetlinkMessage::deserialize(&header, payload).ok()
+    header.message_type = reply.kind;
+    RouteNetlinkMessage::deserialize(&header, &reply.payload).map_err(Error::Malformed)
 }

@@ -37,6 +37,7 @@ impl LinuxKernel {
         let sets = Sets::open().map_err(Cause::new)?;
         let links = Links::open().map_err(Cause::new)?;
         let (iptables, abilities) = probe_families()?;
+        super::sysctl::check(&ground.sysctls).map_err(Cause::new)?;
         Ok((Self { links, sets, servers, iptables, device: None, ground }, abilities))
     }
 }
@@ -81,7 +82,7 @@ fn usable_iptables(family: Family) -> Result<Iptables, Cause> {
         Family::V6 if !has_ipv6() => Err(Cause("the node has no IPv6".into())),
         Family::V4 | Family::V6 => {
             let iptables = Iptables::probe(family).map_err(Cause::new)?;
-            iptables.observe().map_err(Cause::new)?;
+            iptables.try_nat().map_err(Cause::new)?;
             Ok(iptables)
         }
     }

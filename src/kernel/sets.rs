@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipset_netlink::{Error, Ipset, Network, Reason, Refused, Repeat, SetSpec, SetType};
+use ipset_netlink::{Error, Ipset, Network, Reason, Repeat, SetSpec, SetType};
 use proxier::apply::Cause;
 use proxier::diff::Change;
 use proxier::model::{Family, Net, Protocol};
@@ -16,7 +16,7 @@ pub(super) struct Sets {
     ipset: Ipset,
 }
 
-/// What is done with entries of one set at a time.
+/// What is done with one set or its entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Create,
@@ -87,16 +87,14 @@ impl Sets {
             Verb::Create | Verb::Add => self.ipset.add(&spec.name, &entries, Repeat::Accept),
         };
         match refused {
-            Ok(refused) => entries.iter().map(|entry| result_of(entry, &refused)).collect(),
+            Ok(refused) => {
+                let refused: BTreeMap<_, _> =
+                    refused.iter().map(|refused| (refused.entry, &refused.reason)).collect();
+                let result = |entry| refused.get(entry).map_or(Ok(()), |why| Err(Cause::new(why)));
+                entries.iter().map(result).collect()
+            }
             Err(error) => super::all_failed(changes, &Cause::new(error)),
         }
-    }
-}
-
-fn result_of(entry: &ipset_netlink::Entry, refused: &[Refused]) -> Result<(), Cause> {
-    match refused.iter().find(|refused| refused.entry == *entry) {
-        Some(refused) => Err(Cause::new(&refused.reason)),
-        None => Ok(()),
     }
 }
 
@@ -141,13 +139,13 @@ fn spec(key: SetKey) -> Result<SetSpec, ipset_netlink::InvalidName> {
 }
 
 /// A set of the right type and family serves whatever its capacity: replacing one in use is
-/// worse than a limit that may never be met.
+/// worse than a limit that may never be met. One whose entries expire does not.
 fn serves_as(found: &ipset_netlink::Header, wanted: &SetSpec) -> bool {
     let spec = SetSpec {
         max_elements: found.max_elements.unwrap_or(wanted.max_elements),
         ..wanted.clone()
     };
-    spec.matches(found)
+    spec.matches(found) && found.timeout.is_none()
 }
 
 fn their_entry(entry: &Entry) -> ipset_netlink::Entry {

@@ -53,50 +53,95 @@ pub fn conntrack_max(per_core: u64, min: u64, cores: u64) -> Option<u64> {
     Some(if scaled > CONNTRACK_CAP { CONNTRACK_CAP } else { scaled.max(min) })
 }
 
+/// How many CPUs of the node are online, whatever share of them this process may use.
+pub fn online_cores() -> u64 {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let usable = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    count(&online).unwrap_or_else(usable)
+}
+
+/// The length of a list such as `0-3,8`.
+fn count(list: &str) -> Option<u64> {
+    let mut total = 0;
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        total += last.checked_sub(first)? + 1;
+    }
+    Some(total)
+}
+
 /// Makes all settings, in upstream's order.
 ///
 /// # Errors
 /// The first setting that could not be made; those before it stand.
 pub fn apply(wanted: &Wanted) -> Result<(), Error> {
-    conntrack_settings(wanted)?;
-    set("net/ipv4/vs/conntrack", 1)?;
-    if needs_conn_reuse_off() {
-        set("net/ipv4/vs/conn_reuse_mode", 0)?;
+    for (name, value) in settings(wanted) {
+        set(&name, value)?;
     }
-    set("net/ipv4/vs/expire_nodest_conn", 1)?;
-    set("net/ipv4/vs/expire_quiescent_template", 1)?;
-    set("net/ipv4/ip_forward", 1)?;
-    if wanted.strict_arp {
-        set("net/ipv4/conf/all/arp_ignore", 1)?;
-        set("net/ipv4/conf/all/arp_announce", 2)?;
+    match wanted.conntrack_max {
+        Some(max) if !is_read_only(CONNTRACK_MAX) => grow_conntrack_buckets(max),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Finds out whether all settings could be made, without making any.
+///
+/// # Errors
+/// The first setting that differs and may not be written.
+pub fn check(wanted: &Wanted) -> Result<(), Error> {
+    if let Some(max) = wanted.conntrack_max
+        && is_read_only(CONNTRACK_MAX)
+    {
+        tracing::warn!(
+            "the connection tracking table belongs to the host's network namespace: its size is \
+             not set to {max}"
+        );
+    }
+    for (name, value) in settings(wanted) {
+        let path = PathBuf::from("/proc/sys").join(&name);
+        if read(&path) != Some(value) {
+            let opened = fs::OpenOptions::new().write(true).open(&path);
+            opened.map_err(|source| Error { name, value, source })?;
+        }
     }
     Ok(())
 }
 
-fn conntrack_settings(wanted: &Wanted) -> Result<(), Error> {
-    match wanted.conntrack_max {
-        Some(max) if is_read_only("net/netfilter/nf_conntrack_max") => tracing::warn!(
-            "the connection tracking table belongs to the host's network namespace: its size is \
-             not set to {max}"
-        ),
-        Some(max) => {
-            set("net/netfilter/nf_conntrack_max", max)?;
-            grow_conntrack_buckets(max)?;
-        }
-        None => {}
+const CONNTRACK_MAX: &str = "net/netfilter/nf_conntrack_max";
+
+/// Names and values, those of connection tracking first.
+fn settings(wanted: &Wanted) -> Vec<(String, u64)> {
+    let mut settings = Vec::new();
+    if let Some(max) = wanted.conntrack_max
+        && !is_read_only(CONNTRACK_MAX)
+    {
+        settings.push((CONNTRACK_MAX.to_owned(), max));
     }
-    for (name, seconds) in [
-        ("nf_conntrack_tcp_timeout_established", wanted.tcp_established),
-        ("nf_conntrack_tcp_timeout_close_wait", wanted.tcp_close_wait),
-        ("nf_conntrack_tcp_be_liberal", u64::from(wanted.tcp_be_liberal)),
-        ("nf_conntrack_udp_timeout", wanted.udp),
-        ("nf_conntrack_udp_timeout_stream", wanted.udp_stream),
+    for (name, value) in [
+        ("tcp_timeout_established", wanted.tcp_established),
+        ("tcp_timeout_close_wait", wanted.tcp_close_wait),
+        ("tcp_be_liberal", u64::from(wanted.tcp_be_liberal)),
+        ("udp_timeout", wanted.udp),
+        ("udp_timeout_stream", wanted.udp_stream),
     ] {
-        if seconds > 0 {
-            set(&format!("net/netfilter/{name}"), seconds)?;
+        if value > 0 {
+            settings.push((format!("net/netfilter/nf_conntrack_{name}"), value));
         }
     }
-    Ok(())
+    let mut ipv4 = |name: &str, value| settings.push((format!("net/ipv4/{name}"), value));
+    ipv4("vs/conntrack", 1);
+    if needs_conn_reuse_off() {
+        ipv4("vs/conn_reuse_mode", 0);
+    }
+    ipv4("vs/expire_nodest_conn", 1);
+    ipv4("vs/expire_quiescent_template", 1);
+    ipv4("ip_forward", 1);
+    if wanted.strict_arp {
+        ipv4("conf/all/arp_ignore", 1);
+        ipv4("conf/all/arp_announce", 2);
+    }
+    settings
 }
 
 /// A table needs a bucket for every four entries, or its chains grow long.
@@ -150,6 +195,14 @@ fn write(path: &PathBuf, value: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cores_are_counted_from_ranges() {
+        assert_eq!(count("0\n"), Some(1));
+        assert_eq!(count("0-3,8-9,11"), Some(7));
+        assert_eq!(count("3-1"), None);
+        assert_eq!(count(""), None);
+    }
 
     #[test]
     fn the_cap_holds_for_the_product_but_not_for_the_minimum() {

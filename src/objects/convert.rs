@@ -159,6 +159,17 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// An address of one family that one host can have: what is unspecified, multicast, broadcast,
+    /// loopback or IPv6 link-local can neither be a virtual server's nor a destination's.
+    fn host_address(&mut self, family: Family, text: &str, field: impl Display) -> Option<IpAddr> {
+        let address = self.address_of(family, text, &field)?;
+        if is_of_a_host(address) {
+            return Some(address);
+        }
+        self.report(field, format_args!("{} is not the address of a host", quoted(text)));
+        None
+    }
+
     /// The usable addresses of a list, in order. Blank elements are passed over.
     fn addresses(&mut self, list: &List<String>, field: &str) -> Vec<IpAddr> {
         self.items(list, field, "an IP address")
@@ -193,6 +204,14 @@ const PORT: &str = "a port (1–65535)";
 const PROTOCOL: &str = "TCP, UDP or SCTP";
 const OBJECT: &str = "an object";
 const BOOLEAN: &str = "true or false";
+
+fn is_of_a_host(address: IpAddr) -> bool {
+    let special = match address {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(special || address.is_unspecified() || address.is_loopback() || address.is_multicast())
+}
 
 fn is_mapped(address: IpAddr) -> bool {
     match address {

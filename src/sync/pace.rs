@@ -71,11 +71,9 @@ impl Pace {
         let Some(last_end) = self.last_end else { return now };
         let earliest = last_end + self.periods.min;
         let mut due = self.last_audit.unwrap_or(last_end) + self.periods.max;
-        if dirty && self.failures == 0 {
-            due = due.min(now);
-        }
         if dirty {
-            due = due.min(last_end + FAILING_WAIT);
+            let failing = self.failures > 0;
+            due = due.min(if failing { last_end + FAILING_WAIT } else { now });
         }
         if self.draining {
             due = due.min(self.last_count.unwrap_or(last_end) + DRAIN_PERIOD);

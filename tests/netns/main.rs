@@ -18,5 +18,6 @@ mod canonical;
 mod golden;
 mod lab;
 mod node;
+mod packets;
 mod proxy;
 mod traffic;

@@ -29,11 +29,12 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, panic, process, thread};
 
 use nix::sched::{CloneFlags, setns};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A cluster of two nodes and a client outside it.
 pub(crate) struct Lab {
@@ -55,9 +56,18 @@ impl Lab {
         let node1 = Node::join(&wire, name, 1);
         let node2 = Node::join(&wire, name, 2);
         let client = Namespace::named(format!("{name}-client"));
-        client.plug_into(&wire, "client", "192.0.2.100", "2001:db8:1::100");
+        let [v4, v6] = Family::BOTH.map(|family| Self::client_address(family).to_string());
+        client.plug_into(&wire, "client", &v4, &v6);
         client.ip("route add default via 192.0.2.11\nroute add default via 2001:db8:1::11");
         Self { node1, node2, client, _wire: wire }
+    }
+
+    /// The address of the client outside the cluster.
+    pub(crate) fn client_address(family: Family) -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::new(192, 0, 2, 100).into(),
+            Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100).into(),
+        }
     }
 }
 
@@ -113,6 +123,11 @@ impl Node {
         }
     }
 
+    /// The address that the node has towards a pod of its own.
+    pub(crate) fn gateway(&self, family: Family) -> IpAddr {
+        pod_address(self.number, 1, family)
+    }
+
     /// A new pod on this node; `host` (2 to 9) is the last part of its addresses.
     pub(crate) fn pod(&self, host: u8) -> Pod {
         let node = self.number;
@@ -161,11 +176,12 @@ pub(crate) struct Pod {
 impl Pod {
     /// The pod's address of a family.
     pub(crate) fn address(&self, family: Family) -> IpAddr {
-        let (node, host) = (u16::from(self.node), u16::from(self.host));
-        match family {
-            Family::V4 => Ipv4Addr::new(10, 244, self.node, self.host).into(),
-            Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x244, node, 0, 0, 0, host).into(),
-        }
+        pod_address(self.node, self.host, family)
+    }
+
+    /// The name of the node it is on.
+    pub(crate) fn node_name(&self) -> String {
+        format!("node{}", self.node)
     }
 }
 
@@ -174,6 +190,14 @@ impl Deref for Pod {
 
     fn deref(&self) -> &Namespace {
         &self.namespace
+    }
+}
+
+fn pod_address(node: u8, host: u8, family: Family) -> IpAddr {
+    let (wide_node, wide_host) = (u16::from(node), u16::from(host));
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 244, node, host).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x244, wide_node, 0, 0, 0, wide_host).into(),
     }
 }
 
@@ -253,7 +277,8 @@ impl Namespace {
     pub(crate) fn spawn(&self, command: &str) -> Daemon {
         let program = command.split_whitespace().next().unwrap().replace('/', "_");
         let log = out_folder().join(format!("{}-{program}.log", self.name));
-        let sink = File::create(&log).unwrap();
+        // A program that is started again continues its log.
+        let sink = File::options().create(true).append(true).open(&log).unwrap();
         let child = self.enter(|| {
             let mut shell = shell(&format!("exec {command}"));
             shell.stdout(sink.try_clone()?).stderr(sink).spawn()
@@ -287,7 +312,7 @@ impl Namespace {
     }
 
     /// Writes what is needed to understand a failure, and says where.
-    fn leave_state(&self) {
+    pub(crate) fn leave_state(&self) {
         let file = out_folder().join(format!("{}.txt", self.name));
         let commands =
             "ip -d address; ip route; ip -6 route; ipvsadm -Ln; ipvsadm -Lnc; ipset save;
@@ -320,7 +345,13 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// The process, to send it signals.
+    /// Asks it to end and waits until it has.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// The process, to look at it from outside.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

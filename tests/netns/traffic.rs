@@ -5,10 +5,10 @@
 //! packet of a node under test is a finding.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -99,10 +99,18 @@ fn answer_connections(listener: &TcpListener, name: &str, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             // A client that went away again is its own test's business.
-            Ok((mut stream, peer)) => drop(stream.write_all(line(name, peer).as_bytes())),
+            Ok((stream, peer)) => drop(answer_one(stream, &line(name, peer))),
             Err(error) => assert!(is_timeout(&error), "{name}: accept: {error}"),
         }
     }
+}
+
+/// The client speaks first: what a server sends at once may overtake the end of SCTP's handshake when another
+/// processor carries it, and is then lost.
+fn answer_one(mut stream: TcpStream, answer: &str) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.read_exact(&mut [0])?;
+    stream.write_all(answer.as_bytes())
 }
 
 fn answer_datagrams(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
@@ -139,8 +147,17 @@ impl fmt::Display for Answer {
 
 /// Asks `to` once from inside a namespace, over a new connection, from the address the kernel chooses.
 pub(crate) fn ask(inside: &Namespace, protocol: Protocol, to: SocketAddr) -> io::Result<Answer> {
-    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
-    ask_from(inside, protocol, any, to)
+    ask_within(PATIENCE, inside, protocol, to)
+}
+
+/// The same for a client that waits no longer than that for a connection, and then for its answer.
+pub(crate) fn ask_within(
+    patience: Duration,
+    inside: &Namespace,
+    protocol: Protocol,
+    to: SocketAddr,
+) -> io::Result<Answer> {
+    ask_as(inside, protocol, any_port(to, 0), to, patience)
 }
 
 /// Asks `to` once from inside a namespace, over a new connection, from the given address; port 0 is any.
@@ -150,15 +167,102 @@ pub(crate) fn ask_from(
     from: SocketAddr,
     to: SocketAddr,
 ) -> io::Result<Answer> {
+    ask_as(inside, protocol, from, to, PATIENCE)
+}
+
+fn ask_as(
+    inside: &Namespace,
+    protocol: Protocol,
+    from: SocketAddr,
+    to: SocketAddr,
+    patience: Duration,
+) -> io::Result<Answer> {
     inside
-        .enter(|| exchange(protocol, from, to))
+        .enter(|| exchange(protocol, from, to, patience))
         .map_err(|error| io::Error::new(error.kind(), format!("{protocol:?} to {to}: {error}")))
 }
 
-fn exchange(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> io::Result<Answer> {
+/// From which address the answer to a datagram comes, as a socket sees it that would take any.
+pub(crate) fn source_of_reply(inside: &Namespace, to: SocketAddr) -> io::Result<SocketAddr> {
+    inside.enter(|| {
+        let socket = UdpSocket::from(Protocol::Udp.socket(any_port(to, 0))?);
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.send_to(b"?", to)?;
+        Ok(socket.recv_from(&mut [0; 128])?.1)
+    })
+}
+
+/// A client that asks again and again, one new connection after the other.
+pub(crate) struct Caller {
+    stop: Arc<AtomicBool>,
+    results: Arc<Mutex<Vec<io::Result<Answer>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Caller {
+    /// Begins; ends on drop.
+    pub(crate) fn start(inside: &Namespace, protocol: Protocol, to: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let results = Arc::new(Mutex::new(Vec::new()));
+        let (stopped, filled) = (Arc::clone(&stop), Arc::clone(&results));
+        // A thread that is started inside stays there.
+        let thread = inside.enter(|| {
+            thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let result = exchange(protocol, any_port(to, fresh_port()), to, PATIENCE);
+                    filled.lock().unwrap().push(result);
+                }
+            })
+        });
+        Self { stop, results, thread: Some(thread) }
+    }
+
+    /// Waits until `count` more connections have begun and ended.
+    pub(crate) fn go_on_for(&self, count: usize) {
+        // One may be under way already.
+        let enough = self.results.lock().unwrap().len() + 1 + count;
+        while self.results.lock().unwrap().len() < enough {
+            thread::sleep(ATTENTION);
+        }
+    }
+
+    /// What the connections since the start, or since the last call, came to.
+    pub(crate) fn take_results(&self) -> Vec<io::Result<Answer>> {
+        std::mem::take(&mut self.results.lock().unwrap())
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn any_port(family_of: SocketAddr, port: u16) -> SocketAddr {
+    let any: IpAddr = match family_of {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(any, port)
+}
+
+/// A source port that was not used for long, below those that the kernel chooses. One that was used a moment
+/// ago may still have a connection in the tables of IPVS.
+fn fresh_port() -> u16 {
+    static SERIAL: AtomicU16 = AtomicU16::new(0);
+    10_000 + SERIAL.fetch_add(1, Ordering::Relaxed) % 20_000
+}
+
+fn exchange(
+    protocol: Protocol,
+    from: SocketAddr,
+    to: SocketAddr,
+    patience: Duration,
+) -> io::Result<Answer> {
     let socket = protocol.socket(from)?;
-    socket.connect_timeout(&to.into(), PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect_timeout(&to.into(), patience)?;
+    socket.set_read_timeout(Some(patience))?;
     let mut line = String::new();
     match protocol {
         Protocol::Udp => {
@@ -169,7 +273,9 @@ fn exchange(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> io::Result<
             line += &String::from_utf8_lossy(&buffer[..length]);
         }
         Protocol::Tcp | Protocol::Sctp => {
-            BufReader::new(TcpStream::from(socket)).read_line(&mut line)?;
+            let mut stream = TcpStream::from(socket);
+            stream.write_all(b"?")?;
+            BufReader::new(stream).read_line(&mut line)?;
         }
     }
     let (server, source) = line.trim_end().split_once(' ').ok_or(ErrorKind::UnexpectedEof)?;

@@ -62,3 +62,16 @@ fn versions_decide_options() {
     assert!(old.restore_wait().is_empty());
     assert_eq!(Version::parse("nonsense"), Version::default());
 }
+
+#[test]
+fn another_spelling_is_learnt_but_damage_is_not() {
+    let ours = text::parse(LISTING);
+    let mut spelled = ours.clone();
+    spelled.chains.insert(ChainKey::ALL[0], vec!["-s 127.0.0.0/255.0.0.0 -j RETURN".into()]);
+    assert!(has_same_shape(&ours, &spelled));
+    let mut flushed = ours.clone();
+    flushed.chains.insert(ChainKey::ALL[0], vec![]);
+    let mut unjumped = ours.clone();
+    unjumped.jumps.clear();
+    assert!(!has_same_shape(&ours, &flushed) && !has_same_shape(&ours, &unjumped));
+}

@@ -74,26 +74,35 @@ impl Type {
     }
 }
 
-/// The cluster IP of each family; `None` for a headless Service or one without any.
+/// The cluster IP of each family; `None` for a headless Service or one without any. An API server
+/// always writes both `clusterIP` and `clusterIPs`; in a manifest either will do.
 fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<IpAddr>>> {
-    let first = reader.text(&spec.cluster_ip, "spec.clusterIP")?;
+    let listed = reader.items(&spec.cluster_ips, "spec.clusterIPs", "an IP address");
+    let mut addresses: Vec<_> = listed.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    let single = reader.text(&spec.cluster_ip, "spec.clusterIP");
+    let Some(first) = single.or(addresses.first().map(|(_, text)| *text)) else {
+        reader
+            .report("spec.clusterIP", "missing: where no API server assigns one, it must be given");
+        return None;
+    };
     if first == "None" {
         return None;
+    }
+    if addresses.is_empty() {
+        addresses.push((0, first));
     }
     let mut found = PerFamily::default();
     let families = reader.items(&spec.ip_families, "spec.ipFamilies", "IPv4 or IPv6");
     if families.is_empty() {
-        let address = reader.address(first, "spec.clusterIP")?;
-        *found.of_mut(Family::of(address)) = Some(address);
-    } else {
-        let addresses = reader.items(&spec.cluster_ips, "spec.clusterIPs", "an IP address");
-        for (at, text) in families {
-            let Some(family) = family(text, at, reader) else { continue };
-            let slot = found.of_mut(family);
-            let address = addresses.iter().find(|(place, _)| *place == at);
-            if let (None, Some((_, text))) = (&slot, address) {
-                *slot = reader.address_of(family, text, format_args!("spec.clusterIPs[{at}]"));
-            }
+        let family = Family::of(reader.address(first, "spec.clusterIP")?);
+        *found.of_mut(family) = reader.host_address(family, first, "spec.clusterIP");
+    }
+    for (at, text) in families {
+        let Some(family) = family(text, at, reader) else { continue };
+        let slot = found.of_mut(family);
+        let address = addresses.iter().find(|(place, _)| *place == at);
+        if let (None, Some((_, text))) = (&slot, address) {
+            *slot = reader.host_address(family, text, format_args!("spec.clusterIPs[{at}]"));
         }
     }
     (found != PerFamily::default()).then_some(found)

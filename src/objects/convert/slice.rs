@@ -85,7 +85,7 @@ fn endpoint(
     let addresses =
         reader.items(&endpoint.addresses, format_args!("{place}.addresses"), "an IP address");
     let (0, text) = addresses.first()? else { return None };
-    let address = reader.address_of(family, text, format_args!("{place}.addresses[0]"))?;
+    let address = reader.host_address(family, text, format_args!("{place}.addresses[0]"))?;
     let conditions = format_args!("{place}.conditions");
     let given = reader.value(&endpoint.conditions, conditions, OBJECT);
     let mut condition = |name: &str, value: Option<&Field<bool>>, absent: bool| {

@@ -47,12 +47,10 @@ fn a_plain_service_is_converted() {
 fn services_of_others_are_passed_over_without_a_word() {
     for rest in [
         "spec: {clusterIP: None}",
-        "spec: {clusterIP: ''}",
-        "spec: {clusterIP: null, clusterIPs: null, ports: null}",
+        "spec: {clusterIP: None, clusterIPs: [None]}",
         "spec: null",
         "status: {}",
         "spec: {type: ExternalName, IP4}",
-        "spec: {clusterIP: 10.96.0.1, ipFamilies: [IPv6], clusterIPs: []}",
     ] {
         assert_eq!(convert(rest), (None, vec![]), "{rest}");
     }
@@ -207,6 +205,33 @@ fn outside_addresses_of_both_families_are_kept() {
             r#"Service shop/web: status.loadBalancer.ingress[4].ip: "worse" is not an IP address"#,
         ]
     );
+}
+
+#[test]
+fn without_an_api_server_a_cluster_ip_has_to_be_given_in_either_field() {
+    for rest in ["spec: {clusterIP: ''}", "spec: {clusterIP: null, clusterIPs: null}", "spec: {}"] {
+        let (service, problems) = convert(rest);
+        assert!(service.is_none() && problems.len() == 1, "{rest}: {problems:?}");
+        assert!(problems[0].starts_with("Service shop/web: spec.clusterIP: missing"), "{problems:?}");
+    }
+    for rest in [
+        "spec: {clusterIPs: [10.96.0.1]}",
+        "spec: {clusterIP: 10.96.0.1, ipFamilies: [IPv4]}",
+        "spec: {clusterIPs: [10.96.0.1], ipFamilies: [IPv4]}",
+    ] {
+        let (service, problems) = convert(rest);
+        assert_eq!(problems, [""; 0], "{rest}");
+        assert!(service.unwrap().cluster_ips.v4.is_some(), "{rest}");
+    }
+}
+
+#[test]
+fn an_address_that_no_host_can_have_is_refused() {
+    for address in ["0.0.0.0", "127.0.0.5", "224.0.0.1", "255.255.255.255", "'::'", "fe80::1", "ff02::1"] {
+        let (service, problems) = convert(&format!("spec: {{clusterIP: {address}}}"));
+        assert!(service.is_none(), "{address}");
+        assert!(problems[0].contains("is not the address of a host"), "{problems:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Packets through Services that the real binary has programmed from a folder of manifests.
+//!
+//! In: `ipvs-proxy --manifests` in the namespace of `node1`; clients in a pod, on the node and outside the
+//! cluster; servers in pods of both nodes. Out: who answered, and which source address the server saw.
+//! Never: a look into the proxy; what it did shows in the packets and in the tools of others.
+
+mod changes;
+mod drain;
+mod paths;
+mod policy;
+mod refusal;
+mod restart;
+mod service;
+mod settings;
+mod world;
+
+/// Makes a test of each function for each of the named kinds, `FUNCTION::KIND`; without names for every
+/// protocol over every family.
+macro_rules! for_each_kind {
+    ($($test:ident),+ $(,)?) => {
+        $(crate::packets::for_each_kind! {
+            $test: tcp_over_ipv4 tcp_over_ipv6 udp_over_ipv4 udp_over_ipv6 sctp_over_ipv4 sctp_over_ipv6
+        })+
+    };
+    ($test:ident: $($kind:ident)+) => {
+        mod $test {
+            $(#[test]
+            fn $kind() {
+                super::$test(crate::packets::kind::$kind);
+            })+
+        }
+    };
+}
+use for_each_kind;
+
+/// What travels: a transport protocol over an IP family.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    protocol: Protocol,
+    family: Family,
+}
+
+/// Every kind by the name that its tests have.
+#[expect(non_upper_case_globals, reason = "the names of tests")]
+mod kind {
+    use super::{Family, Kind, Protocol};
+
+    pub(super) const tcp_over_ipv4: Kind = Kind { protocol: Protocol::Tcp, family: Family::V4 };
+    pub(super) const tcp_over_ipv6: Kind = Kind { protocol: Protocol::Tcp, family: Family::V6 };
+    pub(super) const udp_over_ipv4: Kind = Kind { protocol: Protocol::Udp, family: Family::V4 };
+    pub(super) const udp_over_ipv6: Kind = Kind { protocol: Protocol::Udp, family: Family::V6 };
+    pub(super) const sctp_over_ipv4: Kind = Kind { protocol: Protocol::Sctp, family: Family::V4 };
+    pub(super) const sctp_over_ipv6: Kind = Kind { protocol: Protocol::Sctp, family: Family::V6 };
+}
+
+use crate::node::Family;
+use crate::traffic::Protocol;

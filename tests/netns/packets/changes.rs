@@ -1,0 +1,76 @@
+//! Endpoints that come and go under traffic, and the moment in which a Service appears.
+
+use std::time::{Duration, Instant};
+
+use super::kind::{tcp_over_ipv4, tcp_over_ipv6, udp_over_ipv4, udp_over_ipv6};
+use super::service::{Condition, Service};
+use super::world::{Settings, World};
+use super::{Kind, for_each_kind};
+use crate::node::Namespace;
+use crate::traffic::{Answer, Caller, Protocol, ask_within};
+
+for_each_kind! { an_endpoint_leaves_and_comes_back_without_an_error }
+
+fn an_endpoint_leaves_and_comes_back_without_an_error(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let (service, _servers) = Service::serving(world, kind, &world.endpoints());
+    let leaving = world.remote.address(kind.family).to_string();
+    let endpoint = service.endpoint(&world.remote);
+    let caller = Caller::start(&world.caller, kind.protocol, service.address);
+    caller.go_on_for(100);
+
+    service.use_endpoints(&[&world.local[0], &world.local[1]]);
+    let weight = service.destinations().unwrap().get(&endpoint).copied();
+    let before = caller.take_results();
+    caller.go_on_for(100);
+    let without = caller.take_results();
+
+    service.use_endpoints(&world.endpoints());
+    caller.go_on_for(20);
+    let after = caller.take_results();
+
+    let answers = [before, without, after].map(|results| {
+        let (answers, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        let errors: Vec<_> = errors.into_iter().filter_map(Result::err).collect();
+        // The handshake of an association may be under way to a destination that goes at once.
+        let tolerated = usize::from(kind.protocol == Protocol::Sctp);
+        assert!(errors.len() <= tolerated, "{errors:?} beside {} answers", answers.len());
+        answers.into_iter().flatten().map(|answer| answer.server).collect::<Vec<_>>()
+    });
+    let [before, without, after] = answers;
+    assert!(before.contains(&leaving) && after.contains(&leaving));
+    // The first one may have begun before the change.
+    let late: Vec<_> = without.iter().skip(1).filter(|server| **server == leaving).collect();
+    assert!(late.is_empty(), "{} of {} still went there", late.len(), without.len());
+    // Closed connections of TCP are kept for two minutes, and with them their destination.
+    assert_eq!(weight, (kind.protocol == Protocol::Tcp).then_some(0));
+}
+
+#[test]
+fn a_service_is_never_reached_without_its_masquerade_rule() {
+    let world = &World::new("instant", Settings::ClusterCidr);
+    // A local pod, whose answer would find its way through the node without a masquerade too.
+    let pod = &world.local[0];
+    let kinds = [tcp_over_ipv4, udp_over_ipv6, udp_over_ipv4, tcp_over_ipv6];
+    for kind in kinds.into_iter().cycle().take(52) {
+        let service = Service::new(world, kind);
+        let _server = service.serve(pod);
+        service.apply(&[(pod, Condition::Ready)]);
+        let answer = first_answer(&world.lab.client, &service);
+        assert_eq!(answer.source.ip(), world.lab.node1.gateway(kind.family), "{}", service.address);
+    }
+}
+
+/// Asks without a pause until somebody answers.
+fn first_answer(client: &Namespace, service: &Service<'_>) -> Answer {
+    // A refusal that comes while TCP still sends is taken for a hint, and it would wait a second.
+    const PATIENCE: Duration = Duration::from_millis(100);
+    const GIVE_UP: Duration = Duration::from_secs(30);
+    let start = Instant::now();
+    loop {
+        match ask_within(PATIENCE, client, service.kind.protocol, service.address) {
+            Ok(answer) => return answer,
+            Err(error) => assert!(start.elapsed() < GIVE_UP, "{error}"),
+        }
+    }
+}

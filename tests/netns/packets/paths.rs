@@ -1,0 +1,84 @@
+//! Every way to a ClusterIP: each reaches every endpoint, and the server sees the source that it should.
+//!
+//! A masqueraded connection comes from the address that the node has on the device towards the endpoint.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::service::Service;
+use super::world::{Settings, World};
+use super::{Kind, for_each_kind};
+use crate::node::{Namespace, Pod};
+use crate::traffic::{Protocol, ask, source_of_reply};
+
+for_each_kind! {
+    a_pod_reaches_every_endpoint_as_itself,
+    a_host_outside_reaches_every_endpoint_as_the_node,
+    the_node_reaches_every_endpoint_from_the_device_towards_it,
+    a_pod_reaches_itself_as_the_node_and_others_as_itself,
+}
+
+fn a_pod_reaches_every_endpoint_as_itself(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let (service, _servers) = Service::serving(world, kind, &world.endpoints());
+    let caller = world.caller.address(kind.family);
+    assert_spread(&service, &world.caller, &world.endpoints(), |_| caller);
+    if kind.protocol == Protocol::Udp {
+        assert_eq!(source_of_reply(&world.caller, service.address).unwrap(), service.address);
+    }
+}
+
+fn a_host_outside_reaches_every_endpoint_as_the_node(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let (service, _servers) = Service::serving(world, kind, &world.endpoints());
+    assert_spread(&service, &world.lab.client, &world.endpoints(), |pod| towards(world, kind, pod));
+    if kind.protocol == Protocol::Udp {
+        assert_eq!(source_of_reply(&world.lab.client, service.address).unwrap(), service.address);
+    }
+}
+
+fn the_node_reaches_every_endpoint_from_the_device_towards_it(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let (service, _servers) = Service::serving(world, kind, &world.endpoints());
+    // Its own service address is what the node calls from, and nobody else could answer that.
+    let route = world.lab.node1.run(&format!("ip route get {}", service.address.ip()));
+    assert!(route.starts_with("local ") && route.contains("dev lo"), "{route}");
+    assert_spread(&service, &world.lab.node1, &world.endpoints(), |pod| towards(world, kind, pod));
+}
+
+fn a_pod_reaches_itself_as_the_node_and_others_as_itself(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let itself = &world.local[0];
+    let (service, _servers) = Service::serving(world, kind, &world.endpoints());
+    let (node, pod) = (world.lab.node1.gateway(kind.family), itself.address(kind.family));
+    assert_spread(&service, itself, &world.endpoints(), |server| {
+        if server.address(kind.family) == pod { node } else { pod }
+    });
+}
+
+/// The node's address on the device towards a pod.
+pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
+    match pod.node_name().as_str() {
+        "node1" => world.lab.node1.gateway(kind.family),
+        _ => world.lab.node1.address(kind.family),
+    }
+}
+
+/// Asks three times for each endpoint: round robin gives each its three, which see the source they should.
+pub(super) fn assert_spread(
+    service: &Service<'_>,
+    client: &Namespace,
+    endpoints: &[&Pod],
+    source: impl Fn(&Pod) -> IpAddr,
+) {
+    const EACH: usize = 3;
+    let Kind { protocol, family } = service.kind;
+    let mut seen: BTreeMap<(String, IpAddr), usize> = BTreeMap::new();
+    for _ in 0..EACH * endpoints.len() {
+        let answer = ask(client, protocol, service.address)
+            .unwrap_or_else(|error| panic!("{error}, after {seen:?}"));
+        *seen.entry((answer.server, answer.source.ip())).or_default() += 1;
+    }
+    let wanted = endpoints.iter().map(|pod| ((pod.address(family).to_string(), source(pod)), EACH));
+    assert_eq!(seen, wanted.collect(), "{} from {}", service.address, client.name());
+}

@@ -1,0 +1,144 @@
+//! The cluster in which Services are tried: the lab, pods on both nodes, and the proxy on one of them.
+//!
+//! In: settings of the proxy. Out: a [`World`] whose proxy follows a folder. Tests that do not restart the
+//! proxy share a world, each with a Service of its own, since building one takes longer than most tests do.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::node::{Daemon, Lab, Namespace, Pod};
+
+/// The lab with its pods, and the proxy at work on `node1`.
+pub(super) struct World {
+    pub(super) lab: Lab,
+    /// Pods on `node1`, which are endpoints.
+    pub(super) local: [Pod; 2],
+    /// A pod on `node2`, which is an endpoint.
+    pub(super) remote: Pod,
+    /// A pod on `node1` that is nobody's endpoint.
+    pub(super) caller: Pod,
+    pub(super) proxy: Proxy,
+    serial: AtomicU8,
+}
+
+/// How the proxy is configured.
+#[derive(Clone, Copy)]
+pub(super) enum Settings {
+    /// With the pods' network as `clusterCIDR`.
+    ClusterCidr,
+    /// The same, and everything is masqueraded.
+    MasqueradeAll,
+    /// Without a way to tell local traffic.
+    NoDetection,
+}
+
+impl World {
+    /// A world of the test's own.
+    pub(super) fn new(name: &str, settings: Settings) -> Self {
+        let lab = Lab::new(name);
+        // So that every refusal is told, not only the first ones of a second.
+        lab.node1.sysctl("net.ipv4.icmp_ratelimit", "0");
+        lab.node1.sysctl("net.ipv6.icmp.ratelimit", "0");
+        let local = [lab.node1.pod(2), lab.node1.pod(3)];
+        let (remote, caller) = (lab.node2.pod(2), lab.node1.pod(9));
+        let proxy = Proxy::start(&lab.node1, settings);
+        Self { lab, local, remote, caller, proxy, serial: AtomicU8::new(0) }
+    }
+
+    /// The world of these settings that tests share while any of them has it.
+    pub(super) fn shared(settings: Settings) -> Arc<Self> {
+        static SHARED: [Mutex<Weak<World>>; 3] = [const { Mutex::new(Weak::new()) }; 3];
+        let mut shared = SHARED[settings as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let world = Arc::new(Self::new("packets", settings));
+            *shared = Arc::downgrade(&world);
+            world
+        })
+    }
+
+    /// The pods that are endpoints.
+    pub(super) fn endpoints(&self) -> [&Pod; 3] {
+        [&self.local[0], &self.local[1], &self.remote]
+    }
+
+    /// A number that no other Service of this world has.
+    pub(super) fn number(&self) -> u8 {
+        self.serial.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// The proxy and its folder of manifests.
+pub(super) struct Proxy {
+    daemon: Mutex<Option<Daemon>>,
+    folder: TempDir,
+}
+
+impl Proxy {
+    fn start(node: &Namespace, settings: Settings) -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("manifests")).unwrap();
+        write(&folder.path().join("config.yaml"), &config(settings));
+        let daemon = Mutex::new(Some(spawn(node, folder.path())));
+        Self { daemon, folder }
+    }
+
+    /// Ends the proxy as `systemctl` or the kubelet would.
+    pub(super) fn stop(&self) -> ExitStatus {
+        self.daemon().take().expect("the proxy is running").terminate()
+    }
+
+    /// Starts the proxy once more, with the same configuration and folder.
+    pub(super) fn start_again(&self, node: &Namespace) {
+        let before = self.daemon().replace(spawn(node, self.folder.path()));
+        assert!(before.is_none(), "the proxy was running");
+    }
+
+    /// Puts a manifest into the folder or changes it, whole at any moment.
+    pub(super) fn apply(&self, name: &str, manifest: &Value) {
+        write(&self.folder.path().join(format!("manifests/{name}.json")), manifest);
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has logged.
+    pub(super) fn output(&self) -> String {
+        self.daemon().as_ref().map(Daemon::output).unwrap_or_default()
+    }
+}
+
+fn spawn(node: &Namespace, folder: &Path) -> Daemon {
+    let folder = folder.display();
+    node.spawn(&format!("ipvs-proxy --manifests {folder}/manifests --config {folder}/config.yaml"))
+}
+
+fn config(settings: Settings) -> Value {
+    let (cluster, masquerade_all) = match settings {
+        Settings::ClusterCidr => ("10.244.0.0/16,fd00:10:244::/48", false),
+        Settings::MasqueradeAll => ("10.244.0.0/16,fd00:10:244::/48", true),
+        Settings::NoDetection => ("", false),
+    };
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "ipvs",
+        "hostnameOverride": "node1",
+        "clusterCIDR": cluster,
+        "iptables": {"masqueradeAll": masquerade_all},
+        // The table's size belongs to the first network namespace.
+        "conntrack": {"maxPerCore": 0},
+    })
+}
+
+fn write(path: &Path, content: &Value) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, content.to_string()).unwrap();
+    fs::rename(&draft, path).unwrap();
+}
