@@ -32,6 +32,11 @@ pub enum Problem {
         /// What the system says.
         reason: String,
     },
+    /// A file that had objects has none; they stay in force until it is deleted.
+    Emptied {
+        /// The file's path.
+        file: PathBuf,
+    },
     /// A document of a file does not parse.
     Broken {
         /// The file's path.
@@ -63,6 +68,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, reason } => write!(f, "{}: {reason}", file.display()),
+            Self::Emptied { file } => write!(
+                f,
+                "{}: empty; the objects it had stay in force until it is deleted",
+                file.display()
+            ),
             Self::Broken { file, error } => write!(f, "{}: {error}", file.display()),
             Self::Object { file, line, problem } => {
                 write!(f, "{}:{line}: {problem}", file.display())

@@ -35,6 +35,13 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     runtime.block_on(serve(&config))
 }
 
+/// Lowering the score needs CAP_SYS_RESOURCE; without it the proxy works all the same.
+fn resist_the_oom_killer(score: i16) {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        tracing::warn!("cannot set oom_score_adj to {score}: {error}");
+    }
+}
+
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(sync::QUEUE);
     let source = Opened::new(config).await?;
@@ -48,6 +55,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods));
         })
         .context("cannot start the sync thread")?;
+    resist_the_oom_killer(config.oom_score_adj);
+    settings::without_effect(config).iter().for_each(|missing| tracing::info!("{missing}"));
     tracing::info!(node = %config.node_name, "following {}", config.source);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;

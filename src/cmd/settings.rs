@@ -9,7 +9,7 @@ use ipvs_netlink::Timeouts;
 use proxier::model::PerFamily;
 use proxier::plan::{LocalDetection, Settings};
 
-use crate::config::{Config, DetectLocal};
+use crate::config::{Config, DetectLocal, LogFormat, NodePortAddresses};
 use crate::kernel::{ground, sysctl};
 use crate::sync::pace::Periods;
 
@@ -58,6 +58,21 @@ pub(super) fn ground(config: &Config) -> ground::Wanted {
             udp_stream: seconds(conntrack.udp_stream_timeout),
         },
     }
+}
+
+/// What was asked for and this version does not do.
+pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
+    let mut missing = vec!["this version serves neither health checks nor metrics"];
+    if config.node_port_addresses != NodePortAddresses::Nets(Vec::new()) {
+        missing.push("this version programs no node ports: nodePortAddresses has no effect");
+    }
+    if config.logging.format == LogFormat::Json {
+        missing.push("this version logs text only: the logging format has no effect");
+    }
+    if config.logging.verbosity > 0 {
+        missing.push("the verbosity has no effect: set IPVS_PROXY_LOG=debug for details");
+    }
+    missing
 }
 
 /// How often rounds may and must be.

@@ -88,7 +88,8 @@ impl Folder {
                 let found = self.look();
                 (self, found)
             });
-            // A look can only fail to come back if the runtime is being shut down.
+            // The runtime is being shut down, or the reader has died; the caller takes the end of
+            // a source for an error.
             let Ok((folder, found)) = look.await else { return };
             self = folder;
             for event in found {

@@ -139,6 +139,12 @@ impl File {
         let is_first = self.fingerprint.is_none() && self.entries.is_empty();
         self.fingerprint = fingerprint;
         let Parsed { entries, errors } = parse(&text);
+        // A file that is written in place is empty for a moment. Objects are taken away by taking
+        // them out of a file that has others, or by deleting the file.
+        if entries.is_empty() && errors.is_empty() && !self.entries.is_empty() {
+            self.problems = vec![Problem::Emptied { file: path.to_owned() }];
+            return;
+        }
         // What parses of a file that never did is better than nothing. Later the file counts as
         // one: half of a change could be worse than none.
         if errors.is_empty() || is_first {

@@ -338,6 +338,19 @@ async fn a_swapped_configmap_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_empty_for_a_moment_keeps_its_content() {
+    let mut live = Live::start(&[("a.yaml", &service("web", 1))]).await;
+    live.write("a.yaml", "");
+    live.expect_nothing().await;
+    live.write("a.yaml", &service("web", 2));
+    live.expect(&["+default/web 2"]).await;
+    live.write("a.yaml", "# nothing\n");
+    live.expect_nothing().await;
+    fs::remove_file(live.path("a.yaml")).unwrap();
+    live.expect(&["-default/web"]).await;
+}
+
+#[tokio::test]
 async fn a_file_that_breaks_keeps_its_last_good_content() {
     let good = format!("{}---\n{}", service("web", 1), service("api", 2));
     let mut live = Live::start(&[("a.yaml", &good)]).await;

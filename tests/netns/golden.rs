@@ -32,18 +32,32 @@ macro_rules! cases {
 mod from_the_api_server {
     cases! { super::Source::api_server;
         adopt_stale
+        affinity
         clusterip_no_endpoints
         clusterip_protocols
         clusterip_tcp
+        detect_local_interface_prefix
+        detect_local_node_cidr
         dualstack
         endpoints_change
+        exclude_cidrs
         foreign_rules
         headless_and_externalname
+        hints_zone
+        internal_local
         kube_system_dns
+        lb_pending
+        node_labels_change
         proxy_name_label
         readiness
+        scheduler_lc
+        scheduler_sed
+        scheduler_sh
+        scheduler_wrr
         slices_merge
         slices_odd
+        strict_arp
+        timeouts
     }
 }
 
@@ -51,11 +65,17 @@ mod from_the_api_server {
 mod from_manifests {
     cases! { |_| super::Source::manifests();
         adopt_stale
-        clusterip_tcp
+        affinity
+        clusterip_protocols
+        detect_local_node_cidr
         endpoints_change
-        foreign_rules
-        proxy_name_label
+        exclude_cidrs
+        hints_zone
+        internal_local
+        lb_pending
+        node_labels_change
         readiness
+        scheduler_sh
         slices_odd
     }
 }

@@ -212,7 +212,10 @@ fn without_an_api_server_a_cluster_ip_has_to_be_given_in_either_field() {
     for rest in ["spec: {clusterIP: ''}", "spec: {clusterIP: null, clusterIPs: null}", "spec: {}"] {
         let (service, problems) = convert(rest);
         assert!(service.is_none() && problems.len() == 1, "{rest}: {problems:?}");
-        assert!(problems[0].starts_with("Service shop/web: spec.clusterIP: missing"), "{problems:?}");
+        assert!(
+            problems[0].starts_with("Service shop/web: spec.clusterIP: missing"),
+            "{problems:?}"
+        );
     }
     for rest in [
         "spec: {clusterIPs: [10.96.0.1]}",
@@ -227,7 +230,9 @@ fn without_an_api_server_a_cluster_ip_has_to_be_given_in_either_field() {
 
 #[test]
 fn an_address_that_no_host_can_have_is_refused() {
-    for address in ["0.0.0.0", "127.0.0.5", "224.0.0.1", "255.255.255.255", "'::'", "fe80::1", "ff02::1"] {
+    for address in
+        ["0.0.0.0", "127.0.0.5", "224.0.0.1", "255.255.255.255", "'::'", "fe80::1", "ff02::1"]
+    {
         let (service, problems) = convert(&format!("spec: {{clusterIP: {address}}}"));
         assert!(service.is_none(), "{address}");
         assert!(problems[0].contains("is not the address of a host"), "{problems:?}");
@@ -264,7 +269,7 @@ fn wrong_types_everywhere_are_reported_and_survived() {
          externalIPs: 7, internalTrafficPolicy: Sometimes, loadBalancerSourceRanges: true}, status: 4",
     );
     assert!(service.is_some());
-    assert_eq!(problems.len(), 7, "{problems:#?}");
+    assert_eq!(problems.len(), 8, "{problems:#?}");
     assert_eq!(convert("spec: 5").1, ["Service shop/web: spec: 5 is not an object"]);
     let nameless = serde_saphyr::from_str("{metadata: {namespace: shop}, spec: {}}").unwrap();
     let mut problems = Vec::new();
