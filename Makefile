@@ -18,8 +18,12 @@ fmt:            ## format the source
 lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy $(CODECS:%=--package %) --no-default-features -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 	tests/vm/packages lint && shellcheck $(SCRIPTS)
+
+# Crates that are codecs without their feature `socket`.
+CODECS := netlink-batch ipvs-netlink ipset-netlink
 
 test: tools     ## every test there is; the last line is the count
 	@tests/vm/tally '$(UNPRIVILEGED)' tests/vm/run
