@@ -131,19 +131,23 @@ impl SetSpec {
         SetSpec { name, kind, family, hash_size, max_elements, ports: 0..=u16::MAX }
     }
 
-    /// Whether a set of this name in the kernel serves as this one: the type, and the family and
-    /// capacity of a hash or the range of a bitmap. Bucket count and revision are the kernel's.
+    /// Whether a set of this name in the kernel serves as this one: the type, the family and
+    /// capacity of a hash or the range of a bitmap, and elements that stay: a set with a default
+    /// timeout forgets them. Bucket count and revision are the kernel's.
     pub fn matches(&self, found: &Header) -> bool {
         let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
-        kind && match self.kind {
-            SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
-            SetType::HashIp
-            | SetType::HashIpPort
-            | SetType::HashIpPortIp
-            | SetType::HashIpPortNet => {
-                found.family == Some(self.family) && found.max_elements == Some(self.max_elements)
+        let keeps = found.timeout.is_none();
+        kind && keeps
+            && match self.kind {
+                SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
+                SetType::HashIp
+                | SetType::HashIpPort
+                | SetType::HashIpPortIp
+                | SetType::HashIpPortNet => {
+                    found.family == Some(self.family)
+                        && found.max_elements == Some(self.max_elements)
+                }
             }
-        }
     }
 }
 
@@ -204,4 +208,32 @@ pub struct Set {
     /// Elements this crate has no type for, as raw attributes: all of a [`Kind::Other`] set, and
     /// exceptions (`nomatch`) of a known one.
     pub opaque: Vec<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_forgets_its_elements_does_not_serve() {
+        let spec = SetSpec::new("a".parse().unwrap(), SetType::HashIpPort, Family::Inet);
+        let kept = Header {
+            name: spec.name,
+            kind: Kind::Known(spec.kind),
+            family: Some(spec.family),
+            revision: 7,
+            hash_size: Some(64),
+            max_elements: Some(spec.max_elements),
+            ports: None,
+            timeout: None,
+            references: 0,
+            elements: 0,
+            memory: 0,
+        };
+        assert!(spec.matches(&kept));
+        // Zero: elements stay unless they are added with a timeout of their own; not created here.
+        for timeout in [0, 600] {
+            assert!(!spec.matches(&Header { timeout: Some(timeout), ..kept.clone() }));
+        }
+    }
 }

@@ -223,6 +223,12 @@ fn a_set_that_differs_is_not_taken_for_the_one_wanted() {
         assert!(matches!(error.reason, Reason::SetExists), "{error}");
         assert!(!other.matches(&ipset.header(&spec.name).expect("header")));
     }
+
+    restore("create forgets hash:ip,port timeout 600\n");
+    let spec = SetSpec { name: name("forgets"), ..spec };
+    let error = ipset.create(&spec, Repeat::Accept).expect_err("forgets its elements");
+    assert!(matches!(error.reason, Reason::SetExists), "{error}");
+    assert!(!spec.matches(&ipset.header(&spec.name).expect("header")));
 }
 
 #[test]
