@@ -18,8 +18,15 @@ fmt:            ## format the source
 lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
+	cargo clippy $(CODECS:%=--package %) --no-default-features -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps $(AS_TESTED)
 	tests/vm/packages lint && shellcheck $(SCRIPTS)
+
+# Crates that are codecs without their feature `socket`.
+CODECS := netlink-batch ipvs-netlink ipset-netlink
+# No crate has examples. Asking for them makes cargo choose the features of dependencies as it does for tests, so
+# that no second set of dependencies is compiled.
+AS_TESTED := --lib --examples
 
 test: tools     ## every test there is; the last line is the count
 	@tests/vm/tally '$(UNPRIVILEGED)' tests/vm/run

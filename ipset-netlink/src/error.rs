@@ -275,6 +275,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_lacks_or_forbids_is_told_by_its_number() {
+        let hash = Some(SetType::HashIpPort);
+        let of = |operation, kind, errno| {
+            Reason::of(operation, kind, KernelError { errno, ..KernelError::default() })
+        };
+        for operation in [Operation::QueryType, Operation::Create] {
+            assert!(matches!(of(operation, hash, 4098), Reason::UnknownType));
+            assert!(matches!(of(operation, hash, 4106), Reason::WrongFamily));
+        }
+        assert!(matches!(of(Operation::Create, hash, 4099), Reason::TooManySets));
+        for operation in [Operation::Open, Operation::Create, Operation::Add, Operation::List] {
+            assert!(matches!(of(operation, None, 1), Reason::NotPermitted));
+            assert!(matches!(of(operation, None, 13), Reason::NotPermitted));
+        }
+    }
+
+    #[test]
     fn an_error_names_the_command_and_the_set() {
         let set = SetName::new("KUBE-CLUSTER-IP").ok();
         let error = Error { operation: Operation::Destroy, set, reason: Reason::InUse };

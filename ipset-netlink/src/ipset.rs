@@ -10,7 +10,6 @@ use crate::{
     SetType,
     message::{Detail, Dialect, ENTRIES_PER_MESSAGE, Edit},
     reply,
-    uapi::{IPSET_PROTOCOL, IPSET_PROTOCOL_MIN},
 };
 
 /// The sets of one network namespace: the one the thread was in at [`Ipset::open`].
@@ -173,13 +172,7 @@ impl Ipset {
 
     fn negotiate(&mut self) -> Result<Dialect, Reason> {
         let answer = self.ask(Operation::Open, None, self.dialect.ask_protocol())?;
-        let kernel = reply::protocols(&answer)?;
-        let (oldest, newest) = kernel.into_inner();
-        let version = newest.min(IPSET_PROTOCOL);
-        if version < oldest.max(IPSET_PROTOCOL_MIN) {
-            return Err(Reason::UnknownProtocol { oldest, newest });
-        }
-        Ok(Dialect(version))
+        Dialect::shared(reply::protocols(&answer)?)
     }
 
     /// The newest revision of a type that the kernel and this crate share.
@@ -190,13 +183,9 @@ impl Ipset {
         }
         let question = self.dialect.ask_type(spec);
         let answer = self.ask(Operation::QueryType, Some(spec.kind), question)?;
-        let (oldest, newest) = reply::revisions(&answer)?.into_inner();
-        let known = spec.kind.newest_revision();
-        if oldest > known {
-            return Err(Reason::UnknownRevision { kind: spec.kind, oldest, known });
-        }
-        self.revisions.push((key, newest.min(known)));
-        Ok(newest.min(known))
+        let revision = spec.kind.shared_revision(reply::revisions(&answer)?)?;
+        self.revisions.push((key, revision));
+        Ok(revision)
     }
 
     /// Two rounds: all elements in full messages; then, one to a message, those behind a refused

@@ -11,7 +11,8 @@
 //! [`message`] and [`reply`] are the codec and touch no socket. [`Ipset`] (feature `socket`, on by
 //! default) holds the socket.
 //!
-//! ```no_run
+#![cfg_attr(feature = "socket", doc = "```no_run")]
+#![cfg_attr(not(feature = "socket"), doc = "```ignore")]
 //! use ipset_netlink::{Entry, Family, Ipset, Repeat, SetSpec, SetType};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -8,7 +8,7 @@
 //! (`net/netfilter/ipset/ip_set_core.c`, `include/linux/netfilter/ipset/ip_set.h:
 //! ip_set_attr_netorder`).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 use netlink_batch::{
     Request,
@@ -18,7 +18,7 @@ use netlink_packet_core::{NLA_F_NET_BYTEORDER, NLM_F_CREATE, NLM_F_EXCL};
 
 #[allow(clippy::wildcard_imports, reason = "the kernel's names, most of them")]
 use crate::uapi::*;
-use crate::{Entry, Protocol, SetName, SetSpec, SetType};
+use crate::{Entry, Protocol, Reason, SetName, SetSpec, SetType};
 
 /// What to make of a command whose result is there already: the set or element to be added exists,
 /// the element to be deleted does not.
@@ -59,14 +59,29 @@ pub enum Detail {
     Elements,
 }
 
-/// The protocol version spoken, written into each command. What can fail in its methods is only
-/// the length of [`Dialect::edit`]'s message.
+/// The protocol version spoken, written into each command. What can fail in the methods that write
+/// one is only the length of [`Dialect::edit`]'s message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect(pub u8);
 
 impl Dialect {
     /// The newest this crate speaks: the one to ask for the kernel's versions with.
     pub const NEWEST: Dialect = Dialect(IPSET_PROTOCOL);
+
+    /// The newest that this crate and the kernel, which speaks those of `kernel`
+    /// ([`reply::protocols`](crate::reply::protocols)), have in common.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::UnknownProtocol`] when they have none.
+    pub fn shared(kernel: RangeInclusive<u8>) -> Result<Self, Reason> {
+        let (oldest, newest) = kernel.into_inner();
+        let version = newest.min(IPSET_PROTOCOL);
+        if version < oldest.max(IPSET_PROTOCOL_MIN) {
+            return Err(Reason::UnknownProtocol { oldest, newest });
+        }
+        Ok(Dialect(version))
+    }
 
     /// Asks which protocol versions the kernel speaks; see [`reply::protocols`](crate::reply::protocols).
     pub fn ask_protocol(self) -> Result<Request, EncodeError> {

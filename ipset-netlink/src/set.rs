@@ -6,7 +6,7 @@
 
 use std::{fmt, ops::RangeInclusive};
 
-use crate::{Entry, SetName};
+use crate::{Entry, Reason, SetName};
 
 /// The set types this crate reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,22 @@ impl SetType {
             SetType::HashIpPortNet => 8,
             SetType::BitmapPort => 3,
         }
+    }
+
+    /// The revision to create with: the newest that this crate and the kernel, which has those of
+    /// `kernel` ([`reply::revisions`](crate::reply::revisions)), both know.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::UnknownRevision`] when the kernel's are all newer.
+    pub fn shared_revision(self, kernel: RangeInclusive<u8>) -> Result<u8, Reason> {
+        let (oldest, newest) = kernel.into_inner();
+        let known = self.newest_revision();
+        let shared = newest.min(known);
+        if shared < oldest {
+            return Err(Reason::UnknownRevision { kind: self, oldest, known });
+        }
+        Ok(shared)
     }
 
     pub(crate) fn of_name(name: &[u8]) -> Option<SetType> {
@@ -131,19 +147,23 @@ impl SetSpec {
         SetSpec { name, kind, family, hash_size, max_elements, ports: 0..=u16::MAX }
     }
 
-    /// Whether a set of this name in the kernel serves as this one: the type, and the family and
-    /// capacity of a hash or the range of a bitmap. Bucket count and revision are the kernel's.
+    /// Whether a set of this name in the kernel serves as this one: the type, the family and
+    /// capacity of a hash or the range of a bitmap, and elements that stay: a set with a default
+    /// timeout forgets them. Bucket count and revision are the kernel's.
     pub fn matches(&self, found: &Header) -> bool {
         let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
-        kind && match self.kind {
-            SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
-            SetType::HashIp
-            | SetType::HashIpPort
-            | SetType::HashIpPortIp
-            | SetType::HashIpPortNet => {
-                found.family == Some(self.family) && found.max_elements == Some(self.max_elements)
+        let keeps = found.timeout.is_none();
+        kind && keeps
+            && match self.kind {
+                SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
+                SetType::HashIp
+                | SetType::HashIpPort
+                | SetType::HashIpPortIp
+                | SetType::HashIpPortNet => {
+                    found.family == Some(self.family)
+                        && found.max_elements == Some(self.max_elements)
+                }
             }
-        }
     }
 }
 
@@ -204,4 +224,63 @@ pub struct Set {
     /// Elements this crate has no type for, as raw attributes: all of a [`Kind::Other`] set, and
     /// exceptions (`nomatch`) of a known one.
     pub opaque: Vec<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{message::tests::bytes, reply};
+
+    /// The answer to `IPSET_CMD_TYPE` of a kernel that has these revisions of `hash:ip,port`.
+    fn answer(oldest: u8, newest: u8) -> Vec<u8> {
+        bytes(&format!(
+            "
+            02 00 00 00 05 00 01 00 07 00 00 00 11 00 03 00 68 61 73 68 3a 69 70 2c
+            70 6f 72 74 00 00 00 00 05 00 05 00 02 00 00 00 05 00 04 00 {newest:02x} 00 00 00
+            05 00 0a 00 {oldest:02x} 00 00 00"
+        ))
+    }
+
+    fn shared(oldest: u8, newest: u8) -> Result<u8, Reason> {
+        SetType::HashIpPort.shared_revision(reply::revisions(&answer(oldest, newest)).unwrap())
+    }
+
+    #[test]
+    fn a_set_is_created_with_the_newest_revision_both_sides_know() {
+        for (kernel, revision) in [((0, 7), 7), ((1, 5), 5), ((2, 9), 7), ((7, 9), 7)] {
+            assert_eq!(shared(kernel.0, kernel.1).unwrap(), revision, "{kernel:?}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_dropped_all_known_revisions_is_told_by_numbers() {
+        let error = shared(8, 9).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "kernel's oldest revision of hash:ip,port is 8, newest known is 7"
+        );
+    }
+
+    #[test]
+    fn a_set_that_forgets_its_elements_does_not_serve() {
+        let spec = SetSpec::new("a".parse().unwrap(), SetType::HashIpPort, Family::Inet);
+        let kept = Header {
+            name: spec.name,
+            kind: Kind::Known(spec.kind),
+            family: Some(spec.family),
+            revision: 7,
+            hash_size: Some(64),
+            max_elements: Some(spec.max_elements),
+            ports: None,
+            timeout: None,
+            references: 0,
+            elements: 0,
+            memory: 0,
+        };
+        assert!(spec.matches(&kept));
+        // Zero: elements stay unless they are added with a timeout of their own; not created here.
+        for timeout in [0, 600] {
+            assert!(!spec.matches(&Header { timeout: Some(timeout), ..kept.clone() }));
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! the crate writes, `ipset save` must show; what `ipset` writes, the crate must read.
 
 use std::{
+    env,
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     process::{Command, Stdio},
@@ -13,7 +14,9 @@ use std::{
 
 use ipset_netlink::{
     Entry, Family, Ipset, Kind, Network, Protocol, Reason, Repeat, SetName, SetSpec, SetType,
+    message::Dialect,
 };
+use netlink_batch::Socket;
 use nix::sched::{CloneFlags, unshare};
 
 const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
@@ -223,6 +226,31 @@ fn a_set_that_differs_is_not_taken_for_the_one_wanted() {
         assert!(matches!(error.reason, Reason::SetExists), "{error}");
         assert!(!other.matches(&ipset.header(&spec.name).expect("header")));
     }
+
+    restore("create forgets hash:ip,port timeout 600\n");
+    let spec = SetSpec { name: name("forgets"), ..spec };
+    let error = ipset.create(&spec, Repeat::Accept).expect_err("forgets its elements");
+    assert!(matches!(error.reason, Reason::SetExists), "{error}");
+    assert!(!spec.matches(&ipset.header(&spec.name).expect("header")));
+}
+
+#[test]
+fn without_rights_nothing_opens() {
+    if env::var_os("WITHOUT_RIGHTS").is_some() {
+        let error = Ipset::open().expect_err("no rights");
+        return assert!(matches!(error.reason, Reason::NotPermitted), "{error}");
+    }
+    // This very test once more, in a user namespace without rights over the network.
+    let program = env::current_exe().expect("this program");
+    let again = Command::new("unshare")
+        .arg("-U")
+        .arg(program)
+        .args(["--exact", "without_rights_nothing_opens"])
+        .env("WITHOUT_RIGHTS", "1")
+        .output()
+        .expect("unshare");
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]
@@ -350,9 +378,15 @@ fn a_set_a_rule_refers_to_cannot_be_destroyed() {
 #[test]
 fn a_set_without_a_name_hides_no_other() {
     let mut ipset = fresh_namespace();
-    let made = Command::new("ipset").args(["create", "", "hash:ip"]).status().expect("ipset");
+    let spec = SetSpec::new(name("x"), SetType::HashIp, Family::Inet);
+    let mut create = Dialect::NEWEST.create(&spec, 0, Repeat::Refuse).expect("encode");
+    // Neither the tool nor this crate makes one: IPSET_ATTR_SETNAME "x" becomes "".
+    assert_eq!(create.payload[12..20], *b"\x06\0\x02\0x\0\0\0");
+    create.payload[12..20].copy_from_slice(b"\x05\0\x02\0\0\0\0\0");
+    let mut socket = Socket::open(netlink_batch::Family::Netfilter).expect("socket");
+    assert_eq!(socket.batch(&[create]).expect("send"), [Ok(())]);
     restore("create named hash:ip\n");
-    println!("the kernel made a set without a name: {made}");
+    assert_eq!(run("ipset", "list -n").lines().count(), 2);
     assert_eq!(ipset.names().expect("names"), [name("named")]);
     assert_eq!(ipset.list_all().expect("list all").len(), 1);
 }

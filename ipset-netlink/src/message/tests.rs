@@ -4,7 +4,7 @@
 //! `strace -e write=all -e read=all ipset ...`, netlink headers cut off. See the README.
 
 use super::*;
-use crate::Family;
+use crate::{Family, reply};
 
 pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
@@ -57,6 +57,30 @@ fn questions_are_the_tools() {
     let spec = SetSpec::new(name("a"), SetType::HashIpPort, Family::Inet);
     let request = NEWEST.ask_type(&spec).unwrap();
     assert_eq!(request, Request { kind: 0x60d, flags: 0, payload: kind });
+}
+
+#[test]
+fn the_newest_protocol_both_sides_speak_is_spoken() {
+    let answer = |newest: u8, rest: &str| {
+        let payload = bytes(&format!("02 00 00 00 05 00 01 00 {newest:02x} 00 00 00 {rest}"));
+        Dialect::shared(reply::protocols(&payload).unwrap())
+    };
+    assert_eq!(answer(7, "05 00 0a 00 06 00 00 00").unwrap(), Dialect(7));
+    assert_eq!(answer(9, "05 00 0a 00 07 00 00 00").unwrap(), Dialect(7));
+    for (newest, rest, versions) in [
+        (9, "05 00 0a 00 08 00 00 00", "8 to 9"),
+        (5, "05 00 0a 00 01 00 00 00", "1 to 5"),
+        (5, "", "5 to 5"),
+    ] {
+        let error = answer(newest, rest).unwrap_err().to_string();
+        assert!(error.contains(versions), "{error}");
+    }
+
+    // A kernel of protocol 6 names no oldest.
+    let old = answer(6, "").unwrap();
+    assert_eq!(old, Dialect(6));
+    let payload = bytes("02 00 00 00 05 00 01 00 06 00 00 00 06 00 02 00 70 00 00 00");
+    assert_eq!(old.flush(&name("p")).unwrap(), Request { kind: 0x604, flags: 0, payload });
 }
 
 #[test]

@@ -135,6 +135,20 @@ fn networks_are_listed_as_the_tool_prints_them() {
 }
 
 #[test]
+fn a_set_without_a_name_is_left_out_with_all_its_parts() {
+    let named = bytes(NETWORKS);
+    let (before, after) = (bytes("06 00 02 00 66 00 00 00"), bytes("05 00 02 00 00 00 00 00"));
+    let nameless = [&named[..12], &after, &named[20..]].concat();
+    assert_eq!(named[12..20], before);
+    assert_eq!(sets([nameless.as_slice()]).unwrap(), []);
+    // Its second part, and then those of a set with a name.
+    let second = [&named[..12], &after, &named[128..]].concat();
+    let listing = [&nameless, &second, &named].map(Vec::as_slice);
+    assert_eq!(sets(listing).unwrap(), [one(&named)]);
+    assert_eq!(names(listing).unwrap(), ["f".parse().unwrap()]);
+}
+
+#[test]
 fn two_addresses_and_one_are_listed() {
     // ipset create g hash:ip,port,ip; ipset add g 10.0.0.1,sctp:80,10.0.0.2; ipset list
     let set = one(&bytes(
