@@ -82,6 +82,9 @@ impl Client {
             if result.is_ok()
                 && let Some(Err(source)) = outcomes.next()
             {
+                if command.is_done_despite(source.errno) {
+                    continue;
+                }
                 let refusal = command.refusal(source.errno);
                 *result = Err(Error::Refused { refusal, what: command.to_string(), source });
             }
@@ -213,8 +216,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchDaemon`] among others. A daemon stopped so early that its thread never ran
-    /// is stopped, but the kernel does not answer: [`netlink_batch::Error::TimedOut`].
+    /// [`Refusal::NoSuchDaemon`] among others.
     pub fn delete_daemon(&mut self, state: DaemonState) -> Result<(), Error> {
         self.run(Command::DeleteDaemon(state))
     }
