@@ -3,6 +3,10 @@
 //! A [`Refusal`] is the kernel's answer to one command and says what to do about it; an [`Error`] is
 //! that with its command and the kernel's number, or a failure of the conversation.
 
+use crate::AttributeError;
+#[cfg(feature = "socket")]
+use crate::{DecodeError, KernelError, TransportError};
+
 /// Why the kernel refused a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -55,7 +59,7 @@ pub enum EncodeError {
     NetmaskFamily,
     /// A name is too long or has a NUL in it.
     #[error(transparent)]
-    Attribute(#[from] netlink_batch::attribute::EncodeError),
+    Attribute(#[from] AttributeError),
 }
 
 /// A command or query failed.
@@ -71,7 +75,7 @@ pub enum Error {
         /// What: the command with its keys.
         what: String,
         /// The kernel's number and words.
-        source: netlink_batch::KernelError,
+        source: KernelError,
     },
     /// The running kernel has no IPVS.
     #[error("the kernel has no IPVS: load the module with `modprobe ip_vs` (CONFIG_IP_VS)")]
@@ -90,7 +94,7 @@ pub enum Error {
         /// What: the query.
         what: String,
         /// Why.
-        source: netlink_batch::DecodeError,
+        source: DecodeError,
     },
     /// The conversation failed: what was applied is unknown.
     #[error("{what}: {source}")]
@@ -98,7 +102,7 @@ pub enum Error {
         /// What: the command, query or batch.
         what: String,
         /// Why.
-        source: netlink_batch::Error,
+        source: TransportError,
     },
 }
 

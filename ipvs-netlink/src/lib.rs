@@ -56,6 +56,7 @@ mod stats;
 #[cfg(feature = "socket")]
 mod table;
 pub mod uapi;
+mod unknown;
 mod wire;
 
 pub use answer::Answer;
@@ -69,12 +70,15 @@ pub use destination::{Connections, Destination, DestinationKey, ForwardMethod, T
 pub use error::Error;
 pub use error::{EncodeError, Refusal};
 pub use key::{AddressFamily, Protocol, ServiceKey};
-pub use netlink_batch::DecodeError;
+pub use netlink_batch::{
+    DecodeError, Error as TransportError, KernelError, attribute::EncodeError as AttributeError,
+};
 pub use query::Query;
 pub use service::{Netmask, Service, ServiceFlags};
 pub use stats::{Stats, Stats64};
 #[cfg(feature = "socket")]
 pub use table::VirtualServer;
+pub use unknown::Unknown;
 
 #[cfg(all(doctest, feature = "socket"))]
 #[doc = include_str!("../README.md")]

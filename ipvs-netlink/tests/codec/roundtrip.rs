@@ -5,9 +5,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipvs_netlink::{DestinationKey, EncodeError, Refusal, uapi::*};
+use ipvs_netlink::{DestinationKey, EncodeError, Refusal, Unknown, uapi::*};
 use netlink_batch::attribute::Writer;
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{NLA_F_NESTED, NLA_F_NET_BYTEORDER};
 use proptest::prelude::*;
 
 use super::*;
@@ -193,9 +193,10 @@ fn any_key() -> impl Strategy<Value = ServiceKey> {
     ]
 }
 
-fn any_unknown() -> impl Strategy<Value = Vec<DefaultNla>> {
-    let one = (100..0x3fff_u16, proptest::collection::vec(any::<u8>(), 0..9))
-        .prop_map(|(kind, value)| DefaultNla::new(kind, value));
+fn any_unknown() -> impl Strategy<Value = Vec<Unknown>> {
+    let flags = prop_oneof![Just(0), Just(NLA_F_NESTED), Just(NLA_F_NET_BYTEORDER)];
+    let one = (100..0x3fff_u16, flags, proptest::collection::vec(any::<u8>(), 0..9))
+        .prop_map(|(kind, flags, value)| Unknown { kind: kind | flags, value });
     proptest::collection::vec(one, 0..3)
 }
 
