@@ -101,7 +101,12 @@ impl Command {
             _ => {}
         }
         match (self, errno) {
-            (Command::NewService(_) | Command::SetService(_), ENOENT) => Refusal::UnknownScheduler,
+            (Command::NewService(service) | Command::SetService(service), ENOENT) => {
+                match service.persistence_engine {
+                    None => Refusal::UnknownScheduler,
+                    Some(_) => Refusal::UnknownSchedulerOrEngine,
+                }
+            }
             (Command::SetDestination(..) | Command::DeleteDestination(..), ENOENT) => {
                 Refusal::NoSuchDestination
             }

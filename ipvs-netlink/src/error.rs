@@ -21,10 +21,12 @@ pub enum Refusal {
     NoSuchDaemon,
     /// There is no such network interface (`ENODEV`).
     NoSuchInterface,
-    /// The kernel has no such scheduler, or persistence engine, and no module of that name
-    /// (`ENOENT`).
+    /// The kernel has no such scheduler, and no module of that name (`ENOENT`).
     UnknownScheduler,
-    /// The caller lacks `CAP_NET_ADMIN` in the initial user namespace (`EPERM`).
+    /// The same number for a virtual server with a persistence engine, which may be what is unknown.
+    UnknownSchedulerOrEngine,
+    /// The caller lacks `CAP_NET_ADMIN`; most kernels want it in the initial user namespace
+    /// (`EPERM`).
     NotPermitted,
     /// An attribute is missing or out of range (`EINVAL`, `ERANGE`): a weight beyond `i32::MAX`, a
     /// lower threshold above the upper, a name too long. Also a destination whose address is not
@@ -43,6 +45,7 @@ impl std::fmt::Display for Refusal {
             Refusal::NoSuchDaemon => "the daemon does not run",
             Refusal::NoSuchInterface => "no such interface",
             Refusal::UnknownScheduler => "unknown scheduler",
+            Refusal::UnknownSchedulerOrEngine => "unknown scheduler or persistence engine",
             Refusal::NotPermitted => "CAP_NET_ADMIN is needed",
             Refusal::InvalidArgument => "invalid argument",
             Refusal::Other => "refused",

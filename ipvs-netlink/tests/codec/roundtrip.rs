@@ -152,6 +152,7 @@ fn an_error_number_means_what_its_command_makes_of_it() {
     for (command, errno, refusal) in [
         (Command::NewService(service()), 17, Refusal::AlreadyExists),
         (Command::NewService(service()), 2, Refusal::UnknownScheduler),
+        (Command::NewService(sip()), 2, Refusal::UnknownSchedulerOrEngine),
         (Command::NewService(service()), 3, Refusal::Other),
         (Command::SetService(service()), 2, Refusal::UnknownScheduler),
         (Command::SetService(service()), 3, Refusal::NoSuchService),
