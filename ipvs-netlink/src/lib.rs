@@ -49,6 +49,8 @@ mod daemon;
 mod destination;
 mod error;
 mod key;
+#[cfg(feature = "socket")]
+mod listing;
 pub mod proc;
 mod query;
 mod service;
@@ -70,6 +72,8 @@ pub use destination::{Connections, Destination, DestinationKey, ForwardMethod, T
 pub use error::Error;
 pub use error::{EncodeError, Refusal};
 pub use key::{AddressFamily, Protocol, ServiceKey};
+#[cfg(feature = "socket")]
+pub use listing::Unreadable;
 pub use netlink_batch::{
     DecodeError, Error as TransportError, KernelError, attribute::EncodeError as AttributeError,
 };
