@@ -15,7 +15,7 @@ use netlink_packet_generic::constants::{
 };
 
 use crate::{
-    Command, Daemon, DaemonState, Destination, DestinationKey, Error, Service, ServiceKey,
+    Command, Daemon, DaemonState, Destination, DestinationKey, Error, Refusal, Service, ServiceKey,
     Timeouts, Unreadable, uapi, wire,
 };
 
@@ -101,7 +101,7 @@ impl Client {
                 if command.is_done_despite(source.errno) {
                     continue;
                 }
-                let refusal = command.refusal(source.errno);
+                let refusal: Refusal = command.refusal(source.errno);
                 *result = Err(Error::Refused { refusal, what: command.to_string(), source });
             }
         }
