@@ -16,17 +16,17 @@ const CLOSED: usize = 30;
 /// Bytes of one answer.
 const ANSWER: usize = 20_000;
 
-/// A virtual server on this host with one destination and a server behind it.
-fn served(client: &mut Client) -> ServiceKey {
+/// A virtual server on this host with one destination, and a server behind it for so many rounds of
+/// traffic; a longer one would keep the namespace.
+fn served(client: &mut Client, rounds: usize) -> ServiceKey {
     shell("ip address add 10.96.0.1/32 dev lo");
     shell("ip address add 10.96.0.2/32 dev lo");
     let key = tcp("10.96.0.1", 8080);
     client.new_service(persistent(key, "rr", 0, 300)).unwrap();
     client.new_destination(key, Destination::new(ip("10.96.0.2"), 8080)).unwrap();
     let listener = TcpListener::bind("10.96.0.2:8080").unwrap();
-    // Ends with the process.
     thread::spawn(move || {
-        for stream in listener.incoming() {
+        for stream in listener.incoming().take(rounds * (CLOSED + 1)) {
             let mut stream = stream.unwrap();
             thread::spawn(move || {
                 stream.write_all(&[7; ANSWER]).unwrap();
@@ -115,7 +115,7 @@ fn rates((narrow, wide): &Counters) -> [Vec<u64>; 2] {
 #[test]
 fn counters_rates_and_connections_are_what_ipvsadm_shows() {
     in_namespace(|mut client| {
-        let key = served(&mut client);
+        let key = served(&mut client, 1);
         let _open = traffic();
 
         let (shown, found) = shown_with(&mut client, key, "ipvsadm -Ln --stats --exact");
@@ -149,7 +149,7 @@ fn counters_rates_and_connections_are_what_ipvsadm_shows() {
 #[test]
 fn counters_return_to_zero_one_virtual_server_or_all() {
     in_namespace(|mut client| {
-        let key = served(&mut client);
+        let key = served(&mut client, 2);
         for command in [Command::ZeroAll, Command::ZeroService(key)] {
             let open = traffic();
             for counters in counters(&mut client, key) {
