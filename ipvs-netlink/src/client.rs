@@ -1,10 +1,10 @@
-//! The conversation with the kernel: commands applied, queries answered.
+//! The conversation with the kernel: commands applied.
 //!
-//! In: [`Command`]s and [`Query`]s. Out: a result for every command, typed answers for every query.
-//! Never: more than one exchange at a time; commands of a batch are applied in their order, and a
-//! refused one does not stop the ones after it.
+//! In: [`Command`]s. Out: a result for every one. Commands of a batch are applied in their order, and
+//! a refused one does not stop the ones after it. Never: more than one exchange at a time; a number
+//! of the family kept when the kernel knows it no more.
 
-use std::collections::HashSet;
+use std::{fs::File, io};
 
 use netlink_batch::{
     Family, KernelError, Reply, Request, Socket,
@@ -15,20 +15,34 @@ use netlink_packet_generic::constants::{
 };
 
 use crate::{
-    Answer, Command, Daemon, DaemonState, Destination, DestinationKey, Error, Info, Query, Refusal,
-    Service, ServiceKey, Timeouts, uapi, wire,
+    Command, Daemon, DaemonState, Destination, DestinationKey, Error, Refusal, Service, ServiceKey,
+    Timeouts, Unreadable, uapi, wire,
 };
 
-const EPERM: i32 = 1;
-const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
+pub(crate) const ENOENT: i32 = 2;
+
+/// The calling thread's view: a thread may live in another network namespace than its process.
+const TEXT: &str = "/proc/thread-self/net/ip_vs";
 
 /// A connection to the IPVS of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Client {
-    socket: Socket,
+    pub(crate) socket: Socket,
     /// The number that the kernel gave the family when its module was loaded.
-    family: u16,
+    pub(crate) family: u16,
+    /// `/proc/net/ip_vs` of the same network namespace, or why there is none.
+    pub(crate) text: Result<File, io::ErrorKind>,
+    /// What the last reading left out.
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+/// What looking up the family again has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// Its number is what it was.
+    Same,
+    /// The module was unloaded and loaded again.
+    Changed,
 }
 
 impl Client {
@@ -44,7 +58,8 @@ impl Client {
             source,
         })?;
         let family = look_up(&mut socket)?;
-        Ok(Client { socket, family })
+        let text = File::open(TEXT).map_err(|error| error.kind());
+        Ok(Client { socket, family, text, unreadable: Vec::new() })
     }
 
     /// Applies all `commands`, in order, and returns one result for each.
@@ -54,7 +69,8 @@ impl Client {
     /// # Errors
     ///
     /// When the conversation itself fails. Any of the commands may have been applied then: read the
-    /// kernel's state again.
+    /// kernel's state again. [`Error::Unsupported`] when the module has been unloaded meanwhile; where
+    /// it has been loaded again the commands are sent once more.
     pub fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), Error>>, Error> {
         let mut results = Vec::with_capacity(commands.len());
         let mut requests = Vec::with_capacity(commands.len());
@@ -67,22 +83,25 @@ impl Client {
                 Err(source) => Err(Error::Encode { what: command.to_string(), source }),
             });
         }
-        let mut outcomes = self
-            .socket
-            .batch(&requests)
-            .map_err(|source| {
-                let what = match commands {
-                    [only] => only.to_string(),
-                    _ => format!("apply {} commands", commands.len()),
-                };
-                Error::Transport { what, source }
-            })?
-            .into_iter();
+        let mut outcomes = self.batch(commands, &requests)?;
+        let unknown = |outcome: &Result<(), KernelError>| {
+            outcome.as_ref().is_err_and(|error| error.errno == ENOENT)
+        };
+        // It may be the family that there is none of.
+        if !outcomes.is_empty() && outcomes.iter().all(unknown) && self.renew()? == Renewal::Changed
+        {
+            requests.iter_mut().for_each(|request| request.kind = self.family);
+            outcomes = self.batch(commands, &requests)?;
+        }
+        let mut outcomes = outcomes.into_iter();
         for (command, result) in commands.iter().zip(&mut results) {
             if result.is_ok()
                 && let Some(Err(source)) = outcomes.next()
             {
-                let refusal = command.refusal(source.errno);
+                if command.is_done_despite(source.errno) {
+                    continue;
+                }
+                let refusal: Refusal = command.refusal(source.errno);
                 *result = Err(Error::Refused { refusal, what: command.to_string(), source });
             }
         }
@@ -213,150 +232,34 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchDaemon`] among others. A daemon stopped so early that its thread never ran
-    /// is stopped, but the kernel does not answer: [`netlink_batch::Error::TimedOut`].
+    /// [`Refusal::NoSuchDaemon`] among others.
     pub fn delete_daemon(&mut self, state: DaemonState) -> Result<(), Error> {
         self.run(Command::DeleteDaemon(state))
     }
 
-    /// One virtual server, if there is such a one.
-    ///
-    /// # Errors
-    ///
-    /// A failure of the conversation.
-    pub fn service(&mut self, key: ServiceKey) -> Result<Option<Service>, Error> {
-        match self.ask(Query::Service(key)) {
-            Ok(answers) => Ok(services(answers).next()),
-            Err(Error::Refused { refusal: Refusal::NoSuchService, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All virtual servers, in one dump, each once. Where some come or go meanwhile, in this network
-    /// namespace or another, a dump may skip some that stay: the kernel counts positions in a table
-    /// of all namespaces and does not say that it changed (`ip_vs_genl_dump_services`).
-    /// [`Client::table`] makes up for that.
-    ///
-    /// # Errors
-    ///
-    /// A failure of the conversation.
-    pub fn services(&mut self) -> Result<Vec<Service>, Error> {
-        let mut seen = HashSet::new();
-        let answers = self.ask(Query::Services)?;
-        Ok(services(answers).filter(|service| seen.insert(service.key)).collect())
-    }
-
-    /// The destinations of a virtual server; none when there is no such server.
-    ///
-    /// # Errors
-    ///
-    /// A failure of the conversation.
-    pub fn destinations(&mut self, service: ServiceKey) -> Result<Vec<Destination>, Error> {
-        let answers = self.ask(Query::Destinations(service))?.into_iter();
-        Ok(answers
-            .filter_map(|answer| match answer {
-                Answer::Destination(destination) => Some(destination),
-                _ => None,
-            })
-            .collect())
-    }
-
-    /// The sync daemons that run.
-    ///
-    /// # Errors
-    ///
-    /// A failure of the conversation.
-    pub fn daemons(&mut self) -> Result<Vec<Daemon>, Error> {
-        let answers = self.ask(Query::Daemons)?.into_iter();
-        Ok(answers
-            .filter_map(|answer| match answer {
-                Answer::Daemon(daemon) => Some(daemon),
-                _ => None,
-            })
-            .collect())
-    }
-
-    /// The protocol timeouts.
-    ///
-    /// # Errors
-    ///
-    /// A failure of the conversation.
-    pub fn timeouts(&mut self) -> Result<Timeouts, Error> {
-        self.ask_one(Query::Timeouts, |answer| match answer {
-            Answer::Timeouts(timeouts) => Some(timeouts),
-            _ => None,
-        })
-    }
-
-    /// Version and size of the connection table.
-    ///
-    /// # Errors
-    ///
-    /// A failure of the conversation.
-    pub fn info(&mut self) -> Result<Info, Error> {
-        self.ask_one(Query::Info, |answer| match answer {
-            Answer::Info(info) => Some(info),
-            _ => None,
-        })
-    }
-
-    /// Sends `query` and decodes every reply.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`] when the kernel refuses it, or a failure of the conversation.
-    pub fn ask(&mut self, query: Query) -> Result<Vec<Answer>, Error> {
-        let payload =
-            query.encode().map_err(|source| Error::Encode { what: query.to_string(), source })?;
-        let request = self.request(payload);
-        let replies =
-            if query.is_dump() { self.socket.dump(&request) } else { self.socket.ask(&request) };
-        replies
-            .map_err(|error| query_error(query, error))?
-            .iter()
-            .filter(|reply| reply.kind == self.family)
-            .map(|reply| {
-                Answer::decode(&reply.payload)
-                    .map_err(|source| Error::Decode { what: query.to_string(), source })
-            })
-            .collect()
-    }
-
-    fn ask_one<T>(
+    fn batch(
         &mut self,
-        query: Query,
-        pick: impl FnMut(Answer) -> Option<T>,
-    ) -> Result<T, Error> {
-        self.ask(query)?.into_iter().find_map(pick).ok_or_else(|| Error::Decode {
-            what: query.to_string(),
-            source: netlink_batch::DecodeError::from("no reply"),
+        commands: &[Command],
+        requests: &[Request],
+    ) -> Result<Vec<Result<(), KernelError>>, Error> {
+        self.socket.batch(requests).map_err(|source| {
+            let what = match commands {
+                [only] => only.to_string(),
+                _ => format!("apply {} commands", commands.len()),
+            };
+            Error::Transport { what, source }
         })
     }
 
-    fn request(&self, payload: Vec<u8>) -> Request {
-        Request { kind: self.family, flags: 0, payload }
+    /// Looks the family up again.
+    pub(crate) fn renew(&mut self) -> Result<Renewal, Error> {
+        let family = look_up(&mut self.socket)?;
+        let before = std::mem::replace(&mut self.family, family);
+        Ok(if before == family { Renewal::Same } else { Renewal::Changed })
     }
-}
 
-fn services(answers: Vec<Answer>) -> impl Iterator<Item = Service> {
-    answers.into_iter().filter_map(|answer| match answer {
-        Answer::Service(service) => Some(service),
-        _ => None,
-    })
-}
-
-fn query_error(query: Query, error: netlink_batch::Error) -> Error {
-    let what = query.to_string();
-    match error {
-        netlink_batch::Error::Kernel(source) => {
-            let refusal = match (query, source.errno) {
-                (_, EPERM) => Refusal::NotPermitted,
-                (Query::Service(_), ESRCH) => Refusal::NoSuchService,
-                _ => Refusal::Other,
-            };
-            Error::Refused { refusal, what, source }
-        }
-        source => Error::Transport { what, source },
+    pub(crate) fn request(&self, payload: Vec<u8>) -> Request {
+        Request { kind: self.family, flags: 0, payload }
     }
 }
 

@@ -101,7 +101,12 @@ impl Command {
             _ => {}
         }
         match (self, errno) {
-            (Command::NewService(_) | Command::SetService(_), ENOENT) => Refusal::UnknownScheduler,
+            (Command::NewService(service) | Command::SetService(service), ENOENT) => {
+                match service.persistence_engine {
+                    None => Refusal::UnknownScheduler,
+                    Some(_) => Refusal::UnknownSchedulerOrEngine,
+                }
+            }
             (Command::SetDestination(..) | Command::DeleteDestination(..), ENOENT) => {
                 Refusal::NoSuchDestination
             }
@@ -121,9 +126,20 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Whether the kernel did as told although it ended with `errno`: a sync daemon stopped before
+    /// its thread ever ran is stopped, with `EINTR` (`kthread_stop`).
+    #[cfg(feature = "socket")]
+    pub(crate) fn is_done_despite(&self, errno: i32) -> bool {
+        matches!(self, Command::DeleteDaemon(_)) && errno == EINTR
+    }
+}
+
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
+#[cfg(feature = "socket")]
+const EINTR: i32 = 4;
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;

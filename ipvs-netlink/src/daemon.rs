@@ -10,10 +10,10 @@ use std::{
 };
 
 use netlink_batch::attribute::{self, Attributes, Writer};
-use netlink_packet_core::{DecodeError, DefaultNla, ErrorContext};
+use netlink_packet_core::{DecodeError, ErrorContext};
 
 use crate::{
-    AddressFamily,
+    AddressFamily, Unknown,
     uapi::{
         IP_VS_STATE_BACKUP, IP_VS_STATE_MASTER, IPVS_DAEMON_ATTR_MCAST_GROUP,
         IPVS_DAEMON_ATTR_MCAST_GROUP6, IPVS_DAEMON_ATTR_MCAST_IFN, IPVS_DAEMON_ATTR_MCAST_PORT,
@@ -70,8 +70,8 @@ pub struct Daemon {
     pub port: u16,
     /// Time to live of the datagrams; zero for one.
     pub ttl: u8,
-    /// Attributes of later kernels.
-    pub other: Vec<DefaultNla>,
+    /// Attributes of later kernels, written back as they came.
+    pub other: Vec<Unknown>,
 }
 
 impl Daemon {
@@ -102,7 +102,7 @@ impl Daemon {
         }
         writer.u16(IPVS_DAEMON_ATTR_MCAST_PORT, self.port);
         writer.u8(IPVS_DAEMON_ATTR_MCAST_TTL, self.ttl);
-        wire::write_unknown(writer, &self.other)
+        Unknown::write_all(&self.other, writer)
     }
 
     /// Reads the attributes inside `IPVS_CMD_ATTR_DAEMON`.
@@ -116,7 +116,7 @@ impl Daemon {
                     state = Some(daemon_state(attribute.u32().context("IPVS_DAEMON_ATTR_STATE")?)?);
                 }
                 IPVS_DAEMON_ATTR_MCAST_IFN => {
-                    daemon.interface = attribute.string().context("IPVS_DAEMON_ATTR_MCAST_IFN")?;
+                    daemon.interface = attribute.string_lossy();
                 }
                 IPVS_DAEMON_ATTR_SYNC_ID => {
                     daemon.sync_id = attribute.u32().context("IPVS_DAEMON_ATTR_SYNC_ID")?;
@@ -136,7 +136,7 @@ impl Daemon {
                 IPVS_DAEMON_ATTR_MCAST_TTL => {
                     daemon.ttl = attribute.u8().context("IPVS_DAEMON_ATTR_MCAST_TTL")?;
                 }
-                _ => daemon.other.push(wire::unknown(attribute)),
+                _ => daemon.other.push(Unknown::keep(attribute)),
             }
         }
         daemon.state = state.ok_or_else(|| wire::missing("IPVS_DAEMON_ATTR_STATE"))?;

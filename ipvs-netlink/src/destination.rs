@@ -10,10 +10,10 @@ use std::{
 };
 
 use netlink_batch::attribute::{self, Attribute, Attributes, Writer};
-use netlink_packet_core::{DecodeError, DefaultNla, ErrorContext};
+use netlink_packet_core::{DecodeError, ErrorContext};
 
 use crate::{
-    AddressFamily, Stats, Stats64,
+    AddressFamily, Stats, Stats64, Unknown,
     uapi::{
         IP_VS_CONN_F_BYPASS, IP_VS_CONN_F_DROUTE, IP_VS_CONN_F_FWD_MASK, IP_VS_CONN_F_LOCALNODE,
         IP_VS_CONN_F_MASQ, IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_GRE,
@@ -77,8 +77,8 @@ pub struct Destination {
     pub stats: Option<Box<Stats>>,
     /// 64-bit counters; read only, Linux 4.1 and later.
     pub stats64: Option<Box<Stats64>>,
-    /// Attributes of later kernels.
-    pub other: Vec<DefaultNla>,
+    /// Attributes of later kernels, written back as they came.
+    pub other: Vec<Unknown>,
 }
 
 /// Connections of a destination.
@@ -188,7 +188,7 @@ impl Destination {
                 Ok(())
             })?;
         }
-        wire::write_unknown(writer, &self.other)
+        Unknown::write_all(&self.other, writer)
     }
 
     /// Reads the attributes inside `IPVS_CMD_ATTR_DEST`.
@@ -240,7 +240,7 @@ struct Draft<'a> {
     connections: Option<Connections>,
     stats: Option<Box<Stats>>,
     stats64: Option<Box<Stats64>>,
-    other: Vec<DefaultNla>,
+    other: Vec<Unknown>,
 }
 
 impl<'a> Draft<'a> {
@@ -280,7 +280,7 @@ impl<'a> Draft<'a> {
             IPVS_DEST_ATTR_TUN_FLAGS => {
                 self.tunnel.2 = attribute.u16().context("IPVS_DEST_ATTR_TUN_FLAGS")?;
             }
-            _ => self.other.push(wire::unknown(attribute)),
+            _ => self.other.push(Unknown::keep(attribute)),
         }
         Ok(())
     }

@@ -3,6 +3,10 @@
 //! A [`Refusal`] is the kernel's answer to one command and says what to do about it; an [`Error`] is
 //! that with its command and the kernel's number, or a failure of the conversation.
 
+use crate::AttributeError;
+#[cfg(feature = "socket")]
+use crate::{DecodeError, KernelError, TransportError};
+
 /// Why the kernel refused a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -17,10 +21,12 @@ pub enum Refusal {
     NoSuchDaemon,
     /// There is no such network interface (`ENODEV`).
     NoSuchInterface,
-    /// The kernel has no such scheduler, or persistence engine, and no module of that name
-    /// (`ENOENT`).
+    /// The kernel has no such scheduler, and no module of that name (`ENOENT`).
     UnknownScheduler,
-    /// The caller lacks `CAP_NET_ADMIN` in the initial user namespace (`EPERM`).
+    /// The same number for a virtual server with a persistence engine, which may be what is unknown.
+    UnknownSchedulerOrEngine,
+    /// The caller lacks `CAP_NET_ADMIN`; most kernels want it in the initial user namespace
+    /// (`EPERM`).
     NotPermitted,
     /// An attribute is missing or out of range (`EINVAL`, `ERANGE`): a weight beyond `i32::MAX`, a
     /// lower threshold above the upper, a name too long. Also a destination whose address is not
@@ -39,6 +45,7 @@ impl std::fmt::Display for Refusal {
             Refusal::NoSuchDaemon => "the daemon does not run",
             Refusal::NoSuchInterface => "no such interface",
             Refusal::UnknownScheduler => "unknown scheduler",
+            Refusal::UnknownSchedulerOrEngine => "unknown scheduler or persistence engine",
             Refusal::NotPermitted => "CAP_NET_ADMIN is needed",
             Refusal::InvalidArgument => "invalid argument",
             Refusal::Other => "refused",
@@ -55,7 +62,7 @@ pub enum EncodeError {
     NetmaskFamily,
     /// A name is too long or has a NUL in it.
     #[error(transparent)]
-    Attribute(#[from] netlink_batch::attribute::EncodeError),
+    Attribute(#[from] AttributeError),
 }
 
 /// A command or query failed.
@@ -71,7 +78,7 @@ pub enum Error {
         /// What: the command with its keys.
         what: String,
         /// The kernel's number and words.
-        source: netlink_batch::KernelError,
+        source: KernelError,
     },
     /// The running kernel has no IPVS.
     #[error("the kernel has no IPVS: load the module with `modprobe ip_vs` (CONFIG_IP_VS)")]
@@ -90,7 +97,7 @@ pub enum Error {
         /// What: the query.
         what: String,
         /// Why.
-        source: netlink_batch::DecodeError,
+        source: DecodeError,
     },
     /// The conversation failed: what was applied is unknown.
     #[error("{what}: {source}")]
@@ -98,7 +105,7 @@ pub enum Error {
         /// What: the command, query or batch.
         what: String,
         /// Why.
-        source: netlink_batch::Error,
+        source: TransportError,
     },
 }
 

@@ -49,6 +49,8 @@ mod daemon;
 mod destination;
 mod error;
 mod key;
+#[cfg(feature = "socket")]
+mod listing;
 pub mod proc;
 mod query;
 mod service;
@@ -56,6 +58,7 @@ mod stats;
 #[cfg(feature = "socket")]
 mod table;
 pub mod uapi;
+mod unknown;
 mod wire;
 
 pub use answer::Answer;
@@ -69,12 +72,17 @@ pub use destination::{Connections, Destination, DestinationKey, ForwardMethod, T
 pub use error::Error;
 pub use error::{EncodeError, Refusal};
 pub use key::{AddressFamily, Protocol, ServiceKey};
-pub use netlink_batch::DecodeError;
+#[cfg(feature = "socket")]
+pub use listing::Unreadable;
+pub use netlink_batch::{
+    DecodeError, Error as TransportError, KernelError, attribute::EncodeError as AttributeError,
+};
 pub use query::Query;
 pub use service::{Netmask, Service, ServiceFlags};
 pub use stats::{Stats, Stats64};
 #[cfg(feature = "socket")]
 pub use table::VirtualServer;
+pub use unknown::Unknown;
 
 #[cfg(all(doctest, feature = "socket"))]
 #[doc = include_str!("../README.md")]

@@ -1,7 +1,7 @@
 //! `/proc/net/ip_vs`: every virtual server with its destinations in one text.
 //!
 //! In: the text. Out: a [`Listing`] for each virtual server. The kernel has no netlink dump of
-//! destinations but one virtual server at a time, so for a large table this text is ten times
+//! destinations but one virtual server at a time, so for a large table this text is many times
 //! faster; what it lacks is what `net/netfilter/ipvs/ip_vs_ctl.c: ip_vs_info_seq_show` does not
 //! print:
 //!
@@ -147,20 +147,35 @@ pub struct ParseError {
 ///
 /// [`ParseError`] with the number of the first line that is not of the format.
 pub fn parse(text: &str) -> Result<Vec<Listing>, ParseError> {
-    let mut listings: Vec<Listing> = Vec::new();
+    let (listings, errors) = parse_readable(text);
+    match errors.first() {
+        Some(error) => Err(*error),
+        None => Ok(listings),
+    }
+}
+
+/// Reads what can be read. A virtual server is left out whole when its line, or one of its
+/// destinations', is not of the format; every such line is told.
+pub fn parse_readable(text: &str) -> (Vec<Listing>, Vec<ParseError>) {
+    let mut listings: Vec<Option<Listing>> = Vec::new();
+    let mut errors = Vec::new();
     // Three lines of headings come first.
     for (index, line) in text.lines().enumerate().skip(3) {
-        let error = |expected| ParseError { line: index + 1, expected };
+        let mut fail = |expected| errors.push(ParseError { line: index + 1, expected });
         match line.trim_start().strip_prefix("->") {
-            Some(rest) => listings
-                .last_mut()
-                .ok_or(error("a virtual server before its destinations"))?
-                .destinations
-                .push(destination(rest).map_err(error)?),
-            None => listings.push(listing(line).map_err(error)?),
+            Some(rest) => match (listings.last_mut(), destination(rest)) {
+                (Some(Some(server)), Ok(found)) => server.destinations.push(found),
+                (Some(None), Ok(_)) => {}
+                (Some(server), Err(expected)) => {
+                    *server = None;
+                    fail(expected);
+                }
+                (None, _) => fail("a virtual server before its destinations"),
+            },
+            None => listings.push(listing(line).map_err(fail).ok()),
         }
     }
-    Ok(listings)
+    (listings.into_iter().flatten().collect(), errors)
 }
 
 /// `TCP  0A600001:0050 rr persistent 75000 FFFFFFFF`, `FWM  00000007 wlc ops `.

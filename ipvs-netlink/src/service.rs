@@ -7,10 +7,10 @@
 use std::{net::Ipv4Addr, num::NonZeroU32};
 
 use netlink_batch::attribute::{self, Attribute, Attributes, Writer};
-use netlink_packet_core::{DecodeError, DefaultNla, ErrorContext};
+use netlink_packet_core::{DecodeError, ErrorContext};
 
 use crate::{
-    AddressFamily, EncodeError, Protocol, ServiceKey, Stats, Stats64,
+    AddressFamily, EncodeError, Protocol, ServiceKey, Stats, Stats64, Unknown,
     uapi::{
         IP_VS_SVC_F_HASHED, IP_VS_SVC_F_ONEPACKET, IP_VS_SVC_F_PERSISTENT,
         IP_VS_SVC_F_SCHED_MH_FALLBACK, IP_VS_SVC_F_SCHED_MH_PORT, IP_VS_SVC_F_SCHED_SH_FALLBACK,
@@ -43,8 +43,8 @@ pub struct Service {
     pub stats: Option<Box<Stats>>,
     /// 64-bit counters; read only, Linux 4.1 and later.
     pub stats64: Option<Box<Stats64>>,
-    /// Attributes of later kernels.
-    pub other: Vec<DefaultNla>,
+    /// Attributes of later kernels, written back as they came.
+    pub other: Vec<Unknown>,
 }
 
 impl Service {
@@ -98,7 +98,7 @@ impl Service {
                 Ok(())
             })?;
         }
-        wire::write_unknown(writer, &self.other)
+        Unknown::write_all(&self.other, writer)
     }
 
     /// Reads the attributes inside `IPVS_CMD_ATTR_SERVICE`.
@@ -201,7 +201,7 @@ struct Draft<'a> {
     persistence_engine: Option<String>,
     stats: Option<Box<Stats>>,
     stats64: Option<Box<Stats64>>,
-    other: Vec<DefaultNla>,
+    other: Vec<Unknown>,
 }
 
 impl<'a> Draft<'a> {
@@ -219,7 +219,7 @@ impl<'a> Draft<'a> {
                 self.mark = Some(attribute.u32().context("IPVS_SVC_ATTR_FWMARK")?);
             }
             IPVS_SVC_ATTR_SCHED_NAME => {
-                self.scheduler = Some(attribute.string().context("IPVS_SVC_ATTR_SCHED_NAME")?);
+                self.scheduler = Some(attribute.string_lossy());
             }
             IPVS_SVC_ATTR_FLAGS => self.flags = Some(ServiceFlags::from_bytes(attribute.value)?),
             IPVS_SVC_ATTR_TIMEOUT => {
@@ -230,13 +230,12 @@ impl<'a> Draft<'a> {
             }
             IPVS_SVC_ATTR_STATS => self.stats = Some(Box::new(Stats::read(attribute.nested())?)),
             IPVS_SVC_ATTR_PE_NAME => {
-                self.persistence_engine =
-                    Some(attribute.string().context("IPVS_SVC_ATTR_PE_NAME")?);
+                self.persistence_engine = Some(attribute.string_lossy());
             }
             IPVS_SVC_ATTR_STATS64 => {
                 self.stats64 = Some(Box::new(Stats64::read(attribute.nested())?));
             }
-            _ => self.other.push(wire::unknown(attribute)),
+            _ => self.other.push(Unknown::keep(attribute)),
         }
         Ok(())
     }

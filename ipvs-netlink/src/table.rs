@@ -10,16 +10,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    io::{Read, Seek},
 };
 
 use crate::{
-    Client, Error, Service, ServiceKey,
+    Client, Error, Service, ServiceKey, Unreadable,
     proc::{self, ListedDestination, ListedKey, Listing},
 };
-
-/// The calling thread's view: a thread may live in another network namespace than its process.
-const PATH: &str = "/proc/thread-self/net/ip_vs";
 
 /// How often the virtual servers are dumped again when the table seems to move.
 const MORE_DUMPS: usize = 4;
@@ -43,23 +40,28 @@ impl Client {
     /// server that was there throughout is missing only when half a dozen walks skipped it. One
     /// deleted and added anew meanwhile may show its old attributes with its new destinations.
     ///
-    /// Falls back to the slow way where `/proc/net/ip_vs` cannot be read. The calling thread has to
-    /// be in the network namespace in which the client was opened.
+    /// A firewall mark costs two questions, as does a virtual server of which `/proc/net/ip_vs` has a
+    /// line of unknown form; where the file cannot be read at all (no `/proc` when the client was
+    /// opened, or the module loaded anew since) every virtual server does, which for a large table is
+    /// the slow way. [`Client::unreadable`] tells.
     ///
     /// # Errors
     ///
     /// A failure of the conversation.
     pub fn table(&mut self) -> Result<Vec<VirtualServer>, Error> {
         let mut services = self.services()?;
-        let text = fs::read_to_string(PATH).unwrap_or_default();
-        let mut listed = destinations_by_key(proc::parse(&text).unwrap_or_default());
+        let mut listed = destinations_by_key(self.listings());
         let mut seen: HashSet<ServiceKey> = services.iter().map(|service| service.key).collect();
         if !agree(&services, &seen, &listed) {
             for _ in 0..MORE_DUMPS {
-                services.extend(self.services()?.into_iter().filter(|new| seen.insert(new.key)));
+                let known = self.unreadable.len();
+                let again = self.list_services()?;
+                // Named by the first dump.
+                self.unreadable.truncate(known);
+                services.extend(again.into_iter().filter(|new| seen.insert(new.key)));
             }
             for key in listed.keys().filter(|key| !seen.contains(key)) {
-                services.extend(self.service(*key)?);
+                services.extend(self.readable_service(*key)?);
             }
         }
         let mut servers = Vec::with_capacity(services.len());
@@ -75,9 +77,36 @@ impl Client {
 
     /// One virtual server with its destinations, unless it is gone.
     fn virtual_server(&mut self, key: ServiceKey) -> Result<Option<VirtualServer>, Error> {
-        let Some(service) = self.service(key)? else { return Ok(None) };
-        let destinations = self.destinations(key)?.iter().map(ListedDestination::from).collect();
+        let Some(service) = self.readable_service(key)? else { return Ok(None) };
+        let destinations = self.list_destinations(key)?;
+        let destinations = destinations.iter().map(ListedDestination::from).collect();
         Ok(Some(VirtualServer { service, destinations }))
+    }
+
+    fn readable_service(&mut self, key: ServiceKey) -> Result<Option<Service>, Error> {
+        match self.service(key) {
+            Err(Error::Decode { what, source }) => {
+                self.unreadable.push(Unreadable::Reply { what, source });
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    /// What `/proc/net/ip_vs` tells by now; the kept file is read from its beginning.
+    fn listings(&mut self) -> Vec<Listing> {
+        let mut text = String::new();
+        let read = match &mut self.text {
+            Ok(file) => file.rewind().and_then(|()| file.read_to_string(&mut text)),
+            Err(kind) => Err((*kind).into()),
+        };
+        if let Err(error) = read {
+            self.unreadable.push(Unreadable::Text(error));
+            return Vec::new();
+        }
+        let (listings, errors) = proc::parse_readable(&text);
+        self.unreadable.extend(errors.into_iter().map(Unreadable::Line));
+        listings
     }
 }
 

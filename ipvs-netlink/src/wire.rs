@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_batch::attribute::{self, Attribute, Writer};
-use netlink_packet_core::{DecodeError, DefaultNla, Nla};
+use netlink_batch::attribute::{self, Writer};
+use netlink_packet_core::DecodeError;
 
 use crate::{AddressFamily, EncodeError, uapi};
 
@@ -56,24 +56,6 @@ pub(crate) fn address(value: &[u8], family: AddressFamily) -> Result<IpAddr, Dec
             IpAddr::V6(Ipv6Addr::from(*value.first_chunk::<16>().ok_or_else(short)?))
         }
     })
-}
-
-/// Keeps an attribute that this crate does not know.
-pub(crate) fn unknown(attribute: Attribute<'_>) -> DefaultNla {
-    DefaultNla::new(attribute.kind, attribute.value.to_vec())
-}
-
-/// Writes kept attributes as they came.
-pub(crate) fn write_unknown(
-    writer: &mut Writer<'_>,
-    unknown: &[DefaultNla],
-) -> Result<(), attribute::EncodeError> {
-    for attribute in unknown {
-        let mut value = vec![0; attribute.value_len()];
-        attribute.emit_value(&mut value);
-        writer.bytes(attribute.kind(), &value)?;
-    }
-    Ok(())
 }
 
 /// A mandatory attribute that the kernel left out.

@@ -19,6 +19,8 @@ use netlink_packet_core::{
 pub struct Attribute<'a> {
     /// `nla_type` without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
     pub kind: u16,
+    /// Which of those two were set; `kind | flags` is what was on the wire.
+    pub flags: u16,
     /// The bytes of the value, without padding.
     pub value: &'a [u8],
 }
@@ -97,8 +99,10 @@ impl<'a> Iterator for Attributes<'a> {
         self.0.next().map(|attribute| {
             let attribute = attribute?;
             let (kind, end) = (attribute.kind(), usize::from(attribute.length()));
-            let value = attribute.into_inner().get(NLA_HEADER_SIZE..end).unwrap_or_default();
-            Ok(Attribute { kind, value })
+            let bytes = attribute.into_inner();
+            let value = bytes.get(NLA_HEADER_SIZE..end).unwrap_or_default();
+            let raw = bytes.get(2..NLA_HEADER_SIZE).map_or(Ok(kind), parse_u16)?;
+            Ok(Attribute { kind, flags: raw & !kind, value })
         })
     }
 }

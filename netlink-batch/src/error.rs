@@ -65,7 +65,7 @@ pub enum Error {
     /// The kernel refused the only request of the exchange.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// No reply came within the receive timeout.
+    /// No reply to a question or dump came within the receive timeout.
     #[error("no netlink reply in time")]
     TimedOut,
 }

@@ -7,7 +7,8 @@
 //! A chunk of a batch ends where its datagram would not fit the send buffer, or where its replies,
 //! should every request fail, might not fit the receive buffer. The kernel works through a datagram
 //! before `send` returns (`net/netlink/af_netlink.c: netlink_rcv_skb`), so nobody empties the
-//! receive buffer meanwhile.
+//! receive buffer meanwhile; and what has not been answered by then never will be, so the results of
+//! a batch are never waited for.
 
 use std::io;
 
@@ -33,6 +34,7 @@ const ERROR_COST: usize = 2048;
 /// The longest datagram sent: more brings no speed and costs the kernel one large allocation.
 const SEND_SIZE: usize = 1 << 20;
 
+const EPERM: i32 = 1;
 const EINTR: i32 = 4;
 const ENOBUFS: i32 = 105;
 
@@ -91,7 +93,7 @@ impl<W: Wire> Exchange<W> {
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
         let first = self.send(std::slice::from_ref(request), NLM_F_ACK)?;
         let mut replies = Vec::new();
-        self.receive(first, 1, |_, message| match message.kind {
+        self.receive(first, 1, Wait::Timeout, |_, message| match message.kind {
             NLMSG_ERROR => match message.error()? {
                 None => Ok(Step::End(())),
                 Some(error) => Err(error.into()),
@@ -126,6 +128,12 @@ impl<W: Wire> Exchange<W> {
 
     /// Exchanges one chunk. Every error comes unasked and before the last request's
     /// acknowledgement, so that one ends the exchange; what had no error by then succeeded.
+    ///
+    /// An end without it has two causes. `nfnetlink_rcv` answers a caller without rights with one
+    /// `EPERM`, to the first request, and drops the rest unread. And `netlink_rcv_skb` says nothing
+    /// of a request whose function returned `EINTR`: the last one's result is then known all the
+    /// same. (A closing `NLMSG_NOOP` would be acknowledged too, but SELinux takes it for an unknown
+    /// message of a route socket: a warning in the log each time, under some policies a refusal.)
     fn chunk(
         &mut self,
         requests: &[Request],
@@ -133,16 +141,22 @@ impl<W: Wire> Exchange<W> {
     ) -> Result<(), Error> {
         let start = results.len();
         results.resize_with(start + requests.len(), || Ok(()));
+        let chunk = results.get_mut(start..).unwrap_or_default();
         let first = self.send(requests, 0)?;
-        self.receive(first, requests.len(), |index, message| {
+        let end = self.receive(first, requests.len(), Wait::No, |index, message| {
             if message.kind != NLMSG_ERROR {
                 return Ok(Step::More);
             }
-            if let (Some(error), Some(slot)) = (message.error()?, results.get_mut(start + index)) {
+            if let (Some(error), Some(slot)) = (message.error()?, chunk.get_mut(index)) {
                 *slot = Err(error);
             }
             Ok(if index + 1 == requests.len() { Step::End(()) } else { Step::More })
-        })
+        });
+        match end {
+            Err(Error::TimedOut) => settle(chunk),
+            end => end?,
+        }
+        Ok(())
     }
 
     fn dump_once(&mut self, request: &Request) -> Result<Dump, Error> {
@@ -154,7 +168,7 @@ impl<W: Wire> Exchange<W> {
             Some(error) => Err(error.into()),
             None => Ok(Step::End(interrupted)),
         };
-        let interrupted = self.receive(first, 1, |_, message| {
+        let interrupted = self.receive(first, 1, Wait::Timeout, |_, message| {
             interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
             match message.kind {
                 NLMSG_DONE => end(message.done()?, interrupted),
@@ -196,9 +210,10 @@ impl<W: Wire> Exchange<W> {
         &mut self,
         first: u32,
         count: usize,
+        wait: Wait,
         take: impl FnMut(usize, &Message<'_>) -> Result<Step<T>, Error>,
     ) -> Result<T, Error> {
-        let result = self.receive_until_end(first, count, take);
+        let result = self.receive_until_end(first, count, wait, take);
         if result.is_err() {
             self.drain();
         }
@@ -209,10 +224,11 @@ impl<W: Wire> Exchange<W> {
         &mut self,
         first: u32,
         count: usize,
+        wait: Wait,
         mut take: impl FnMut(usize, &Message<'_>) -> Result<Step<T>, Error>,
     ) -> Result<T, Error> {
         loop {
-            let length = match self.wire.receive(&mut self.incoming, Wait::Timeout) {
+            let length = match self.wire.receive(&mut self.incoming, wait) {
                 Ok(Received::Whole(length)) => length,
                 Ok(Received::Truncated(length)) => {
                     return Err(DecodeError::from(format!("a datagram of {length} bytes")).into());
@@ -248,6 +264,19 @@ impl<W: Wire> Exchange<W> {
                 Err(_) => return,
             }
         }
+    }
+}
+
+/// The results of a chunk whose last request was not answered.
+fn settle(chunk: &mut [Result<(), KernelError>]) {
+    if let [Err(error), rest @ ..] = chunk
+        && error.errno == EPERM
+        && rest.iter().all(Result::is_ok)
+    {
+        let error = error.clone();
+        rest.fill(Err(error));
+    } else if let [.., last] = chunk {
+        *last = Err(KernelError { errno: EINTR, ..KernelError::default() });
     }
 }
 

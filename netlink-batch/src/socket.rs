@@ -45,15 +45,23 @@ pub enum Echo {
 pub struct Options {
     /// How much of a refused request comes back.
     pub echo: Echo,
-    /// How long to wait for a reply before [`Error::TimedOut`]. The kernel has normally answered
-    /// before `send` returns.
+    /// How long to wait for a reply to a question or dump before [`Error::TimedOut`]. The kernel
+    /// has normally answered before `send` returns; batches rely on it and never wait.
     pub receive_timeout: Duration,
+    /// Bytes of the receive buffer to ask for: how many replies may wait. The kernel doubles the
+    /// number for its own books, has a least one, and a largest one for callers without
+    /// `CAP_NET_ADMIN` (`net.core.rmem_max`). It is a limit, not an allocation.
+    pub receive_buffer: usize,
 }
 
 impl Default for Options {
-    /// Header only, ten seconds.
+    /// Header only, ten seconds, 16 MiB.
     fn default() -> Self {
-        Options { echo: Echo::default(), receive_timeout: Duration::from_secs(10) }
+        Options {
+            echo: Echo::default(),
+            receive_timeout: Duration::from_secs(10),
+            receive_buffer: wire::BUFFER_SIZE,
+        }
     }
 }
 
@@ -89,7 +97,12 @@ impl Socket {
     /// Sends all `requests` and returns one result for each, in order.
     ///
     /// They travel in as few sends as the buffers allow. A refused request does not stop the ones
-    /// after it.
+    /// after it. Where the socket's user may nothing at all, every request is refused with `EPERM`.
+    ///
+    /// A request whose work in the kernel ended with `EINTR` is not answered
+    /// (`net/netlink/af_netlink.c: netlink_rcv_skb`). As the last one of its send it is told as
+    /// refused with that number, before others it cannot be told from one that succeeded. What it
+    /// means is up to the family; IPVS has then stopped a sync daemon that had not begun to run.
     ///
     /// # Errors
     ///

@@ -25,8 +25,8 @@ use rustix::{
 
 use crate::{Echo, Error, Family, Options};
 
-/// Buffers asked for in both directions. They are limits, not allocations.
-const BUFFER_SIZE: usize = 16 << 20;
+/// Usually asked for in both directions.
+pub(crate) const BUFFER_SIZE: usize = 16 << 20;
 
 /// What the exchange needs of a socket; scripted in tests.
 pub(crate) trait Wire {
@@ -92,8 +92,8 @@ pub(crate) fn open(family: Family, options: Options) -> Result<(Socket, Granted)
         Echo::WholeRequest => {}
     }
     forced(
-        || set_socket_recv_buffer_size_force(&socket, BUFFER_SIZE),
-        || set_socket_recv_buffer_size(&socket, BUFFER_SIZE),
+        || set_socket_recv_buffer_size_force(&socket, options.receive_buffer),
+        || set_socket_recv_buffer_size(&socket, options.receive_buffer),
     )
     .map_err(errno("SO_RCVBUF"))?;
     forced(

@@ -1,11 +1,11 @@
 //! The transport against the kernel that runs the tests, in a network namespace of its own.
 //!
-//! Every test runs itself again under `unshare -rn` (util-linux), so no privileges are needed
-//! where user namespaces are allowed, and nothing outside the namespace is touched.
+//! Every test runs itself again under `unshare` (util-linux), so no privileges are needed where user
+//! namespaces are allowed, and nothing outside the namespace is touched.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may panic
 
-use std::{env, net::Ipv4Addr, process::Command};
+use std::{env, net::Ipv4Addr, process::Command, time::Instant};
 
 use netlink_batch::{
     Echo, Error, Family, Options, Request, Socket,
@@ -13,12 +13,17 @@ use netlink_batch::{
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
+const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const IFA_LOCAL: u16 = 2;
 const LOOPBACK: u32 = 1;
 const COUNT: u32 = 5000;
 
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
+const DELETE_CONNECTION: u16 = 1 << 8 | 2;
+
+const EPERM: i32 = 1;
 const ENODEV: i32 = 19;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
@@ -26,12 +31,17 @@ const ERANGE: i32 = 34;
 
 /// Runs `body` in a fresh network namespace.
 fn in_namespace(test: &str, body: impl FnOnce()) {
+    in_namespaces("-rn", test, body);
+}
+
+/// Runs `body` in the namespaces that these options of `unshare` make.
+fn in_namespaces(options: &str, test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "NETLINK_BATCH_TEST_INSIDE";
     if env::var_os(INSIDE).is_some() {
         return body();
     }
     let status = Command::new("unshare")
-        .arg("-rn")
+        .arg(options)
         .arg(env::current_exe().unwrap())
         .args(["--exact", "--nocapture", test])
         .env(INSIDE, "1")
@@ -132,5 +142,43 @@ fn the_kernel_explains_a_refusal() {
         // The socket goes on to work.
         assert_eq!(socket.batch(&[new_address(address(1), 32, LOOPBACK)]).unwrap(), [Ok(())]);
         assert_eq!(addresses(&mut socket), [address(1)]);
+    });
+}
+
+/// Five milliseconds would do; a wait for an answer takes ten seconds.
+#[test]
+fn without_rights_every_netfilter_request_is_refused_at_once() {
+    // Root of a user namespace that does not own the network namespace.
+    in_namespaces("-r", "without_rights_every_netfilter_request_is_refused_at_once", || {
+        let mut socket = match Socket::open(Family::Netfilter) {
+            Err(error) => return println!("SKIP: no netfilter sockets here: {error}"),
+            Ok(socket) => socket,
+        };
+        let nothing = Request { kind: DELETE_CONNECTION, flags: 0, payload: vec![2, 0, 0, 0] };
+        let begun = Instant::now();
+        let results = socket.batch(&vec![nothing; 3]).unwrap();
+        assert!(begun.elapsed().as_secs() < 5);
+        let errnos: Vec<_> = results.into_iter().map(|result| result.unwrap_err().errno).collect();
+        assert_eq!(errnos, [EPERM; 3]);
+    });
+}
+
+/// The kernel takes one reply beyond the limit of the receive buffer and drops the next.
+#[test]
+fn an_overflow_leaves_the_state_unknown_and_the_socket_usable() {
+    in_namespace("an_overflow_leaves_the_state_unknown_and_the_socket_usable", || {
+        let options = Options { receive_buffer: 0, ..Options::default() };
+        let mut socket = Socket::open_with(Family::Route, options).unwrap();
+        let mut payload = vec![0; 16];
+        payload[4..8].copy_from_slice(&LOOPBACK.to_ne_bytes());
+        // Answered with the link, then with the acknowledgement.
+        let link = Request { kind: RTM_GETLINK, flags: 0, payload };
+        assert!(matches!(socket.ask(&link), Err(Error::StateUnknown)));
+        assert!(matches!(socket.batch(std::slice::from_ref(&link)), Err(Error::StateUnknown)));
+        for index in [1, 2] {
+            let one = new_address(address(index), 32, LOOPBACK);
+            assert_eq!(socket.batch(&[one]).unwrap(), [Ok(())]);
+        }
+        assert_eq!(addresses(&mut socket), [address(1), address(2)]);
     });
 }

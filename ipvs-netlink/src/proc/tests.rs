@@ -107,6 +107,21 @@ fn a_line_of_another_shape_is_named() {
     }
 }
 
+#[test]
+fn a_wrong_line_costs_its_virtual_server_alone() {
+    let text = "1\n2\n3\n\
+        TCP 0A600001:0050 rr\n-> C000020A:1F90 Masq 1 0 0\n-> C000020B:1F90 Magic 1 0 0\n\
+        -> C000020C:1F90 Masq 1 0 0\n\
+        XXX 0A600002:0050 rr\n-> C000020A:1F90 Masq 1 0 0\n\
+        TCP 0A600003:0050 rr\n-> C000020A:1F90 Masq 1 0 0\n";
+    let (found, errors) = parse_readable(text);
+    let keys: Vec<_> = found.iter().map(|listing| listing.key).collect();
+    assert_eq!(keys, [address(Protocol::Tcp, "10.96.0.3", 80)]);
+    assert_eq!(found[0].destinations.len(), 1);
+    let lines: Vec<_> = errors.iter().map(|error| (error.line, error.expected)).collect();
+    assert_eq!(lines, [(6, "a forwarding method"), (8, "a protocol")]);
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_without_panic(text: String, tail in "(TCP|FWM|->|[0-9A-F:\\[\\] ]){0,40}") {

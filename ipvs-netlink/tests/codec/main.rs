@@ -196,6 +196,43 @@ fn the_kernels_destinations_are_read() {
 }
 
 #[test]
+fn the_kernels_counters_are_read_each_in_its_place() {
+    let wide = Stats64 {
+        connections: 31,
+        packets_in: 153,
+        packets_out: 97,
+        bytes_in: 8204,
+        bytes_out: 625_292,
+        connection_rate: 3,
+        packet_rate_in: 14,
+        packet_rate_out: 9,
+        byte_rate_in: 769,
+        byte_rate_out: 58_621,
+    };
+    let narrow = Stats {
+        connections: 31,
+        packets_in: 153,
+        packets_out: 97,
+        bytes_in: 8204,
+        bytes_out: 625_292,
+        connection_rate: 3,
+        packet_rate_in: 14,
+        packet_rate_out: 9,
+        byte_rate_in: 769,
+        byte_rate_out: 58_621,
+    };
+    let Answer::Service(service) = Answer::decode(&bytes(REPLY_COUNTED_SERVICE)).unwrap() else {
+        panic!("a virtual server");
+    };
+    assert_eq!((*service.stats.unwrap(), *service.stats64.unwrap()), (narrow, wide));
+    let answer = Answer::decode(&bytes(REPLY_COUNTED_DESTINATION)).unwrap();
+    let Answer::Destination(destination) = answer else { panic!("a destination") };
+    assert_eq!((*destination.stats.unwrap(), *destination.stats64.unwrap()), (narrow, wide));
+    let expected = Connections { active: 1, inactive: 30, persistent: 1 };
+    assert_eq!(destination.connections, Some(expected));
+}
+
+#[test]
 fn the_kernels_other_answers_are_read() {
     assert_eq!(Answer::decode(&bytes(REPLY_DAEMON)).unwrap(), Answer::Daemon(daemon()));
     assert_eq!(

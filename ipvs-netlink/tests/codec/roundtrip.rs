@@ -5,9 +5,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipvs_netlink::{DestinationKey, EncodeError, Refusal, uapi::*};
+use ipvs_netlink::{DestinationKey, EncodeError, Refusal, Unknown, uapi::*};
 use netlink_batch::attribute::Writer;
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{NLA_F_NESTED, NLA_F_NET_BYTEORDER};
 use proptest::prelude::*;
 
 use super::*;
@@ -152,6 +152,7 @@ fn an_error_number_means_what_its_command_makes_of_it() {
     for (command, errno, refusal) in [
         (Command::NewService(service()), 17, Refusal::AlreadyExists),
         (Command::NewService(service()), 2, Refusal::UnknownScheduler),
+        (Command::NewService(sip()), 2, Refusal::UnknownSchedulerOrEngine),
         (Command::NewService(service()), 3, Refusal::Other),
         (Command::SetService(service()), 2, Refusal::UnknownScheduler),
         (Command::SetService(service()), 3, Refusal::NoSuchService),
@@ -193,9 +194,10 @@ fn any_key() -> impl Strategy<Value = ServiceKey> {
     ]
 }
 
-fn any_unknown() -> impl Strategy<Value = Vec<DefaultNla>> {
-    let one = (100..0x3fff_u16, proptest::collection::vec(any::<u8>(), 0..9))
-        .prop_map(|(kind, value)| DefaultNla::new(kind, value));
+fn any_unknown() -> impl Strategy<Value = Vec<Unknown>> {
+    let flags = prop_oneof![Just(0), Just(NLA_F_NESTED), Just(NLA_F_NET_BYTEORDER)];
+    let one = (100..0x3fff_u16, flags, proptest::collection::vec(any::<u8>(), 0..9))
+        .prop_map(|(kind, flags, value)| Unknown { kind: kind | flags, value });
     proptest::collection::vec(one, 0..3)
 }
 

@@ -1,4 +1,4 @@
-//! Counters count, in both widths, as `ipvsadm --stats` shows them, and return to zero.
+//! Counters, rates and connections are what `ipvsadm` shows, in both widths, and return to zero.
 
 use std::{
     io::{Read, Write},
@@ -7,55 +7,160 @@ use std::{
     time::Duration,
 };
 
+use ipvs_netlink::{Connections, Stats, Stats64};
+
 use super::*;
 
+/// Closed connections of one round of traffic, on top of the one that stays open.
+const CLOSED: usize = 30;
+/// Bytes of one answer.
+const ANSWER: usize = 20_000;
+
+/// A virtual server on this host with one destination, and a server behind it for so many rounds of
+/// traffic; a longer one would keep the namespace.
+fn served(client: &mut Client, rounds: usize) -> ServiceKey {
+    shell("ip address add 10.96.0.1/32 dev lo");
+    shell("ip address add 10.96.0.2/32 dev lo");
+    let key = tcp("10.96.0.1", 8080);
+    client.new_service(persistent(key, "rr", 0, 300)).unwrap();
+    client.new_destination(key, Destination::new(ip("10.96.0.2"), 8080)).unwrap();
+    let listener = TcpListener::bind("10.96.0.2:8080").unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().take(rounds * (CLOSED + 1)) {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                stream.write_all(&[7; ANSWER]).unwrap();
+                // Until the client closes.
+                stream.read_to_end(&mut Vec::new()).ok();
+            });
+        }
+    });
+    key
+}
+
+fn fetch() -> TcpStream {
+    let mut stream = TcpStream::connect("10.96.0.1:8080").unwrap();
+    stream.read_exact(&mut [0; ANSWER]).unwrap();
+    stream
+}
+
+/// Makes traffic, and waits until the kernel has added its processors' counters up, which it does
+/// every two seconds. One connection is left open.
+fn traffic() -> TcpStream {
+    for _ in 0..CLOSED {
+        drop(fetch());
+    }
+    let open = fetch();
+    thread::sleep(Duration::from_secs(5));
+    open
+}
+
+type Counters = (Stats, Stats64);
+
+/// The counters of the virtual server and of its destination.
+fn counters(client: &mut Client, key: ServiceKey) -> [Counters; 2] {
+    let service = client.service(key).unwrap().unwrap();
+    let place = client.destinations(key).unwrap().remove(0);
+    [(service.stats, service.stats64), (place.stats, place.stats64)]
+        .map(|(narrow, wide)| (*narrow.unwrap(), *wide.unwrap()))
+}
+
+/// What this `ipvsadm` command line shows, and what we read at the same time: nothing changed from
+/// before to after.
+fn shown_with(client: &mut Client, key: ServiceKey, line: &str) -> (String, [Counters; 2]) {
+    for _ in 0..20 {
+        let before = counters(client, key);
+        let shown = shell(line);
+        if counters(client, key) == before {
+            return (shown, before);
+        }
+    }
+    panic!("the counters never rest");
+}
+
+/// The numbers in the lines of the virtual server and of its destination.
+fn numbers(shown: &str) -> [Vec<u64>; 2] {
+    ["TCP ", "->"].map(|first| {
+        let line = shown.lines().rfind(|line| line.trim_start().starts_with(first)).unwrap();
+        line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
+    })
+}
+
+fn totals((narrow, wide): &Counters) -> [Vec<u64>; 2] {
+    let small = [narrow.connections, narrow.packets_in, narrow.packets_out].map(u64::from);
+    [
+        [small.as_slice(), &[narrow.bytes_in, narrow.bytes_out]].concat(),
+        vec![wide.connections, wide.packets_in, wide.packets_out, wide.bytes_in, wide.bytes_out],
+    ]
+}
+
+fn rates((narrow, wide): &Counters) -> [Vec<u64>; 2] {
+    let narrow = [
+        narrow.connection_rate,
+        narrow.packet_rate_in,
+        narrow.packet_rate_out,
+        narrow.byte_rate_in,
+        narrow.byte_rate_out,
+    ];
+    let wide = [
+        wide.connection_rate,
+        wide.packet_rate_in,
+        wide.packet_rate_out,
+        wide.byte_rate_in,
+        wide.byte_rate_out,
+    ];
+    [narrow.map(u64::from).to_vec(), wide.to_vec()]
+}
+
 #[test]
-fn counters_count_and_return_to_zero() {
+fn counters_rates_and_connections_are_what_ipvsadm_shows() {
     in_namespace(|mut client| {
-        shell("ip address add 10.96.0.1/32 dev lo");
-        shell("ip address add 10.96.0.2/32 dev lo");
-        let key = tcp("10.96.0.1", 8080);
-        client.new_service(Service::new(key, "rr")).unwrap();
-        client.new_destination(key, Destination::new(ip("10.96.0.2"), 8080)).unwrap();
+        let key = served(&mut client, 1);
+        let _open = traffic();
 
-        let listener = TcpListener::bind("10.96.0.2:8080").unwrap();
-        let answering = thread::spawn(move || {
-            let mut stream = listener.accept().unwrap().0;
-            stream.write_all(b"hello").unwrap();
-        });
-        let mut greeting = String::new();
-        TcpStream::connect("10.96.0.1:8080").unwrap().read_to_string(&mut greeting).unwrap();
-        answering.join().unwrap();
-        assert_eq!(greeting, "hello");
+        let (shown, found) = shown_with(&mut client, key, "ipvsadm -Ln --stats --exact");
+        for (shown, found) in numbers(&shown).iter().zip(&found) {
+            assert_eq!(totals(found), [shown.clone(), shown.clone()]);
+            let distinct: std::collections::BTreeSet<_> = shown.iter().collect();
+            assert_eq!(distinct.len(), 5, "{shown:?} could be mixed up");
+            assert_eq!(shown[0], CLOSED as u64 + 1);
+            assert!(shown[4] > (CLOSED * ANSWER) as u64, "{shown:?}");
+        }
+        let (shown, found) = shown_with(&mut client, key, "ipvsadm -Ln --rate --exact");
+        for (shown, found) in numbers(&shown).iter().zip(&found) {
+            assert_eq!(rates(found), [shown.clone(), shown.clone()]);
+            assert!(shown.iter().all(|rate| *rate > 0), "{shown:?}");
+        }
 
-        // The kernel adds its processors' counters up every two seconds.
-        thread::sleep(Duration::from_secs(5));
-        let service = client.service(key).unwrap().unwrap();
-        let (narrow, wide) = (service.stats.unwrap(), service.stats64.unwrap());
-        assert_eq!((narrow.connections, wide.connections), (1, 1));
-        assert!(wide.packets_in > 2 && wide.bytes_in > 100, "{wide:?}");
-        assert_eq!(u64::from(narrow.packets_in), wide.packets_in);
-        assert_eq!((narrow.bytes_in, narrow.bytes_out), (wide.bytes_in, wide.bytes_out));
-        let shown = shell("ipvsadm -Ln --stats --exact");
-        let line = shown.lines().find(|line| line.starts_with("TCP")).unwrap();
-        let numbers: Vec<u64> =
-            line.split_ascii_whitespace().skip(2).map(|word| word.parse().unwrap()).collect();
-        let ours =
-            [wide.connections, wide.packets_in, wide.packets_out, wide.bytes_in, wide.bytes_out];
-        assert_eq!(numbers, ours);
-
-        let place = &client.destinations(key).unwrap()[0];
-        assert_eq!(place.stats64.as_ref().unwrap().connections, 1);
+        let place = client.destinations(key).unwrap().remove(0);
         let connections = place.connections.unwrap();
-        assert_eq!(connections.active + connections.inactive, 1, "{connections:?}");
+        let expected = Connections { active: 1, inactive: CLOSED as u32, persistent: 1 };
+        assert_eq!(connections, expected);
         let listed = client.table().unwrap()[0].destinations[0];
-        assert_eq!(listed.active_connections + listed.inactive_connections, 1);
+        assert_eq!((listed.active_connections, listed.inactive_connections), (1, CLOSED as u32));
+        // Weight, active, inactive; then weight, persistent, active, inactive.
+        let [_, shown] = numbers(&shell("ipvsadm -Ln"));
+        assert_eq!(shown, [1, 1, CLOSED as u64]);
+        let [_, shown] = numbers(&shell("ipvsadm -Ln --persistent-conn"));
+        assert_eq!(shown, [1, 1, 1, CLOSED as u64]);
+    });
+}
 
-        client.zero_service(key).unwrap();
-        let zeroed = client.service(key).unwrap().unwrap();
-        assert_eq!(zeroed.stats64.unwrap().connections, 0);
-        client.zero().unwrap();
-        let place = &client.destinations(key).unwrap()[0];
-        assert_eq!(place.stats64.as_ref().unwrap().connections, 0);
+#[test]
+fn counters_return_to_zero_one_virtual_server_or_all() {
+    in_namespace(|mut client| {
+        let key = served(&mut client, 2);
+        for command in [Command::ZeroAll, Command::ZeroService(key)] {
+            let open = traffic();
+            for counters in counters(&mut client, key) {
+                assert_eq!(counters.1.connections, CLOSED as u64 + 1);
+            }
+            drop(open);
+            thread::sleep(Duration::from_secs(5));
+            client.run(command).unwrap();
+            for counters in counters(&mut client, key) {
+                assert_eq!(totals(&counters), [vec![0; 5], vec![0; 5]]);
+            }
+        }
     });
 }

@@ -1,16 +1,10 @@
 //! Sync daemons, both ways.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipvs_netlink::{Daemon, DaemonState};
 
 use super::*;
-
-/// A daemon stopped before its thread ever ran is stopped without an answer (`kthread_stop` returns
-/// `EINTR`, for which `netlink_rcv_skb` sends no acknowledgement).
-fn let_it_run() {
-    thread::sleep(Duration::from_millis(500));
-}
 
 #[test]
 fn daemons_start_show_and_stop() {
@@ -33,11 +27,50 @@ fn daemons_start_show_and_stop() {
         assert_eq!(client.daemons().unwrap(), [master.clone(), backup]);
 
         assert_eq!(refusal(client.new_daemon(master)), Refusal::AlreadyExists);
-        let_it_run();
         client.delete_daemon(DaemonState::Master).unwrap();
         assert_eq!(refusal(client.delete_daemon(DaemonState::Master)), Refusal::NoSuchDaemon);
         client.delete_daemon(DaemonState::Backup).unwrap();
         assert_eq!(client.daemons().unwrap(), []);
+    });
+}
+
+#[test]
+fn we_read_every_attribute_that_ipvsadm_writes() {
+    in_namespace(|mut client| {
+        let mut backup = Daemon::new(DaemonState::Backup, "d0", 6);
+        backup.max_length = 1300;
+        backup.group = Some(ip("ff02::5"));
+        (backup.port, backup.ttl) = (9001, 4);
+        let mut master = Daemon::new(DaemonState::Master, "d0", 5);
+        master.max_length = 1400;
+        master.group = Some(ip("239.1.2.3"));
+        (master.port, master.ttl) = (9000, 3);
+        for (daemon, group) in [(&master, "239.1.2.3"), (&backup, "ff02::5")] {
+            shell(&format!(
+                "ipvsadm --start-daemon {} --mcast-interface d0 --syncid {} --sync-maxlen {} \
+                 --mcast-group {group} --mcast-port {} --mcast-ttl {}",
+                daemon.state, daemon.sync_id, daemon.max_length, daemon.port, daemon.ttl
+            ));
+        }
+        assert_eq!(client.daemons().unwrap(), [master, backup]);
+    });
+}
+
+/// Stopped before its thread ever ran, one is stopped without an answer.
+#[test]
+fn a_daemon_stops_as_soon_as_it_has_started() {
+    in_namespace(|mut client| {
+        let daemon = || Daemon::new(DaemonState::Master, "d0", 1);
+        let begun = Instant::now();
+        for _ in 0..20 {
+            client.new_daemon(daemon()).unwrap();
+            client.delete_daemon(DaemonState::Master).unwrap();
+            assert_eq!(client.daemons().unwrap(), []);
+            let both = [Command::NewDaemon(daemon()), Command::DeleteDaemon(DaemonState::Master)];
+            apply(&mut client, &both);
+            assert_eq!(client.daemons().unwrap(), []);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     });
 }
 
@@ -51,7 +84,6 @@ fn the_kernel_fills_in_its_defaults() {
         assert_eq!(daemon.interface, "d0");
         assert_eq!(daemon.group, Some(Daemon::DEFAULT_GROUP));
         assert_eq!((daemon.port, daemon.ttl), (8848, 1));
-        let_it_run();
         client.delete_daemon(DaemonState::Master).unwrap();
         client.new_daemon(Daemon::new(DaemonState::Master, "d0", 9)).unwrap();
         assert_eq!(client.daemons().unwrap(), found);

@@ -3,8 +3,8 @@
 //! Needs root, IPVS, `ip` and `ipvsadm`, and is run only when named (`cargo test --test kernel`).
 //! Every test has a network namespace of its own, which is gone when its thread is, and runs alone:
 //! kernels keep the virtual servers of all namespaces in one hash table and a dump counts positions
-//! in it, so a change in one namespace makes a dump in another skip or repeat. What we write, `ipvsadm` shows; what `ipvsadm` writes, we
-//! read; what the kernel refuses has the promised type.
+//! in it, so a change in one namespace makes a dump in another skip or repeat. What we write,
+//! `ipvsadm` shows; what `ipvsadm` writes, we read; what the kernel refuses has the promised type.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
 mod counters;
@@ -123,12 +123,18 @@ fn without_connections(mut destination: Destination) -> Destination {
 
 /// Every kind of virtual server with its destinations, and how `ipvsadm --save` says it.
 fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
-    let csum = uapi::IP_VS_TUNNEL_ENCAP_FLAG_CSUM;
-    let gue = ForwardMethod::Tunnel(Tunnel::Gue { port: 6080, flags: csum });
-    let gre = ForwardMethod::Tunnel(Tunnel::Gre { flags: csum });
+    let gue = |flags| ForwardMethod::Tunnel(Tunnel::Gue { port: 6080, flags });
+    let gre = |flags| ForwardMethod::Tunnel(Tunnel::Gre { flags });
     let ipip = ForwardMethod::Tunnel(Tunnel::Ipip);
+    let (none, csum, remote) = (
+        uapi::IP_VS_TUNNEL_ENCAP_FLAG_NOCSUM,
+        uapi::IP_VS_TUNNEL_ENCAP_FLAG_CSUM,
+        uapi::IP_VS_TUNNEL_ENCAP_FLAG_REMCSUM,
+    );
+    let dns = ServiceKey::address(Protocol::Udp, ip("10.96.0.53"), 53);
     let dns6 = ServiceKey::address(Protocol::Udp, ip("2001:db8::53"), 53);
     let diameter = ServiceKey::address(Protocol::Sctp, ip("10.96.0.2"), 2905);
+    let diameter6 = ServiceKey::address(Protocol::Sctp, ip("2001:db8::2"), 2905);
     let fallback_and_port = ServiceFlags::MH_FALLBACK | ServiceFlags::MH_PORT;
 
     let mut by_subnet = persistent(dns6, "mh", ServiceFlags::ONE_PACKET | fallback_and_port, 600);
@@ -155,13 +161,26 @@ fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
         (
             service(mark(AddressFamily::V4, 7), "wlc", 0),
             vec![
-                destination("192.0.2.11", 0, gue, 1),
-                destination("192.0.2.12", 0, gre, 1),
+                destination("192.0.2.11", 0, gue(csum), 1),
+                destination("192.0.2.12", 0, gre(csum), 1),
                 destination("192.0.2.13", 0, ipip, 65535),
+                destination("192.0.2.14", 0, gue(remote), 1),
+                destination("192.0.2.15", 0, gue(none), 1),
+                destination("192.0.2.16", 0, gre(none), 1),
                 destination("2001:db8::13", 0, ipip, 1),
             ],
         ),
         (service(mark(AddressFamily::V6, 7), "lc", 0), vec![]),
+        (persistent(mark(AddressFamily::V4, 8), "rr", 0, 90), vec![]),
+        (
+            service(dns, "rr", uapi::IP_VS_SVC_F_SCHED3),
+            vec![destination("192.0.2.10", 53, ForwardMethod::Masquerade, 1)],
+        ),
+        (
+            service(diameter6, "sed", 0),
+            vec![destination("2001:db8::11", 2905, ForwardMethod::DirectRoute, 1)],
+        ),
+        (service(tcp("2001:db8::80", 443), "rr", 0), vec![destination("192.0.2.12", 443, ipip, 1)]),
     ];
     let saved = "\
         -A -t 10.96.0.1:80 -s rr\n\
@@ -178,8 +197,18 @@ fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
         -a -f 7 -r 192.0.2.11:0 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum\n\
         -a -f 7 -r 192.0.2.12:0 -i -w 1 --tun-type gre --tun-csum\n\
         -a -f 7 -r 192.0.2.13:0 -i -w 65535 --tun-type ipip\n\
+        -a -f 7 -r 192.0.2.14:0 -i -w 1 --tun-type gue --tun-port 6080 --tun-remcsum\n\
+        -a -f 7 -r 192.0.2.15:0 -i -w 1 --tun-type gue --tun-port 6080 --tun-nocsum\n\
+        -a -f 7 -r 192.0.2.16:0 -i -w 1 --tun-type gre --tun-nocsum\n\
         -a -f 7 -r [2001:db8::13]:0 -i -w 1 --tun-type ipip\n\
-        -A -f 7 -6 -s lc\n";
+        -A -f 7 -6 -s lc\n\
+        -A -f 8 -s rr -p 90\n\
+        -A -u 10.96.0.53:53 -s rr -b flag-3\n\
+        -a -u 10.96.0.53:53 -r 192.0.2.10:53 -m -w 1\n\
+        -A --sctp-service [2001:db8::2]:2905 -s sed\n\
+        -a --sctp-service [2001:db8::2]:2905 -r [2001:db8::11]:2905 -g -w 1\n\
+        -A -t [2001:db8::80]:443 -s rr\n\
+        -a -t [2001:db8::80]:443 -r 192.0.2.12:443 -i -w 1 --tun-type ipip\n";
     (table, saved)
 }
 

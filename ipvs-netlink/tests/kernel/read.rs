@@ -24,6 +24,16 @@ fn we_read_every_attribute_that_ipvsadm_writes() {
 }
 
 #[test]
+fn we_read_the_thresholds_that_ipvsadm_writes() {
+    in_namespace(|mut client| {
+        shell("ipvsadm -A -t 10.96.0.1:80 -s rr");
+        shell("ipvsadm -a -t 10.96.0.1:80 -r 192.0.2.10:8080 -m -x 100 -y 50");
+        let found = &client.destinations(tcp("10.96.0.1", 80)).unwrap()[0];
+        assert_eq!((found.upper_threshold, found.lower_threshold), (100, 50));
+    });
+}
+
+#[test]
 fn a_dump_and_a_question_agree() {
     in_namespace(|mut client| {
         apply(&mut client, &commands(&everything().0));
@@ -59,9 +69,9 @@ fn methods_that_ipvsadm_does_not_write_are_read_back() {
     in_namespace(|mut client| {
         let key = tcp("10.96.0.1", 80);
         client.new_service(Service::new(key, "rr")).unwrap();
-        for (port, forward, listed) in [
-            (1, ForwardMethod::Local, ListedForward::Local),
-            (2, ForwardMethod::Bypass, ListedForward::Masquerade),
+        for (port, forward, listed, word) in [
+            (1, ForwardMethod::Local, ListedForward::Local, Some("Local")),
+            (2, ForwardMethod::Bypass, ListedForward::Masquerade, None),
         ] {
             let place = destination("192.0.2.1", port, forward, 1);
             client.new_destination(key, place.clone()).unwrap();
@@ -71,6 +81,10 @@ fn methods_that_ipvsadm_does_not_write_are_read_back() {
             let table = client.table().unwrap();
             let shown = table[0].destinations.iter().find(|found| found.port == port).unwrap();
             assert_eq!(shown.forward, listed);
+            // ipvsadm has no word for bypass.
+            let shown = shell("ipvsadm -Ln");
+            let line = shown.lines().find(|line| line.contains(&format!("192.0.2.1:{port} ")));
+            assert!(word.is_none_or(|word| line.unwrap().contains(word)), "{shown}");
         }
     });
 }

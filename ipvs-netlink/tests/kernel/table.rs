@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use ipvs_netlink::{VirtualServer, proc::ListedDestination};
+use ipvs_netlink::{Unreadable, VirtualServer, proc::ListedDestination};
 
 use super::*;
 
@@ -84,6 +84,80 @@ fn one_pass_tells_every_kind_of_virtual_server() {
         assert_eq!(found, slowly(&mut client));
         assert_eq!(found.len(), table.len());
     });
+}
+
+/// Wherever the calling thread is, and every time anew.
+#[test]
+fn the_table_is_of_the_namespace_in_which_the_client_was_opened() {
+    in_namespace(|mut client| {
+        for count in 1..4 {
+            let added = many(count).split_off(3 * (count as usize - 1));
+            apply(&mut client, &added);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                    let table = client.table().unwrap();
+                    assert_eq!(table.len(), count as usize);
+                    assert!(table.iter().all(|server| server.destinations.len() == 2));
+                    assert!(client.unreadable().is_empty(), "{:?}", client.unreadable());
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn a_thousand_destinations_are_told_once_each() {
+    in_namespace(|mut client| {
+        let key = tcp("10.96.0.1", 80);
+        let place = |port| Command::NewDestination(key, Destination::new(ip("192.0.2.10"), port));
+        let mut all = vec![Command::NewService(Service::new(key, "rr"))];
+        all.extend((1..=1000).map(place));
+        apply(&mut client, &all);
+        let mut ports: Vec<_> =
+            client.destinations(key).unwrap().iter().map(|found| found.port).collect();
+        ports.sort_unstable();
+        assert_eq!(ports, (1..=1000).collect::<Vec<_>>());
+    });
+}
+
+/// Unloading takes the number of the family with it, and loading gives another.
+#[test]
+fn a_module_loaded_anew_is_found_again() {
+    in_namespace(|mut client| {
+        let key = tcp("10.96.0.1", 80);
+        for command in [Command::NewService(Service::new(key, "rr")), Command::Flush] {
+            if let Err(why) = unload() {
+                return println!("SKIP: cannot unload ip_vs: {why}");
+            }
+            assert_eq!(client.services().unwrap(), []);
+            unload().unwrap();
+            client.run(command).unwrap();
+            let found = client.table().unwrap();
+            assert_eq!(found.len(), saved().len());
+            // The kept file belongs to the module that is gone.
+            assert!(matches!(client.unreadable(), [Unreadable::Text(_)]));
+            client.flush().unwrap();
+        }
+    });
+}
+
+/// Unloads `ip_vs` with all that holds it, as soon as the virtual servers of the namespaces of
+/// earlier tests are gone, which takes its time.
+fn unload() -> Result<(), String> {
+    let mut why = String::new();
+    for _ in 0..50 {
+        let holders = std::fs::read_dir("/sys/module/ip_vs/holders").map_err(|e| e.to_string())?;
+        let holders = holders.map(|entry| entry.unwrap().file_name());
+        let output =
+            Process::new("modprobe").arg("-r").args(holders).arg("ip_vs").output().unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        why = String::from_utf8_lossy(&output.stderr).into_owned();
+        thread::sleep(std::time::Duration::from_millis(200));
+    }
+    Err(why)
 }
 
 /// While virtual servers come and go, here and in another namespace, those that stay are told every

@@ -58,6 +58,38 @@ fn changes_arrive() {
     });
 }
 
+/// Changing, zeroing and deleting find what they name, by every kind of key.
+#[test]
+fn every_kind_of_key_finds_its_virtual_server() {
+    in_namespace(|mut client| {
+        for (key, place, name) in [
+            (tcp("10.96.0.1", 80), "192.0.2.10", "-t 10.96.0.1:80"),
+            (tcp("2001:db8::80", 80), "2001:db8::10", "-t [2001:db8::80]:80"),
+            (mark(AddressFamily::V4, 7), "192.0.2.10", "-f 7"),
+            (mark(AddressFamily::V6, 7), "2001:db8::10", "-f 7 -6"),
+        ] {
+            let place = destination(place, 80, ForwardMethod::DirectRoute, 1);
+            let place_name = place.key();
+            client.new_service(Service::new(key, "rr")).unwrap();
+            client.new_destination(key, place.clone()).unwrap();
+            client.set_service(Service::new(key, "wlc")).unwrap();
+            client.set_destination(key, at(&place, 5)).unwrap();
+            client.zero_service(key).unwrap();
+            assert_eq!(
+                saved(),
+                [format!("-A {name} -s wlc"), format!("-a {name} -r {place_name} -g -w 5")]
+            );
+            client.delete_destination(key, place.key()).unwrap();
+            assert_eq!(saved(), [format!("-A {name} -s wlc")]);
+            client.delete_service(key).unwrap();
+            assert!(saved().is_empty());
+            for gone in [Command::ZeroService(key), Command::DeleteService(key)] {
+                assert_eq!(refusal(client.run(gone)), Refusal::NoSuchService);
+            }
+        }
+    });
+}
+
 fn at(place: &Destination, weight: u32) -> Destination {
     let mut place = place.clone();
     place.weight = weight;

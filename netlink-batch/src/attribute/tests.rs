@@ -28,7 +28,7 @@ fn numbers_come_back_in_the_order_they_were_written_in() {
     assert_eq!(only(&written(|w| w.be16(1, 0x1234))).be16().unwrap(), 0x1234);
     assert_eq!(only(&written(|w| w.be32(1, 0x1234_5678))).be32().unwrap(), 0x1234_5678);
     assert_eq!(only(&written(|w| w.be64(1, 0x1234_5678_9abc))).be64().unwrap(), 0x1234_5678_9abc);
-    assert_eq!(only(&written(|w| w.flag(9))), Attribute { kind: 9, value: &[] });
+    assert_eq!(only(&written(|w| w.flag(9))), Attribute { kind: 9, flags: 0, value: &[] });
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn text_ends_at_its_nul() {
 fn flags_of_the_type_are_written_and_masked_when_read() {
     let bytes = written(|w| w.be32(3 | NLA_F_NET_BYTEORDER, 1));
     assert_eq!(bytes, [8, 0, 3, 0x40, 0, 0, 0, 1]);
-    assert_eq!(only(&bytes).kind, 3);
+    assert_eq!((only(&bytes).kind, only(&bytes).flags), (3, NLA_F_NET_BYTEORDER));
     let bytes = written(|w| w.nested(2, |inner| inner.bytes(1, &[1])).unwrap());
     assert_eq!(bytes, [12, 0, 2, 0x80, 5, 0, 1, 0, 1, 0, 0, 0]);
     assert_eq!(only(&bytes).kind, 2);
@@ -104,7 +104,7 @@ proptest! {
         reference.emit(&mut expected);
         let bytes = written(|w| w.bytes(kind, &value).unwrap());
         prop_assert_eq!(&bytes, &expected);
-        prop_assert_eq!(only(&bytes), Attribute { kind, value: &value });
+        prop_assert_eq!(only(&bytes), Attribute { kind, flags: 0, value: &value });
     }
 
     #[test]

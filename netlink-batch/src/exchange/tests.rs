@@ -6,6 +6,7 @@ use super::*;
 
 const PORT: u32 = 77;
 const EAGAIN: i32 = 11;
+const ENODEV: i32 = 19;
 const EEXIST: i32 = 17;
 
 /// What the next `receive` returns; sequence numbers in datagrams are relative to the first request
@@ -180,9 +181,29 @@ fn lost_replies_leave_the_state_unknown_and_the_socket_usable() {
 }
 
 #[test]
-fn silence_is_a_timeout_and_other_errors_name_the_call() {
+fn a_last_request_without_an_answer_was_interrupted_and_the_others_results_stand() {
+    let mut exchange = exchange(vec![vec![], one(vec![error(1, EEXIST)])]);
+    assert_eq!(errnos(&exchange.batch(&requests(1)).unwrap()), [EINTR]);
+    assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [0, EEXIST, EINTR]);
+}
+
+#[test]
+fn without_rights_the_first_refusal_stands_for_all() {
+    let mut exchange = exchange(vec![
+        one(vec![error(0, EPERM)]),
+        one(vec![error(0, EPERM), error(2, 0)]),
+        one(vec![error(0, EPERM), error(1, ENODEV)]),
+    ]);
+    assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [EPERM; 3]);
+    // The others were read and done: it was a refusal of this one alone.
+    assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [EPERM, 0, 0]);
+    assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [EPERM, ENODEV, EINTR]);
+}
+
+#[test]
+fn silence_after_a_question_is_a_timeout_and_other_errors_name_the_call() {
     let mut exchange = exchange(vec![vec![], vec![Event::Errno(9)]]);
-    assert!(matches!(exchange.batch(&requests(1)), Err(Error::TimedOut)));
+    assert!(matches!(exchange.ask(&Request::default()), Err(Error::TimedOut)));
     let error = exchange.batch(&requests(1)).unwrap_err();
     assert!(matches!(error, Error::Io { operation: "recv", .. }), "{error}");
 }

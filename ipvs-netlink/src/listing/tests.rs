@@ -1,0 +1,43 @@
+//! Replies that cannot be read, and readings of a moving list.
+
+use super::*;
+use crate::{Command, Protocol};
+
+fn reading(ports: &[u16]) -> Reading {
+    let place = |port: &u16| Destination::new("192.0.2.1".parse().unwrap(), *port);
+    once_each(ports.iter().map(place).collect())
+}
+
+fn ports(found: Vec<Destination>) -> Vec<u16> {
+    let mut ports: Vec<_> = found.into_iter().map(|found| found.port).collect();
+    ports.sort_unstable();
+    ports
+}
+
+#[test]
+fn an_unreadable_reply_is_left_out_and_named() {
+    let service = |port| {
+        let key = ServiceKey::address(Protocol::Tcp, "10.96.0.1".parse().unwrap(), port);
+        Service::new(key, "rr")
+    };
+    let reply = |payload| Reply { kind: 30, payload };
+    let good = |port| reply(Command::NewService(service(port)).encode().unwrap());
+    let bad = reply(vec![1, 1, 0, 0, 8, 0, 1, 0x80, 5, 0, 1, 0]);
+    let (found, unreadable) = readable(Query::Services, &[good(1), bad, good(2)], as_service);
+    assert_eq!(found, [service(1), service(2)]);
+    assert_eq!(unreadable.len(), 1);
+    assert!(unreadable[0].to_string().starts_with("list virtual servers: "), "{unreadable:?}");
+}
+
+#[test]
+fn two_readings_that_agree_are_believed() {
+    let readings = vec![reading(&[1, 2, 3]), reading(&[2, 3]), reading(&[2, 3, 3])];
+    assert!(!two_agree(&readings[..1]) && !two_agree(&readings[..2]) && two_agree(&readings));
+    assert_eq!(ports(joined(readings)), [2, 3]);
+}
+
+#[test]
+fn of_readings_that_never_agree_all_is_told() {
+    let readings = vec![reading(&[1, 2]), reading(&[2, 3]), reading(&[1, 3])];
+    assert_eq!(ports(joined(readings)), [1, 2, 3]);
+}
