@@ -38,6 +38,10 @@ impl Servers {
 
     pub(super) fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
         let table = self.client.table().map_err(Cause::new)?;
+        // Only another's virtual server can be in a form that nobody here has written.
+        for unreadable in self.client.unreadable() {
+            tracing::debug!("left out of the table of virtual servers: {unreadable}");
+        }
         Ok(table
             .into_iter()
             .filter_map(|server| {
