@@ -82,7 +82,7 @@ fn invalid_objects_are_reported_once_and_hinder_no_others() {
     server.put(&replaced(slice("good", "10.244.1.3"), "good-1", "good-3").replace("8080", "70000"));
     server.put(
         "{apiVersion: v1, kind: Service, metadata: {name: nulls, namespace: shop}, \
-         spec: {clusterIPs: null, ports: null, externalIPs: null}}",
+         spec: {clusterIP: 10.96.0.6, clusterIPs: null, ports: null, externalIPs: null}}",
     );
     server.put(
         "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: \
