@@ -256,8 +256,8 @@ fn fresh_port() -> u16 {
 }
 
 /// An exchange; of SCTP a second one where the association was made and then lost. Under emulation
-/// that happens about once in several thousand, with and without a change in any table; a Service
-/// that is out of order loses the second one too.
+/// that was seen about once in several thousand, of whatever cause; a Service that is out of order
+/// loses the second one too.
 fn exchange_anew(
     protocol: Protocol,
     from: impl Fn() -> SocketAddr,
