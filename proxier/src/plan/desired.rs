@@ -98,11 +98,6 @@ impl Desired {
         self.servers.keys().filter_map(|key| Some((key, self.server(key)?)))
     }
 
-    /// Everyone who wants a virtual server, the winner first.
-    pub fn claimants(&self, key: &VirtualServerKey) -> impl Iterator<Item = &Claimant> {
-        self.servers.get(key).into_iter().flatten()
-    }
-
     /// True if the address is to be on the dummy device.
     pub fn has_address(&self, address: &IpAddr) -> bool {
         self.addresses.contains_key(address)
