@@ -34,6 +34,7 @@ fn informed(size: usize) -> Proxier {
     proxier.fold(Event::Service(Update::Listed((0..size).map(a_service).collect())));
     proxier.fold(Event::Slice(Update::Listed((0..size).map(|n| a_slice(n, ENDPOINTS)).collect())));
     proxier.fold(Event::Node(None));
+    proxier.fold(Event::Addresses(vec![]));
     proxier
 }
 

@@ -9,9 +9,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use proxier::apply::{Cause, Connections, Kernel};
-use proxier::diff::{Change, Observed};
-use proxier::model::{Family, PerFamily};
+use proxier::apply::{Cause, Connections, Kernel, Ready};
+use proxier::diff::{Change, Flow, Observed};
+use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::VirtualServerKey;
 
 use self::iptables::Iptables;
@@ -48,13 +48,20 @@ enum Part {
     Sets,
     Rules,
     Servers,
+    Flows,
+    Leftovers,
 }
 
 fn part(change: &Change) -> Part {
     match change {
         Change::AddLink => Part::Link,
         Change::AddAddress(_) | Change::RemoveAddress(_) => Part::Addresses,
-        Change::AddSet(_) | Change::AddEntry(..) | Change::RemoveEntry(..) => Part::Sets,
+        Change::AddSet(_)
+        | Change::GrowSet(..)
+        | Change::AddEntry(..)
+        | Change::RemoveEntry(..) => Part::Sets,
+        Change::RemoveFlow(_) => Part::Flows,
+        Change::RemoveLeftovers(_) => Part::Leftovers,
         Change::WriteRules(_) => Part::Rules,
         Change::AddServer(..)
         | Change::UpdateServer(..)
@@ -66,8 +73,9 @@ fn part(change: &Change) -> Part {
 }
 
 impl Kernel for LinuxKernel {
-    fn prepare(&mut self) -> Result<(), Cause> {
-        self.lay_ground()
+    fn prepare(&mut self) -> Result<Ready, Cause> {
+        self.lay_ground()?;
+        Ok(Ready::default())
     }
 
     fn observe(&mut self) -> Result<Observed, Cause> {
@@ -98,6 +106,10 @@ impl Kernel for LinuxKernel {
         self.servers.count_connections(of)
     }
 
+    fn flows(&mut self, _of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+        Ok(Vec::new())
+    }
+
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
         changes.iter().for_each(|change| tracing::debug!("{change}"));
         let mut results = Vec::with_capacity(changes.len());
@@ -108,6 +120,7 @@ impl Kernel for LinuxKernel {
                 Some(Part::Sets) => self.sets.carry_out(run),
                 Some(Part::Rules) => run.iter().map(|change| self.write_rules(change)).collect(),
                 Some(Part::Servers) => self.servers.carry_out(run),
+                Some(Part::Flows | Part::Leftovers) => run.iter().map(|_| Ok(())).collect(),
                 None => Vec::new(),
             });
         }

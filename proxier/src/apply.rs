@@ -5,7 +5,7 @@
 //! because a call failed, or a neighbour stopped by it. The only consequence a failure has is that
 //! what would become reachable without its protection is held back until a later round.
 
-pub use self::kernel::{Cause, Connections, Kernel};
+pub use self::kernel::{Cause, Connections, Kernel, Ready};
 pub use self::outcome::{Failure, Outcome};
 pub use self::walk::apply;
 

@@ -5,6 +5,7 @@
 //! what already is, a word about objects that are not ours.
 
 pub use self::change::{Change, ChangeSet, Moment, RulesStep};
+pub use self::flow::Flow;
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 
 use crate::model::{Family, Node};
@@ -12,6 +13,7 @@ use crate::plan::{Desired, Settings, Touched};
 
 mod change;
 mod entries;
+mod flow;
 mod observed;
 mod own;
 mod rules;

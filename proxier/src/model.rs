@@ -9,7 +9,7 @@ pub use self::address::{Family, Net, PerFamily, Protocol};
 pub use self::endpoint::{Endpoint, Slice, SlicePort};
 pub use self::event::{Event, Update};
 pub use self::name::{ServiceName, SliceName};
-pub use self::node::{InterfaceAddress, Node};
+pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 pub use self::service::{Affinity, Scope, Service, ServicePort};
 pub use self::store::{Dirty, Store};
 

@@ -5,15 +5,17 @@
 //! kernel has, at what was planned before, at connection counts or at time.
 
 pub use self::desired::{Claimant, Desired, Touched};
+pub use self::health::{HealthCheck, HealthCheckAddresses};
 pub use self::rules::{ChainKey, Jump, Rules, Table};
 pub use self::server::{ServerFlags, ServerSettings, VirtualServer, VirtualServerKey, weight};
 pub use self::service::{Contribution, contribution};
 pub use self::set::{Entry, SetKey, SetKind, SetName};
-pub use self::settings::{LocalDetection, Settings};
+pub use self::settings::{DrainLimits, LocalDetection, NodePortAddresses, Policy, Settings};
 
 mod backend;
 mod desired;
 mod dump;
+mod health;
 mod rules;
 mod server;
 mod service;

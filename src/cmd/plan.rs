@@ -26,9 +26,8 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let everywhere = PerFamily { v4: true, v6: true };
     let mut proxier = Proxier::new(settings::planning(&config, everywhere, true));
-    if let Some(path) = &arguments.addresses {
-        proxier.fold(Event::Addresses(cli::addresses(path)?));
-    }
+    let addresses = arguments.addresses.as_deref().map(cli::addresses).transpose()?;
+    proxier.fold(Event::Addresses(addresses.unwrap_or_default()));
     let (events, problems) = folder::load(&arguments.manifests, &config.node_name)?;
     let is_broken = |problem: &_| matches!(problem, folder::Problem::Broken { .. });
     if arguments.manifests.is_file() && problems.iter().any(is_broken) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipvs_netlink::Timeouts;
 use proxier::model::PerFamily;
-use proxier::plan::{LocalDetection, Settings};
+use proxier::plan::{self, LocalDetection, Settings};
 
 use crate::config::{Config, DetectLocal, LogFormat, NodePortAddresses};
 use crate::kernel::{ground, sysctl};
@@ -31,6 +31,12 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
         },
         random_fully,
         exclude_nets: config.ipvs.exclude_cidrs.clone(),
+        node_ports: match &config.node_port_addresses {
+            NodePortAddresses::Primary => plan::NodePortAddresses::Primary,
+            NodePortAddresses::Nets(nets) => plan::NodePortAddresses::In(nets.clone()),
+        },
+        bind_address: Some(config.serving.bind_address).filter(|ip| !ip.is_unspecified()),
+        ..Settings::default()
     }
 }
 

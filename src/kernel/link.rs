@@ -19,8 +19,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::errno;
 
-/// The device that makes service addresses local.
-pub const DEVICE: &str = "kube-ipvs0";
+pub use proxier::model::DUMMY_DEVICE as DEVICE;
 
 /// What is asked of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -147,6 +147,9 @@ fn command(change: &Change) -> Option<Command> {
             Some(Command::DeleteDestination(service_key(key), destination))
         }
         Change::AddLink
+        | Change::GrowSet(..)
+        | Change::RemoveFlow(_)
+        | Change::RemoveLeftovers(_)
         | Change::AddSet(_)
         | Change::AddEntry(..)
         | Change::RemoveEntry(..)

@@ -104,6 +104,9 @@ fn target(change: &Change) -> Option<(SetKey, Verb)> {
         Change::AddEntry(key, _) => Some((*key, Verb::Add)),
         Change::RemoveEntry(key, _) => Some((*key, Verb::Delete)),
         Change::AddLink
+        | Change::GrowSet(..)
+        | Change::RemoveFlow(_)
+        | Change::RemoveLeftovers(_)
         | Change::WriteRules(_)
         | Change::AddAddress(_)
         | Change::RemoveAddress(_)

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::kernel::{Cause, Connections, Kernel};
-use crate::diff::{Change, Observed};
+use super::kernel::{Cause, Connections, Kernel, Ready};
+use crate::diff::{Change, Flow, Observed};
+use crate::model::{Family, Protocol};
 use crate::plan::VirtualServerKey;
 
 /// Kernel state with a log and faults on demand.
@@ -26,6 +27,8 @@ pub struct FakeKernel {
     pub faults: BTreeSet<usize>,
     /// Connections of destinations; absent means none.
     pub connections: Connections,
+    /// Tracked flows.
+    pub flows: BTreeSet<Flow>,
     /// How often it was read in whole.
     pub reads: usize,
 }
@@ -40,6 +43,9 @@ impl FakeKernel {
         };
         if result.is_ok() {
             self.state.record(change);
+            if let Change::RemoveFlow(flow) = change {
+                self.flows.remove(flow);
+            }
             if self.keep_history {
                 self.history.push(self.state.clone());
             }
@@ -101,8 +107,8 @@ impl FakeKernel {
 }
 
 impl Kernel for FakeKernel {
-    fn prepare(&mut self) -> Result<(), Cause> {
-        Ok(())
+    fn prepare(&mut self) -> Result<Ready, Cause> {
+        Ok(Ready::default())
     }
 
     fn observe(&mut self) -> Result<Observed, Cause> {
@@ -119,6 +125,11 @@ impl Kernel for FakeKernel {
             .filter(|(key, destination)| self.has_destination(key, destination))
             .map(|leaving| (*leaving, self.connections.get(leaving).copied().unwrap_or(0)))
             .collect())
+    }
+
+    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+        let is_asked = |flow: &&Flow| of.contains(&(Family::of(flow.frontend.ip()), flow.protocol));
+        Ok(self.flows.iter().filter(is_asked).copied().collect())
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {

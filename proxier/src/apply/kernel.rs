@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::diff::{Change, Observed};
+use crate::diff::{Change, Flow, Observed};
+use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::VirtualServerKey;
 
 /// Active and inactive connections of destinations; one that is not there has none to be listed.
@@ -25,6 +26,19 @@ impl Cause {
     }
 }
 
+/// What preparing has found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Whether rules may match the virtual server a packet was sent to (`-m ipvs`, `xt_ipvs`).
+    pub ipvs_match: PerFamily<bool>,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self { ipvs_match: PerFamily { v4: true, v6: true } }
+    }
+}
+
 /// Something that can be read and changed like the kernel's service tables.
 pub trait Kernel {
     /// Makes ready what lies under the first change: settings, modules, a scheduler. Called once,
@@ -32,7 +46,7 @@ pub trait Kernel {
     ///
     /// # Errors
     /// The first thing that cannot be had; then nothing can be programmed.
-    fn prepare(&mut self) -> Result<(), Cause>;
+    fn prepare(&mut self) -> Result<Ready, Cause>;
 
     /// Reads everything that could be ours.
     ///
@@ -48,6 +62,12 @@ pub trait Kernel {
         &mut self,
         of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
     ) -> Result<Connections, Cause>;
+
+    /// Reads the tracked flows of some families and protocols.
+    ///
+    /// # Errors
+    /// If the table cannot be read in whole.
+    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause>;
 
     /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
     /// change `i`. Removing what is not there is a success, and so is adding what is there exactly

@@ -24,11 +24,15 @@ pub(super) enum Stage {
     ServersGone,
     EntriesGone,
     RulesGone,
+    LeftoversGone,
+    FlowsGone,
 }
 
 pub(super) fn stage(change: &Change) -> Stage {
     match change {
-        Change::AddLink | Change::AddSet(_) => Stage::Ground,
+        Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::Ground,
+        Change::RemoveFlow(_) => Stage::FlowsGone,
+        Change::RemoveLeftovers(_) => Stage::LeftoversGone,
         Change::AddEntry(..) => Stage::Entries,
         Change::WriteRules(RulesStep { moment: Moment::BeforeGrowth, .. }) => Stage::Rules,
         Change::AddAddress(_) => Stage::Addresses,

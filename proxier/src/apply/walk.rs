@@ -83,6 +83,9 @@ impl Held {
                 entry.address().is_some_and(|address| self.standing.contains(&address))
             }
             Change::AddLink
+            | Change::GrowSet(..)
+            | Change::RemoveFlow(_)
+            | Change::RemoveLeftovers(_)
             | Change::AddSet(_)
             | Change::AddEntry(..)
             | Change::UpdateServer(..)

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::flow::Flow;
 use crate::model::Family;
 use crate::plan::{Entry, Jump, Rules, ServerSettings, SetKey, VirtualServerKey};
 
@@ -18,6 +19,9 @@ pub enum Change {
     AddLink,
     /// Create a set, empty.
     AddSet(SetKey),
+    /// Give a set room for more entries than it was made for, keeping those it has: a bigger set
+    /// is filled and put in its place at once. The capacity is in entries.
+    GrowSet(SetKey, u32),
     /// Put an entry into a set.
     AddEntry(SetKey, Entry),
     /// Rewrite all our chains of a family, and put missing jumps in place.
@@ -40,6 +44,10 @@ pub enum Change {
     RemoveServer(VirtualServerKey),
     /// Take an entry out of a set.
     RemoveEntry(SetKey, Entry),
+    /// Forget a tracked flow.
+    RemoveFlow(Flow),
+    /// Take away the chains, rules and tables that kube-proxy's other modes have left behind.
+    RemoveLeftovers(Family),
 }
 
 /// A state of one family's rules to be written in one transaction.
@@ -69,9 +77,12 @@ impl Change {
     pub fn family(&self) -> Option<Family> {
         match self {
             Self::AddLink => None,
-            Self::AddSet(set) | Self::AddEntry(set, _) | Self::RemoveEntry(set, _) => {
-                Some(set.family)
-            }
+            Self::AddSet(set)
+            | Self::GrowSet(set, _)
+            | Self::AddEntry(set, _)
+            | Self::RemoveEntry(set, _) => Some(set.family),
+            Self::RemoveLeftovers(family) => Some(*family),
+            Self::RemoveFlow(flow) => Some(Family::of(flow.frontend.ip())),
             Self::WriteRules(step) => Some(step.family),
             Self::AddAddress(address) | Self::RemoveAddress(address) => Some(Family::of(*address)),
             Self::AddServer(key, _)
@@ -89,9 +100,14 @@ impl fmt::Display for Change {
         match self {
             Self::AddLink => write!(f, "add link kube-ipvs0"),
             Self::AddSet(set) => write!(f, "add set {set}"),
+            Self::GrowSet(set, capacity) => write!(f, "grow set {set} to {capacity}"),
             Self::AddEntry(set, entry) => write!(f, "add entry {set} {entry}"),
             Self::RemoveEntry(set, entry) => write!(f, "remove entry {set} {entry}"),
             Self::WriteRules(step) => write!(f, "write rules {}", step.family),
+            Self::RemoveFlow(flow) => write!(f, "remove flow {flow}"),
+            Self::RemoveLeftovers(family) => {
+                write!(f, "remove leftovers of other modes {family}")
+            }
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::RemoveAddress(address) => write!(f, "remove address {address}"),
             Self::AddServer(key, settings) => write!(f, "add virtual server {key} {settings}"),

@@ -22,8 +22,13 @@ pub struct Observed {
     pub servers: BTreeMap<VirtualServerKey, ObservedServer>,
     /// Sets of ours that exist, with their entries.
     pub sets: BTreeMap<SetKey, BTreeSet<Entry>>,
+    /// How many entries each set has room for; absent for sets without a limit of their own
+    /// (`bitmap:port`).
+    pub capacities: BTreeMap<SetKey, u32>,
     /// Rules in chains of ours that exist, and jumps of ours that stand.
     pub rules: PerFamily<Rules>,
+    /// Whether chains, rules or tables of kube-proxy's other modes are there.
+    pub leftovers: PerFamily<bool>,
 }
 
 /// A virtual server in the kernel.
@@ -60,7 +65,16 @@ impl Observed {
             }
             Change::AddSet(set) => {
                 self.sets.entry(*set).or_default();
+                if let Some(capacity) = set.name.kind().default_capacity() {
+                    self.capacities.insert(*set, capacity);
+                }
             }
+            Change::GrowSet(set, capacity) => {
+                self.capacities.insert(*set, *capacity);
+            }
+            Change::RemoveLeftovers(family) => *self.leftovers.of_mut(*family) = false,
+            // Flows come and go by themselves; no belief about them is kept.
+            Change::RemoveFlow(_) => {}
             Change::AddEntry(set, entry) => {
                 self.sets.entry(*set).or_default().insert(*entry);
             }
@@ -113,6 +127,9 @@ impl Observed {
                 }
             }
             Change::AddLink
+            | Change::GrowSet(..)
+            | Change::RemoveFlow(_)
+            | Change::RemoveLeftovers(_)
             | Change::AddAddress(_)
             | Change::RemoveAddress(_)
             | Change::AddSet(_)

@@ -14,6 +14,7 @@ fn settled() -> (Proxier, FakeKernel) {
     proxier.fold(Event::Service(Update::Listed(vec![service("web", &["10.96.0.1"])])));
     proxier.fold(Event::Slice(Update::Listed(vec![slice("a", "web", vec![ready("10.244.2.1")])])));
     proxier.fold(Event::Node(None));
+    proxier.fold(Event::Addresses(vec![]));
     let mut kernel = FakeKernel::default();
     assert!(proxier.round(&mut kernel).is_success());
     (proxier, kernel)

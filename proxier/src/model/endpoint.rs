@@ -25,6 +25,15 @@ pub struct Slice {
     pub endpoints: Vec<Endpoint>,
 }
 
+impl Slice {
+    /// True if topology may decide which of its endpoints are used.
+    pub fn has_hints(&self) -> bool {
+        self.endpoints
+            .iter()
+            .any(|endpoint| !endpoint.zone_hints.is_empty() || !endpoint.node_hints.is_empty())
+    }
+}
+
 /// One element of `ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePort {

@@ -3,9 +3,11 @@
 //! In: converted objects. Out: one stream of [`Event`] for the sync thread. Never: a reply; a
 //! source does not learn whether anything was programmed.
 
+use std::sync::Arc;
+
 use super::endpoint::Slice;
 use super::name::{ServiceName, SliceName};
-use super::node::{InterfaceAddress, Node};
+use super::node::{InterfaceAddress, Node, NodeReadiness};
 use super::service::Service;
 
 /// One thing a source says about objects of one kind.
@@ -30,6 +32,11 @@ pub enum Event {
     /// Of this node's Node object. The first one counts as the list, and `None` then says that
     /// there is none; later `None` changes nothing.
     Node(Option<Node>),
-    /// All addresses of all interfaces, replacing what was said before.
+    /// Of all nodes of the cluster: whether each is ready. Needed only where destinations on dead
+    /// nodes drain for a shorter time; while nothing was listed, every node counts as ready, and
+    /// afterwards a node that is not there as dead.
+    NodeReadiness(Update<Arc<str>, NodeReadiness>),
+    /// All addresses of all interfaces but the dummy device, replacing what was said before. The
+    /// first one ends the wait before which nothing is programmed.
     Addresses(Vec<InterfaceAddress>),
 }

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use super::address::Net;
 
+/// The device that makes service addresses local. Addresses on it are ours, not the node's.
+pub const DUMMY_DEVICE: &str = "kube-ipvs0";
+
 /// This node's Node object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -19,6 +22,15 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_nets: Vec<Net>,
+}
+
+/// Whether a node of the cluster, this or another, can be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReadiness {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// Whether the condition `Ready` is `True`.
+    pub ready: bool,
 }
 
 /// One address of one of the node's interfaces.

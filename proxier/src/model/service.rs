@@ -39,6 +39,18 @@ pub struct Service {
     pub health_check_node_port: Option<u16>,
 }
 
+impl Service {
+    /// True if any of its ports is served at node ports.
+    pub fn has_node_port(&self) -> bool {
+        self.ports.iter().any(|port| port.node_port.is_some())
+    }
+
+    /// True if it has addresses that a node's interface may have too.
+    pub fn has_outside_addresses(&self) -> bool {
+        !self.external_ips.is_empty() || !self.load_balancer_ips.is_empty()
+    }
+}
+
 /// One element of `spec.ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {

@@ -4,12 +4,13 @@
 //! Never: dirt without a change: an object that arrives again as it was touches nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::endpoint::Slice;
+use super::endpoint::{Endpoint, Slice};
 use super::event::{Event, Update};
 use super::name::{ServiceName, SliceName};
-use super::node::{InterfaceAddress, Node};
+use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 use super::service::Service;
 
 /// Everything known of the cluster and the node.
@@ -20,6 +21,10 @@ pub struct Store {
     slices_of: BTreeMap<ServiceName, BTreeSet<SliceName>>,
     node: Option<Node>,
     addresses: Vec<InterfaceAddress>,
+    /// Of every node whether it is ready; `None` while nobody says.
+    readiness: Option<BTreeMap<Arc<str>, bool>>,
+    /// On which node endpoints were that are in no slice any more.
+    departed: BTreeMap<IpAddr, Arc<str>>,
     listed: Listed,
 }
 
@@ -28,6 +33,7 @@ struct Listed {
     services: bool,
     slices: bool,
     node: bool,
+    addresses: bool,
 }
 
 /// Services whose plan may differ from what it was.
@@ -35,14 +41,16 @@ struct Listed {
 pub struct Dirty {
     /// These Services, present or gone.
     pub services: BTreeSet<ServiceName>,
-    /// A fact that every plan may depend on has changed (the node's zone, its addresses).
+    /// No plan has been made yet.
     pub everything: bool,
+    /// A fact that only rules depend on has changed.
+    pub rules: bool,
 }
 
 impl Dirty {
     /// True if no plan can differ.
     pub fn is_empty(&self) -> bool {
-        !self.everything && self.services.is_empty()
+        !self.everything && !self.rules && self.services.is_empty()
     }
 }
 
@@ -52,25 +60,16 @@ impl Store {
         match event {
             Event::Service(update) => self.fold_service(update, dirty),
             Event::Slice(update) => self.fold_slice(update, dirty),
-            Event::Node(node) => {
-                self.listed.node = true;
-                // A Node that is gone keeps what was last said of it (spec 7.2).
-                if node.is_some() && self.node != node {
-                    self.node = node;
-                    dirty.everything = true;
-                }
-            }
-            Event::Addresses(mut addresses) => {
-                addresses.sort();
-                self.addresses = addresses;
-            }
+            Event::Node(node) => self.fold_node(node, dirty),
+            Event::NodeReadiness(update) => self.fold_readiness(update),
+            Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
         }
     }
 
-    /// True once Services, EndpointSlices and the Node have each been listed in whole. Before
-    /// that no wish can be formed: what is missing could be anything.
+    /// True once Services, EndpointSlices, the Node and the node's interface addresses have each
+    /// been listed in whole. Before that no wish can be formed: what is missing could be anything.
     pub fn is_complete(&self) -> bool {
-        self.listed.services && self.listed.slices && self.listed.node
+        self.listed.services && self.listed.slices && self.listed.node && self.listed.addresses
     }
 
     /// One Service.
@@ -98,9 +97,73 @@ impl Store {
         self.node.as_ref().and_then(|node| node.zone.as_ref())
     }
 
-    /// All addresses of the node's interfaces, sorted.
+    /// All addresses of the node's interfaces but the dummy device, sorted.
     pub fn addresses(&self) -> &[InterfaceAddress] {
         &self.addresses
+    }
+
+    /// True if the endpoint with this address, which may have left its slices, is or was on a node
+    /// that is gone or not ready.
+    pub fn is_on_dead_node(&self, service: &ServiceName, address: IpAddr) -> bool {
+        let Some(readiness) = &self.readiness else { return false };
+        let endpoints = self.slices_of(service).flat_map(|slice| &slice.endpoints);
+        let node = endpoints
+            .filter(|endpoint| endpoint.address == address)
+            .find_map(|endpoint| endpoint.node.as_ref())
+            .or_else(|| self.departed.get(&address));
+        node.is_some_and(|node| !readiness.get(node).copied().unwrap_or(false))
+    }
+
+    /// Forgets where endpoints were, apart from these.
+    pub(crate) fn forget_departed(&mut self, except: &BTreeSet<IpAddr>) {
+        self.departed.retain(|address, _| except.contains(address));
+    }
+
+    /// A Node that is gone keeps what was last said of it (spec 7.2). Only Services that depend on
+    /// what has changed are touched.
+    fn fold_node(&mut self, node: Option<Node>, dirty: &mut Dirty) {
+        self.listed.node = true;
+        let Some(node) = node else { return };
+        let before = self.node.replace(node);
+        let (old, new) = (before.as_ref(), self.node.as_ref());
+        if old.and_then(|node| node.zone.as_ref()) != new.and_then(|node| node.zone.as_ref()) {
+            let hinted = self.slices.values().filter(|slice| slice.has_hints());
+            dirty.services.extend(hinted.map(|slice| slice.service.clone()));
+        }
+        if old.map(|node| &node.addresses) != new.map(|node| &node.addresses) {
+            let concerned =
+                |service: &&Service| service.has_node_port() || !service.source_ranges.is_empty();
+            let concerned = self.services.values().filter(concerned);
+            dirty.services.extend(concerned.map(|service| service.name.clone()));
+        }
+        dirty.rules |= old.map(|node| &node.pod_nets) != new.map(|node| &node.pod_nets);
+    }
+
+    fn fold_addresses(&mut self, mut addresses: Vec<InterfaceAddress>, dirty: &mut Dirty) {
+        self.listed.addresses = true;
+        addresses.retain(|found| &*found.device != DUMMY_DEVICE);
+        addresses.sort();
+        addresses.dedup();
+        if self.addresses == addresses {
+            return;
+        }
+        self.addresses = addresses;
+        let concerned =
+            |service: &&Service| service.has_node_port() || service.has_outside_addresses();
+        let concerned = self.services.values().filter(concerned);
+        dirty.services.extend(concerned.map(|service| service.name.clone()));
+    }
+
+    /// Nothing is planned anew: readiness only says for how long a destination may drain.
+    fn fold_readiness(&mut self, update: Update<Arc<str>, NodeReadiness>) {
+        let known = self.readiness.get_or_insert_default();
+        match update {
+            Update::Listed(nodes) => {
+                *known = nodes.into_iter().map(|node| (node.name, node.ready)).collect();
+            }
+            Update::Put(node) => drop(known.insert(node.name, node.ready)),
+            Update::Gone(name) => drop(known.remove(&name)),
+        }
     }
 
     fn fold_service(&mut self, update: Update<ServiceName, Service>, dirty: &mut Dirty) {
@@ -162,6 +225,12 @@ impl Store {
         }
         self.drop_slice(&slice.name, dirty);
         dirty.services.insert(slice.service.clone());
+        if self.readiness.is_some() {
+            slice
+                .endpoints
+                .iter()
+                .for_each(|endpoint| drop(self.departed.remove(&endpoint.address)));
+        }
         self.slices_of.entry(slice.service.clone()).or_default().insert(slice.name.clone());
         self.slices.insert(slice.name.clone(), slice);
     }
@@ -173,6 +242,10 @@ impl Store {
             if names.is_empty() {
                 self.slices_of.remove(&slice.service);
             }
+        }
+        if self.readiness.is_some() {
+            let placed = |endpoint: &Endpoint| Some((endpoint.address, endpoint.node.clone()?));
+            self.departed.extend(slice.endpoints.iter().filter_map(placed));
         }
         dirty.services.insert(slice.service);
     }

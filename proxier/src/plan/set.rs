@@ -75,6 +75,19 @@ impl SetKind {
     }
 }
 
+impl SetKind {
+    /// How many entries a set of this kind is made for (`maxelem`); a bitmap has one for each
+    /// port and no limit to set.
+    pub fn default_capacity(self) -> Option<u32> {
+        match self {
+            Self::HashIp | Self::HashIpPort | Self::HashIpPortIp | Self::HashIpPortNet => {
+                Some(65_536)
+            }
+            Self::BitmapPort => None,
+        }
+    }
+}
+
 impl SetName {
     /// Every set, in the order of spec 2.2.
     pub const ALL: [Self; 17] = [

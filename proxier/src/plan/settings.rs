@@ -3,7 +3,9 @@
 //! In: a checked configuration. Out: one value that every planning function takes. Never: knobs
 //! of the shell (periods, listen addresses).
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Net, PerFamily};
 
@@ -26,6 +28,49 @@ pub struct Settings {
     pub random_fully: bool,
     /// `ipvs.excludeCIDRs`: virtual servers at these addresses are not ours to delete.
     pub exclude_nets: Vec<Net>,
+    /// `nodePortAddresses`.
+    pub node_ports: NodePortAddresses,
+    /// `bindAddress`, unless it is unspecified: the node's own address in its family.
+    pub bind_address: Option<IpAddr>,
+    /// Whether Services may have external IPs (feature gate `AllowServiceExternalIPs`).
+    pub external_ips: bool,
+    /// Whether upstream's results stand where the API promises others.
+    pub policy: Policy,
+    /// Whether rules may match the virtual server a packet was sent to (`xt_ipvs`). Without it a
+    /// load balancer that does not admit this node cannot keep it out.
+    pub ipvs_match: PerFamily<bool>,
+    /// How long destinations may drain.
+    pub drain: DrainLimits,
+}
+
+/// Which addresses of the node serve node ports (`nodePortAddresses`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// The Node object's first address of each family.
+    Primary,
+    /// Addresses in these networks; of a family without any, every address.
+    In(Vec<Net>),
+}
+
+/// What wins where kube-proxy's IPVS mode gives another result than the API promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Upstream's result.
+    #[default]
+    AsUpstream,
+    /// The API's promise (`strictTrafficPolicies`): no fall-back to other nodes' endpoints under
+    /// local internal traffic policy; source ranges of the other family alone deny this family;
+    /// no node ports in a family for which `primary` finds no address.
+    Strict,
+}
+
+/// The longest time for which a destination may only finish its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainLimits {
+    /// Of any destination; `None` is upstream's: until its last connection has ended.
+    pub usual: Option<Duration>,
+    /// Of a destination on a node that is gone or not ready; `None` makes no difference.
+    pub dead_node: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -39,6 +84,12 @@ impl Default for Settings {
             local_detection: LocalDetection::default(),
             random_fully: true,
             exclude_nets: Vec::new(),
+            node_ports: NodePortAddresses::In(Vec::new()),
+            bind_address: None,
+            external_ips: true,
+            policy: Policy::AsUpstream,
+            ipvs_match: PerFamily { v4: true, v6: true },
+            drain: DrainLimits::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ fn complete() -> Proxier {
     proxier.fold(Event::Service(Update::Listed(vec![])));
     proxier.fold(Event::Slice(Update::Listed(vec![])));
     proxier.fold(Event::Node(None));
+    proxier.fold(Event::Addresses(vec![]));
     proxier
 }
 
@@ -238,6 +239,7 @@ fn a_disabled_family_is_left_entirely_alone() {
     proxier.fold(Event::Service(Update::Listed(vec![service("w", &["10.96.0.1", "fd00::1"])])));
     proxier.fold(Event::Slice(Update::Listed(vec![])));
     proxier.fold(Event::Node(None));
+    proxier.fold(Event::Addresses(vec![]));
     let mut kernel = FakeKernel::default();
     proxier.round(&mut kernel);
     assert!(kernel.state.sets.keys().all(|set| set.family == Family::V4));

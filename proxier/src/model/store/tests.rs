@@ -30,6 +30,8 @@ fn it_is_complete_only_after_every_kind_was_listed() {
         assert!(!store.is_complete());
     }
     store.fold(Event::Node(None), &mut dirty);
+    assert!(!store.is_complete());
+    store.fold(Event::Addresses(vec![]), &mut dirty);
     assert!(store.is_complete());
 }
 

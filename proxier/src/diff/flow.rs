@@ -1,0 +1,50 @@
+//! Tracked flows of connectionless clients: which of them lead where nobody serves any more.
+//!
+//! In: entries of the connection tracking table, and the virtual servers whose destinations have
+//! changed. Out: the flows to forget, so that the client's next packet finds an endpoint of today.
+//! Never: a flow to an address, protocol and port that is not one of our virtual servers, whatever
+//! its port: other hosts' flows that happen to use the number of a node port stay.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::model::Protocol;
+use crate::plan::VirtualServerKey;
+
+/// One entry of the connection tracking table. With connection tracking on, IPVS writes the chosen
+/// destination into the reply direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flow {
+    /// UDP or SCTP.
+    pub protocol: Protocol,
+    /// Who sends (source of the original direction).
+    pub client: SocketAddr,
+    /// Where to (destination of the original direction).
+    pub frontend: SocketAddr,
+    /// Who answers (source of the reply direction).
+    pub server: SocketAddr,
+    /// Whom the answer is sent to (destination of the reply direction).
+    pub answered: SocketAddr,
+    /// The kernel's identifier of the entry (`CTA_ID`), so that a newer flow of the same addresses
+    /// is not taken for it.
+    pub id: u32,
+    /// The zone (`CTA_ZONE`); 0 unless somebody uses zones.
+    pub zone: u16,
+}
+
+impl Flow {
+    /// The virtual server it was sent to.
+    pub fn key(&self) -> VirtualServerKey {
+        VirtualServerKey {
+            protocol: self.protocol,
+            address: self.frontend.ip(),
+            port: self.frontend.port(),
+        }
+    }
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}/{} -> {}", self.client, self.frontend, self.protocol, self.server)
+    }
+}
