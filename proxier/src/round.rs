@@ -12,7 +12,10 @@ use std::net::SocketAddr;
 use crate::apply::{Failure, Kernel, Outcome, apply};
 use crate::diff::{Change, Comparison, Extent, Observed};
 use crate::model::{Dirty, Event, ServiceName, Store};
-use crate::plan::{Claimant, Desired, Settings, Touched, VirtualServerKey, contribution, weight};
+use crate::plan::{
+    Claimant, Desired, HealthCheckAddresses, Here, Settings, Touched, VirtualServerKey,
+    contribution, weight,
+};
 
 /// The proxy's whole memory.
 #[derive(Debug)]
@@ -87,12 +90,21 @@ impl Proxier {
     /// Plans what is dirty. Called by [`round`](Self::round); on its own it is the dry run.
     pub fn plan(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
+        let mut names: BTreeSet<ServiceName> = dirty.services;
         if dirty.everything {
-            let mut names: BTreeSet<ServiceName> = dirty.services;
             names.extend(self.store.services().map(|service| service.name.clone()));
-            names.iter().for_each(|name| self.plan_service(name));
-        } else {
-            dirty.services.iter().for_each(|name| self.plan_service(name));
+        }
+        let here = Here::new(self.store.node(), self.store.addresses(), &self.settings);
+        for name in &names {
+            let planned = self.store.service(name).map(|service| {
+                let slices: Vec<_> = self.store.slices_of(name).collect();
+                let wanted = contribution(service, &slices, &here, &self.settings);
+                (Claimant { created: service.created, service: name.clone() }, wanted)
+            });
+            self.desired.replace(name, planned, &mut self.touched);
+        }
+        if dirty.everything || dirty.rules {
+            self.desired.distrust_rules();
         }
         self.desired.replace_rules(&self.settings, self.store.node());
     }
@@ -122,15 +134,6 @@ impl Proxier {
             self.belief = Some(belief);
         }
         outcome
-    }
-
-    fn plan_service(&mut self, name: &ServiceName) {
-        let planned = self.store.service(name).map(|service| {
-            let slices: Vec<_> = self.store.slices_of(name).collect();
-            let wanted = contribution(service, &slices, self.store.node(), &self.settings);
-            (Claimant { created: service.created, service: name.clone() }, wanted)
-        });
-        self.desired.replace(name, planned, &mut self.touched);
     }
 
     fn comparison<'a>(&'a self, observed: &'a Observed) -> Comparison<'a> {

@@ -50,6 +50,7 @@ fn show(event: &Event) -> String {
     match event {
         Event::Node(node) => format!("node {:?}", node.as_ref().map(|node| &*node.name)),
         Event::Addresses(_) => "addresses".to_owned(),
+        Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {
             format!("+{} {}", service.name, service.ports[0].port)
         }
