@@ -55,7 +55,7 @@ pub fn run<K: Kernel>(
             Gathered::Due => {}
         }
         if !prepared {
-            kernel.prepare()?;
+            proxier.learn(&kernel.prepare()?);
             prepared = true;
         }
         round(&mut proxier, &mut kernel, &mut pace, &mut report);
@@ -111,7 +111,7 @@ fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report
     if counted {
         proxier.look_at_draining();
     }
-    let outcome = proxier.round(kernel);
+    let outcome = proxier.round(kernel, start);
     let at = Instant::now();
     report.tell(&outcome, at - start);
     pace.ended(Ended {
@@ -120,6 +120,7 @@ fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report
         counted,
         succeeded: outcome.is_success(),
         draining: !outcome.draining.is_empty(),
+        drain_ends: outcome.drain_ends,
     });
 }
 
