@@ -44,7 +44,7 @@ pub struct Desired {
 #[derive(Clone, Debug)]
 struct Claims {
     first: Claimant,
-    others: Option<Box<BTreeSet<Claimant>>>,
+    others: BTreeSet<Claimant>,
 }
 
 impl Claims {
@@ -52,24 +52,22 @@ impl Claims {
         let later = std::cmp::max(&self.first, claimant).clone();
         self.first = std::cmp::min(&self.first, claimant).clone();
         if later != self.first {
-            self.others.get_or_insert_default().insert(later);
+            self.others.insert(later);
         }
     }
 
     /// What is left without a claimant.
     fn without(mut self, claimant: &Claimant) -> Option<Self> {
-        let mut others = self.others.take().map(|others| *others).unwrap_or_default();
         if self.first == *claimant {
-            self.first = others.pop_first()?;
+            self.first = self.others.pop_first()?;
         } else {
-            others.remove(claimant);
+            self.others.remove(claimant);
         }
-        self.others = (!others.is_empty()).then(|| Box::new(others));
         Some(self)
     }
 
     fn losers(&self) -> impl Iterator<Item = &Claimant> {
-        self.others.iter().flat_map(|others| others.iter())
+        self.others.iter()
     }
 }
 
@@ -116,7 +114,7 @@ impl Desired {
                 self.claims
                     .entry(*key)
                     .and_modify(|claims| claims.add(&claimant))
-                    .or_insert_with(|| Claims { first: claimant.clone(), others: None });
+                    .or_insert_with(|| Claims { first: claimant.clone(), others: BTreeSet::new() });
             }
             for (set, entry) in &new.entries {
                 self.counts.add_entry(*set, *entry, touched);
