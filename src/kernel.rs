@@ -21,10 +21,12 @@ use self::sets::Sets;
 
 mod errno;
 pub mod ground;
+pub mod interfaces;
 pub mod iptables;
 pub mod link;
 mod module;
 pub mod probe;
+mod route;
 mod servers;
 mod sets;
 pub mod sysctl;

@@ -1,13 +1,14 @@
 //! What the kernel tells everybody who listens: multicast groups.
 //!
 //! In: a netlink protocol and the numbers of groups. Out: the messages that wait, and, apart from
-//! them, that some were lost. Never: a wait; the descriptor says when there is something, and fits
-//! a poll loop or an async runtime.
+//! them, that some were lost. Never: a wait that was not asked for; the descriptor fits a poll loop
+//! or an async runtime as well.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::NLMSG_OVERRUN;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     Error, Family, Options, frame,
@@ -52,6 +53,16 @@ impl Notices {
         Ok(Self { socket, incoming: vec![0; RECEIVE_SIZE] })
     }
 
+    /// Waits, for as long as it takes, until there is something to take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the socket cannot be waited for.
+    pub fn wait(&self) -> Result<(), Error> {
+        let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+        wire::retry(|| poll(&mut sockets, None)).map(drop).map_err(io_error("poll"))
+    }
+
     /// Hands on every message that waits, until none does.
     ///
     /// # Errors
@@ -91,11 +102,5 @@ fn hand_on(datagram: &[u8], hear: &mut impl FnMut(Notice<'_>)) -> bool {
 impl AsFd for Notices {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl AsRawFd for Notices {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 }
