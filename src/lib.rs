@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod cmd;
 pub mod config;
+pub mod events;
 pub mod folder;
 pub mod kernel;
 pub mod objects;
