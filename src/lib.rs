@@ -10,6 +10,7 @@ pub mod events;
 pub mod folder;
 pub mod kernel;
 pub mod objects;
+pub mod serve;
 pub mod sync;
 pub mod telemetry;
 pub mod watch;
