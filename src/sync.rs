@@ -1,7 +1,7 @@
 //! The sync thread: gathers events, runs rounds, says what came of them.
 //!
-//! In: a queue of events. Out: kernel changes, and one log line a round in which anything
-//! happened. Never: a round before the first lists are complete, a reply to a source.
+//! In: a queue of events. Out: kernel changes, one log line a round in which anything happened, and
+//! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,8 +12,11 @@ use proxier::model::Event;
 use tokio::sync::mpsc::Receiver;
 
 use self::pace::{Ended, Pace, Periods};
+use self::publish::Publish;
 
+mod contested;
 pub mod pace;
+pub mod publish;
 
 /// How many events may wait before their sources do.
 pub const QUEUE: usize = 1024;
@@ -38,6 +41,7 @@ pub fn run<K: Kernel>(
     mut kernel: K,
     mut events: Receiver<Event>,
     periods: Periods,
+    publish: &Publish,
 ) -> Result<(), Error> {
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut pace = Pace::new(periods);
@@ -45,6 +49,9 @@ pub fn run<K: Kernel>(
     let mut prepared = false;
     loop {
         let wait = if proxier.is_complete() {
+            if proxier.is_dirty() {
+                publish.queued();
+            }
             Some(pace.next(proxier.is_dirty(), Instant::now()))
         } else {
             None
@@ -58,7 +65,9 @@ pub fn run<K: Kernel>(
             kernel.prepare()?;
             prepared = true;
         }
-        round(&mut proxier, &mut kernel, &mut pace, &mut report);
+        if round(&mut proxier, &mut kernel, &mut pace, &mut report).is_success() {
+            publish.updated();
+        }
     }
 }
 
@@ -101,7 +110,12 @@ async fn gather(
     }
 }
 
-fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report: &mut Report) {
+fn round(
+    proxier: &mut Proxier,
+    kernel: &mut dyn Kernel,
+    pace: &mut Pace,
+    report: &mut Report,
+) -> Outcome {
     let start = Instant::now();
     let audited = pace.audit_is_due(start);
     if audited {
@@ -121,6 +135,7 @@ fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report
         succeeded: outcome.is_success(),
         draining: !outcome.draining.is_empty(),
     });
+    outcome
 }
 
 /// Tells of rounds: one line where something changed; a failure that lasts when it begins and
