@@ -11,16 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxier::model::{Net, PerFamily};
+use proxier::plan::{DrainLimits, Policy};
 
 pub use self::check::Problem;
 pub use self::duration::GoDuration;
 pub use self::file::Unreadable;
 pub use self::flags::Flags;
+pub use self::own::Own;
 
 mod check;
 mod duration;
 pub mod file;
 pub mod flags;
+pub mod own;
 
 /// The folder that is followed when there is no cluster and none was named.
 pub const DEFAULT_MANIFESTS: &str = "/etc/ipvs-proxy/manifests";
@@ -52,6 +55,12 @@ pub struct Config {
     pub config_sync_period: Duration,
     /// Score for the out-of-memory killer, -1000–1000.
     pub oom_score_adj: i16,
+    /// Whether Services may have external IPs (feature gate `AllowServiceExternalIPs`).
+    pub external_ips: bool,
+    /// Whether upstream's results stand where the API promises others.
+    pub policy: Policy,
+    /// How long destinations may drain.
+    pub drain: DrainLimits,
 }
 
 /// Where objects come from.
@@ -276,6 +285,17 @@ pub fn load(
         }
         None => (flags.settings(), Vec::new()),
     };
+    let mut raw = raw;
+    if let Some(path) = &flags.process.extra_config {
+        if raw.own != Own::default() {
+            return Err(Error::Decode { path: path.clone(), source: Unreadable::Twice });
+        }
+        let (own, more) = file::parse_own(&text(path)?)
+            .map_err(|source| Error::Decode { path: path.clone(), source })?;
+        raw.own = own;
+        warnings.extend(more.into_iter().map(|text| format!("{}: {text}", path.display())));
+    }
+    flags.over_own(&mut raw);
     let config = check::check(&raw, manifests, here).map_err(Error::Invalid)?;
     if manifests.is_none() && matches!(config.source, Source::Manifests(_)) {
         warnings.push(format!(
@@ -285,12 +305,15 @@ pub fn load(
     Ok((config, warnings))
 }
 
-fn read(path: &Path) -> Result<(file::Raw, Vec<String>), Error> {
+fn text(path: &Path) -> Result<String, Error> {
     let bytes =
         std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let text = String::from_utf8(bytes).map_err(|error| Error::Read {
+    String::from_utf8(bytes).map_err(|error| Error::Read {
         path: path.to_owned(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error()),
-    })?;
-    file::parse(&text).map_err(|source| Error::Decode { path: path.to_owned(), source })
+    })
+}
+
+fn read(path: &Path) -> Result<(file::Raw, Vec<String>), Error> {
+    file::parse(&text(path)?).map_err(|source| Error::Decode { path: path.to_owned(), source })
 }

@@ -17,6 +17,7 @@ use self::backoff::Backoff;
 pub use self::backoff::Retry;
 pub use self::client::{Api, ApiError, ApiSettings};
 use self::node::ThisNode;
+use self::nodes::Nodes;
 pub use self::post::Unwritten;
 use self::request::Resource;
 use self::services::Services;
@@ -29,6 +30,7 @@ mod client;
 mod failure;
 mod lines;
 mod node;
+mod nodes;
 mod outage;
 mod post;
 mod request;
@@ -36,10 +38,20 @@ mod services;
 mod slices;
 mod stream;
 
-/// Watches all three kinds until nobody listens to `events` any more.
-pub async fn run(api: &Api, node_name: &str, events: Sender<Event>) {
+/// Which nodes matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodesWatched {
+    /// This one.
+    This,
+    /// This one, and of all others whether they are ready.
+    All,
+}
+
+/// Watches every kind until nobody listens to `events` any more.
+pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Event>) {
     tokio::select! {
         () = events.closed() => {}
+        _ = follow(Nodes::default(), api, &events), if nodes == NodesWatched::All => {}
         _ = follow(Services, api, &events) => {}
         _ = follow(Slices, api, &events) => {}
         _ = follow(ThisNode::new(node_name), api, &events) => {}

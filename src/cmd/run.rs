@@ -22,7 +22,7 @@ use crate::events::{self, Kind, Regarding, Sink};
 use crate::kernel::LinuxKernel;
 use crate::serve::{HealthTable, ProxyHealth, ServiceHealth};
 use crate::sync::publish::Publish;
-use crate::watch::{Api, ApiSettings, Retry};
+use crate::watch::{Api, ApiSettings, NodesWatched, Retry};
 use crate::{addresses, folder, sync, watch};
 
 /// Runs the proxy until SIGTERM or SIGINT.
@@ -67,8 +67,12 @@ async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
     tracing::info!(node = %config.node_name, "following {}", config.source);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let nodes = match config.drain.dead_node {
+        Some(_) => NodesWatched::All,
+        None => NodesWatched::This,
+    };
     tokio::select! {
-        () = source.follow(&config.node_name, sender) => {}
+        () = source.follow(&config.node_name, nodes, sender) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
         result = &mut ended => return sync_ended(result),
@@ -135,9 +139,9 @@ impl Opened {
         }
     }
 
-    async fn follow(self, node: &str, events: mpsc::Sender<Event>) {
+    async fn follow(self, node: &str, nodes: NodesWatched, events: mpsc::Sender<Event>) {
         match self {
-            Self::Api(api) => watch::run(&api, node, events).await,
+            Self::Api(api) => watch::run(&api, node, nodes, events).await,
             Self::Folder(folder) => folder.follow(events).await,
         }
     }

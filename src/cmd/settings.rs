@@ -36,7 +36,11 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
             NodePortAddresses::Nets(nets) => plan::NodePortAddresses::In(nets.clone()),
         },
         bind_address: Some(config.serving.bind_address).filter(|ip| !ip.is_unspecified()),
-        ..Settings::default()
+        external_ips: config.external_ips,
+        policy: config.policy,
+        // Found out when the kernel is prepared.
+        ipvs_match: PerFamily { v4: true, v6: true },
+        drain: config.drain,
     }
 }
 
@@ -69,9 +73,6 @@ pub(super) fn ground(config: &Config) -> ground::Wanted {
 /// What was asked for and this version does not do.
 pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
     let mut missing = vec!["this version serves neither /healthz nor metrics"];
-    if config.node_port_addresses != NodePortAddresses::Nets(Vec::new()) {
-        missing.push("this version programs no node ports: nodePortAddresses has no effect");
-    }
     if config.logging.format == LogFormat::Json {
         missing.push("this version logs text only: the logging format has no effect");
     }

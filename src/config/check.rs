@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxier::model::{Family, Net, PerFamily};
+use proxier::plan::{DrainLimits, Policy};
 
 use super::duration::GoDuration;
 use super::file::{self, Raw};
+use super::own::{self, Own};
 use super::{
     Config, Conntrack, DEFAULT_MANIFESTS, DetectLocal, Ipvs, LogFormat, Logging, NodePortAddresses,
     Pace, Pod, Serving, Source, Surroundings,
@@ -31,11 +33,10 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "KubeProxyConfiguration.{}: Invalid value: {:?}: {}",
-            self.field, self.value, self.reason
-        )
+        if !self.field.starts_with(own::KIND) {
+            f.write_str("KubeProxyConfiguration.")?;
+        }
+        write!(f, "{}: Invalid value: {:?}: {}", self.field, self.value, self.reason)
     }
 }
 
@@ -69,8 +70,20 @@ pub(super) fn check(
         logging: check.logging(&raw.logging),
         config_sync_period: check.period("ConfigSyncPeriod", raw.config_sync_period, 15 * 60),
         oom_score_adj: check.int("OOMScoreAdj", raw.oom_score_adj.unwrap_or(-999), (-1000, 1000)),
+        external_ips: external_ips(raw),
+        policy: match raw.own.strict_traffic_policies {
+            Some(true) => Policy::Strict,
+            Some(false) | None => Policy::AsUpstream,
+        },
+        drain: check.drain(&raw.own),
     };
     if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
+}
+
+/// The one feature gate that says what is programmed.
+fn external_ips(raw: &Raw) -> bool {
+    let gates = raw.feature_gates.iter().flatten();
+    gates.filter(|(gate, _)| *gate == "AllowServiceExternalIPs").all(|(_, on)| *on)
 }
 
 /// Collects problems; every method returns some value, which counts only if there are none.
@@ -203,6 +216,20 @@ impl Check {
             udp_timeout: self.seconds(&format!("{AT}.UDPTimeout"), raw.udp_timeout),
             sync_period,
             min_sync_period,
+        }
+    }
+
+    fn drain(&mut self, own: &Own) -> DrainLimits {
+        let mut limit = |field: &str, value| {
+            let time = self.time(&format!("{}.{field}", own::KIND), value, 0);
+            (!time.is_zero()).then_some(time)
+        };
+        DrainLimits {
+            usual: limit("gracefulTerminationTimeout", own.graceful_termination_timeout),
+            dead_node: limit(
+                "unreachableNodeTerminationTimeout",
+                own.unreachable_node_termination_timeout,
+            ),
         }
     }
 

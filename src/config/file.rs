@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::duration::GoDuration;
+use super::own::{self, Own};
 use crate::yaml::{self, Document, Duplicates};
 
 /// The fields of `kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration`; `None` means unset.
@@ -54,6 +55,9 @@ pub struct Raw {
     /// Not a field of the file: `--master`.
     #[serde(skip)]
     pub master: Option<String>,
+    /// Not a field of the document: the proxy's own one, of the same file or another.
+    #[serde(skip)]
+    pub own: Own,
 }
 
 /// `clientConnection`: how the API server is reached.
@@ -150,41 +154,118 @@ pub enum Unreadable {
         /// The document's `kind`; empty if it has none.
         kind: String,
     },
+    /// The proxy's own document is there more than once.
+    #[error("there is more than one {}", own::KIND)]
+    Twice,
+    /// A file for the proxy's own document has none.
+    #[error("expected apiVersion {} and kind {}", own::API_VERSION, own::KIND)]
+    NotOwn,
 }
 
-/// Decodes the first document of a file. Zeros and empty strings that mean "the default" are
-/// unset in the result. The second value lists what was accepted but has no effect.
-pub fn parse(text: &str) -> Result<(Raw, Vec<String>), Unreadable> {
+/// Decodes a file that has the proxy's own document and no other.
+pub fn parse_own(text: &str) -> Result<(Own, Vec<String>), Unreadable> {
     let mut documents = yaml::documents(text).into_iter().filter(|document| !is_blank(document));
-    let first = documents.next().unwrap_or(Document { lines_before: 0, text: "{}" });
+    let (Some(document), None) = (documents.next(), documents.next()) else {
+        return Err(Unreadable::NotOwn);
+    };
     let mut warnings = Vec::new();
+    let (tree, duplicates) = decode_tree(document, &mut warnings)?;
+    if !is_own(&tree) {
+        return Err(Unreadable::NotOwn);
+    }
+    let own = decode_own(document, &tree, duplicates, &mut warnings)?;
+    Ok((own, warnings))
+}
 
-    let tree: Value = match yaml::decode(first, Duplicates::Refused) {
-        Ok(tree) => tree,
+fn is_own(tree: &Value) -> bool {
+    named(tree) == (own::API_VERSION.to_owned(), own::KIND.to_owned())
+}
+
+/// The document's `apiVersion` and `kind`.
+fn named(tree: &Value) -> (String, String) {
+    let word = |key| tree.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    (word("apiVersion"), word("kind"))
+}
+
+/// Of a key that occurs twice the last one counts, with a warning.
+fn decode_tree(
+    document: Document<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(Value, Duplicates), yaml::Error> {
+    match yaml::decode(document, Duplicates::Refused) {
+        Ok(tree) => Ok((tree, Duplicates::Refused)),
         Err(error) if error.duplicate => {
             warnings.push(format!("{error}: the last one counts"));
-            yaml::decode(first, Duplicates::LastWins)?
+            Ok((yaml::decode(document, Duplicates::LastWins)?, Duplicates::LastWins))
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error),
+    }
+}
+
+fn decode_own(
+    document: Document<'_>,
+    tree: &Value,
+    duplicates: Duplicates,
+    warnings: &mut Vec<String>,
+) -> Result<Own, yaml::Error> {
+    let own: Own = yaml::decode(document, duplicates)?;
+    let known = serde_json::to_value(Own::default()).unwrap_or_default();
+    unknown_fields(tree, &known, "", warnings);
+    Ok(own)
+}
+
+/// Decodes the first document of a file, and the proxy's own one, wherever it stands. Zeros and empty strings that mean "the default" are
+/// unset in the result. The second value lists what was accepted but has no effect.
+pub fn parse(text: &str) -> Result<(Raw, Vec<String>), Unreadable> {
+    let mut warnings = Vec::new();
+    let (mut raw, mut own): (Option<Raw>, Option<Own>) = (None, None);
+    let mut ignored = 0;
+    for document in yaml::documents(text).into_iter().filter(|document| !is_blank(document)) {
+        let is_read = raw.is_none() || document.text.contains(own::KIND);
+        if !is_read {
+            ignored += 1;
+            continue;
+        }
+        let (tree, duplicates) = decode_tree(document, &mut warnings)?;
+        if is_own(&tree) {
+            let found = decode_own(document, &tree, duplicates, &mut warnings)?;
+            if own.replace(found).is_some() {
+                return Err(Unreadable::Twice);
+            }
+        } else if raw.is_none() {
+            raw = Some(decode_raw(document, &tree, duplicates, &mut warnings)?);
+        } else {
+            ignored += 1;
+        }
+    }
+    if ignored > 0 {
+        warnings.push(format!("{ignored} further documents in the file are ignored"));
+    }
+    let Some(mut raw) = raw else {
+        let (api_version, kind) = (String::new(), String::new());
+        return Err(Unreadable::Kind { api_version, kind });
     };
-    let word = |key| tree.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (api_version, kind) = (word("apiVersion"), word("kind"));
+    raw.own = own.unwrap_or_default();
+    Ok((raw, warnings))
+}
+
+fn decode_raw(
+    document: Document<'_>,
+    tree: &Value,
+    duplicates: Duplicates,
+    warnings: &mut Vec<String>,
+) -> Result<Raw, Unreadable> {
+    let (api_version, kind) = named(tree);
     if (api_version.as_str(), kind.as_str())
         != ("kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration")
     {
         return Err(Unreadable::Kind { api_version, kind });
     }
-
-    let policy = if warnings.is_empty() { Duplicates::Refused } else { Duplicates::LastWins };
-    let mut raw: Raw = yaml::decode(first, policy)?;
+    let mut raw: Raw = yaml::decode(document, duplicates)?;
     forget_zeros(&mut raw);
     let known = serde_json::to_value(Raw::default()).unwrap_or_default();
-    unknown_fields(&tree, &known, "", &mut warnings);
-    let others = documents.count();
-    if others > 0 {
-        warnings.push(format!("{others} further documents in the file are ignored"));
-    }
-    Ok((raw, warnings))
+    unknown_fields(tree, &known, "", warnings);
+    Ok(raw)
 }
 
 fn is_blank(document: &Document<'_>) -> bool {

@@ -42,6 +42,9 @@ pub struct Process {
     /// Read settings from this KubeProxyConfiguration file; most flags are then ignored
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Read the proxy's own settings (IPVSProxyConfiguration) from this file
+    #[arg(long, value_name = "FILE")]
+    pub extra_config: Option<PathBuf>,
     /// Write the settings in force to this file and exit
     #[arg(long, value_name = "FILE")]
     pub write_config_to: Option<PathBuf>,
@@ -117,6 +120,14 @@ pub struct Proxy {
     /// Idle time of IPVS UDP connections; 0 leaves the kernel's
     #[arg(long, value_name = "DURATION")]
     pub ipvs_udp_timeout: Option<GoDuration>,
+    /// How long an endpoint that has left may keep its connections; 0 without limit; wins over any
+    /// file [default: 0]
+    #[arg(long, value_name = "DURATION")]
+    pub ipvs_graceful_termination_timeout: Option<GoDuration>,
+    /// The same for one on a node that is gone or not ready; 0 makes no difference; wins over any
+    /// file [default: 0]
+    #[arg(long, value_name = "DURATION")]
+    pub ipvs_unreachable_node_termination_timeout: Option<GoDuration>,
     /// Masquerade all traffic to Services
     #[arg(long)]
     pub masquerade_all: Option<bool>,

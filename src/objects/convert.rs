@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use proxier::model::{Family, Protocol};
 
-pub use self::node::node;
+pub use self::node::{node, readiness};
 pub use self::service::service;
 pub use self::slice::slice;
 use super::field::{Field, List, quoted};

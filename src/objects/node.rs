@@ -1,6 +1,6 @@
 //! `core/v1 Node`, as far as kube-proxy's IPVS mode looks at it.
 //!
-//! In: JSON or YAML. Out: zone, addresses and pod ranges. Never: capacity, images, conditions,
+//! In: JSON or YAML. Out: zone, addresses, pod ranges and conditions. Never: capacity and images,
 //! which make a Node the most often written object of a cluster.
 
 use serde::Deserialize;
@@ -47,6 +47,19 @@ pub struct Spec {
 pub struct Status {
     /// `addresses`.
     pub addresses: List<Address>,
+    /// `conditions`.
+    pub conditions: List<Condition>,
+}
+
+/// An element of `status.conditions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    /// `type`: Ready and others.
+    #[serde(rename = "type")]
+    pub kind: Field<String>,
+    /// `status`: True, False or Unknown.
+    pub status: Field<String>,
 }
 
 /// An element of `status.addresses`.

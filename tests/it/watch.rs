@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use ipvs_proxy::objects::{EndpointSlice, Node, Service, convert};
-use ipvs_proxy::watch::{self, Api, ApiSettings, Retry};
+use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched, Retry};
 use proxier::model::{Dirty, Event, Store, Update};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{self, Receiver};
@@ -49,7 +49,10 @@ impl Watching {
         };
         let api = Api::new(&settings).await.unwrap();
         let (sender, events) = mpsc::channel(16);
-        let task = tokio::spawn(async move { watch::run(&api, "node1", sender).await });
+        let task =
+            tokio::spawn(
+                async move { watch::run(&api, "node1", NodesWatched::This, sender).await },
+            );
         Self { events, store: Store::default(), task, _kubeconfig: file }
     }
 

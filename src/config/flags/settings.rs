@@ -38,6 +38,22 @@ impl Flags {
     }
 }
 
+impl Flags {
+    /// Puts the flags that kube-proxy does not have into the proxy's own settings; they win.
+    pub fn over_own(&self, raw: &mut Raw) {
+        let own = &mut raw.own;
+        let proxy = &self.proxy;
+        win(
+            &mut own.graceful_termination_timeout,
+            proxy.ipvs_graceful_termination_timeout.as_ref(),
+        );
+        win(
+            &mut own.unreachable_node_termination_timeout,
+            proxy.ipvs_unreachable_node_termination_timeout.as_ref(),
+        );
+    }
+}
+
 fn win<T: Clone>(setting: &mut Option<T>, flag: Option<&T>) {
     if flag.is_some() {
         *setting = flag.cloned();

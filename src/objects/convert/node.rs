@@ -8,7 +8,8 @@ use std::sync::Arc;
 use proxier::model;
 
 use super::{OBJECT, Reader};
-use crate::objects::node::Node;
+use crate::objects::field::Field;
+use crate::objects::node::{Condition, Node};
 use crate::objects::problem::{Kind, Problem};
 
 /// Converts a Node. Problems are appended; what they concern is left out.
@@ -24,6 +25,20 @@ pub fn node(object: &Node, problems: &mut Vec<Problem>) -> Option<model::Node> {
         addresses: addresses(object, reader),
         pod_nets: pod_nets(object, reader),
     })
+}
+
+/// Whether a node can be relied on: its condition `Ready` is `True`, or it says nothing of one.
+pub fn readiness(object: &Node, problems: &mut Vec<Problem>) -> Option<model::NodeReadiness> {
+    let reader = Reader::open(Kind::Node, &object.metadata, problems)?;
+    let conditions = object.status.given().map_or(&[][..], |status| status.conditions.items());
+    let mut ready = conditions
+        .iter()
+        .filter_map(Field::given)
+        .filter(|condition| condition.kind.given().is_some_and(|kind| kind == "Ready"));
+    let is_true =
+        |condition: &Condition| condition.status.given().is_some_and(|status| status == "True");
+    let ready = ready.all(is_true);
+    Some(model::NodeReadiness { name: reader.object.name.as_str().into(), ready })
 }
 
 fn addresses(object: &Node, reader: &mut Reader<'_>) -> Vec<IpAddr> {

@@ -1,0 +1,33 @@
+//! `IPVSProxyConfiguration`: settings that kube-proxy does not have.
+//!
+//! In: a document of a configuration file, or a file of its own. Out: an [`Own`] with every field
+//! that it sets. Never: a field of kube-proxy's; that document stays valid for kube-proxy itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::duration::GoDuration;
+
+/// The `apiVersion` of the document.
+pub const API_VERSION: &str = "ipvs-proxy.io/v1alpha1";
+/// The `kind` of the document.
+pub const KIND: &str = "IPVSProxyConfiguration";
+
+/// The fields of `ipvs-proxy.io/v1alpha1 IPVSProxyConfiguration`; `None` means unset.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Own {
+    /// `ipvs-proxy.io/v1alpha1`.
+    pub api_version: Option<String>,
+    /// `IPVSProxyConfiguration`.
+    pub kind: Option<String>,
+    /// The API's promise instead of upstream's result: no fall-back to other nodes' endpoints under
+    /// local internal traffic policy, source ranges of the other family alone close this one, no
+    /// node ports in a family for which `primary` finds no address. Default false.
+    pub strict_traffic_policies: Option<bool>,
+    /// How long a destination that has left may keep its connections; 0 is without limit, and the
+    /// default.
+    pub graceful_termination_timeout: Option<GoDuration>,
+    /// The same for a destination on a node that is gone or not ready, if it is shorter; 0 makes no
+    /// difference, and is the default.
+    pub unreachable_node_termination_timeout: Option<GoDuration>,
+}

@@ -1,0 +1,57 @@
+//! All nodes as a watched kind, as far as they are ready.
+//!
+//! In: every Node of the cluster. Out: whether each is ready, when that differs; a Node is written
+//! every few minutes for other reasons. Never: a complaint about a Node that is not this one; its
+//! own proxy makes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proxier::model::{Event, NodeReadiness, Update};
+
+use super::Watched;
+use super::request::Resource;
+use crate::objects::{Kind, Node, ObjectId, Problem, convert};
+
+/// What was last said of each.
+#[derive(Default)]
+pub(super) struct Nodes {
+    said: BTreeMap<Arc<str>, bool>,
+}
+
+impl Watched for Nodes {
+    type Object = Node;
+    type Fact = NodeReadiness;
+    const KIND: Kind = Kind::Node;
+
+    fn resource(&self) -> Resource {
+        Resource::new("/api/v1/nodes")
+    }
+
+    fn id(object: &Node) -> Option<ObjectId> {
+        convert::id(Kind::Node, &object.metadata)
+    }
+
+    fn resource_version(object: &Node) -> Option<&str> {
+        object.metadata.given()?.resource_version()
+    }
+
+    fn convert(object: &Node, _problems: &mut Vec<Problem>) -> Option<NodeReadiness> {
+        convert::readiness(object, &mut Vec::new())
+    }
+
+    fn listed(&mut self, facts: Vec<NodeReadiness>) -> Option<Event> {
+        self.said = facts.iter().map(|node| (node.name.clone(), node.ready)).collect();
+        Some(Event::NodeReadiness(Update::Listed(facts)))
+    }
+
+    fn put(&mut self, fact: NodeReadiness) -> Option<Event> {
+        let before = self.said.insert(fact.name.clone(), fact.ready);
+        (before != Some(fact.ready)).then_some(Event::NodeReadiness(Update::Put(fact)))
+    }
+
+    fn gone(&mut self, object: &ObjectId) -> Option<Event> {
+        let (name, _) = self.said.remove_entry(object.name.as_str())?;
+        Some(Event::NodeReadiness(Update::Gone(name)))
+    }
+}
