@@ -67,9 +67,7 @@ fn a_node_that_was_in_another_mode_keeps_nothing_of_it() {
     node.feed("ip6tables-restore", &iptables_mode(Family::V6));
     node.feed(
         "nft -f -",
-        "table ip kube-proxy { chain services { } }
-         table ip6 kube-proxy { chain services { } }
-         table ip others { chain kept { } }",
+        "add table ip kube-proxy\nadd table ip6 kube-proxy\nadd table ip others\n",
     );
     let source = Source::manifests();
     source.replace_all(&service("web", 1));
@@ -125,7 +123,7 @@ fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     let count = "ipset list KUBE-CLUSTER-IP | grep -c tcp:";
     let entries = || node.run(count).trim().parse::<usize>().unwrap();
     assert!(until(PATIENCE, || (entries() == 1000).then_some(())).is_some(), "{}", entries());
-    assert_eq!(header(&node), "maxelem 2048");
+    assert_eq!(header(&node), "maxelem 1024");
     assert!(!node.run("ipset list -n").contains("GROWING"));
     // The rules refer to the set by its name still.
     let rules = node.run("iptables-save -t nat");
