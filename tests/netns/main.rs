@@ -15,6 +15,7 @@
 mod apiserver;
 mod behaviour;
 mod canonical;
+mod case;
 mod golden;
 mod lab;
 mod node;
