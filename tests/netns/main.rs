@@ -22,3 +22,4 @@ mod node;
 mod packets;
 mod proxy;
 mod traffic;
+mod transitions;

@@ -38,7 +38,7 @@ impl Protocol {
     pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
     /// A socket bound to `address`, which may have port 0.
-    fn socket(self, address: SocketAddr) -> io::Result<Socket> {
+    pub(crate) fn socket(self, address: SocketAddr) -> io::Result<Socket> {
         let (kind, protocol) = match self {
             Self::Tcp => (Type::STREAM, socket2::Protocol::TCP),
             Self::Udp => (Type::DGRAM, socket2::Protocol::UDP),
@@ -264,7 +264,7 @@ fn exchange_anew(
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<Answer> {
-    let lost = [io::ErrorKind::UnexpectedEof, io::ErrorKind::WouldBlock];
+    let lost = [ErrorKind::UnexpectedEof, ErrorKind::WouldBlock];
     match exchange(protocol, from(), to, patience) {
         Err(error) if protocol == Protocol::Sctp && lost.contains(&error.kind()) => {
             println!("{protocol:?} to {to}: {error}; once more");
