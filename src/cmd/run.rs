@@ -1,10 +1,11 @@
 //! `run`: the proxy itself.
 //!
-//! In: flags. Out: a kernel that follows its source of objects, until a signal. Never: a change to
-//! the kernel before the first lists are complete, or when the process ends: everything stays as
-//! it is for the next one to adopt.
+//! In: flags. Out: a kernel that follows its source of objects and the node's addresses, until a
+//! signal. Never: a change to the kernel before the first lists are complete, or when the process
+//! ends: everything stays as it is for the next one to adopt.
 //!
-//! Threads: this one waits for the source and for signals; `sync` runs rounds and owns the kernel.
+//! Threads: this one waits for the source and for signals; `addresses` waits for the kernel to tell
+//! of addresses; `sync` runs rounds and owns the kernel.
 
 use anyhow::{Context, anyhow};
 use proxier::Proxier;
@@ -18,7 +19,7 @@ use crate::config::{self, Config, Source, Surroundings};
 use crate::kernel::LinuxKernel;
 use crate::sync;
 use crate::watch::{Api, ApiSettings, Retry};
-use crate::{folder, watch};
+use crate::{addresses, folder, watch};
 
 /// Runs the proxy until SIGTERM or SIGINT.
 ///
@@ -55,6 +56,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods));
         })
         .context("cannot start the sync thread")?;
+    addresses::start(&sender).context("cannot start the addresses thread")?;
     resist_the_oom_killer(config.oom_score_adj);
     settings::without_effect(config).iter().for_each(|missing| tracing::info!("{missing}"));
     tracing::info!(node = %config.node_name, "following {}", config.source);

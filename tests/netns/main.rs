@@ -18,6 +18,7 @@ mod canonical;
 mod case;
 mod golden;
 mod lab;
+mod leftovers;
 mod node;
 mod packets;
 mod proxy;
