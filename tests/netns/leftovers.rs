@@ -122,7 +122,8 @@ fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     assert_eq!(header(&node), "maxelem 300");
 
     source.replace_all(&service("many", 1000));
-    let entries = || node.run("ipset list KUBE-CLUSTER-IP | grep -c tcp:").trim().parse().unwrap();
+    let count = "ipset list KUBE-CLUSTER-IP | grep -c tcp:";
+    let entries = || node.run(count).trim().parse::<usize>().unwrap();
     assert!(until(PATIENCE, || (entries() == 1000).then_some(())).is_some(), "{}", entries());
     assert_eq!(header(&node), "maxelem 2048");
     assert!(!node.run("ipset list -n").contains("GROWING"));
