@@ -54,49 +54,64 @@ struct Packet<'a> {
 }
 
 impl Moment<'_> {
-    /// True if a new connection of this client to the frontend reaches an endpoint, whichever is chosen, and the
-    /// answer finds its way back.
+    /// True if a new connection of this client to the frontend reaches an endpoint, whichever is
+    /// chosen, and the answer finds its way back.
     pub fn serves(self, client: Client, key: &VirtualServerKey) -> bool {
-        let source = match client {
-            Client::Outside(address) | Client::Pod(address) => address,
-            Client::Node => key.address,
+        let Some(server) = self.state.servers.get(key).filter(|_| self.is_local(key.address))
+        else {
+            return false;
         };
-        let is_local =
-            self.state.addresses.contains(&key.address) || self.node.contains(&key.address);
-        let Some(server) = self.state.servers.get(key).filter(|_| is_local) else { return false };
-        let mut takers =
-            server.destinations.iter().filter(|(_, found)| found.weight > 0).peekable();
-        let mut packet = Packet { moment: self, key, source, is_marked: false };
-        let is_admitted = match client {
-            Client::Outside(_) | Client::Pod(_) => {
-                packet.passes(Table::Nat, "PREROUTING") && packet.passes(Table::Filter, "INPUT")
-            }
-            Client::Node => {
-                packet.passes(Table::Nat, "OUTPUT") && packet.passes(Table::Filter, "OUTPUT")
-            }
-        };
+        let (end, is_marked) = self.send(client, key);
         let comes_back = |to: IpAddr| {
             let is_near = self.near.iter().any(|net| net.contains(&to));
-            packet.is_marked || is_near || matches!(client, Client::Pod(_))
+            is_marked || is_near || matches!(client, Client::Pod(_))
         };
-        takers.peek().is_some() && is_admitted && takers.all(|(taker, _)| comes_back(taker.ip()))
+        let takers = server.destinations.iter().filter(|(_, found)| found.weight > 0);
+        let mut takers = takers.map(|(taker, _)| comes_back(taker.ip())).peekable();
+        takers.peek().is_some() && end != End::Refused && takers.all(|comes_back| comes_back)
+    }
+
+    /// True if the rules turn the client away from a virtual server that stands.
+    pub fn turns_away(self, client: Client, key: &VirtualServerKey) -> bool {
+        self.stands(key) && self.send(client, key).0 == End::Refused
+    }
+
+    /// True if there is a virtual server at an address that is local.
+    pub fn stands(self, key: &VirtualServerKey) -> bool {
+        self.is_local(key.address) && self.state.servers.contains_key(key)
+    }
+
+    /// What becomes of a first packet, and whether it is marked to be masqueraded.
+    fn send(self, client: Client, key: &VirtualServerKey) -> (End, bool) {
+        let (source, nat, filter) = match client {
+            Client::Outside(address) | Client::Pod(address) => (address, "PREROUTING", "INPUT"),
+            Client::Node => (key.address, "OUTPUT", "OUTPUT"),
+        };
+        let mut packet = Packet { moment: self, key, source, is_marked: false };
+        // What one of our chains accepts in the nat table has passed that table, not the other.
+        packet.pass(Table::Nat, nat);
+        (packet.pass(Table::Filter, filter), packet.is_marked)
+    }
+
+    fn is_local(self, address: IpAddr) -> bool {
+        self.state.addresses.contains(&address) || self.node.contains(&address)
     }
 }
 
 impl Packet<'_> {
-    /// Follows the jumps of a built-in chain, which stand in reverse of the order in which they were put in front.
-    fn passes(&mut self, table: Table, from: &str) -> bool {
+    /// Follows the jumps of a built-in chain, which stand in reverse of the order in which they
+    /// were put in front.
+    fn pass(&mut self, table: Table, from: &str) -> End {
         let jumps = &self.moment.state.rules.of(self.key.family()).jumps;
         let mut jumps = Jump::ALL
             .iter()
             .rev()
             .filter(|jump| jump.table == table && jump.from == from && jumps.contains(jump));
-        // What one of our chains accepts has passed the built-in one.
         let end = jumps.find_map(|jump| match self.walk(table, jump.to) {
             End::Returned => None,
             end => Some(end),
         });
-        end != Some(End::Refused)
+        end.unwrap_or(End::Returned)
     }
 
     fn walk(&mut self, table: Table, chain: &str) -> End {
@@ -159,7 +174,7 @@ impl Packet<'_> {
                     self.is_in_set(name, value())
                 }
                 "--dst-type" => value() == "LOCAL",
-                "--src-type" => value() == "LOCAL" && self.is_local(self.source),
+                "--src-type" => value() == "LOCAL" && self.moment.is_local(self.source),
                 "--physdev-is-in" => false,
                 "--ctstate" => value() == "NEW",
                 "--vproto" => value() == self.key.protocol.number().to_string(),
@@ -171,10 +186,6 @@ impl Packet<'_> {
             negated = false;
         }
         all
-    }
-
-    fn is_local(&self, address: IpAddr) -> bool {
-        self.moment.state.addresses.contains(&address) || self.moment.node.contains(&address)
     }
 
     fn is_in_set(&self, name: &str, directions: &str) -> bool {
