@@ -8,6 +8,8 @@
 //! | pods of node1, which is this node | 10.244.1.0/24 | fd00:10:244:1::/64 |
 //! | pods of node2 | 10.244.2.0/24 | fd00:10:244:2::/64 |
 
+pub mod packet;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;

@@ -163,6 +163,16 @@ impl<'a> Reader<'a> {
     /// loopback or IPv6 link-local can neither be a virtual server's nor a destination's.
     fn host_address(&mut self, family: Family, text: &str, field: impl Display) -> Option<IpAddr> {
         let address = self.address_of(family, text, &field)?;
+        self.of_a_host(address, text, field)
+    }
+
+    /// The same of either family.
+    fn any_host_address(&mut self, text: &str, field: impl Display) -> Option<IpAddr> {
+        let address = self.address(text, &field)?;
+        self.of_a_host(address, text, field)
+    }
+
+    fn of_a_host(&mut self, address: IpAddr, text: &str, field: impl Display) -> Option<IpAddr> {
         if is_of_a_host(address) {
             return Some(address);
         }
@@ -170,13 +180,13 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The usable addresses of a list, in order. Blank elements are passed over.
-    fn addresses(&mut self, list: &List<String>, field: &str) -> Vec<IpAddr> {
+    /// The usable addresses of hosts in a list, in order. Blank elements are passed over.
+    fn host_addresses(&mut self, list: &List<String>, field: &str) -> Vec<IpAddr> {
         self.items(list, field, "an IP address")
             .into_iter()
             .map(|(at, text)| (at, text.trim()))
             .filter(|(_, text)| !text.is_empty())
-            .filter_map(|(at, text)| self.address(text, format_args!("{field}[{at}]")))
+            .filter_map(|(at, text)| self.any_host_address(text, format_args!("{field}[{at}]")))
             .collect()
     }
 

@@ -17,4 +17,5 @@ mod config;
 mod folder;
 mod golden;
 mod process;
+mod transitions;
 mod watch;

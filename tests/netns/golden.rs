@@ -4,17 +4,14 @@
 //! too. Out: a diff of whatever is not byte for byte as kube-proxy left it. At the end a second run of the
 //! proxy has to find nothing to do. Never: a case passed over.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
-use serde_json::Value;
-
-use crate::canonical::{Dumps, Kernel};
+use crate::canonical::Kernel;
+use crate::case::{Case, Step};
 use crate::node::{Namespace, Node};
-use crate::proxy::{Proxy, Source};
+use crate::proxy::{PATIENCE, Proxy, Source, until};
+use rustix::process::Signal;
 
 /// A test for each case of a source, and the list of them.
 macro_rules! cases {
@@ -41,19 +38,42 @@ mod from_the_api_server {
         dualstack
         endpoints_change
         exclude_cidrs
+        external_ip_is_node_ip
+        external_ips
         foreign_rules
         headless_and_externalname
         hints_zone
         internal_local
         kube_system_dns
+        lb_ipmode_proxy
+        lb_local
         lb_pending
+        lb_source_ranges
+        lb_vip
+        masquerade_all
+        masquerade_bit
+        no_cluster_cidr
         node_labels_change
+        nodeport
+        nodeport_addresses_cidr
+        nodeport_addresses_loopback
+        nodeport_affinity
+        nodeport_dualstack
+        nodeport_local
         proxy_name_label
+        random_001
+        random_002
+        random_003
+        random_004
+        random_005
+        random_006
         readiness
         scheduler_lc
         scheduler_sed
         scheduler_sh
         scheduler_wrr
+        service_change
+        shared_vip
         slices_merge
         slices_odd
         strict_arp
@@ -70,62 +90,62 @@ mod from_manifests {
         detect_local_node_cidr
         endpoints_change
         exclude_cidrs
+        foreign_rules
         hints_zone
         internal_local
-        lb_pending
+        lb_local
+        lb_source_ranges
+        lb_vip
+        no_cluster_cidr
         node_labels_change
+        nodeport_addresses_cidr
+        nodeport_dualstack
+        nodeport_local
+        random_001
+        random_002
+        random_003
+        random_004
+        random_005
+        random_006
         readiness
         scheduler_sh
-        slices_odd
+        service_change
+        shared_vip
+        strict_arp
     }
 }
 
 #[test]
 fn every_recorded_case_is_replayed() {
-    let recorded = folders(Path::new("tests/golden"));
-    let names: Vec<_> = recorded.iter().map(|case| test_name(case)).collect();
+    let recorded = Case::all();
+    let names: Vec<_> = recorded.iter().map(Case::test_name).collect();
     assert_eq!(names, from_the_api_server::LISTED);
     let also: Vec<_> = recorded
         .iter()
         .enumerate()
-        .filter(|(place, case)| place % 3 == 0 || folders(case).len() > 1)
-        .map(|(_, case)| test_name(case))
+        .filter(|(place, case)| place % 3 == 0 || case.steps().len() > 1)
+        .map(|(_, case)| case.test_name())
         .collect();
     assert_eq!(also, from_manifests::LISTED);
-}
-
-fn test_name(case: &Path) -> String {
-    case.file_name().unwrap().to_str().unwrap().replace('-', "_")
-}
-
-fn folders(of: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
 }
 
 /// How long it is watched that settled state stays so.
 const STILLNESS: Duration = Duration::from_secs(1);
 
 fn replay(name: &str, source: impl FnOnce(&Namespace) -> Source) {
-    let case = Path::new("tests/golden").join(name.replace('_', "-"));
-    let description = fs::read_to_string(case.join("case.yaml")).unwrap();
-    let description: Value = serde_saphyr::from_str(&description).unwrap();
-    let (config, steps) = (&description["config"], folders(&case));
-
+    let case = Case::of_test(name);
     let node = Node::conformance(name);
-    for command in description["prepare"].as_array().into_iter().flatten() {
-        node.run(command.as_str().unwrap());
-    }
+    case.prepare(&node);
     let kernel = Kernel::of(&node);
     let source = source(&node);
     let mut running = None;
-    for step in &steps {
-        println!("{}", step.display());
-        source.replace_all(&objects(step));
-        let proxy = running.get_or_insert_with(|| Proxy::start(&node, &source, config));
-        kernel.becomes(&Dumps::recorded(step));
+    let steps = case.steps();
+    for (place, step) in steps.iter().enumerate() {
+        println!("{}", step.folder().display());
+        case.advance(&source, steps[..place].last(), step);
+        let proxy = running.get_or_insert_with(|| Proxy::start(&node, &source, case.config()));
+        kernel.becomes(&step.dumps());
+        answers_health_checks(&node, &case, step);
         let changes = proxy.changes();
         thread::sleep(STILLNESS);
         assert_eq!(proxy.changes(), changes, "settled state is changed");
@@ -135,12 +155,35 @@ fn replay(name: &str, source: impl FnOnce(&Namespace) -> Source) {
     let mut proxy = running.unwrap();
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait(Duration::from_secs(1)).code(), Some(0));
-    let proxy = Proxy::start(&node, &source, config);
+    let proxy = Proxy::start(&node, &source, case.config());
     proxy.wait_until_says("nothing to change");
     assert_eq!(proxy.changes(), [""; 0]);
-    kernel.is(&Dumps::recorded(steps.last().unwrap()));
+    let last = steps.last().unwrap();
+    kernel.is(&last.dumps());
+    answers_health_checks(&node, &case, last);
 }
 
-fn objects(step: &Path) -> String {
-    fs::read_to_string(step.join("objects.yaml")).unwrap()
+/// Waits until health checks are answered as they were when the step was recorded.
+fn answers_health_checks(node: &Namespace, case: &Case, step: &Step) {
+    let ports = case.health_check_ports();
+    if ports.is_empty() {
+        return;
+    }
+    let answers = || ports.iter().map(|port| answer(node, *port)).collect::<String>();
+    let recorded = step.health_checks();
+    if until(PATIENCE, || (answers() == recorded).then_some(())).is_none() {
+        assert_eq!(answers(), recorded);
+    }
+}
+
+/// What is answered at a port, in the form in which it was recorded: without the time of day.
+fn answer(node: &Namespace, port: u64) -> String {
+    let place = format!("192.0.2.11:{port}");
+    let output = node.attempt(&format!("curl --silent --show-error --include http://{place}/"));
+    let text = [output.stdout, output.stderr].concat();
+    let mut text = String::from_utf8(text).unwrap().replace('\r', "");
+    text += "\n";
+    let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let kept = head.lines().filter(|line| !line.starts_with("Date: "));
+    format!("{place}\n{}\n{body}", kept.map(|line| format!("{line}\n")).collect::<String>())
 }

@@ -15,6 +15,7 @@
 mod apiserver;
 mod behaviour;
 mod canonical;
+mod case;
 mod golden;
 mod lab;
 mod leftovers;
@@ -22,3 +23,4 @@ mod node;
 mod packets;
 mod proxy;
 mod traffic;
+mod transitions;

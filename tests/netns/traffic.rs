@@ -38,7 +38,7 @@ impl Protocol {
     pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
     /// A socket bound to `address`, which may have port 0.
-    fn socket(self, address: SocketAddr) -> io::Result<Socket> {
+    pub(crate) fn socket(self, address: SocketAddr) -> io::Result<Socket> {
         let (kind, protocol) = match self {
             Self::Tcp => (Type::STREAM, socket2::Protocol::TCP),
             Self::Udp => (Type::DGRAM, socket2::Protocol::UDP),

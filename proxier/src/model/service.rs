@@ -33,7 +33,7 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` with `ipMode` VIP or unset, both families.
     pub load_balancer_ips: Vec<IpAddr>,
-    /// `spec.loadBalancerSourceRanges`, both families; empty when any range admits everybody.
+    /// `spec.loadBalancerSourceRanges`, both families, as they are written.
     pub source_ranges: Vec<Net>,
     /// `spec.healthCheckNodePort` of a LoadBalancer with local external policy.
     pub health_check_node_port: Option<u16>,

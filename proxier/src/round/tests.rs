@@ -9,10 +9,11 @@ use std::time::Duration;
 use crate::apply::fake::FakeKernel;
 use crate::diff::{Change, Flow};
 use crate::model::{
-    Affinity, Endpoint, InterfaceAddress, Node, NodeReadiness, Protocol, Scope, Service, Slice,
-    SliceName, Update,
+    Affinity, Endpoint, InterfaceAddress, Node, NodeReadiness, PerFamily, Protocol, Scope, Service,
+    Slice, SliceName, Update,
 };
-use crate::plan::{DrainLimits, Entry, SetKey, SetName};
+use crate::plan::{DrainLimits, Entry, LocalDetection, SetKey, SetName};
+use crate::testing::packet::{Client, Moment, moments};
 use crate::testing::{now, ready, service, service_port, settings, slice, terminating, unready};
 
 fn complete() -> Proxier {
@@ -32,6 +33,15 @@ fn complete_with(settings: Settings) -> Proxier {
     })));
     proxier.fold(interfaces(&["192.0.2.11/24", "2001:db8:1::11/64"]));
     proxier
+}
+
+/// Settings by which pods can be told from others.
+fn local_detection() -> Settings {
+    let nets = PerFamily {
+        v4: Some("10.244.0.0/16".parse().expect("a network")),
+        v6: Some("fd00:10:244::/56".parse().expect("a network")),
+    };
+    Settings { local_detection: LocalDetection::ClusterCidr(nets), ..settings() }
 }
 
 fn interfaces(addresses: &[&str]) -> Event {
@@ -188,6 +198,49 @@ fn admits(state: &Observed, key: &VirtualServerKey, net: &str) -> bool {
             && rules.chains.values().flatten().any(|rule| {
                 rule.contains(set.in_family(key.family())) && rule.ends_with("-j RETURN")
             })
+}
+
+proptest! {
+    // Each looks at every moment for every client.
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    #[test]
+    fn no_moment_of_any_transition_treats_a_client_otherwise_than_both_its_ends(
+        history in some_history()
+    ) {
+        let node = ["192.0.2.11", "192.0.2.12", "203.0.113.1", "2001:db8:1::11"].map(ip);
+        let near = ["10.244.1.0/24", "fd00:10:244:1::/64"].map(|net| net.parse().expect("a network"));
+        let clients = |family| match family {
+            Family::V4 => ["198.51.100.7", "192.0.2.100", "203.0.113.200", "10.244.1.9"].map(ip),
+            Family::V6 => ["2001:db8:a::7", "2001:db8:1::9", "2001:db8::9", "fd00:10:244:1::9"].map(ip),
+        };
+        let mut proxier = complete_with(local_detection());
+        let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
+        for events in history {
+            events.into_iter().for_each(|event| proxier.fold(event));
+            let before = kernel.state.clone();
+            kernel.history.clear();
+            proxier.round(&mut kernel, now());
+            let at = |state| Moment { state, node: &node, near: &near };
+            let (first, last) = (at(&before), at(&kernel.state));
+            let moments = moments(&before, &kernel.history);
+            for key in before.servers.keys().chain(kernel.state.servers.keys()) {
+                let [a, b, c, pod] = clients(key.family());
+                let outside = [a, b, c].map(Client::Outside);
+                for client in outside.into_iter().chain([Client::Pod(pod), Client::Node]) {
+                    let ends = [first, last].map(|end| end.serves(client, key));
+                    let away = [first, last].map(|end| end.turns_away(client, key));
+                    let is_shut = [first, last].iter().all(|end| !end.stands(key) || end.turns_away(client, key));
+                    for moment in moments.iter().map(at) {
+                        let serves = moment.serves(client, key);
+                        prop_assert!(ends != [true; 2] || serves, "{:?} to {}", client, key);
+                        let is_let_in = serves && is_shut && away != [false; 2];
+                        prop_assert!(!is_let_in, "{:?} to {}", client, key);
+                    }
+                }
+            }
+        }
+    }
 }
 
 proptest! {

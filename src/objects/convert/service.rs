@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::jiff::Timestamp;
-use proxier::model::{self, Affinity, Family, Net, PerFamily, Scope, ServiceName, ServicePort};
+use proxier::model::{self, Affinity, Family, PerFamily, Scope, ServiceName, ServicePort};
 
 use super::{OBJECT, Reader};
 use crate::objects::field::{Field, quoted};
@@ -40,9 +40,10 @@ pub fn service(object: &Service, problems: &mut Vec<Problem>) -> Option<model::S
         affinity: affinity(spec, reader),
         internal_policy: scope(&spec.internal_traffic_policy, "spec.internalTrafficPolicy", reader),
         external_policy,
-        external_ips: reader.addresses(&spec.external_ips, "spec.externalIPs"),
+        external_ips: reader.host_addresses(&spec.external_ips, "spec.externalIPs"),
         load_balancer_ips: load_balancer_ips(object, reader),
-        source_ranges: source_ranges(spec, reader),
+        source_ranges: reader
+            .nets(&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges"),
         health_check_node_port: match (kind, external_policy) {
             (Type::LoadBalancer, Scope::Local) => health_check_node_port(spec, reader),
             (Type::LoadBalancer, Scope::Cluster) | (Type::ClusterIp | Type::NodePort, _) => None,
@@ -240,7 +241,7 @@ fn load_balancer_ips(object: &Service, reader: &mut Reader<'_>) -> Vec<IpAddr> {
         let ip = reader.text(&ingress.ip, format_args!("{field}[{at}].ip"));
         match (mode, ip) {
             (None | Some("VIP"), Some(ip)) => {
-                addresses.extend(reader.address(ip, format_args!("{field}[{at}].ip")));
+                addresses.extend(reader.any_host_address(ip, format_args!("{field}[{at}].ip")));
             }
             (None | Some("VIP" | "Proxy"), _) => {}
             (Some(other), _) => {
@@ -250,17 +251,6 @@ fn load_balancer_ips(object: &Service, reader: &mut Reader<'_>) -> Vec<IpAddr> {
         }
     }
     addresses
-}
-
-/// The ranges of each family, none where one of that family's ranges is all of it: no range means
-/// no restriction.
-fn source_ranges(spec: &Spec, reader: &mut Reader<'_>) -> Vec<Net> {
-    let mut nets = reader.nets(&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges");
-    for family in Family::BOTH {
-        let is_open = nets.iter().any(|net| Family::of_net(net) == family && net.prefix_len() == 0);
-        nets.retain(|net| !is_open || Family::of_net(net) != family);
-    }
-    nets
 }
 
 fn health_check_node_port(spec: &Spec, reader: &mut Reader<'_>) -> Option<u16> {

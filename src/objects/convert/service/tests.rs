@@ -240,15 +240,55 @@ fn an_address_that_no_host_can_have_is_refused() {
 }
 
 #[test]
-fn a_range_for_everybody_opens_its_family() {
+fn an_outside_address_that_no_host_can_have_is_refused() {
+    let external = |ip: &str| format!("spec: {{IP4, externalIPs: ['{ip}']}}");
+    let ingress = |ip: &str| {
+        format!("spec: {{IP4}}, status: {{loadBalancer: {{ingress: [{{ip: '{ip}'}}]}}}}")
+    };
+    for ip in [
+        "0.0.0.0",
+        "127.0.0.1",
+        "224.0.0.251",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "fe80::9",
+        "ff02::1",
+    ] {
+        for (object, field) in [
+            (external(ip), "spec.externalIPs[0]"),
+            (ingress(ip), "status.loadBalancer.ingress[0].ip"),
+        ] {
+            let (service, problems) = convert(&object);
+            let service = service.unwrap();
+            assert_eq!((service.external_ips, service.load_balancer_ips), (vec![], vec![]));
+            let said = format!("Service shop/web: {field}: {ip:?} is not the address of a host");
+            assert_eq!(problems, [said]);
+        }
+    }
+    for ip in ["169.254.20.10", "192.0.2.11", "fec0::1"] {
+        assert_eq!(addresses(&valid(&external(ip)).external_ips), [ip]);
+        assert_eq!(addresses(&valid(&ingress(ip)).load_balancer_ips), [ip]);
+    }
+    let (service, problems) = convert(&external("::ffff:192.0.2.1"));
+    assert_eq!(addresses(&service.unwrap().external_ips), [""; 0]);
+    assert!(problems[0].ends_with("is not an IP address"), "{problems:?}");
+}
+
+#[test]
+fn source_ranges_are_kept_as_they_are_written() {
     let ranges = |list: &str| -> Vec<String> {
         let service =
             convert(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}")).0.unwrap();
         service.source_ranges.iter().map(ToString::to_string).collect()
     };
     assert_eq!(ranges("[' 10.0.0.0/8 ', 'fd00::/64']"), ["10.0.0.0/8", "fd00::/64"]);
-    assert_eq!(ranges("[10.0.0.0/8, 'fd00::/64', 0.0.0.0/0]"), ["fd00::/64"]);
-    assert_eq!(ranges("[10.0.0.0/8, '::/0', 10.0.0.0/33]"), ["10.0.0.0/8"]);
+    assert_eq!(
+        ranges("[10.0.0.0/8, 10.0.0.0/8, 0.0.0.0/0]"),
+        ["10.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0"]
+    );
+    assert_eq!(ranges("[10.0.0.0/8, '::/0', 10.0.0.0/33]"), ["10.0.0.0/8", "::/0"]);
+    assert_eq!(ranges("[10.1.2.3/8]"), ["10.1.2.3/8"]);
     assert_eq!(ranges("null"), [""; 0]);
 }
 

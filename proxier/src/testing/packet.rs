@@ -1,0 +1,239 @@
+//! What becomes of the first packet of a new connection, by the rules, sets and virtual servers that stand.
+//!
+//! In: kernel state, a client, a frontend. Out: whether the client is served. The rules are read as the kernel
+//! reads them, word by word. Never: a word that is passed over; one that is unknown fails the test.
+//!
+//! What a client outside or a pod sends is marked in `PREROUTING`, passes `INPUT` and is scheduled. What the node
+//! itself sends to a service address comes from that address, is marked in `OUTPUT`, scheduled, and meets the
+//! filter of `OUTPUT` afterwards. Masqueraded or not, every answer must come back through the node.
+
+#![allow(clippy::panic, reason = "what cannot be read fails the test")]
+
+use std::net::IpAddr;
+
+use crate::diff::Observed;
+use crate::model::{Family, Net};
+use crate::plan::{ChainKey, Entry, Jump, SetKey, SetName, Table, VirtualServerKey};
+
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Client {
+    /// A host outside the cluster, with this address.
+    Outside(IpAddr),
+    /// A pod of this node, with this address.
+    Pod(IpAddr),
+    /// This node itself.
+    Node,
+}
+
+/// A node's kernel at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// What the proxy has made.
+    pub state: &'a Observed,
+    /// The addresses that the node has anyway.
+    pub node: &'a [IpAddr],
+    /// The networks of pods whose answers pass this node, masqueraded or not.
+    pub near: &'a [Net],
+}
+
+/// Where a walk through a chain ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Accepted,
+    Refused,
+    Returned,
+}
+
+/// A packet on its way.
+struct Packet<'a> {
+    moment: Moment<'a>,
+    key: &'a VirtualServerKey,
+    source: IpAddr,
+    is_marked: bool,
+}
+
+impl Moment<'_> {
+    /// True if a new connection of this client to the frontend reaches an endpoint, whichever is
+    /// chosen, and the answer finds its way back.
+    pub fn serves(self, client: Client, key: &VirtualServerKey) -> bool {
+        let Some(server) = self.state.servers.get(key).filter(|_| self.is_local(key.address))
+        else {
+            return false;
+        };
+        let (end, is_marked) = self.send(client, key);
+        let comes_back = |to: IpAddr| {
+            let is_near = self.near.iter().any(|net| net.contains(&to));
+            is_marked || is_near || matches!(client, Client::Pod(_))
+        };
+        let takers = server.destinations.iter().filter(|(_, found)| found.weight > 0);
+        let mut takers = takers.map(|(taker, _)| comes_back(taker.ip())).peekable();
+        takers.peek().is_some() && end != End::Refused && takers.all(|comes_back| comes_back)
+    }
+
+    /// True if the rules turn the client away from a virtual server that stands.
+    pub fn turns_away(self, client: Client, key: &VirtualServerKey) -> bool {
+        self.stands(key) && self.send(client, key).0 == End::Refused
+    }
+
+    /// True if there is a virtual server at an address that is local.
+    pub fn stands(self, key: &VirtualServerKey) -> bool {
+        self.is_local(key.address) && self.state.servers.contains_key(key)
+    }
+
+    /// What becomes of a first packet, and whether it is marked to be masqueraded.
+    fn send(self, client: Client, key: &VirtualServerKey) -> (End, bool) {
+        let (source, nat, filter) = match client {
+            Client::Outside(address) | Client::Pod(address) => (address, "PREROUTING", "INPUT"),
+            Client::Node => (key.address, "OUTPUT", "OUTPUT"),
+        };
+        let mut packet = Packet { moment: self, key, source, is_marked: false };
+        // What one of our chains accepts in the nat table has passed that table, not the other.
+        packet.pass(Table::Nat, nat);
+        (packet.pass(Table::Filter, filter), packet.is_marked)
+    }
+
+    fn is_local(self, address: IpAddr) -> bool {
+        self.state.addresses.contains(&address) || self.node.contains(&address)
+    }
+}
+
+impl Packet<'_> {
+    /// Follows the jumps of a built-in chain, which stand in reverse of the order in which they
+    /// were put in front.
+    fn pass(&mut self, table: Table, from: &str) -> End {
+        let jumps = &self.moment.state.rules.of(self.key.family()).jumps;
+        let mut jumps = Jump::ALL
+            .iter()
+            .rev()
+            .filter(|jump| jump.table == table && jump.from == from && jumps.contains(jump));
+        let end = jumps.find_map(|jump| match self.walk(table, jump.to) {
+            End::Returned => None,
+            end => Some(end),
+        });
+        end.unwrap_or(End::Returned)
+    }
+
+    fn walk(&mut self, table: Table, chain: &str) -> End {
+        let key = ChainKey::ALL.into_iter().find(|key| key.table == table && key.chain == chain);
+        let key = key.unwrap_or_else(|| panic!("no chain is called {chain}"));
+        let rules = self.moment.state.rules.of(self.key.family()).chains.get(&key);
+        for rule in rules.into_iter().flatten() {
+            if let Some(end) = self.follow(table, rule) {
+                return end;
+            }
+        }
+        End::Returned
+    }
+
+    /// What a rule does with the packet; nothing if it goes on to the next one.
+    fn follow(&mut self, table: Table, rule: &str) -> Option<End> {
+        let (matches, target) =
+            rule.split_once("-j ").unwrap_or_else(|| panic!("no target: {rule}"));
+        if !self.is_matched(matches) {
+            return None;
+        }
+        let mut words = target.split(' ');
+        match words.next() {
+            Some("ACCEPT") => Some(End::Accepted),
+            Some("DROP" | "REJECT") => Some(End::Refused),
+            Some("RETURN") => Some(End::Returned),
+            Some("MARK") => {
+                self.is_marked = true;
+                None
+            }
+            Some(chain) => match self.walk(table, chain) {
+                End::Returned => None,
+                end => Some(end),
+            },
+            None => panic!("no target: {rule}"),
+        }
+    }
+
+    /// True if the packet is matched by all of these words.
+    fn is_matched(&self, matches: &str) -> bool {
+        let unquoted: String = matches.split('"').step_by(2).collect();
+        let mut words = unquoted.split_whitespace();
+        let (mut all, mut negated) = (true, false);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().unwrap_or_else(|| panic!("cut short: {matches}"));
+            let holds = match word {
+                "!" => {
+                    negated = true;
+                    continue;
+                }
+                "-m" => {
+                    value();
+                    continue;
+                }
+                "--comment" => continue,
+                "-s" => value().parse::<Net>().is_ok_and(|net| net.contains(&self.source)),
+                "-p" => value() == self.key.protocol.name(),
+                "--match-set" => {
+                    let name = value();
+                    self.is_in_set(name, value())
+                }
+                "--dst-type" => value() == "LOCAL",
+                "--src-type" => value() == "LOCAL" && self.moment.is_local(self.source),
+                "--physdev-is-in" => false,
+                "--ctstate" => value() == "NEW",
+                "--vproto" => value() == self.key.protocol.number().to_string(),
+                "--vaddr" => value().parse() == Ok(self.key.address),
+                "--vport" => value() == self.key.port.to_string(),
+                other => panic!("{other} is unknown: {matches}"),
+            };
+            all &= holds != negated;
+            negated = false;
+        }
+        all
+    }
+
+    fn is_in_set(&self, name: &str, directions: &str) -> bool {
+        let family = self.key.family();
+        let set = SetName::ALL.into_iter().find(|set| set.in_family(family) == name);
+        let name = set.unwrap_or_else(|| panic!("no set is called {name}"));
+        let (protocol, port) = (self.key.protocol, self.key.port);
+        let entries = self.moment.state.sets.get(&SetKey { family, name });
+        entries.into_iter().flatten().any(|entry| match (*entry, directions) {
+            (Entry::Address(address), "dst") => address == self.key.address,
+            (Entry::Port(found), "dst") => found == port,
+            (Entry::AddressPort(address, of, found), "dst,dst" | "src,dst") => {
+                let side =
+                    if directions.starts_with("src") { self.source } else { self.key.address };
+                (address, of, found) == (side, protocol, port)
+            }
+            (Entry::AddressPortAddress(address, of, found, from), "dst,dst,src") => {
+                (address, of, found, from) == (self.key.address, protocol, port, self.source)
+            }
+            (Entry::AddressPortNet(address, of, found, from), "dst,dst,src") => {
+                (address, of, found) == (self.key.address, protocol, port)
+                    && from.contains(&self.source)
+            }
+            (entry, _) => panic!("{entry} of {name:?} is not matched by {directions}"),
+        })
+    }
+}
+
+/// The moments of a round: each state that the kernel has gone through, and between two of different rules the one in
+/// which the `nat` table is new already and the `filter` table not yet, since each is written by itself.
+pub fn moments(before: &Observed, history: &[Observed]) -> Vec<Observed> {
+    let mut moments = vec![before.clone()];
+    for state in history {
+        let last = moments.last().unwrap_or(before);
+        let mut between = last.clone();
+        for family in Family::BOTH {
+            let new = state.rules.of(family);
+            let rules = between.rules.of_mut(family);
+            rules.chains.retain(|key, _| key.table == Table::Filter);
+            let nat = new.chains.iter().filter(|(key, _)| key.table == Table::Nat);
+            rules.chains.extend(nat.map(|(key, rules)| (*key, rules.clone())));
+            rules.jumps.retain(|jump| jump.table == Table::Filter);
+            rules.jumps.extend(new.jumps.iter().filter(|jump| jump.table == Table::Nat));
+        }
+        if between != *last && between != *state {
+            moments.push(between);
+        }
+        moments.push(state.clone());
+    }
+    moments
+}

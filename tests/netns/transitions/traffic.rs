@@ -1,0 +1,340 @@
+//! Many new connections at once: clients that never pause, and servers at any number of addresses.
+//!
+//! In: frontends to connect to, endpoints to answer at. Out: which connections failed, when, and how. One thread
+//! for each namespace, so that as many connections as possible are made on a small machine. Never: a second try,
+//! but for an association of SCTP, see [`exchange`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::node::Namespace;
+use crate::traffic::Protocol;
+
+/// When a connection counts as failed. TCP sends its first segment again after a second: within this time none that
+/// was lost is made up for.
+const PATIENCE: Duration = Duration::from_millis(950);
+/// How many connections a namespace begins at once: more would only wait for each other.
+const AT_ONCE: usize = 4;
+/// After this time the next one may begin all the same.
+const TURN: Duration = Duration::from_millis(100);
+/// How often a thread looks whether it should stop.
+const ATTENTION: Duration = Duration::from_millis(20);
+
+/// Where somebody answers: a protocol, an address and a port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) protocol: Transport,
+    pub(super) address: SocketAddr,
+}
+
+/// [`Protocol`] in an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Transport {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Transport {
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Tcp => Protocol::Tcp,
+            Self::Udp => Protocol::Udp,
+            Self::Sctp => Protocol::Sctp,
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.address, self.protocol)
+    }
+}
+
+/// Servers at endpoints of one namespace; they end on drop.
+pub(super) struct Servers {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Servers {
+    /// They listen when it returns.
+    pub(super) fn start(inside: &Namespace, places: &BTreeSet<Place>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = inside.enter(|| {
+            let sockets: Vec<_> = places.iter().map(|place| (*place, listen(*place))).collect();
+            // A thread that is started inside stays there.
+            thread::spawn(move || {
+                run(&stopped, async move {
+                    for (place, socket) in sockets {
+                        match place.protocol {
+                            Transport::Udp => tokio::spawn(answer_datagrams(socket.into())),
+                            Transport::Tcp | Transport::Sctp => {
+                                tokio::spawn(answer_connections(socket.into()))
+                            }
+                        };
+                    }
+                })
+            })
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn listen(place: Place) -> socket2::Socket {
+    let socket = place
+        .protocol
+        .protocol()
+        .socket(place.address)
+        .unwrap_or_else(|error| panic!("{place:?}: {error}"));
+    socket.set_nonblocking(true).unwrap();
+    if place.protocol != Transport::Udp {
+        socket.listen(1024).unwrap();
+    }
+    socket
+}
+
+async fn answer_connections(listener: TcpListener) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        tokio::spawn(timeout(Duration::from_secs(5), answer_one(stream)));
+    }
+}
+
+/// The client speaks first and ends first, so that the memory of the connection is on its side.
+async fn answer_one(mut stream: TcpStream) -> io::Result<()> {
+    stream.read_exact(&mut [0]).await?;
+    stream.write_all(b"!").await?;
+    stream.read_exact(&mut [0]).await?;
+    Ok(())
+}
+
+async fn answer_datagrams(socket: std::net::UdpSocket) {
+    let socket = UdpSocket::from_std(socket).unwrap();
+    loop {
+        if let Ok((_, peer)) = socket.recv_from(&mut [0; 16]).await {
+            let _ = socket.send_to(b"!", peer).await;
+        }
+    }
+}
+
+/// Runs tasks until told to stop.
+fn run(stop: &AtomicBool, start: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        start.await;
+        while !stop.load(Ordering::Relaxed) {
+            sleep(ATTENTION).await;
+        }
+    });
+}
+
+/// A connection that failed.
+#[derive(Clone)]
+pub(super) struct Failure {
+    pub(super) to: Place,
+    /// When it began.
+    pub(super) began: Instant,
+    /// What came of it, after what time.
+    pub(super) told: String,
+}
+
+/// Source ports of one world, below those that a kernel chooses. None comes again soon: one that was used a moment
+/// ago may still have a connection in the tables of IPVS.
+#[derive(Default)]
+pub(super) struct SourcePorts(AtomicU16);
+
+impl SourcePorts {
+    fn next(&self) -> u16 {
+        2000 + self.0.fetch_add(1, Ordering::Relaxed) % 28_000
+    }
+}
+
+/// Clients in one namespace that connect to each of many places again and again; they end on drop.
+pub(super) struct Callers {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+#[derive(Default)]
+struct Heard {
+    connections: BTreeMap<Place, usize>,
+    failures: Vec<Failure>,
+}
+
+impl Callers {
+    /// Begins.
+    pub(super) fn start(
+        inside: &Namespace,
+        ports: &Arc<SourcePorts>,
+        places: impl Iterator<Item = Place>,
+    ) -> Self {
+        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Heard>>::default());
+        let connections = places.map(|place| (place, 0)).collect();
+        heard.lock().unwrap().connections = connections;
+        let places: Vec<_> = heard.lock().unwrap().connections.keys().copied().collect();
+        let (stopped, noted, ports) = (Arc::clone(&stop), Arc::clone(&heard), Arc::clone(ports));
+        let thread = inside.enter(|| {
+            thread::spawn(move || {
+                run(&stopped, async move {
+                    let turns = Arc::new(Semaphore::new(AT_ONCE));
+                    for place in places {
+                        let (turns, noted) = (Arc::clone(&turns), Arc::clone(&noted));
+                        let ports = Arc::clone(&ports);
+                        tokio::spawn(async move {
+                            loop {
+                                let outcome = take_turn(&turns, &ports, place).await;
+                                note(&noted, place, outcome);
+                            }
+                        });
+                    }
+                })
+            })
+        });
+        Self { stop, thread: Some(thread), heard }
+    }
+
+    /// How many connections to each place have ended so far.
+    pub(super) fn counts(&self) -> BTreeMap<Place, usize> {
+        self.heard.lock().unwrap().connections.clone()
+    }
+
+    /// What has failed so far.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        self.heard.lock().unwrap().failures.clone()
+    }
+}
+
+impl Drop for Callers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn note(heard: &Mutex<Heard>, to: Place, outcome: Result<(), Failure>) {
+    let mut heard = heard.lock().unwrap();
+    *heard.connections.get_mut(&to).unwrap() += 1;
+    heard.failures.extend(outcome.err());
+}
+
+/// Which of these places answer to as many connections in a row as are asked of each.
+pub(super) fn survey(
+    inside: &Namespace,
+    ports: &Arc<SourcePorts>,
+    places: &BTreeMap<Place, usize>,
+) -> BTreeSet<Place> {
+    inside.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let turns = Arc::new(Semaphore::new(AT_ONCE));
+            let asked = places.iter().map(|(place, times)| {
+                let (turns, ports) = (Arc::clone(&turns), Arc::clone(ports));
+                let (place, times) = (*place, *times);
+                tokio::spawn(async move {
+                    for _ in 0..times {
+                        take_turn(&turns, &ports, place).await.ok()?;
+                    }
+                    Some(place)
+                })
+            });
+            let mut served = BTreeSet::new();
+            for task in asked.collect::<Vec<_>>() {
+                served.extend(task.await.unwrap());
+            }
+            served
+        })
+    })
+}
+
+/// Connects when it is its turn. The turn ends with the connection, or when it takes long.
+async fn take_turn(turns: &Semaphore, ports: &SourcePorts, to: Place) -> Result<(), Failure> {
+    let turn = turns.acquire().await.unwrap();
+    let began = Instant::now();
+    let connection = connect(ports, to);
+    tokio::pin!(connection);
+    let outcome = match timeout(TURN, &mut connection).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            drop(turn);
+            connection.await
+        }
+    };
+    outcome.map_err(|error| Failure {
+        to,
+        began,
+        told: format!("{error} after {} ms", began.elapsed().as_millis()),
+    })
+}
+
+/// A new connection, an answer over it, and its end. Of SCTP a second one where the first was lost: under emulation
+/// an association is lost now and then of whatever cause, and one that is being made while its destination leaves is
+/// lost too, since SCTP's destinations do not drain. A frontend that is out of order loses the second one as well.
+async fn connect(ports: &SourcePorts, to: Place) -> io::Result<()> {
+    let first = within_patience(exchange(ports, to)).await;
+    match (first, to.protocol) {
+        (Err(_), Transport::Sctp) => within_patience(exchange(ports, to)).await,
+        (outcome, _) => outcome,
+    }
+}
+
+async fn within_patience(exchange: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+}
+
+async fn exchange(ports: &SourcePorts, to: Place) -> io::Result<()> {
+    let socket = socket(ports, to)?;
+    match to.protocol {
+        Transport::Udp => {
+            let socket = UdpSocket::from_std(socket.into())?;
+            socket.connect(to.address).await?;
+            socket.send(b"?").await?;
+            socket.recv(&mut [0; 16]).await.map(drop)
+        }
+        Transport::Tcp | Transport::Sctp => {
+            let socket = TcpSocket::from_std_stream(socket.into());
+            let mut stream = socket.connect(to.address).await?;
+            stream.write_all(b"?").await?;
+            stream.read_exact(&mut [0]).await.map(drop)
+        }
+    }
+}
+
+/// A socket at a source port that is free.
+fn socket(ports: &SourcePorts, to: Place) -> io::Result<socket2::Socket> {
+    let any: IpAddr = match to.address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    loop {
+        match to.protocol.protocol().socket(SocketAddr::new(any, ports.next())) {
+            Ok(socket) => {
+                socket.set_nonblocking(true)?;
+                return Ok(socket);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
