@@ -14,12 +14,14 @@ use proxier::diff::{Change, Flow, Observed};
 use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::VirtualServerKey;
 
+use self::flows::Flows;
 use self::iptables::Iptables;
 use self::link::{AddressChange, Links};
 use self::servers::Servers;
 use self::sets::Sets;
 
 mod errno;
+mod flows;
 pub mod ground;
 pub mod iptables;
 pub mod link;
@@ -34,6 +36,7 @@ pub struct LinuxKernel {
     links: Links,
     sets: Sets,
     servers: Servers,
+    flows: Flows,
     /// The families that are programmed.
     iptables: PerFamily<Option<Iptables>>,
     device: Option<u32>,
@@ -106,8 +109,8 @@ impl Kernel for LinuxKernel {
         self.servers.count_connections(of)
     }
 
-    fn flows(&mut self, _of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
-        Ok(Vec::new())
+    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+        self.flows.read(of)
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
@@ -120,7 +123,8 @@ impl Kernel for LinuxKernel {
                 Some(Part::Sets) => self.sets.carry_out(run),
                 Some(Part::Rules) => run.iter().map(|change| self.write_rules(change)).collect(),
                 Some(Part::Servers) => self.servers.carry_out(run),
-                Some(Part::Flows | Part::Leftovers) => run.iter().map(|_| Ok(())).collect(),
+                Some(Part::Flows) => self.flows.carry_out(run),
+                Some(Part::Leftovers) => run.iter().map(|_| Ok(())).collect(),
                 None => Vec::new(),
             });
         }

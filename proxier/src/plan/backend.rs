@@ -7,12 +7,13 @@
 //! "Usable" means ready, or, where no ready endpoint qualifies, serving and terminating
 //! (KEP-1669). Sources: spec 5 and 6.3.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::here::Here;
 use super::settings::Policy;
 use crate::model::{Endpoint, Family, Scope, Service, ServicePort, Slice};
+use crate::sorted::SortedSet;
 
 /// All endpoints of one Service port in one family, whatever their condition.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl<'a> Candidates<'a> {
         port: &ServicePort,
         here: &Here<'_>,
         policy: Policy,
-    ) -> BTreeSet<SocketAddr> {
+    ) -> SortedSet<SocketAddr> {
         match service.internal_policy {
             Scope::Cluster => self.cluster(here),
             Scope::Local => {
@@ -92,9 +93,9 @@ impl<'a> Candidates<'a> {
         service: &Service,
         port: &ServicePort,
         here: &Here<'_>,
-    ) -> BTreeSet<SocketAddr> {
+    ) -> SortedSet<SocketAddr> {
         if !is_externally_accessible(service, port, self.family) {
-            return BTreeSet::new();
+            return SortedSet::default();
         }
         match service.external_policy {
             Scope::Cluster => self.cluster(here),
@@ -106,14 +107,14 @@ impl<'a> Candidates<'a> {
     }
 
     /// Usable endpoints anywhere, topology hints honoured for ready ones.
-    fn cluster(&self, here: &Here<'_>) -> BTreeSet<SocketAddr> {
+    fn cluster(&self, here: &Here<'_>) -> SortedSet<SocketAddr> {
         let topology = self.topology(here);
         let chosen = self.select(|e| e.ready && topology.admits(e, here));
         if chosen.is_empty() { self.select(|e| e.serving && e.terminating) } else { chosen }
     }
 
     /// Usable endpoints on this node; hints have no say.
-    fn local(&self, here: &Here<'_>) -> BTreeSet<SocketAddr> {
+    fn local(&self, here: &Here<'_>) -> SortedSet<SocketAddr> {
         let ready = self.select(|e| here.is_local(e) && e.ready);
         if ready.is_empty() {
             self.select(|e| here.is_local(e) && e.serving && e.terminating)
@@ -122,7 +123,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    fn select(&self, admit: impl Fn(&Endpoint) -> bool) -> BTreeSet<SocketAddr> {
+    fn select(&self, admit: impl Fn(&Endpoint) -> bool) -> SortedSet<SocketAddr> {
         self.endpoints
             .iter()
             .filter(|(_, endpoint)| admit(endpoint))

@@ -33,11 +33,42 @@ pub struct Claimant {
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     contributions: BTreeMap<ServiceName, (Claimant, Contribution)>,
-    claims: BTreeMap<VirtualServerKey, BTreeSet<Claimant>>,
+    claims: BTreeMap<VirtualServerKey, Claims>,
     contested: Contested,
     counts: Counts,
     health: BTreeSet<ServiceName>,
     rules: PerFamily<Option<Rules>>,
+}
+
+/// Who claims a virtual server: the one who has it, and seldom others.
+#[derive(Clone, Debug)]
+struct Claims {
+    first: Claimant,
+    others: BTreeSet<Claimant>,
+}
+
+impl Claims {
+    fn add(&mut self, claimant: &Claimant) {
+        let later = std::cmp::max(&self.first, claimant).clone();
+        self.first = std::cmp::min(&self.first, claimant).clone();
+        if later != self.first {
+            self.others.insert(later);
+        }
+    }
+
+    /// What is left without a claimant.
+    fn without(mut self, claimant: &Claimant) -> Option<Self> {
+        if self.first == *claimant {
+            self.first = self.others.pop_first()?;
+        } else {
+            self.others.remove(claimant);
+        }
+        Some(self)
+    }
+
+    fn losers(&self) -> impl Iterator<Item = &Claimant> {
+        self.others.iter()
+    }
 }
 
 /// Of a virtual server and a Service that claims it in vain: the Service that has it.
@@ -80,7 +111,10 @@ impl Desired {
         }
         if let Some((claimant, new)) = planned {
             for key in new.frontends.keys() {
-                self.claims.entry(*key).or_default().insert(claimant.clone());
+                self.claims
+                    .entry(*key)
+                    .and_modify(|claims| claims.add(&claimant))
+                    .or_insert_with(|| Claims { first: claimant.clone(), others: BTreeSet::new() });
             }
             for (set, entry) in &new.entries {
                 self.counts.add_entry(*set, *entry, touched);
@@ -138,7 +172,7 @@ impl Desired {
 
     /// Whose virtual server it is.
     pub fn owner(&self, key: &VirtualServerKey) -> Option<&ServiceName> {
-        self.claims.get(key)?.first().map(|first| &first.service)
+        self.claims.get(key).map(|claims| &claims.first.service)
     }
 
     /// Claims that came to nothing because an older Service has the same.
@@ -192,7 +226,7 @@ impl Desired {
     /// Takes away what the winner's frontend wants.
     fn yield_frontend(&mut self, key: &VirtualServerKey, touched: &mut Touched) {
         touched.servers.insert(*key);
-        for claimant in self.claims.get(key).into_iter().flatten().skip(1) {
+        for claimant in self.claims.get(key).iter().flat_map(|claims| claims.losers()) {
             self.contested.remove(&(*key, claimant.service.clone()));
         }
         if let Some(frontend) = winner(&self.claims, &self.contributions, key) {
@@ -209,30 +243,27 @@ impl Desired {
     }
 
     fn note_losers(&mut self, key: &VirtualServerKey) {
-        let mut claims = self.claims.get(key).into_iter().flatten();
-        let Some(winner) = claims.next() else { return };
-        for loser in claims {
+        let Some(claims) = self.claims.get(key) else { return };
+        for loser in claims.losers() {
             let lost = (*key, loser.service.clone());
-            self.contested.insert(lost, winner.service.clone());
+            self.contested.insert(lost, claims.first.service.clone());
         }
     }
 
     fn withdraw(&mut self, key: &VirtualServerKey, claimant: &Claimant) {
-        if let Some(claims) = self.claims.get_mut(key) {
-            claims.remove(claimant);
-            if claims.is_empty() {
-                self.claims.remove(key);
-            }
+        let left = self.claims.remove(key).and_then(|claims| claims.without(claimant));
+        if let Some(left) = left {
+            self.claims.insert(*key, left);
         }
     }
 }
 
 fn winner<'a>(
-    claims: &BTreeMap<VirtualServerKey, BTreeSet<Claimant>>,
+    claims: &BTreeMap<VirtualServerKey, Claims>,
     contributions: &'a BTreeMap<ServiceName, (Claimant, Contribution)>,
     key: &VirtualServerKey,
 ) -> Option<&'a Frontend> {
-    let first = claims.get(key)?.first()?;
+    let first = &claims.get(key)?.first;
     contributions.get(&first.service)?.1.frontends.get(key)
 }
 

@@ -15,6 +15,7 @@ use super::server::{ServerSettings, VirtualServer, VirtualServerKey};
 use super::set::{Entry, SetKey, SetName};
 use super::settings::{Policy, Settings};
 use crate::model::{Family, Net, Protocol, Scope, Service, ServicePort};
+use crate::sorted::SortedSet;
 
 /// One address, protocol and port at which a Service is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct Frontend {
     /// Whether the address has to be made local by the dummy device.
     pub binding: Binding,
     /// Set entries it needs; one that others need too is counted, not repeated.
-    pub entries: BTreeSet<(SetKey, Entry)>,
+    pub entries: SortedSet<(SetKey, Entry)>,
     /// Whether this node itself may connect to it.
     pub node_access: NodeAccess,
 }
@@ -48,7 +49,15 @@ pub enum NodeAccess {
     Refused,
 }
 
-impl Frontend {
+/// A frontend in the making.
+pub(super) struct Draft {
+    server: VirtualServer,
+    binding: Binding,
+    entries: Vec<(SetKey, Entry)>,
+    node_access: NodeAccess,
+}
+
+impl Draft {
     /// Joins another one of the same Service at the same address, protocol and port: an external IP
     /// that equals a load balancer's, say. Its endpoints are the later one's (spec 8.4).
     pub(super) fn merge(&mut self, later: Self) {
@@ -69,8 +78,8 @@ pub(super) struct Port<'a> {
     here: &'a Here<'a>,
     settings: &'a Settings,
     server: ServerSettings,
-    internal: BTreeSet<SocketAddr>,
-    external: BTreeSet<SocketAddr>,
+    internal: SortedSet<SocketAddr>,
+    external: SortedSet<SocketAddr>,
 }
 
 impl<'a> Port<'a> {
@@ -94,7 +103,7 @@ impl<'a> Port<'a> {
     }
 
     /// Every frontend, in the order in which upstream programs them.
-    pub(super) fn frontends(&self, cluster_ip: IpAddr) -> Vec<(VirtualServerKey, Frontend)> {
+    pub(super) fn frontends(&self, cluster_ip: IpAddr) -> Vec<(VirtualServerKey, Draft)> {
         let mut all = vec![self.cluster_ip(cluster_ip)];
         let of_family = |ip: &&IpAddr| Family::of(**ip) == self.family;
         if self.settings.external_ips {
@@ -110,14 +119,14 @@ impl<'a> Port<'a> {
         all
     }
 
-    fn cluster_ip(&self, address: IpAddr) -> (VirtualServerKey, Frontend) {
+    fn cluster_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.internal);
         frontend.add(self.set(SetName::ClusterIp), self.entry(address));
         frontend.bind(address);
         (self.key(address, self.port.port), frontend)
     }
 
-    fn external_ip(&self, address: IpAddr) -> (VirtualServerKey, Frontend) {
+    fn external_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.external);
         let set = match self.service.external_policy {
             Scope::Cluster => SetName::ExternalIp,
@@ -128,7 +137,7 @@ impl<'a> Port<'a> {
         (self.key(address, self.port.port), frontend)
     }
 
-    fn load_balancer_ip(&self, address: IpAddr) -> (VirtualServerKey, Frontend) {
+    fn load_balancer_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.external);
         frontend.add(self.set(SetName::LoadBalancer), self.entry(address));
         if self.service.external_policy == Scope::Local {
@@ -141,7 +150,7 @@ impl<'a> Port<'a> {
         (self.key(address, self.port.port), frontend)
     }
 
-    fn node_port(&self, address: IpAddr, number: u16) -> (VirtualServerKey, Frontend) {
+    fn node_port(&self, address: IpAddr, number: u16) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.external);
         let (cluster, local) = match self.port.protocol {
             Protocol::Tcp => (SetName::NodePortTcp, SetName::NodePortLocalTcp),
@@ -161,7 +170,7 @@ impl<'a> Port<'a> {
     }
 
     /// Lets only these networks in, and the node if it is in one of them.
-    fn restrict(&self, address: IpAddr, nets: &BTreeSet<Net>, frontend: &mut Frontend) {
+    fn restrict(&self, address: IpAddr, nets: &BTreeSet<Net>, frontend: &mut Draft) {
         let (protocol, port) = (self.port.protocol, self.port.port);
         frontend.add(self.set(SetName::LoadBalancerFw), self.entry(address));
         for net in nets {
@@ -197,20 +206,20 @@ impl<'a> Port<'a> {
         }
     }
 
-    fn bind_unless_present(&self, address: IpAddr, frontend: &mut Frontend) {
+    fn bind_unless_present(&self, address: IpAddr, frontend: &mut Draft) {
         if !self.here.has_address(address) {
             frontend.bind(address);
         }
     }
 
-    fn frontend(&self, destinations: &BTreeSet<SocketAddr>) -> Frontend {
-        Frontend {
+    fn frontend(&self, destinations: &SortedSet<SocketAddr>) -> Draft {
+        Draft {
             server: VirtualServer {
                 settings: self.server.clone(),
                 destinations: destinations.clone(),
             },
             binding: Binding::Present,
-            entries: BTreeSet::new(),
+            entries: Vec::new(),
             node_access: NodeAccess::Admitted,
         }
     }
@@ -228,9 +237,18 @@ impl<'a> Port<'a> {
     }
 }
 
-impl Frontend {
+impl Draft {
+    pub(super) fn finish(self) -> Frontend {
+        Frontend {
+            server: self.server,
+            binding: self.binding,
+            entries: self.entries.into_iter().collect(),
+            node_access: self.node_access,
+        }
+    }
+
     fn add(&mut self, set: SetKey, entry: Entry) {
-        self.entries.insert((set, entry));
+        self.entries.push((set, entry));
     }
 
     /// An address on the dummy device is always in the set that guards the host's own ports.

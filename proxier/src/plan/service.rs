@@ -8,21 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::backend::Candidates;
-use super::frontend::{Frontend, Port};
+use super::frontend::{Draft, Frontend, Port};
 use super::health::HealthCheck;
 use super::here::Here;
 use super::server::VirtualServerKey;
 use super::set::{Entry, SetKey, SetName};
 use super::settings::Settings;
 use crate::model::{Family, PerFamily, Service, ServicePort, Slice};
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Everything the kernel should hold because of one Service, and what its health check answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contribution {
     /// Where it is served.
-    pub frontends: BTreeMap<VirtualServerKey, Frontend>,
+    pub frontends: SortedMap<VirtualServerKey, Frontend>,
     /// Set entries that belong to no frontend: hairpin, the health check's port.
-    pub entries: BTreeSet<(SetKey, Entry)>,
+    pub entries: SortedSet<(SetKey, Entry)>,
     /// What is answered at its health-check node port, if it has one.
     pub health: Option<HealthCheck>,
 }
@@ -34,7 +35,7 @@ pub(crate) fn contribution(
     here: &Here<'_>,
     settings: &Settings,
 ) -> Contribution {
-    let mut wanted = Contribution::default();
+    let mut wanted = Wanted::default();
     let mut local_endpoints = PerFamily::default();
     for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
         // A Service without a cluster IP of a family does not exist for that family (spec 13.3).
@@ -55,11 +56,22 @@ pub(crate) fn contribution(
         }
     }
     let health = |port| HealthCheck { port, local_endpoints };
-    wanted.health = service.health_check_node_port.map(health);
-    wanted
+    let frontends = wanted.frontends.into_iter();
+    Contribution {
+        frontends: frontends.map(|(key, frontend)| (key, frontend.finish())).collect(),
+        entries: wanted.entries.into_iter().collect(),
+        health: service.health_check_node_port.map(health),
+    }
 }
 
-impl Contribution {
+/// A contribution in the making.
+#[derive(Default)]
+struct Wanted {
+    frontends: BTreeMap<VirtualServerKey, Draft>,
+    entries: Vec<(SetKey, Entry)>,
+}
+
+impl Wanted {
     /// Every local endpoint, ready or not, must be masqueraded when it reaches itself.
     fn add_hairpin(&mut self, candidates: &Candidates<'_>, port: &ServicePort, here: &Here<'_>) {
         for endpoint in candidates.on_node(here) {
@@ -69,7 +81,7 @@ impl Contribution {
         }
     }
 
-    fn add_frontend(&mut self, key: VirtualServerKey, frontend: Frontend) {
+    fn add_frontend(&mut self, key: VirtualServerKey, frontend: Draft) {
         match self.frontends.get_mut(&key) {
             Some(earlier) => earlier.merge(frontend),
             None => drop(self.frontends.insert(key, frontend)),
@@ -77,6 +89,6 @@ impl Contribution {
     }
 
     fn add_entry(&mut self, family: Family, name: SetName, entry: Entry) {
-        self.entries.insert((SetKey { family, name }, entry));
+        self.entries.push((SetKey { family, name }, entry));
     }
 }

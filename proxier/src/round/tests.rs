@@ -299,7 +299,7 @@ fn a_tcp_destination_with_connections_drains_and_goes_when_they_end() {
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", both))));
     proxier.round(&mut kernel, now());
     let (key, server) = kernel.state.servers.first_key_value().expect("one");
-    let leaving = (*key, *server.destinations.first_key_value().expect("two").0);
+    let leaving = (*key, *server.destinations.keys().next().expect("two"));
     kernel.connections.insert(leaving, 3);
 
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.2")]))));
@@ -321,7 +321,7 @@ fn a_draining_endpoint_that_comes_back_keeps_its_connections_and_gets_its_weight
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
     proxier.round(&mut kernel, now());
     let (key, server) = kernel.state.servers.first_key_value().expect("one");
-    let leaving = (*key, *server.destinations.first_key_value().expect("one").0);
+    let leaving = (*key, *server.destinations.keys().next().expect("one"));
     kernel.connections.insert(leaving, 1);
     proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "a"))));
     proxier.round(&mut kernel, now());
@@ -399,7 +399,7 @@ fn begin_to_drain(
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", both))));
     proxier.round(kernel, at);
     let (key, server) = kernel.state.servers.first_key_value().expect("one");
-    let leaving = (*key, *server.destinations.first_key_value().expect("two").0);
+    let leaving = (*key, *server.destinations.keys().next().expect("two"));
     kernel.connections.insert(leaving, 3);
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.2")]))));
     assert!(proxier.round(kernel, at).draining.contains(&leaving));

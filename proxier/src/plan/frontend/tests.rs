@@ -1,10 +1,9 @@
 //! Which frontends a port has, and which entries each needs.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::model::{InterfaceAddress, Node, Slice};
 use crate::plan::contribution;
+use crate::sorted::SortedMap;
 use crate::testing::{NODE, ready, service, settings, slice};
 
 const VIP: &str = "203.0.113.7";
@@ -22,7 +21,7 @@ fn balanced(ranges: &[&str]) -> Service {
 }
 
 /// The frontends of a Service with one local and one remote endpoint, on a node at 192.0.2.11.
-fn planned(service: &Service, settings: &Settings) -> BTreeMap<VirtualServerKey, Frontend> {
+fn planned(service: &Service, settings: &Settings) -> SortedMap<VirtualServerKey, Frontend> {
     let node = Node {
         name: NODE.into(),
         zone: None,
@@ -38,7 +37,7 @@ fn planned(service: &Service, settings: &Settings) -> BTreeMap<VirtualServerKey,
     contribution(service, &[&slice], &here, settings).frontends
 }
 
-fn at<'f>(frontends: &'f BTreeMap<VirtualServerKey, Frontend>, ip: &str) -> &'f Frontend {
+fn at<'f>(frontends: &'f SortedMap<VirtualServerKey, Frontend>, ip: &str) -> &'f Frontend {
     let found = frontends.iter().find(|(key, _)| key.address == address(ip));
     found.expect("a frontend").1
 }
