@@ -272,7 +272,7 @@ impl Flow {
                     heard.sent += 1;
                     heard.last = answer.ok();
                     drop(heard);
-                    thread::sleep(ATTENTION);
+                    thread::sleep(2 * ATTENTION);
                 }
             })
         });

@@ -23,10 +23,12 @@ fn a_flow_follows_the_endpoint(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let service = Service::reached_by(world, kind, &Way::EXTERNAL);
     let _servers = [service.serve(&world.remote), service.serve(&world.local[0])];
+    service.use_endpoints(&[&world.local[0]]);
     let mut flows = Flows::default();
     flows.start_masqueraded(world, &service);
     flows.start("as itself", &world.caller, service.address, world.caller.address(kind.family));
-    for pod in [&world.remote, &world.local[0], &world.remote] {
+    flows.assert_served_at_once(world, kind, &world.local[0], Instant::now());
+    for pod in [&world.remote, &world.local[0]] {
         let since = Instant::now();
         service.apply(&[(pod, Condition::Ready)]);
         flows.assert_served_at_once(world, kind, pod, since);
@@ -37,14 +39,17 @@ fn a_flow_that_keeps_its_address_follows_the_endpoint(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let mut service = Service::reached_by(world, kind, &Way::EXTERNAL);
     service.spec.external = Policy::Local;
-    let _servers = [service.serve(&world.local[0]), service.serve(&world.local[1])];
+    let [first, second] = &world.local;
+    let _servers = [service.serve(first), service.serve(second)];
+    service.use_endpoints(&[first]);
     let (outside, inside) = (Lab::client_address(kind.family), world.caller.address(kind.family));
     let mut flows = Flows::default();
     for way in Way::EXTERNAL {
         flows.start(&format!("{way:?}"), &world.lab.client, service.at(way), outside);
         flows.start(&format!("{way:?}, a pod"), &world.caller, service.at(way), inside);
     }
-    for pod in [&world.local[0], &world.local[1]] {
+    flows.assert_served_at_once(world, kind, first, Instant::now());
+    for pod in [second, first] {
         let since = Instant::now();
         service.apply(&[(pod, Condition::Ready)]);
         flows.assert_served_at_once(world, kind, pod, since);
@@ -72,6 +77,8 @@ fn a_flow_is_served_when_the_service_appears(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let service = Service::reached_by(world, kind, &Way::EXTERNAL);
     let _server = service.serve(&world.remote);
+    // Another one shows that the proxy is at work.
+    Service::new(world, kind).use_endpoints(&[]);
     let mut flows = Flows::default();
     flows.start_masqueraded(world, &service);
     flows.start("as itself", &world.caller, service.address, world.caller.address(kind.family));

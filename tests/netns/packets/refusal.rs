@@ -83,20 +83,24 @@ fn the_nodes_own_servers_are_not_reached_by_addresses_from_outside(kind: Kind) {
     let _servers = service.serve_and_use(&[&world.local[0]]);
     let port = 4000 + world.number();
     let _on_the_node = serve_on_every_address(node, kind, port);
-    let clients: [&Namespace; 4] = [&world.caller, &world.distant, node, &world.lab.client];
-    for client in clients {
-        for way in [Way::ExternalIp, Way::LoadBalancer] {
-            let address = service.at(way);
-            ask(client, kind.protocol, address).unwrap();
-            assert_refused(client, kind, SocketAddr::new(address.ip(), port));
-            // A node port is no port of theirs.
-            assert_refused(client, kind, service.node_port_at(address.ip()));
-        }
-        let own = SocketAddr::new(node.address(kind.family), port);
-        assert_eq!(ask(client, kind.protocol, own).unwrap().server, "node");
+    // A server on every address answers datagrams from the one towards the client.
+    let (eth0, gateway) = (node.address(kind.family), node.gateway(kind.family));
+    let clients: [(&Namespace, Way, IpAddr); 3] = [
+        (&world.caller, Way::LoadBalancer, gateway),
+        (&world.lab.client, Way::ExternalIp, eth0),
+        (node, Way::LoadBalancer, eth0),
+    ];
+    for (client, way, own) in clients {
+        let address = service.at(way);
+        ask(client, kind.protocol, address).unwrap();
+        assert_refused(client, kind, SocketAddr::new(address.ip(), port));
+        let answer = ask(client, kind.protocol, SocketAddr::new(own, port)).unwrap();
+        assert_eq!(answer.server, "node");
         ask(client, kind.protocol, service.at(Way::NodePort)).unwrap();
     }
-    assert_refused(node, kind, SocketAddr::new(service.address.ip(), port));
+    // A node port is no port of theirs.
+    let vip = service.at(Way::LoadBalancer).ip();
+    assert_refused(&world.lab.client, kind, service.node_port_at(vip));
 }
 
 fn health_checks_are_reached_by_every_address(kind: Kind) {

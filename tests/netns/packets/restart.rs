@@ -30,14 +30,15 @@ fn a_restart_costs_no_connection_of_any_kind() {
     local.spec.source_ranges = vec!["192.0.2.0/24".into()];
     let _servers = local.serve_and_use(&[&world.local[0]]);
     let mut callers = Vec::new();
-    for service in services.iter().map(|(service, _)| service).chain([&local]) {
-        let mut start = |client, (way, address)| {
-            let caller = Caller::start(client, service.kind.protocol, address);
-            callers.push((format!("{:?} by {way:?}", service.kind), caller));
-        };
-        start(caller, (Way::ClusterIp, service.address));
-        service.frontends().into_iter().for_each(|frontend| start(&lab.client, frontend));
+    let mut start = |service: &Service<'_>, client, way| {
+        let caller = Caller::start(client, service.kind.protocol, service.at(way));
+        callers.push((format!("{:?} by {way:?}", service.kind), caller));
+    };
+    for (place, (service, _)) in services.iter().enumerate() {
+        start(service, caller, Way::ClusterIp);
+        start(service, &lab.client, Way::EXTERNAL[place % 3]);
     }
+    Way::EXTERNAL.iter().for_each(|way| start(&local, &lab.client, *way));
     let go_on = || callers.iter().for_each(|(_, caller)| caller.go_on_for(5));
     go_on();
 
