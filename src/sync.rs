@@ -1,19 +1,23 @@
 //! The sync thread: gathers events, runs rounds, says what came of them.
 //!
-//! In: a queue of events. Out: kernel changes, and one log line a round in which anything
-//! happened. Never: a round before the first lists are complete, a reply to a source.
+//! In: a queue of events. Out: kernel changes, one log line a round in which anything happened, and
+//! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proxier::Proxier;
 use proxier::apply::{Cause, Kernel, Outcome};
-use proxier::model::Event;
+use proxier::model::{Event, PerFamily};
+use proxier::plan::Contested;
 use tokio::sync::mpsc::Receiver;
 
 use self::pace::{Ended, Pace, Periods};
+use self::publish::Publish;
 
+mod contested;
 pub mod pace;
+pub mod publish;
 
 /// How many events may wait before their sources do.
 pub const QUEUE: usize = 1024;
@@ -38,13 +42,18 @@ pub fn run<K: Kernel>(
     mut kernel: K,
     mut events: Receiver<Event>,
     periods: Periods,
+    publish: &Publish,
 ) -> Result<(), Error> {
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut pace = Pace::new(periods);
     let mut report = Report::default();
+    let mut contested = Contested::new();
     let mut prepared = false;
     loop {
         let wait = if proxier.is_complete() {
+            if proxier.is_dirty() {
+                publish.queued();
+            }
             Some(pace.next(proxier.is_dirty(), Instant::now()))
         } else {
             None
@@ -58,7 +67,22 @@ pub fn run<K: Kernel>(
             proxier.learn(&kernel.prepare()?);
             prepared = true;
         }
-        round(&mut proxier, &mut kernel, &mut pace, &mut report);
+        let outcome = round(&mut proxier, &mut kernel, &mut pace, &mut report);
+        tell(&proxier, &outcome, publish, &mut contested);
+    }
+}
+
+/// Leaves behind what others answer and tell: after any round who goes without a frontend, after a
+/// successful one what health checks say.
+fn tell(proxier: &Proxier, outcome: &Outcome, publish: &Publish, contested: &mut Contested) {
+    if proxier.contested() != contested {
+        publish.contested(contested, proxier.contested());
+        contested.clone_from(proxier.contested());
+    }
+    if outcome.is_success() {
+        publish.updated();
+        let addresses = PerFamily::from_fn(|family| proxier.health_check_addresses(family));
+        publish.health_checks(proxier.desired().health_checks(), addresses);
     }
 }
 
@@ -101,7 +125,12 @@ async fn gather(
     }
 }
 
-fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report: &mut Report) {
+fn round(
+    proxier: &mut Proxier,
+    kernel: &mut dyn Kernel,
+    pace: &mut Pace,
+    report: &mut Report,
+) -> Outcome {
     let start = Instant::now();
     let audited = pace.audit_is_due(start);
     if audited {
@@ -122,6 +151,7 @@ fn round(proxier: &mut Proxier, kernel: &mut dyn Kernel, pace: &mut Pace, report
         draining: !outcome.draining.is_empty(),
         drain_ends: outcome.drain_ends,
     });
+    outcome
 }
 
 /// Tells of rounds: one line where something changed; a failure that lasts when it begins and

@@ -1,38 +1,43 @@
 //! `run`: the proxy itself.
 //!
-//! In: flags. Out: a kernel that follows its source of objects, until a signal. Never: a change to
-//! the kernel before the first lists are complete, or when the process ends: everything stays as
-//! it is for the next one to adopt.
+//! In: flags. Out: a kernel that follows its source of objects and the node's addresses, until a
+//! signal. Never: a change to the kernel before the first lists are complete, or when the process
+//! ends: everything stays as it is for the next one to adopt.
 //!
-//! Threads: this one waits for the source and for signals; `sync` runs rounds and owns the kernel.
+//! Threads: this one waits for the source and for signals; `addresses` waits for the kernel to tell
+//! of addresses; `sync` runs rounds and owns the kernel.
+
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use proxier::Proxier;
-use proxier::model::Event;
+use proxier::model::{Event, PerFamily};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use super::settings;
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Source, Surroundings};
+use crate::events::{self, Kind, Regarding, Sink};
 use crate::kernel::LinuxKernel;
-use crate::sync;
+use crate::serve::{HealthTable, ProxyHealth, ServiceHealth};
+use crate::sync::publish::Publish;
 use crate::watch::{Api, ApiSettings, Retry};
-use crate::{folder, watch};
+use crate::{addresses, folder, sync, watch};
 
 /// Runs the proxy until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// What keeps it from starting, or from preparing the kernel.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    let (config, warnings) =
-        config::load(&arguments.flags, arguments.manifests.as_deref(), &Surroundings::look())?;
+    let here = Surroundings::look();
+    let (config, warnings) = config::load(&arguments.flags, arguments.manifests.as_deref(), &here)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(serve(&config))
+    runtime.block_on(serve(&config, here.host_name))
 }
 
 /// Lowering the score needs CAP_SYS_RESOURCE; without it the proxy works all the same.
@@ -42,19 +47,21 @@ fn resist_the_oom_killer(score: i16) {
     }
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(sync::QUEUE);
     let source = Opened::new(config).await?;
     let (kernel, abilities) = LinuxKernel::open(settings::ground(config))?;
+    let publish = serve_and_tell(config, &abilities.families, source.tell(host_name));
     let planning = settings::planning(config, abilities.families, abilities.random_fully);
     let periods = settings::periods(config);
     let (tell, mut ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("sync".into())
         .spawn(move || {
-            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods));
+            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods, &publish));
         })
         .context("cannot start the sync thread")?;
+    addresses::start(&sender).context("cannot start the addresses thread")?;
     resist_the_oom_killer(config.oom_score_adj);
     settings::without_effect(config).iter().for_each(|missing| tracing::info!("{missing}"));
     tracing::info!(node = %config.node_name, "following {}", config.source);
@@ -68,6 +75,22 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     sync_ended(ended.await)?;
     Err(anyhow!("the source of objects has ended"))
+}
+
+/// Starts what answers and tells; what it answers with comes from the sync thread.
+fn serve_and_tell(config: &Config, families: &PerFamily<bool>, events: Sink) -> Publish {
+    events.tell(events::Event {
+        kind: Kind::Normal,
+        reason: "Starting",
+        action: "StartKubeProxy",
+        regarding: Regarding::Node(config.node_name.clone()),
+        note: String::new(),
+    });
+    let health = Arc::new(ProxyHealth::new(families, config.ipvs.sync_period));
+    let (checks, table) = latest::channel(HealthTable::default());
+    let servers = ServiceHealth::new(config.node_name.clone(), Arc::clone(&health), events.clone());
+    tokio::spawn(servers.run(table));
+    Publish { health, checks, events }
 }
 
 fn sync_ended(
@@ -97,6 +120,19 @@ impl Opened {
         };
         let settings = ApiSettings { kubeconfig, master, retry: Retry::default() };
         Ok(Self::Api(Box::new(Api::new(&settings).await?)))
+    }
+
+    /// Where events are told: to the API server, if the objects come from there. Must be called
+    /// within the runtime.
+    fn tell(&self, host_name: String) -> Sink {
+        match self {
+            Self::Folder(_) => Sink::log(),
+            Self::Api(api) => {
+                let (sink, queue) = events::channel();
+                tokio::spawn(events::write(queue, Api::clone(api), host_name));
+                sink
+            }
+        }
     }
 
     async fn follow(self, node: &str, events: mpsc::Sender<Event>) {

@@ -68,7 +68,7 @@ pub(super) fn ground(config: &Config) -> ground::Wanted {
 
 /// What was asked for and this version does not do.
 pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
-    let mut missing = vec!["this version serves neither health checks nor metrics"];
+    let mut missing = vec!["this version serves neither /healthz nor metrics"];
     if config.node_port_addresses != NodePortAddresses::Nets(Vec::new()) {
         missing.push("this version programs no node ports: nodePortAddresses has no effect");
     }

@@ -40,7 +40,19 @@ impl LinuxKernel {
         let (iptables, abilities) = probe_families()?;
         super::sysctl::check(&ground.sysctls).map_err(Cause::new)?;
         let flows = Flows::default();
-        Ok((Self { links, sets, servers, flows, iptables, device: None, ground }, abilities))
+        Ok((
+            Self {
+                links,
+                sets,
+                servers,
+                flows,
+                iptables,
+                device: None,
+                ground,
+                looks_at_nftables: true,
+            },
+            abilities,
+        ))
     }
 }
 

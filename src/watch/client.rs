@@ -101,7 +101,8 @@ impl Api {
         &self.url
     }
 
-    pub(super) fn retry(&self) -> Retry {
+    /// The pauses between tries.
+    pub fn retry(&self) -> Retry {
         self.retry
     }
 

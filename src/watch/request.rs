@@ -13,7 +13,7 @@ use http::header::{ACCEPT, USER_AGENT};
 pub(super) const PAGE: u32 = 500;
 
 /// Whose requests these are, in the API server's audit log.
-const AGENT: &str = concat!("ipvs-proxy/", env!("CARGO_PKG_VERSION"), " (linux)");
+pub(super) const AGENT: &str = concat!("ipvs-proxy/", env!("CARGO_PKG_VERSION"), " (linux)");
 
 /// A kind of object in all namespaces, narrowed by selectors.
 #[derive(Clone, Debug)]

@@ -324,7 +324,7 @@ fn exchange_anew(
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<Answer> {
-    let lost = [io::ErrorKind::UnexpectedEof, io::ErrorKind::WouldBlock];
+    let lost = [ErrorKind::UnexpectedEof, ErrorKind::WouldBlock];
     match exchange(protocol, from(), to, patience) {
         Err(error) if protocol == Protocol::Sctp && lost.contains(&error.kind()) => {
             println!("{protocol:?} to {to}: {error}; once more");

@@ -1,0 +1,186 @@
+//! WHAT THE CLUSTER IS TOLD: events about Services and this Node.
+//!
+//! In: values, from any thread ([`Sink::tell`]). Out: one log line for each, and, where there is an
+//! API server, `events.k8s.io/v1` objects, equal ones gathered in a series ([`write`]). Never: a
+//! sender that waits; what comes faster than it can be written is dropped and counted.
+//!
+//! Source: spec 12.8.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use proxier::model::ServiceName;
+use tokio::sync::mpsc;
+
+pub use self::write::write;
+
+mod object;
+mod rate;
+mod series;
+mod write;
+
+/// How many events may wait to be written.
+pub const QUEUE: usize = 256;
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether it is trouble.
+    pub kind: Kind,
+    /// Why it is told, in one UpperCamelCase word; 128 bytes at most.
+    pub reason: &'static str,
+    /// What was being done, in one UpperCamelCase word; 128 bytes at most.
+    pub action: &'static str,
+    /// What it is about.
+    pub regarding: Regarding,
+    /// The whole story for people; may be empty. The API server gets its first 1,024 bytes.
+    pub note: String,
+}
+
+/// Whether an event is trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is to be expected.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Regarding {
+    /// A Service.
+    Service(ServiceName),
+    /// A Node, by its name.
+    Node(Arc<str>),
+}
+
+impl fmt::Display for Regarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(name) => write!(f, "Service {name}"),
+            Self::Node(name) => write!(f, "Node {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.regarding, self.reason)?;
+        if !self.note.is_empty() {
+            write!(f, ": {}", self.note)?;
+        }
+        Ok(())
+    }
+}
+
+/// An event, and when it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    event: Event,
+    at: SystemTime,
+}
+
+/// Where events are told. Clones share what they tell.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    queue: Option<mpsc::Sender<Told>>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The events of a [`Sink`] that wait to be written.
+#[derive(Debug)]
+pub struct Queue {
+    told: mpsc::Receiver<Told>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// A sink whose events wait to be written.
+pub fn channel() -> (Sink, Queue) {
+    let (sender, told) = mpsc::channel(QUEUE);
+    let dropped = Arc::<AtomicU64>::default();
+    (Sink { queue: Some(sender), dropped: Arc::clone(&dropped) }, Queue { told, dropped })
+}
+
+impl Sink {
+    /// A sink whose events are log lines and nothing else.
+    pub fn log() -> Self {
+        Self { queue: None, dropped: Arc::default() }
+    }
+
+    /// Tells of an event, without waiting for anything.
+    pub fn tell(&self, event: Event) {
+        match event.kind {
+            Kind::Normal => tracing::info!("{event}"),
+            Kind::Warning => tracing::warn!("{event}"),
+        }
+        let Some(queue) = &self.queue else { return };
+        let told = Told { event, at: SystemTime::now() };
+        match queue.try_send(told) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!("events come faster than they can be written: some are dropped");
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// The next event; `None` when every sink is gone. When the queue is empty, what was dropped
+    /// meanwhile is told.
+    async fn next(&mut self) -> Option<Told> {
+        if let Ok(told) = self.told.try_recv() {
+            return Some(told);
+        }
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!("{dropped} events were dropped");
+        }
+        self.told.recv().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(note: &str) -> Event {
+        Event {
+            kind: Kind::Warning,
+            reason: "Trouble",
+            action: "Try",
+            regarding: Regarding::Service(ServiceName::new("shop", "web")),
+            note: note.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts_and_does_not_wait() {
+        let (sink, queue) = channel();
+        for number in 0..QUEUE + 7 {
+            sink.tell(event(&number.to_string()));
+        }
+        assert_eq!(queue.told.len(), QUEUE);
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn nobody_who_writes_is_no_trouble() {
+        let (sink, queue) = channel();
+        drop(queue);
+        sink.tell(event("a"));
+        Sink::log().tell(event("b"));
+        assert_eq!(sink.dropped.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_line_names_the_object_and_the_reason() {
+        assert_eq!(event("it is so").to_string(), "Service shop/web: Trouble: it is so");
+        let start = Event { regarding: Regarding::Node("n1".into()), ..event("") };
+        assert_eq!(start.to_string(), "Node n1: Trouble");
+    }
+}

@@ -1,0 +1,229 @@
+//! Equal events become one object with a count.
+//!
+//! In: events, and what became of writing them, with the time as an argument. Out: what to write
+//! next. Never: a request, a clock, more than [`MOST`] events remembered.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::object::Id;
+use super::{Event, Told};
+
+/// How many events are remembered; the oldest gives way.
+const MOST: usize = 512;
+
+/// An event that has not happened for so long begins a new object, as with client-go.
+const FINISHED: Duration = Duration::from_secs(6 * 60);
+
+/// The least time between two patches of one object.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    /// A new object.
+    Create { id: Id, event: Event, at: SystemTime },
+    /// How often an event that has an object has happened, at least twice, and when last.
+    Patch { id: Id, count: u32, at: SystemTime },
+}
+
+impl Write {
+    pub(super) fn id(&self) -> &Id {
+        match self {
+            Self::Create { id, .. } | Self::Patch { id, .. } => id,
+        }
+    }
+}
+
+/// The events that may happen again, the one first seen first.
+#[derive(Debug, Default)]
+pub(super) struct Series {
+    entries: VecDeque<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    event: Event,
+    id: Id,
+    count: u32,
+    at: SystemTime,
+    seen: Instant,
+    stage: Stage,
+    /// When there is something to write.
+    due: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has no object yet.
+    New,
+    /// Its object was written at this time.
+    Written(Instant),
+}
+
+impl Series {
+    /// Takes note of an event.
+    pub(super) fn note(&mut self, told: Told, now: Instant) {
+        let Told { event, at } = told;
+        self.entries.retain(|entry| entry.due.is_some() || now < entry.seen + FINISHED);
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.event == event) {
+            entry.count = entry.count.saturating_add(1);
+            entry.at = at;
+            entry.seen = now;
+            entry.due = entry.due.or(match entry.stage {
+                Stage::New => Some(now),
+                // The second time is worth knowing at once, further ones can wait.
+                Stage::Written(_) if entry.count == 2 => Some(now),
+                Stage::Written(written) => Some(now.max(written + PAUSE)),
+            });
+            return;
+        }
+        if self.entries.len() >= MOST {
+            self.entries.pop_front();
+        }
+        let id = Id::new(&event.regarding, at);
+        let (stage, due) = (Stage::New, Some(now));
+        self.entries.push_back(Entry { event, id, count: 1, at, seen: now, stage, due });
+    }
+
+    /// When there will be something to write.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.entries.iter().filter_map(|entry| entry.due).min()
+    }
+
+    /// Something to write now. It counts as written from now on.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Write> {
+        let is_due = |entry: &&mut Entry| entry.due.is_some_and(|due| due <= now);
+        let entry = self.entries.iter_mut().find(is_due)?;
+        let (id, at) = (entry.id.clone(), entry.at);
+        let write = match entry.stage {
+            // One that has happened again meanwhile is written once more, as a series.
+            Stage::New => {
+                entry.due = (entry.count > 1).then_some(now);
+                Write::Create { id, event: entry.event.clone(), at }
+            }
+            Stage::Written(_) => {
+                entry.due = None;
+                Write::Patch { id, count: entry.count, at }
+            }
+        };
+        entry.stage = Stage::Written(now);
+        Some(write)
+    }
+
+    /// Forgets an event that could not be written; the next one like it begins anew.
+    pub(super) fn forget(&mut self, id: &Id) {
+        self.entries.retain(|entry| entry.id != *id);
+    }
+
+    /// The object of an event is gone, as all are after an hour: the event begins anew.
+    pub(super) fn gone(&mut self, id: &Id, now: Instant) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == *id) {
+            entry.id = Id::new(&entry.event.regarding, entry.at);
+            entry.count = 1;
+            entry.stage = Stage::New;
+            entry.due = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use proxier::model::ServiceName;
+
+    use super::*;
+    use crate::events::{Kind, Regarding};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn told(note: &str, second: u32) -> Told {
+        let event = Event {
+            kind: Kind::Warning,
+            reason: "Trouble",
+            action: "Try",
+            regarding: Regarding::Service(ServiceName::new("shop", "web")),
+            note: note.to_owned(),
+        };
+        Told { event, at: UNIX_EPOCH + SECOND * second }
+    }
+
+    /// What is to be written at this time, in short.
+    fn writes(series: &mut Series, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| series.due(now))
+            .map(|write| match write {
+                Write::Create { event, .. } => format!("create {}", event.note),
+                Write::Patch { count, .. } => format!("count {count}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn different_events_are_different_objects() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("a", 1), now);
+        series.note(told("b", 2), now);
+        assert_eq!(writes(&mut series, now), ["create a", "create b"]);
+        assert_eq!(series.next_due(), None);
+    }
+
+    #[test]
+    fn an_event_that_repeats_is_patched_at_once_and_then_now_and_then() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("a", 1), now);
+        assert_eq!(writes(&mut series, now), ["create a"]);
+        series.note(told("a", 2), now + SECOND);
+        assert_eq!(writes(&mut series, now + SECOND), ["count 2"]);
+        for second in 2..8 {
+            series.note(told("a", second), now + SECOND * second);
+            assert!(writes(&mut series, now + SECOND * second).is_empty());
+        }
+        assert_eq!(series.next_due(), Some(now + SECOND + PAUSE));
+        assert_eq!(writes(&mut series, now + SECOND + PAUSE), ["count 8"]);
+    }
+
+    #[test]
+    fn one_that_repeats_before_it_is_written_is_created_and_patched() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("a", 1), now);
+        series.note(told("a", 2), now);
+        assert_eq!(writes(&mut series, now), ["create a", "count 2"]);
+    }
+
+    #[test]
+    fn one_that_is_long_past_or_could_not_be_written_begins_anew() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("a", 1), now);
+        assert_eq!(writes(&mut series, now), ["create a"]);
+        series.note(told("a", 400), now + FINISHED);
+        let write = series.due(now + FINISHED).unwrap();
+        assert!(matches!(write, Write::Create { .. }));
+        series.forget(write.id());
+        series.note(told("a", 401), now + FINISHED + SECOND);
+        assert_eq!(writes(&mut series, now + FINISHED + SECOND), ["create a"]);
+    }
+
+    #[test]
+    fn one_whose_object_is_gone_gets_another() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("a", 1), now);
+        let first = series.due(now).unwrap();
+        series.note(told("a", 2), now);
+        let patch = series.due(now).unwrap();
+        assert_eq!(patch.id(), first.id());
+        series.gone(patch.id(), now);
+        let second = series.due(now).unwrap();
+        assert!(matches!(second, Write::Create { .. }));
+        assert_ne!(second.id(), first.id());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        for number in 0..MOST + 10 {
+            series.note(told(&number.to_string(), 1), now);
+        }
+        assert_eq!(series.entries.len(), MOST);
+    }
+}

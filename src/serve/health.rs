@@ -1,0 +1,191 @@
+//! Whether the proxy keeps up with what it is asked to do.
+//!
+//! In: when something was queued and when a round brought the kernel up to date, with the time as
+//! an argument. Out: healthy or not, for each family and as a whole. Never: a clock, but for
+//! [`Moment::now`].
+//!
+//! Source: spec 10.1. A family is unhealthy while something queued has waited for two sync periods;
+//! an idle one is healthy however long ago its last round was.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use proxier::model::{Family, PerFamily};
+
+/// A point in time, as intervals are measured and as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For intervals.
+    pub steady: Instant,
+    /// For people.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// The present.
+    pub fn now() -> Self {
+        Self { steady: Instant::now(), wall: SystemTime::now() }
+    }
+}
+
+/// How one family fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FamilyHealth {
+    /// When a round last brought its kernel state up to date.
+    pub last_updated: SystemTime,
+    /// Whether nothing has waited for too long.
+    pub is_healthy: bool,
+}
+
+/// How the proxy fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Each family that has been brought up to date at least once.
+    pub families: PerFamily<Option<FamilyHealth>>,
+}
+
+impl Standing {
+    /// True if no family is unhealthy. One that has never been up to date does not count: upstream
+    /// is healthy from its start (spec 10.1).
+    pub fn is_healthy(&self) -> bool {
+        let families = [self.families.v4, self.families.v6];
+        families.iter().flatten().all(|family| family.is_healthy)
+    }
+
+    /// The latest update of any family.
+    pub fn last_updated(&self) -> Option<SystemTime> {
+        let families = [self.families.v4, self.families.v6];
+        families.iter().flatten().map(|family| family.last_updated).max()
+    }
+}
+
+/// The state that the sync thread writes and the servers read.
+#[derive(Debug)]
+pub struct ProxyHealth {
+    families: Vec<Family>,
+    patience: Duration,
+    states: Mutex<PerFamily<State>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    last_updated: Option<SystemTime>,
+    oldest_pending: Option<Instant>,
+}
+
+impl ProxyHealth {
+    /// Nothing has happened yet. `families` are those that the proxy programs; what waits for two
+    /// `sync_period`s has waited for too long.
+    pub fn new(families: &PerFamily<bool>, sync_period: Duration) -> Self {
+        let families = Family::BOTH.into_iter().filter(|family| *families.of(*family));
+        let patience = sync_period.saturating_mul(2);
+        Self { families: families.collect(), patience, states: Mutex::default() }
+    }
+
+    /// Something waits for a round. What waits already has waited longer.
+    pub fn queued(&self, now: Moment) {
+        let mut states = self.states();
+        for family in &self.families {
+            states.of_mut(*family).oldest_pending.get_or_insert(now.steady);
+        }
+    }
+
+    /// A round has brought everything up to date.
+    pub fn updated(&self, now: Moment) {
+        let mut states = self.states();
+        for family in &self.families {
+            let state = State { last_updated: Some(now.wall), oldest_pending: None };
+            *states.of_mut(*family) = state;
+        }
+    }
+
+    /// How the proxy fares now.
+    pub fn standing(&self, now: Moment) -> Standing {
+        let states = self.states();
+        let families = PerFamily::from_fn(|family| {
+            let state = states.of(family);
+            let waited =
+                state.oldest_pending.map(|since| now.steady.saturating_duration_since(since));
+            state.last_updated.map(|last_updated| FamilyHealth {
+                last_updated,
+                is_healthy: waited.is_none_or(|waited| waited < self.patience),
+            })
+        });
+        Standing { families }
+    }
+
+    /// A panic elsewhere leaves two times as good as they were.
+    fn states(&self) -> MutexGuard<'_, PerFamily<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    /// A proxy for IPv4, and the moment so many seconds after some beginning.
+    fn health() -> (ProxyHealth, impl Fn(u64) -> Moment) {
+        let begin = Moment::now();
+        let at = move |seconds| {
+            let passed = Duration::from_secs(seconds);
+            Moment { steady: begin.steady + passed, wall: begin.wall + passed }
+        };
+        (ProxyHealth::new(&PerFamily { v4: true, v6: false }, PERIOD), at)
+    }
+
+    fn is_healthy(health: &ProxyHealth, now: Moment) -> bool {
+        health.standing(now).is_healthy()
+    }
+
+    #[test]
+    fn it_is_healthy_from_the_start_and_has_not_been_updated() {
+        let (health, at) = health();
+        assert!(is_healthy(&health, at(0)));
+        assert_eq!(health.standing(at(0)).last_updated(), None);
+        health.queued(at(0));
+        assert!(is_healthy(&health, at(1000)));
+    }
+
+    #[test]
+    fn an_idle_proxy_stays_healthy() {
+        let (health, at) = health();
+        health.updated(at(0));
+        assert!(is_healthy(&health, at(1_000_000)));
+    }
+
+    #[test]
+    fn what_waits_for_two_periods_makes_it_unhealthy_until_the_next_update() {
+        let (health, at) = health();
+        health.updated(at(0));
+        health.queued(at(10));
+        assert!(is_healthy(&health, at(69)));
+        assert!(!is_healthy(&health, at(70)));
+        assert_eq!(health.standing(at(70)).last_updated(), Some(at(0).wall));
+        health.updated(at(71));
+        assert!(is_healthy(&health, at(1000)));
+        assert_eq!(health.standing(at(1000)).last_updated(), Some(at(71).wall));
+    }
+
+    #[test]
+    fn what_is_queued_later_does_not_renew_the_patience() {
+        let (health, at) = health();
+        health.updated(at(0));
+        for second in 1..100 {
+            health.queued(at(second));
+        }
+        assert!(is_healthy(&health, at(60)));
+        assert!(!is_healthy(&health, at(61)));
+    }
+
+    #[test]
+    fn only_families_that_are_programmed_are_told() {
+        let (health, at) = health();
+        health.updated(at(3));
+        let standing = health.standing(at(4));
+        let v4 = FamilyHealth { last_updated: at(3).wall, is_healthy: true };
+        assert_eq!(standing.families, PerFamily { v4: Some(v4), v6: None });
+    }
+}

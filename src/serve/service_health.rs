@@ -1,0 +1,131 @@
+//! The servers of health-check node ports, which tell load balancers whether this node serves a
+//! Service.
+//!
+//! In: the table of health checks, each time it changes. Out: one listener for each Service, family
+//! and address that it names, opened, closed and left alone as the table differs from what stands; a
+//! port that cannot be had is told as an event when that begins, logged when it ends, and tried
+//! again meanwhile. Never: a listener of one family that answers the other, a connection that
+//! outlives its server.
+//!
+//! Source: spec 10.2. Departs: each address stands for itself, where upstream gives up a Service's
+//! server if one of its addresses cannot be had; addresses follow the node, where upstream keeps
+//! those of its start (spec 15, Q-43).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxier::model::ServiceName;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::answer::Shown;
+use self::listener::Listener;
+use super::health::ProxyHealth;
+use super::table::{HealthTable, Place};
+use crate::events::{Event, Kind, Regarding, Sink};
+
+mod answer;
+mod listener;
+
+/// How long until ports that could not be had are tried again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// All servers of health-check node ports.
+pub struct ServiceHealth {
+    node: Arc<str>,
+    health: Arc<ProxyHealth>,
+    events: Sink,
+    open: BTreeMap<Place, Listener>,
+    /// What the operator was told about each Service that lacks a listener.
+    failing: BTreeMap<ServiceName, String>,
+}
+
+impl ServiceHealth {
+    /// No server yet. `node` is this node's name for events.
+    pub fn new(node: Arc<str>, health: Arc<ProxyHealth>, events: Sink) -> Self {
+        Self { node, health, events, open: BTreeMap::new(), failing: BTreeMap::new() }
+    }
+
+    /// Follows the table until its writer is gone; then all servers are closed.
+    pub async fn run(mut self, mut table: watch::Receiver<HealthTable>) {
+        loop {
+            let places = table.borrow_and_update().places();
+            self.follow(places).await;
+            let again = Instant::now() + RETRY;
+            let is_failing = !self.failing.is_empty();
+            let changed = tokio::select! {
+                changed = table.changed() => changed,
+                () = tokio::time::sleep_until(again), if is_failing => Ok(()),
+            };
+            if changed.is_err() {
+                return self.follow(BTreeMap::new()).await;
+            }
+        }
+    }
+
+    /// What goes is closed before anything is opened: another Service may want its port.
+    async fn follow(&mut self, places: BTreeMap<Place, usize>) {
+        let open = std::mem::take(&mut self.open).into_iter();
+        let (staying, going): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            open.partition(|(place, _)| places.contains_key(place));
+        self.open = staying;
+        for (_, listener) in going {
+            listener.close().await;
+        }
+        let mut failures: BTreeMap<ServiceName, Vec<String>> = BTreeMap::new();
+        for (place, count) in places {
+            if let Some(listener) = self.open.get(&place) {
+                listener.shown().tell(count);
+                continue;
+            }
+            match self.open_listener(&place, count) {
+                Ok(listener) => drop(self.open.insert(place, listener)),
+                Err(reason) => failures.entry(place.0).or_default().push(reason),
+            }
+        }
+        self.report(failures.into_iter().map(|(name, reasons)| (name, reasons.join("; "))));
+    }
+
+    fn open_listener(&self, place: &Place, count: usize) -> Result<Listener, String> {
+        let (service, address) = place;
+        let shown = Shown::new(service.clone(), count, Arc::clone(&self.health));
+        Listener::open(*address, shown).map_err(|error| {
+            let holder = self.open.keys().find(|(_, taken)| taken == address);
+            match holder {
+                Some((holder, _)) if error.kind() == io::ErrorKind::AddrInUse => {
+                    format!("{address}: Service {holder} has the same healthCheckNodePort")
+                }
+                Some(_) | None => format!("{address}: {error}"),
+            }
+        })
+    }
+
+    /// Tells what begins and what ends.
+    fn report(&mut self, failing: impl Iterator<Item = (ServiceName, String)>) {
+        let mut lasting = BTreeSet::new();
+        for (service, reasons) in failing {
+            lasting.insert(service.clone());
+            if self.failing.get(&service) == Some(&reasons) {
+                continue;
+            }
+            let node = &self.node;
+            self.events.tell(Event {
+                kind: Kind::Warning,
+                reason: "FailedToStartServiceHealthcheck",
+                action: "Listen",
+                regarding: Regarding::Service(service.clone()),
+                note: format!("node {node} cannot answer health checks of {service} on {reasons}"),
+            });
+            self.failing.insert(service, reasons);
+        }
+        self.failing.retain(|service, _| {
+            let lasts = lasting.contains(service);
+            if !lasts {
+                tracing::info!("Service {service}: no health check is without its port any more");
+            }
+            lasts
+        });
+    }
+}

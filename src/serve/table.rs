@@ -1,0 +1,102 @@
+//! The health checks of Services, as the sync thread publishes them.
+//!
+//! In: which Services have a health-check node port, and where such ports are answered. Out: each
+//! place that has to be listened on, with what it answers for. Never: a socket.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use proxier::model::{Family, PerFamily, ServiceName};
+use proxier::plan::{HealthCheck, HealthCheckAddresses};
+
+/// What the plan says about health-check node ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthTable {
+    /// The check of each Service that has one.
+    pub checks: BTreeMap<ServiceName, HealthCheck>,
+    /// Where checks of a family are answered.
+    pub addresses: PerFamily<HealthCheckAddresses>,
+}
+
+impl Default for HealthTable {
+    /// No check; the addresses are those of kube-proxy's defaults.
+    fn default() -> Self {
+        let addresses = PerFamily::from_fn(|_| HealthCheckAddresses::Every);
+        Self { checks: BTreeMap::new(), addresses }
+    }
+}
+
+/// A Service, and where its check is answered. An unspecified address is the wildcard of its own
+/// family only.
+pub(super) type Place = (ServiceName, SocketAddr);
+
+impl HealthTable {
+    /// Each place to listen on, with the number of local endpoints to be told there.
+    pub(super) fn places(&self) -> BTreeMap<Place, usize> {
+        let mut places = BTreeMap::new();
+        for (service, check) in &self.checks {
+            for family in Family::BOTH {
+                let Some(count) = *check.local_endpoints.of(family) else { continue };
+                for address in self.addresses_of(family) {
+                    places.insert((service.clone(), SocketAddr::new(address, check.port)), count);
+                }
+            }
+        }
+        places
+    }
+
+    /// An address of the other family, which the plan does not give, is not listened on.
+    fn addresses_of(&self, family: Family) -> Vec<IpAddr> {
+        match self.addresses.of(family) {
+            HealthCheckAddresses::Every => vec![wildcard(family)],
+            HealthCheckAddresses::These(addresses) => {
+                addresses.iter().copied().filter(|ip| Family::of(*ip) == family).collect()
+            }
+        }
+    }
+}
+
+fn wildcard(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn check(port: u16, v4: Option<usize>, v6: Option<usize>) -> HealthCheck {
+        HealthCheck { port, local_endpoints: PerFamily { v4, v6 } }
+    }
+
+    fn shown(table: &HealthTable) -> Vec<String> {
+        let places = table.places().into_iter();
+        places.map(|((service, place), count)| format!("{service} {place} {count}")).collect()
+    }
+
+    #[test]
+    fn a_check_is_answered_in_the_families_of_its_service() {
+        let web = ServiceName::new("shop", "web");
+        let mut table = HealthTable::default();
+        assert!(table.places().is_empty());
+        table.checks.insert(web.clone(), check(31000, Some(2), None));
+        assert_eq!(shown(&table), ["shop/web 0.0.0.0:31000 2"]);
+        table.checks.insert(web, check(31000, Some(2), Some(0)));
+        assert_eq!(shown(&table), ["shop/web 0.0.0.0:31000 2", "shop/web [::]:31000 0"]);
+    }
+
+    #[test]
+    fn given_addresses_take_the_place_of_the_wildcard_and_may_be_none() {
+        let mut table = HealthTable::default();
+        table.checks.insert(ServiceName::new("shop", "web"), check(31000, Some(1), Some(1)));
+        let these: BTreeSet<IpAddr> =
+            ["192.0.2.11", "127.0.0.1"].iter().map(|text| text.parse().unwrap()).collect();
+        table.addresses.v4 = HealthCheckAddresses::These(these);
+        table.addresses.v6 = HealthCheckAddresses::These(BTreeSet::new());
+        assert_eq!(shown(&table), ["shop/web 127.0.0.1:31000 1", "shop/web 192.0.2.11:31000 1"]);
+    }
+}
