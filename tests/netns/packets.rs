@@ -4,14 +4,25 @@
 //! cluster; servers in pods of both nodes. Out: who answered, and which source address the server saw.
 //! Never: a look into the proxy; what it did shows in the packets and in the tools of others.
 
+mod affinity;
 mod changes;
+mod check;
 mod drain;
+mod external;
+mod external_policy;
+mod fixed_port;
+mod hints;
+mod load_balancer;
+mod node_port;
 mod paths;
 mod policy;
+mod reboot;
 mod refusal;
 mod restart;
 mod service;
 mod settings;
+mod source_ranges;
+mod spec;
 mod world;
 
 /// Makes a test of each function for each of the named kinds, `FUNCTION::KIND`; without names for every

@@ -240,6 +240,66 @@ impl Drop for Caller {
     }
 }
 
+/// A client that sends datagrams from one port without an end, as resolvers and loggers do, whatever becomes
+/// of them. A connection of IPVS or of the kernel that is stale keeps all of them.
+pub(crate) struct Flow {
+    stop: Arc<AtomicBool>,
+    heard: Arc<Mutex<Heard>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// How many datagrams have had their time for an answer.
+    sent: usize,
+    last: Option<Answer>,
+}
+
+impl Flow {
+    /// Begins; ends on drop.
+    pub(crate) fn start(inside: &Namespace, to: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let (stopped, filled) = (Arc::clone(&stop), Arc::clone(&heard));
+        let thread = inside.enter(|| {
+            let socket = UdpSocket::from(Protocol::Udp.socket(any_port(to, fresh_port())).unwrap());
+            socket.set_read_timeout(Some(ATTENTION)).unwrap();
+            socket.connect(to).unwrap();
+            thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let answer = exchange_datagrams(&socket);
+                    let mut heard = filled.lock().unwrap();
+                    heard.sent += 1;
+                    heard.last = answer.ok();
+                    drop(heard);
+                    thread::sleep(2 * ATTENTION);
+                }
+            })
+        });
+        Self { stop, heard, thread: Some(thread) }
+    }
+
+    /// Waits until `count` more datagrams have had their time.
+    pub(crate) fn go_on_for(&self, count: usize) {
+        let enough = self.heard.lock().unwrap().sent + 1 + count;
+        while self.heard.lock().unwrap().sent < enough {
+            thread::sleep(ATTENTION);
+        }
+    }
+
+    /// What the last datagram came to: an answer, if there was one.
+    pub(crate) fn last(&self) -> Option<Answer> {
+        self.heard.lock().unwrap().last.clone()
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 fn any_port(family_of: SocketAddr, port: u16) -> SocketAddr {
     let any: IpAddr = match family_of {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -283,21 +343,26 @@ fn exchange(
     let socket = protocol.socket(from)?;
     socket.connect_timeout(&to.into(), patience)?;
     socket.set_read_timeout(Some(patience))?;
-    let mut line = String::new();
     match protocol {
-        Protocol::Udp => {
-            let mut buffer = [0; 128];
-            let socket = UdpSocket::from(socket);
-            socket.send(b"?")?;
-            let length = socket.recv(&mut buffer)?;
-            line += &String::from_utf8_lossy(&buffer[..length]);
-        }
+        Protocol::Udp => exchange_datagrams(&socket.into()),
         Protocol::Tcp | Protocol::Sctp => {
+            let mut line = String::new();
             let mut stream = TcpStream::from(socket);
             stream.write_all(b"?")?;
             BufReader::new(stream).read_line(&mut line)?;
+            parse(&line)
         }
     }
+}
+
+fn exchange_datagrams(socket: &UdpSocket) -> io::Result<Answer> {
+    let mut buffer = [0; 128];
+    socket.send(b"?")?;
+    let length = socket.recv(&mut buffer)?;
+    parse(&String::from_utf8_lossy(&buffer[..length]))
+}
+
+fn parse(line: &str) -> io::Result<Answer> {
     let (server, source) = line.trim_end().split_once(' ').ok_or(ErrorKind::UnexpectedEof)?;
     let source = source.parse().map_err(|_| ErrorKind::InvalidData)?;
     Ok(Answer { server: server.to_owned(), source })

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::kind::{tcp_over_ipv4, tcp_over_ipv6, udp_over_ipv4, udp_over_ipv6};
-use super::service::{Condition, Service};
+use super::service::Service;
+use super::spec::Condition;
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};
 use crate::node::Namespace;

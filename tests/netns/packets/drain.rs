@@ -8,12 +8,18 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::service::Service;
+use super::spec::{Policy, Way};
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};
+use crate::node::{Namespace, Pod};
 use crate::traffic::ask;
 
 for_each_kind! {
     a_long_transfer_from_a_leaving_endpoint_ends_with_its_last_byte: tcp_over_ipv4 tcp_over_ipv6
+}
+
+for_each_kind! {
+    a_long_transfer_from_a_leaving_local_endpoint_ends_with_its_last_byte: tcp_over_ipv4 tcp_over_ipv6
 }
 
 for_each_kind! {
@@ -25,30 +31,62 @@ const PIECE: usize = 64 * 1024;
 
 fn a_long_transfer_from_a_leaving_endpoint_ends_with_its_last_byte(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
-    let service = Service::new(world, kind);
-    let (leaving, staying) = (&world.remote, &world.local[0]);
-    let listener = leaving.enter(|| TcpListener::bind(service.endpoint(leaving)).unwrap());
+    let service = Service::reached_by(world, kind, &[Way::NodePort, Way::LoadBalancer]);
+    let clients: [(Way, &Namespace); 3] = [
+        (Way::ClusterIp, &world.caller),
+        (Way::NodePort, &world.lab.client),
+        (Way::LoadBalancer, &world.lab.client),
+    ];
+    assert_transfers_end_well(&service, &world.remote, &world.local[0], &clients);
+}
+
+fn a_long_transfer_from_a_leaving_local_endpoint_ends_with_its_last_byte(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let mut service = Service::reached_by(world, kind, &[Way::NodePort, Way::LoadBalancer]);
+    service.spec.external = Policy::Local;
+    let clients: [(Way, &Namespace); 3] = [
+        (Way::NodePort, &world.lab.client),
+        (Way::LoadBalancer, &world.lab.client),
+        (Way::LoadBalancer, &world.caller),
+    ];
+    assert_transfers_end_well(&service, &world.local[0], &world.local[1], &clients);
+}
+
+fn assert_transfers_end_well(
+    service: &Service<'_>,
+    leaving: &Pod,
+    staying: &Pod,
+    clients: &[(Way, &Namespace)],
+) {
+    let endpoint = service.endpoint(leaving);
+    let listener = leaving.enter(|| TcpListener::bind(endpoint).unwrap());
     service.use_endpoints(&[leaving]);
-    let mut client = world.caller.enter(|| TcpStream::connect(service.address).unwrap());
-    let (mut server, _) = listener.accept().unwrap();
-    transfer(&mut server, &mut client);
+    let mut transfers: Vec<_> = clients
+        .iter()
+        .map(|(way, client)| {
+            let client = client.enter(|| TcpStream::connect(service.at(*way)).unwrap());
+            (listener.accept().unwrap().0, client, service.at(*way))
+        })
+        .collect();
+    transfers.iter_mut().for_each(|(server, client, _)| transfer(server, client));
 
     service.use_endpoints(&[staying]);
-    let endpoint = service.endpoint(leaving);
-    assert_eq!(service.destinations().unwrap().get(&endpoint), Some(&0));
     for _ in 0..16 {
-        transfer(&mut server, &mut client);
+        transfers.iter_mut().for_each(|(server, client, _)| transfer(server, client));
     }
-    server.write_all(b"the last byte").unwrap();
-    drop(server);
-    let mut rest = String::new();
-    client.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "the last byte");
-
-    // A reset is forgotten after ten seconds; a connection that both sides close only after two minutes.
-    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
-    service.wait_until(|destinations| !destinations.contains_key(&endpoint));
+    for (mut server, mut client, address) in transfers {
+        assert_eq!(service.destinations_at(address).unwrap().get(&endpoint), Some(&0));
+        server.write_all(b"the last byte").unwrap();
+        drop(server);
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "the last byte");
+        // A reset is forgotten after ten seconds; a connection that both sides close only after two minutes.
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    for (_, address) in service.frontends() {
+        service.wait_until_at(address, |destinations| !destinations.contains_key(&endpoint));
+    }
 }
 
 fn transfer(from: &mut TcpStream, to: &mut TcpStream) {

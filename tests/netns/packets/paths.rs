@@ -2,14 +2,11 @@
 //!
 //! A masqueraded connection comes from the address that the node has on the device towards the endpoint.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
+use super::check::{assert_spread, towards};
 use super::service::Service;
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};
-use crate::node::{Namespace, Pod};
-use crate::traffic::{Protocol, ask, source_of_reply};
+use crate::traffic::{Protocol, source_of_reply};
 
 for_each_kind! {
     a_pod_reaches_every_endpoint_as_itself,
@@ -54,31 +51,4 @@ fn a_pod_reaches_itself_as_the_node_and_others_as_itself(kind: Kind) {
     assert_spread(&service, itself, &world.endpoints(), |server| {
         if server.address(kind.family) == pod { node } else { pod }
     });
-}
-
-/// The node's address on the device towards a pod.
-pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
-    match pod.node_name().as_str() {
-        "node1" => world.lab.node1.gateway(kind.family),
-        _ => world.lab.node1.address(kind.family),
-    }
-}
-
-/// Asks three times for each endpoint: round robin gives each its three, which see the source they should.
-pub(super) fn assert_spread(
-    service: &Service<'_>,
-    client: &Namespace,
-    endpoints: &[&Pod],
-    source: impl Fn(&Pod) -> IpAddr,
-) {
-    const EACH: usize = 3;
-    let Kind { protocol, family } = service.kind;
-    let mut seen: BTreeMap<(String, IpAddr), usize> = BTreeMap::new();
-    for _ in 0..EACH * endpoints.len() {
-        let answer = ask(client, protocol, service.address)
-            .unwrap_or_else(|error| panic!("{error}, after {seen:?}"));
-        *seen.entry((answer.server, answer.source.ip())).or_default() += 1;
-    }
-    let wanted = endpoints.iter().map(|pod| ((pod.address(family).to_string(), source(pod)), EACH));
-    assert_eq!(seen, wanted.collect(), "{} from {}", service.address, client.name());
 }

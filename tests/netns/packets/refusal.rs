@@ -1,26 +1,37 @@
 //! What a service address does not do: answer at other ports, answer a ping, lead to the node's own servers.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
+use super::check::assert_refused;
 use super::service::Service;
+use super::spec::{Policy, Way};
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};
 use crate::node::{Family, Namespace};
-use crate::traffic::{Protocol, Server, ask, ask_within};
+use crate::traffic::{Server, ask};
 
 for_each_kind! {
     a_port_that_is_no_service_port_is_refused,
     a_service_without_endpoints_refuses_until_one_appears,
 }
 
+for_each_kind! {
+    a_service_without_endpoints_refuses_by_every_way: tcp_over_ipv4 udp_over_ipv6
+}
+
+for_each_kind! {
+    the_nodes_own_servers_are_not_reached_by_addresses_from_outside:
+        tcp_over_ipv4 tcp_over_ipv6 udp_over_ipv4 udp_over_ipv6
+}
+
+for_each_kind! { health_checks_are_reached_by_every_address: tcp_over_ipv4 tcp_over_ipv6 }
+
 for_each_kind! { a_service_address_answers_no_ping: tcp_over_ipv4 tcp_over_ipv6 }
 
 fn a_port_that_is_no_service_port_is_refused(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let (service, _servers) = Service::serving(world, kind, &[&world.remote]);
-    let port = service.address.port() + 1000 + u16::from(world.number());
+    let port = service.address.port() + 1000 + world.number();
     let _on_the_node = serve_on_every_address(&world.lab.node1, kind, port);
     let nowhere = SocketAddr::new(service.address.ip(), port);
 
@@ -55,6 +66,58 @@ fn a_service_without_endpoints_refuses_until_one_appears(kind: Kind) {
     }
 }
 
+fn a_service_without_endpoints_refuses_by_every_way(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let service = Service::reached_by(world, kind, &Way::EXTERNAL);
+    service.use_endpoints(&[]);
+    let clients: [&Namespace; 3] = [&world.caller, &world.lab.client, &world.lab.node1];
+    for (_, address) in service.frontends() {
+        clients.iter().for_each(|client| assert_refused(client, kind, address));
+    }
+}
+
+fn the_nodes_own_servers_are_not_reached_by_addresses_from_outside(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let node = &world.lab.node1;
+    let service = Service::reached_by(world, kind, &Way::EXTERNAL);
+    let _servers = service.serve_and_use(&[&world.local[0]]);
+    let port = 4000 + world.number();
+    let _on_the_node = serve_on_every_address(node, kind, port);
+    // A server on every address answers datagrams from the one towards the client.
+    let (eth0, gateway) = (node.address(kind.family), node.gateway(kind.family));
+    let clients: [(&Namespace, Way, IpAddr); 3] = [
+        (&world.caller, Way::LoadBalancer, gateway),
+        (&world.lab.client, Way::ExternalIp, eth0),
+        (node, Way::LoadBalancer, eth0),
+    ];
+    for (client, way, own) in clients {
+        let address = service.at(way);
+        ask(client, kind.protocol, address).unwrap();
+        assert_refused(client, kind, SocketAddr::new(address.ip(), port));
+        let answer = ask(client, kind.protocol, SocketAddr::new(own, port)).unwrap();
+        assert_eq!(answer.server, "node");
+        ask(client, kind.protocol, service.at(Way::NodePort)).unwrap();
+    }
+    // A node port is no port of theirs.
+    let vip = service.at(Way::LoadBalancer).ip();
+    assert_refused(&world.lab.client, kind, service.node_port_at(vip));
+}
+
+fn health_checks_are_reached_by_every_address(kind: Kind) {
+    let world = &World::shared(Settings::ClusterCidr);
+    let mut service = Service::reached_by(world, kind, &Way::EXTERNAL);
+    let port = 5000 + world.number();
+    service.spec.external = Policy::Local;
+    service.spec.health_check_port = Some(port);
+    let _servers = service.serve_and_use(&[&world.local[0]]);
+    let client = &world.lab.client;
+    for (_, address) in service.frontends() {
+        let check = SocketAddr::new(address.ip(), port);
+        let answer = client.run(&format!("curl -sS -m 3 http://{check}/"));
+        assert!(answer.contains("\"localEndpoints\":1"), "{check}: {answer}");
+    }
+}
+
 fn a_service_address_answers_no_ping(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let (service, _servers) = Service::serving(world, kind, &[&world.remote]);
@@ -74,21 +137,4 @@ fn serve_on_every_address(node: &Namespace, kind: Kind, port: u16) -> Server {
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
     Server::start(node, kind.protocol, SocketAddr::new(every, port), "node")
-}
-
-fn assert_refused(client: &Namespace, kind: Kind, address: SocketAddr) {
-    // Long enough for TCP's second attempt: a refusal that comes while it still sends the first one, as it may
-    // between namespaces, is only a hint.
-    let patience = Duration::from_secs(2);
-    let error =
-        ask_within(patience, client, kind.protocol, address).expect_err("nobody serves there");
-    let told = error.kind();
-    let is_refused = match kind.protocol {
-        Protocol::Tcp => told == ErrorKind::ConnectionRefused,
-        // Where IPVS drops what the node itself sends, the call that sends it fails.
-        Protocol::Udp => matches!(told, ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied),
-        // It takes note of an unreachable port and keeps trying.
-        Protocol::Sctp => told == ErrorKind::TimedOut,
-    };
-    assert!(is_refused, "{}: {error}", client.name());
 }

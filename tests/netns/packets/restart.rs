@@ -3,7 +3,8 @@
 use super::kind::{
     sctp_over_ipv4, sctp_over_ipv6, tcp_over_ipv4, tcp_over_ipv6, udp_over_ipv4, udp_over_ipv6,
 };
-use super::service::{Condition, Service};
+use super::service::Service;
+use super::spec::{Condition, Policy, Way};
 use super::world::{Settings, World};
 use crate::traffic::Caller;
 
@@ -19,31 +20,41 @@ fn a_restart_costs_no_connection_of_any_kind() {
         sctp_over_ipv4,
         sctp_over_ipv6,
     ];
-    let services = kinds.map(|kind| Service::serving(&world, kind, &world.endpoints()));
-    let callers = services.each_ref().map(|(service, _)| {
-        let protocol = service.kind.protocol;
-        [
-            Caller::start(caller, protocol, service.address),
-            Caller::start(&lab.client, protocol, service.address),
-        ]
+    let services = kinds.map(|kind| {
+        let service = Service::reached_by(&world, kind, &Way::EXTERNAL);
+        let servers = service.serve_and_use(&world.endpoints());
+        (service, servers)
     });
-    let callers = callers.as_flattened();
-    callers.iter().for_each(|caller| caller.go_on_for(10));
+    let mut local = Service::reached_by(&world, tcp_over_ipv4, &Way::EXTERNAL);
+    local.spec.external = Policy::Local;
+    local.spec.source_ranges = vec!["192.0.2.0/24".into()];
+    let _servers = local.serve_and_use(&[&world.local[0]]);
+    let mut callers = Vec::new();
+    let mut start = |service: &Service<'_>, client, way| {
+        let caller = Caller::start(client, service.kind.protocol, service.at(way));
+        callers.push((format!("{:?} by {way:?}", service.kind), caller));
+    };
+    for (place, (service, _)) in services.iter().enumerate() {
+        start(service, caller, Way::ClusterIp);
+        start(service, &lab.client, Way::EXTERNAL[place % 3]);
+    }
+    Way::EXTERNAL.iter().for_each(|way| start(&local, &lab.client, *way));
+    let go_on = || callers.iter().for_each(|(_, caller)| caller.go_on_for(5));
+    go_on();
 
     // Nothing has changed in the meantime.
     assert!(world.proxy.stop().success());
-    callers.iter().for_each(|caller| caller.go_on_for(10));
+    go_on();
     world.proxy.start_again(&lab.node1);
     // A new Service shows that the first round is over.
     Service::new(&world, tcp_over_ipv4).use_endpoints(&[]);
-    callers.iter().for_each(|caller| caller.go_on_for(10));
+    go_on();
 
-    for (place, caller) in callers.iter().enumerate() {
+    for (name, caller) in &callers {
         let results = caller.take_results();
         let asked = results.len();
         let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-        let service = &services[place / 2].0;
-        assert!(errors.is_empty(), "{:?}, asked {asked} times: {errors:?}", service.kind);
+        assert!(errors.is_empty(), "{name}, asked {asked} times: {errors:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whose connections are masqueraded under other settings than a `clusterCIDR`.
 
-use super::paths::{assert_spread, towards};
+use super::check::{assert_spread, towards};
 use super::service::Service;
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};

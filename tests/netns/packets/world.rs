@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde_json::{Value, json};
@@ -23,8 +23,10 @@ pub(super) struct World {
     pub(super) remote: Pod,
     /// A pod on `node1` that is nobody's endpoint.
     pub(super) caller: Pod,
+    /// A pod on `node2` that is nobody's endpoint.
+    pub(super) distant: Pod,
     pub(super) proxy: Proxy,
-    serial: AtomicU8,
+    serial: AtomicU16,
 }
 
 /// How the proxy is configured.
@@ -36,7 +38,16 @@ pub(super) enum Settings {
     MasqueradeAll,
     /// Without a way to tell local traffic.
     NoDetection,
+    /// With node ports at the addresses of the nodes' own network.
+    NodePortNet,
+    /// With node ports at the node's first address.
+    NodePortPrimary,
+    /// Where IPVS and the kernel forget a datagram's connection after a second.
+    ForgetfulUdp,
 }
+
+/// The zone of `node1`.
+pub(super) const ZONE: &str = "here";
 
 impl World {
     /// A world of the test's own.
@@ -46,14 +57,15 @@ impl World {
         lab.node1.sysctl("net.ipv4.icmp_ratelimit", "0");
         lab.node1.sysctl("net.ipv6.icmp.ratelimit", "0");
         let local = [lab.node1.pod(2), lab.node1.pod(3)];
-        let (remote, caller) = (lab.node2.pod(2), lab.node1.pod(9));
+        let (remote, caller, distant) = (lab.node2.pod(2), lab.node1.pod(9), lab.node2.pod(9));
+        connect_to_the_world(&lab);
         let proxy = Proxy::start(&lab.node1, settings);
-        Self { lab, local, remote, caller, proxy, serial: AtomicU8::new(0) }
+        Self { lab, local, remote, caller, distant, proxy, serial: AtomicU16::new(0) }
     }
 
     /// The world of these settings that tests share while any of them has it.
     pub(super) fn shared(settings: Settings) -> Arc<Self> {
-        static SHARED: [Mutex<Weak<World>>; 3] = [const { Mutex::new(Weak::new()) }; 3];
+        static SHARED: [Mutex<Weak<World>>; 6] = [const { Mutex::new(Weak::new()) }; 6];
         let mut shared = SHARED[settings as usize].lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let world = Arc::new(Self::new("packets", settings));
@@ -68,9 +80,23 @@ impl World {
     }
 
     /// A number that no other Service of this world has.
-    pub(super) fn number(&self) -> u8 {
+    pub(super) fn number(&self) -> u16 {
         self.serial.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+/// `node1` sends what it has no other way for to a gateway, of which nothing comes back; hosts outside the
+/// cluster have `node1` for the gateway to Services, and so have the pods of `node2`, for the addresses from
+/// outside.
+fn connect_to_the_world(lab: &Lab) {
+    let neighbour = |address| format!("neigh add {address} lladdr 02:00:00:00:00:01 dev eth0\n");
+    let routes = "route add default via 192.0.2.1\nroute add default via 2001:db8:1::1";
+    let (v4, v6) = (neighbour("192.0.2.1"), neighbour("2001:db8:1::1"));
+    lab.node1.feed("ip -batch -", &format!("{v4}{v6}{routes}"));
+    let routes = "route add 198.18.0.0/15 via 192.0.2.11\n\
+        route add 2001:db8:18::/48 via 2001:db8:1::11\n\
+        route add 2001:db8:19::/48 via 2001:db8:1::11";
+    lab.node2.feed("ip -batch -", routes);
 }
 
 /// The proxy and its folder of manifests.
@@ -84,6 +110,7 @@ impl Proxy {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("manifests")).unwrap();
         write(&folder.path().join("config.yaml"), &config(settings));
+        write(&folder.path().join("manifests/node1.json"), &node1());
         let daemon = Mutex::new(Some(spawn(node, folder.path())));
         Self { daemon, folder }
     }
@@ -104,6 +131,11 @@ impl Proxy {
         write(&self.folder.path().join(format!("manifests/{name}.json")), manifest);
     }
 
+    /// Takes a manifest out of the folder.
+    pub(super) fn withdraw(&self, name: &str) {
+        fs::remove_file(self.folder.path().join(format!("manifests/{name}.json"))).unwrap();
+    }
+
     fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,20 +152,42 @@ fn spawn(node: &Namespace, folder: &Path) -> Daemon {
 }
 
 fn config(settings: Settings) -> Value {
-    let (cluster, masquerade_all) = match settings {
-        Settings::ClusterCidr => ("10.244.0.0/16,fd00:10:244::/48", false),
-        Settings::MasqueradeAll => ("10.244.0.0/16,fd00:10:244::/48", true),
-        Settings::NoDetection => ("", false),
-    };
-    json!({
+    let mut config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "ipvs",
         "hostnameOverride": "node1",
-        "clusterCIDR": cluster,
-        "iptables": {"masqueradeAll": masquerade_all},
+        "clusterCIDR": "10.244.0.0/16,fd00:10:244::/48",
         // The table's size belongs to the first network namespace.
         "conntrack": {"maxPerCore": 0},
+    });
+    match settings {
+        Settings::ClusterCidr => {}
+        Settings::MasqueradeAll => config["iptables"] = json!({"masqueradeAll": true}),
+        Settings::NoDetection => config["clusterCIDR"] = "".into(),
+        Settings::NodePortNet => {
+            config["nodePortAddresses"] = json!(["192.0.2.0/24", "2001:db8:1::/64"]);
+        }
+        Settings::NodePortPrimary => config["nodePortAddresses"] = json!(["primary"]),
+        Settings::ForgetfulUdp => {
+            config["ipvs"] = json!({"udpTimeout": "1s"});
+            config["conntrack"]["udpTimeout"] = "1s".into();
+            config["conntrack"]["udpStreamTimeout"] = "1s".into();
+        }
+    }
+    config
+}
+
+/// The Node object of `node1`.
+fn node1() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "node1", "labels": {"topology.kubernetes.io/zone": ZONE}},
+        "status": {"addresses": [
+            {"type": "InternalIP", "address": "192.0.2.11"},
+            {"type": "InternalIP", "address": "2001:db8:1::11"},
+        ]},
     })
 }
 

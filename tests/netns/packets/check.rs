@@ -1,0 +1,121 @@
+//! Who answers, and what else may happen to a client.
+//!
+//! In: a client and an address. Out: nothing; a check that fails tells what was seen instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::Kind;
+use super::service::Service;
+use super::world::World;
+use crate::node::{Namespace, Pod};
+use crate::traffic::{Protocol, ask, ask_within};
+
+/// What "at once" means to a busy emulated machine; on an idle one it is a small part of a second. Whatever
+/// waits for a timer of the kernel or of the proxy takes thirty seconds or more.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// The node's address on the device towards a pod: what a masqueraded connection comes from.
+pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
+    match pod.node_name().as_str() {
+        "node1" => world.lab.node1.gateway(kind.family),
+        _ => world.lab.node1.address(kind.family),
+    }
+}
+
+/// Asks three times for each endpoint: round robin gives each its three, which see the source they should.
+pub(super) fn assert_spread(
+    service: &Service<'_>,
+    client: &Namespace,
+    endpoints: &[&Pod],
+    source: impl Fn(&Pod) -> IpAddr,
+) {
+    assert_spread_at(service.kind, service.address, client, endpoints, 3, source);
+}
+
+/// Asks `each` times for each endpoint at an address that no other test asks.
+pub(super) fn assert_spread_at(
+    kind: Kind,
+    address: SocketAddr,
+    client: &Namespace,
+    endpoints: &[&Pod],
+    each: usize,
+    source: impl Fn(&Pod) -> IpAddr,
+) {
+    let mut seen: BTreeMap<(String, IpAddr), usize> = BTreeMap::new();
+    for _ in 0..each * endpoints.len() {
+        let answer = ask(client, kind.protocol, address)
+            .unwrap_or_else(|error| panic!("{} {error}, after {seen:?}", client.name()));
+        *seen.entry((answer.server, answer.source.ip())).or_default() += 1;
+    }
+    let wanted =
+        endpoints.iter().map(|pod| ((pod.address(kind.family).to_string(), source(pod)), each));
+    assert_eq!(seen, wanted.collect(), "{address} from {}", client.name());
+}
+
+/// Asks often enough for a round robin to come to every destination.
+pub(super) fn assert_served_by(kind: Kind, address: SocketAddr, client: &Namespace, pods: &[&Pod]) {
+    let seen: BTreeSet<_> =
+        [(); 6].map(|()| ask(client, kind.protocol, address).unwrap().server).into();
+    let wanted = pods.iter().map(|pod| pod.address(kind.family).to_string()).collect();
+    assert_eq!(seen, wanted, "{address} from {}", client.name());
+}
+
+/// Nobody serves there, and the client is told.
+pub(super) fn assert_refused(client: &Namespace, kind: Kind, address: SocketAddr) {
+    // Long enough for TCP's second attempt: a refusal that comes while it still sends the first one, as it may
+    // between namespaces, is only a hint.
+    let patience = Duration::from_secs(2);
+    let told = match ask_within(patience, client, kind.protocol, address) {
+        Ok(answer) => panic!("{} at {address}: {answer}", client.name()),
+        Err(error) => error.kind(),
+    };
+    let is_refused = match kind.protocol {
+        Protocol::Tcp => told == ErrorKind::ConnectionRefused,
+        // Where IPVS drops what the node itself sends, the call that sends it fails.
+        Protocol::Udp => matches!(told, ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied),
+        // It takes note of an unreachable port and keeps trying.
+        Protocol::Sctp => told == ErrorKind::TimedOut,
+    };
+    assert!(is_refused, "{} at {address}: {told}", client.name());
+}
+
+/// No answer comes, and no refusal either.
+pub(super) fn assert_dropped(client: &Namespace, kind: Kind, address: SocketAddr) {
+    if let Err(what) = dropped(client, kind, address) {
+        panic!("{} at {address}: {what}", client.name());
+    }
+}
+
+fn dropped(client: &Namespace, kind: Kind, address: SocketAddr) -> Result<(), String> {
+    // Many times what an answer takes.
+    let patience = Duration::from_millis(300);
+    let told = match ask_within(patience, client, kind.protocol, address) {
+        Ok(answer) => return Err(answer.to_string()),
+        Err(error) => error.kind(),
+    };
+    let is_dropped = match kind.protocol {
+        Protocol::Tcp | Protocol::Sctp => told == ErrorKind::TimedOut,
+        // A rule that drops what the node itself sends makes the call that sends it fail.
+        Protocol::Udp => matches!(told, ErrorKind::WouldBlock | ErrorKind::PermissionDenied),
+    };
+    if is_dropped { Ok(()) } else { Err(told.to_string()) }
+}
+
+/// The client's packets begin to be dropped at once.
+pub(super) fn assert_dropped_at_once(client: &Namespace, kind: Kind, address: SocketAddr) {
+    let start = Instant::now();
+    while let Err(what) = dropped(client, kind, address) {
+        assert!(start.elapsed() < AT_ONCE, "{} at {address}: {what}", client.name());
+    }
+}
+
+/// The client begins to be served at once.
+pub(super) fn assert_served_at_once(client: &Namespace, kind: Kind, address: SocketAddr) {
+    let (start, patience) = (Instant::now(), Duration::from_millis(200));
+    while let Err(error) = ask_within(patience, client, kind.protocol, address) {
+        assert!(start.elapsed() < AT_ONCE, "{} {error}", client.name());
+    }
+}
