@@ -43,8 +43,9 @@ pub struct LinuxKernel {
     /// The families that are programmed.
     iptables: PerFamily<Option<Iptables>>,
     device: Option<u32>,
-    /// Whether the next reading looks for the table of nftables mode: the first one does.
-    looks_at_nftables: bool,
+    /// Families in which the table of nftables mode may still be there: until a reading has not
+    /// found it, or its removal has been tried.
+    nftables: PerFamily<bool>,
     ground: ground::Wanted,
 }
 
@@ -102,13 +103,12 @@ impl Kernel for LinuxKernel {
             if let Some(iptables) = self.iptables.of(family) {
                 let (rules, remains) = iptables.observe().map_err(Cause::new)?;
                 *observed.rules.of_mut(family) = rules;
-                let has_table = self.looks_at_nftables && nftables::has_table(family);
+                let has_table = *self.nftables.of(family) && nftables::has_table(family);
+                *self.nftables.of_mut(family) = has_table;
                 *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
                 self.sets.observe(family, &mut observed)?;
             }
         }
-        // Nobody but a proxy of that mode makes the table, and two cannot run at once.
-        self.looks_at_nftables = false;
         Ok(observed)
     }
 
@@ -179,13 +179,17 @@ impl LinuxKernel {
 }
 
 impl LinuxKernel {
-    fn remove_leftovers(&self, change: &Change) -> Result<(), Cause> {
+    /// What nftables mode has left is harmless beside our own rules, so that a failure to remove it
+    /// is only told (spec 14.1).
+    fn remove_leftovers(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::RemoveLeftovers(family) = *change else { return Ok(()) };
         if let Some(iptables) = self.iptables.of(family) {
             iptables.remove_leftovers().map_err(Cause::new)?;
         }
-        if nftables::has_table(family) {
-            nftables::remove_table(family)?;
+        if std::mem::take(self.nftables.of_mut(family))
+            && let Err(cause) = nftables::remove_table(family)
+        {
+            tracing::warn!("{family}: the table of nftables mode stays: {cause}");
         }
         Ok(())
     }

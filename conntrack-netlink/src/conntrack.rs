@@ -49,7 +49,8 @@ impl Conntrack {
         let replies = match self.dump(family, protocol) {
             Err(error) if self.filter == Filter::ByProtocol && is_unknown(&error) => {
                 self.filter = Filter::None;
-                self.dump(family, protocol)
+                // A kernel that refuses this too has no connection tracking, by now.
+                self.dump(family, protocol).inspect_err(|_| self.filter = Filter::ByProtocol)
             }
             replies => replies,
         };
@@ -62,7 +63,8 @@ impl Conntrack {
         })?;
         let mut flows = Vec::new();
         for reply in &replies {
-            let flow = message::flow(reply).map_err(netlink_batch::Error::Malformed)?;
+            // One that cannot be read spoils only itself.
+            let flow = message::flow(reply).ok().flatten();
             flows.extend(flow.filter(|flow| flow.protocol == protocol && flow.family() == family));
         }
         Ok(flows)

@@ -77,7 +77,7 @@ pub struct Flow {
     pub reply: Tuple,
     /// The kernel's identifier (`CTA_ID`), if it gave one.
     pub id: Option<u32>,
-    /// The zone of both directions; 0 where nobody uses zones.
+    /// The zone of the original direction; 0 where nobody uses zones.
     pub zone: u16,
 }
 

@@ -12,9 +12,9 @@ use crate::flow::{Family, Flow, Protocol, Tuple};
 use crate::uapi::{
     CTA_FILTER, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST,
     CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
-    CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE,
-    IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, NFNETLINK_V0,
-    NFNL_SUBSYS_CTNETLINK,
+    CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
+    CTA_TUPLE_ZONE, CTA_ZONE, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW,
+    NFNETLINK_V0, NFNL_SUBSYS_CTNETLINK,
 };
 
 /// Whether the kernel is asked to leave other protocols out.
@@ -75,24 +75,26 @@ pub fn flow(reply: &Reply) -> Result<Option<Flow>, DecodeError> {
         return Ok(None);
     }
     let (mut original, mut answer) = (Half::default(), Half::default());
-    let (mut id, mut zone) = (None, 0);
+    let (mut id, mut zone) = (None, None);
     for attribute in Attributes::new(reply.payload.get(HEADER_LENGTH..).unwrap_or_default()) {
         let attribute = attribute?;
         match attribute.kind {
             CTA_TUPLE_ORIG => original = half(&attribute)?,
             CTA_TUPLE_REPLY => answer = half(&attribute)?,
             CTA_ID => id = Some(attribute.be32()?),
-            CTA_ZONE => zone = attribute.be16()?,
+            CTA_ZONE => zone = Some(attribute.be16()?),
             _ => {}
         }
     }
+    let zone_of_original = original.zone;
     Ok(original.protocol.zip(original.tuple().zip(answer.tuple())).map(
         |(protocol, (original, reply))| Flow {
             protocol: Protocol(protocol),
             original,
             reply,
             id,
-            zone,
+            // A zone of one direction stands in its tuple; the other one is nothing to a deletion.
+            zone: zone.or(zone_of_original).unwrap_or(0),
         },
     ))
 }
@@ -142,6 +144,7 @@ struct Half {
     protocol: Option<u8>,
     source: (Option<IpAddr>, Option<u16>),
     destination: (Option<IpAddr>, Option<u16>),
+    zone: Option<u16>,
 }
 
 impl Half {
@@ -158,6 +161,7 @@ fn half(attribute: &Attribute<'_>) -> Result<Half, DecodeError> {
         match part.kind {
             CTA_TUPLE_IP => read_addresses(&part, &mut half)?,
             CTA_TUPLE_PROTO => read_protocol(&part, &mut half)?,
+            CTA_TUPLE_ZONE => half.zone = Some(part.be16()?),
             _ => {}
         }
     }

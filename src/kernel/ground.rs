@@ -27,6 +27,7 @@ impl LinuxKernel {
     /// kernel was opened), the device.
     pub(super) fn lay_ground(&mut self) -> Result<(), Cause> {
         self.servers.try_scheduler(&self.ground.scheduler)?;
+        self.sets.forget_unfinished()?;
         sysctl::apply(&self.ground.sysctls).map_err(Cause::new)?;
         self.ensure_device()?;
         self.servers.set_timeouts(self.ground.timeouts)

@@ -49,7 +49,7 @@ impl LinuxKernel {
                 iptables,
                 device: None,
                 ground,
-                looks_at_nftables: true,
+                nftables: PerFamily { v4: true, v6: true },
             },
             abilities,
         ))

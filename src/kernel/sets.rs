@@ -82,17 +82,22 @@ impl Sets {
         }
     }
 
+    /// Destroys a set that a killed process was filling.
+    pub(super) fn forget_unfinished(&mut self) -> Result<(), Cause> {
+        self.destroy_if_there(&GROWING.parse().map_err(Cause::new)?)
+    }
+
     /// Fills a bigger set and puts it in the place of the one in use; rules that refer to it by
     /// name find the entries at every moment.
     fn grow(&mut self, key: SetKey, capacity: u32) -> Result<(), Cause> {
         let spec = spec(key).map_err(Cause::new)?;
         let name = GROWING.parse().map_err(Cause::new)?;
         let bigger = SetSpec { name, max_elements: capacity, ..spec.clone() };
-        self.destroy_if_there(&bigger)?;
+        self.destroy_if_there(&name)?;
         self.ipset.create(&bigger, Repeat::Refuse).map_err(Cause::new)?;
         let grown = self.fill_and_swap(&spec, &bigger);
         // After the swap it is the old one; before, it is of no use.
-        let destroyed = self.destroy_if_there(&bigger);
+        let destroyed = self.destroy_if_there(&name);
         grown.and(destroyed)
     }
 
@@ -105,8 +110,8 @@ impl Sets {
         self.ipset.swap(&spec.name, &bigger.name).map_err(Cause::new)
     }
 
-    fn destroy_if_there(&mut self, set: &SetSpec) -> Result<(), Cause> {
-        match self.ipset.destroy(&set.name) {
+    fn destroy_if_there(&mut self, name: &ipset_netlink::SetName) -> Result<(), Cause> {
+        match self.ipset.destroy(name) {
             Ok(()) | Err(Error { reason: Reason::NoSuchSet, .. }) => Ok(()),
             Err(error) => Err(Cause::new(error)),
         }

@@ -47,6 +47,11 @@ impl Outcome {
         self.failed.is_empty()
     }
 
+    /// True if nothing has failed or been held back so far.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failed.is_empty() && self.held_back == 0
+    }
+
     /// Adds what a further walk of the same round came to.
     pub(crate) fn absorb(&mut self, further: Self) {
         self.done += further.done;

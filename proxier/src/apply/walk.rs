@@ -27,7 +27,9 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observe
         let mut ready = Vec::new();
         let mut next = Some(first);
         while let Some(change) = next {
-            if held.holds(&change) {
+            // Other modes' rules go when nothing depends on them: after a whole success.
+            let too_soon = stage == Stage::LeftoversGone && !outcome.is_whole();
+            if too_soon || held.holds(&change) {
                 outcome.held_back += 1;
             } else {
                 ready.push(change);

@@ -62,12 +62,11 @@ impl<'a> Leftovers<'a> {
     fn judge(&mut self, table: &'a str, chain: &'a str, rule: &'a str) {
         let Some(target) = target(rule) else { return };
         let leads_there = self.gone.contains(&(table, target));
-        let is_kube_proxys = rule.contains("--comment \"kubernetes ");
         // The same chain that IPVS mode has, but only for new connections.
         let is_old_firewall = table == "filter"
             && target == "KUBE-PROXY-FIREWALL"
             && rule.contains("--comment \"kubernetes load balancer firewall\"");
-        if is_built_in(chain) && (leads_there && is_kube_proxys || is_old_firewall) {
+        if is_built_in(chain) && is_jump_of_kube_proxy(rule) && (leads_there || is_old_firewall) {
             self.jumps.push((table, chain, rule));
         } else if leads_there {
             self.emptied.insert((table, target));
@@ -137,6 +136,15 @@ fn is_of_iptables_mode(table: &str, chain: &str) -> bool {
 
 fn is_ours(table: &str, chain: &str) -> bool {
     ChainKey::ALL.iter().any(|key| key.table.to_string() == table && key.chain == chain)
+}
+
+/// True for a jump as kube-proxy writes it, which matches nothing but perhaps new connections; a
+/// rule that matches more is somebody else's, whatever its comment.
+fn is_jump_of_kube_proxy(rule: &str) -> bool {
+    let rule = rule.strip_prefix("-m conntrack --ctstate NEW ").unwrap_or(rule);
+    rule.strip_prefix("-m comment --comment \"kubernetes ")
+        .and_then(|rest| rest.split_once("\" "))
+        .is_some_and(|(_, rest)| rest.starts_with("-j ") && rest.split(' ').count() == 2)
 }
 
 fn is_built_in(chain: &str) -> bool {

@@ -101,3 +101,16 @@ fn what_could_not_be_removed_keeps_its_guard() {
     apply(removal(), &mut kernel, &mut Observed::default());
     assert!(kernel.state.sets[&set].is_empty());
 }
+
+#[test]
+fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
+    let leftovers = Change::RemoveLeftovers(Family::V4);
+    for (faults, is_gone) in [(vec![], true), (vec![4], false)] {
+        let mut changes = growth();
+        changes.push(leftovers.clone());
+        let mut kernel =
+            FakeKernel { faults: faults.into_iter().collect(), ..FakeKernel::default() };
+        apply(changes, &mut kernel, &mut Observed::default());
+        assert_eq!(kernel.log.iter().any(|(change, _)| *change == leftovers), is_gone);
+    }
+}

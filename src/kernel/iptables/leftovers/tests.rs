@@ -27,6 +27,7 @@ COMMIT
 -A INPUT -j KUBE-FIREWALL
 -A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A KUBE-SERVICES -d 10.96.0.9/32 -p tcp -m comment --comment "ns/web has no endpoints" -j REJECT
+-A INPUT -s 192.0.2.1/32 -m comment --comment "kubernetes of mine" -j KUBE-NODEPORTS
 -A MINE -s 192.0.2.0/24 -j KUBE-EXTERNAL-SERVICES
 COMMIT
 *nat
@@ -55,7 +56,6 @@ fn chains_and_jumps_of_iptables_mode_go_and_all_others_stay() {
             "-D INPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL",
             "-D INPUT -m comment --comment \"kubernetes health check service ports\" -j KUBE-NODEPORTS",
             "-D INPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES",
-            "-X KUBE-NODEPORTS",
             "-X KUBE-PROXY-CANARY",
             "-X KUBE-SERVICES",
             "-X KUBE-PROXY-CANARY",
