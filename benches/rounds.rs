@@ -12,7 +12,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use proxier::Proxier;
 use proxier::apply::fake::FakeKernel;
 use proxier::model::{Endpoint, Event, Service, Slice, Update};
-use proxier::testing::{ready, service, settings, slice};
+use proxier::testing::{now, ready, service, settings, slice};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 const ENDPOINTS: usize = 10;
@@ -45,7 +45,7 @@ fn first_round(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter_batched(
                 || (informed(size), FakeKernel::default()),
-                |(mut proxier, mut kernel)| black_box(proxier.round(&mut kernel)),
+                |(mut proxier, mut kernel)| black_box(proxier.round(&mut kernel, now())),
                 BatchSize::PerIteration,
             );
         });
@@ -58,14 +58,14 @@ fn one_endpoint(criterion: &mut Criterion) {
     for size in SIZES {
         let mut proxier = informed(size);
         let mut kernel = FakeKernel::default();
-        proxier.round(&mut kernel);
+        proxier.round(&mut kernel, now());
         let mut count = ENDPOINTS;
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
                 count = if count == ENDPOINTS { ENDPOINTS - 1 } else { ENDPOINTS };
                 proxier.fold(Event::Slice(Update::Put(a_slice(size / 2, count))));
                 kernel.log.clear();
-                black_box(proxier.round(&mut kernel))
+                black_box(proxier.round(&mut kernel, now()))
             });
         });
     }
@@ -78,11 +78,11 @@ fn comparison_of_everything(criterion: &mut Criterion) {
     for size in SIZES {
         let mut proxier = informed(size);
         let mut kernel = FakeKernel::default();
-        proxier.round(&mut kernel);
+        proxier.round(&mut kernel, now());
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
                 proxier.doubt();
-                black_box(proxier.round(&mut kernel))
+                black_box(proxier.round(&mut kernel, now()))
             });
         });
     }

@@ -19,6 +19,7 @@ use crate::yaml;
 
 mod documents;
 mod follow;
+mod json;
 mod read;
 mod state;
 

@@ -14,17 +14,22 @@ use proxier::diff::{Change, Flow, Observed};
 use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::VirtualServerKey;
 
-use self::iptables::Iptables;
+use self::flows::Flows;
+use self::iptables::{Iptables, Remains};
 use self::link::{AddressChange, Links};
 use self::servers::Servers;
 use self::sets::Sets;
 
 mod errno;
+mod flows;
 pub mod ground;
+pub mod interfaces;
 pub mod iptables;
 pub mod link;
 mod module;
+mod nftables;
 pub mod probe;
+mod route;
 mod servers;
 mod sets;
 pub mod sysctl;
@@ -34,9 +39,12 @@ pub struct LinuxKernel {
     links: Links,
     sets: Sets,
     servers: Servers,
+    flows: Flows,
     /// The families that are programmed.
     iptables: PerFamily<Option<Iptables>>,
     device: Option<u32>,
+    /// Whether the next reading looks for the table of nftables mode: the first one does.
+    looks_at_nftables: bool,
     ground: ground::Wanted,
 }
 
@@ -75,7 +83,7 @@ fn part(change: &Change) -> Part {
 impl Kernel for LinuxKernel {
     fn prepare(&mut self) -> Result<Ready, Cause> {
         self.lay_ground()?;
-        Ok(Ready::default())
+        Ok(Ready { ipvs_match: PerFamily::from_fn(|family| self.can_match_ipvs(family)) })
     }
 
     fn observe(&mut self) -> Result<Observed, Cause> {
@@ -92,10 +100,15 @@ impl Kernel for LinuxKernel {
         };
         for family in Family::BOTH {
             if let Some(iptables) = self.iptables.of(family) {
-                *observed.rules.of_mut(family) = iptables.observe().map_err(Cause::new)?;
-                observed.sets.append(&mut self.sets.observe(family)?);
+                let (rules, remains) = iptables.observe().map_err(Cause::new)?;
+                *observed.rules.of_mut(family) = rules;
+                let has_table = self.looks_at_nftables && nftables::has_table(family);
+                *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
+                self.sets.observe(family, &mut observed)?;
             }
         }
+        // Nobody but a proxy of that mode makes the table, and two cannot run at once.
+        self.looks_at_nftables = false;
         Ok(observed)
     }
 
@@ -106,8 +119,8 @@ impl Kernel for LinuxKernel {
         self.servers.count_connections(of)
     }
 
-    fn flows(&mut self, _of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
-        Ok(Vec::new())
+    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+        self.flows.read(of)
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
@@ -120,7 +133,10 @@ impl Kernel for LinuxKernel {
                 Some(Part::Sets) => self.sets.carry_out(run),
                 Some(Part::Rules) => run.iter().map(|change| self.write_rules(change)).collect(),
                 Some(Part::Servers) => self.servers.carry_out(run),
-                Some(Part::Flows | Part::Leftovers) => run.iter().map(|_| Ok(())).collect(),
+                Some(Part::Flows) => self.flows.carry_out(run),
+                Some(Part::Leftovers) => {
+                    run.iter().map(|change| self.remove_leftovers(change)).collect()
+                }
                 None => Vec::new(),
             });
         }
@@ -159,6 +175,36 @@ impl LinuxKernel {
             Some(iptables) => iptables.write(step).map_err(Cause::new),
             None => Err(Cause(format!("{} is not available on this node", step.family))),
         }
+    }
+}
+
+impl LinuxKernel {
+    fn remove_leftovers(&self, change: &Change) -> Result<(), Cause> {
+        let Change::RemoveLeftovers(family) = *change else { return Ok(()) };
+        if let Some(iptables) = self.iptables.of(family) {
+            iptables.remove_leftovers().map_err(Cause::new)?;
+        }
+        if nftables::has_table(family) {
+            nftables::remove_table(family)?;
+        }
+        Ok(())
+    }
+
+    /// Spec Q-13: one rule with a match that the kernel lacks would fail the whole table.
+    fn can_match_ipvs(&self, family: Family) -> bool {
+        let Some(iptables) = self.iptables.of(family) else { return true };
+        let tried = iptables.try_ipvs_match().or_else(|_| {
+            module::load_module("xt_ipvs");
+            iptables.try_ipvs_match()
+        });
+        if let Err(error) = &tried {
+            tracing::warn!(
+                "{family} rules cannot match virtual servers: a load balancer whose source ranges \
+                 leave this node out is open to it all the same; load the module with \
+                 `modprobe xt_ipvs` and start again ({error})"
+            );
+        }
+        tried.is_ok()
     }
 }
 

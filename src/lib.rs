@@ -3,6 +3,7 @@
 //! In: flags, files, an API server, the kernel. Out: a kernel as the pure core wishes it. Never: a
 //! decision about what the kernel should hold, which is [`proxier`]'s.
 
+pub mod addresses;
 pub mod cli;
 pub mod cmd;
 pub mod config;

@@ -41,7 +41,7 @@ pub fn run<K: Kernel>(
     mut kernel: K,
     mut events: Receiver<Event>,
     periods: Periods,
-    publish: &Publish,
+    mut publish: Publish,
 ) -> Result<(), Error> {
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut pace = Pace::new(periods);
@@ -62,12 +62,11 @@ pub fn run<K: Kernel>(
             Gathered::Due => {}
         }
         if !prepared {
-            kernel.prepare()?;
+            proxier.learn(&kernel.prepare()?);
             prepared = true;
         }
-        if round(&mut proxier, &mut kernel, &mut pace, &mut report).is_success() {
-            publish.updated();
-        }
+        let outcome = round(&mut proxier, &mut kernel, &mut pace, &mut report);
+        publish.round(&proxier, &outcome);
     }
 }
 
@@ -125,7 +124,7 @@ fn round(
     if counted {
         proxier.look_at_draining();
     }
-    let outcome = proxier.round(kernel);
+    let outcome = proxier.round(kernel, start);
     let at = Instant::now();
     report.tell(&outcome, at - start);
     pace.ended(Ended {
@@ -134,6 +133,7 @@ fn round(
         counted,
         succeeded: outcome.is_success(),
         draining: !outcome.draining.is_empty(),
+        drain_ends: outcome.drain_ends,
     });
     outcome
 }

@@ -9,6 +9,7 @@
 //!   lost). Errors find their request by sequence number.
 //! - **Dumps** are read again when the kernel says that they were interrupted
 //!   (`NLM_F_DUMP_INTR`), and an error in `NLMSG_DONE` is an error.
+//! - **Notices** of multicast groups are taken as they wait; that some were lost is never hidden.
 //! - **Errors** carry the kernel's own words (extended acknowledgements) where it gives any.
 //!
 //! Never: an async runtime, a thread, a panic on what the kernel sends, a reply of one exchange
@@ -41,6 +42,8 @@ mod exchange;
 mod frame;
 mod message;
 #[cfg(feature = "socket")]
+mod notices;
+#[cfg(feature = "socket")]
 mod socket;
 #[cfg(feature = "socket")]
 mod wire;
@@ -48,5 +51,7 @@ mod wire;
 pub use error::{Error, KernelError};
 pub use message::{Reply, Request};
 pub use netlink_packet_core::DecodeError;
+#[cfg(feature = "socket")]
+pub use notices::{Notice, Notices};
 #[cfg(feature = "socket")]
 pub use socket::{Echo, Family, Options, Socket};

@@ -8,7 +8,7 @@
 use std::{env, net::Ipv4Addr, process::Command, time::Instant};
 
 use netlink_batch::{
-    Echo, Error, Family, Options, Request, Socket,
+    Echo, Error, Family, Notices, Options, Request, Socket,
     attribute::{Attributes, Writer},
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -16,6 +16,8 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
+/// `RTNLGRP_IPV4_IFADDR`.
+const IPV4_ADDRESSES: u32 = 5;
 const IFA_LOCAL: u16 = 2;
 const LOOPBACK: u32 = 1;
 const COUNT: u32 = 5000;
@@ -180,5 +182,33 @@ fn an_overflow_leaves_the_state_unknown_and_the_socket_usable() {
             assert_eq!(socket.batch(&[one]).unwrap(), [Ok(())]);
         }
         assert_eq!(addresses(&mut socket), [address(1), address(2)]);
+    });
+}
+
+#[test]
+fn listeners_hear_what_others_change_and_whether_they_missed_any() {
+    in_namespace("listeners_hear_what_others_change_and_whether_they_missed_any", || {
+        let small = Options { receive_buffer: 0, ..Options::default() };
+        let [mut whole, mut small] = [Options::default(), small]
+            .map(|options| Notices::open(Family::Route, &[IPV4_ADDRESSES], options).unwrap());
+        whole.take(|notice| panic!("{notice:?}")).unwrap();
+
+        let mut socket = Socket::open(Family::Route).unwrap();
+        let requests: Vec<_> =
+            (0..COUNT).map(|index| new_address(address(index), 32, LOOPBACK)).collect();
+        assert!(socket.batch(&requests).unwrap().iter().all(Result::is_ok));
+
+        let mut heard = 0;
+        whole.take(|notice| heard += u32::from(notice.kind == RTM_NEWADDR)).unwrap();
+        assert_eq!(heard, COUNT);
+        let mut heard = 0;
+        assert!(matches!(small.take(|_| heard += 1), Err(Error::StateUnknown)));
+        assert!((1..COUNT).contains(&heard), "{heard}");
+
+        let one = new_address(address(COUNT), 32, LOOPBACK);
+        assert_eq!(socket.batch(&[one]).unwrap(), [Ok(())]);
+        let mut heard = 0;
+        small.take(|_| heard += 1).unwrap();
+        assert_eq!(heard, 1);
     });
 }

@@ -6,6 +6,7 @@
 
 pub use self::change::{Change, ChangeSet, Moment, RulesStep};
 pub use self::flow::Flow;
+pub(crate) use self::flow::{is_tracked, suspects};
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 
 use crate::model::{Family, Node};
@@ -53,6 +54,9 @@ impl Comparison<'_> {
         self.compare_servers(extent, &mut changes);
         for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
             self.compare_rules(family, &mut changes);
+            if *self.observed.leftovers.of(family) {
+                changes.push(Change::RemoveLeftovers(family));
+            }
         }
         changes
     }

@@ -11,7 +11,9 @@ pub mod diff;
 pub mod model;
 pub mod plan;
 mod round;
+mod sorted;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use round::Proxier;
+pub use sorted::{SortedMap, SortedSet};

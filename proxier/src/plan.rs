@@ -4,18 +4,25 @@
 //! each Service, gathered in [`Desired`], which counts who wants what. Never: a look at what the
 //! kernel has, at what was planned before, at connection counts or at time.
 
-pub use self::desired::{Claimant, Desired, Touched};
+pub use self::desired::{Claimant, Contested, Desired, Touched};
+pub use self::frontend::{Binding, Frontend, NodeAccess};
 pub use self::health::{HealthCheck, HealthCheckAddresses};
+pub(crate) use self::here::{Here, health_check_addresses};
+pub(crate) use self::rules::OUT_FILTER;
 pub use self::rules::{ChainKey, Jump, Rules, Table};
 pub use self::server::{ServerFlags, ServerSettings, VirtualServer, VirtualServerKey, weight};
-pub use self::service::{Contribution, contribution};
+pub use self::service::Contribution;
+pub(crate) use self::service::contribution;
 pub use self::set::{Entry, SetKey, SetKind, SetName};
 pub use self::settings::{DrainLimits, LocalDetection, NodePortAddresses, Policy, Settings};
 
 mod backend;
+mod counts;
 mod desired;
 mod dump;
+mod frontend;
 mod health;
+mod here;
 mod rules;
 mod server;
 mod service;

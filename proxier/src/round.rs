@@ -7,12 +7,19 @@
 //! next round reads the kernel instead of trusting what may not have happened.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::time::Instant;
 
-use crate::apply::{Failure, Kernel, Outcome, apply};
-use crate::diff::{Change, Comparison, Extent, Observed};
-use crate::model::{Dirty, Event, ServiceName, Store};
-use crate::plan::{Claimant, Desired, Settings, Touched, VirtualServerKey, contribution, weight};
+use crate::apply::{Cause, Failure, Kernel, Outcome, Ready, apply};
+use crate::diff::{Comparison, Extent, Observed, is_tracked, suspects};
+use crate::model::{Dirty, Event, Family, ServiceName, Store};
+use crate::plan::{
+    Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched, VirtualServerKey,
+    contribution, health_check_addresses,
+};
+
+use self::drain::Drain;
+
+mod drain;
 
 /// The proxy's whole memory.
 #[derive(Debug)]
@@ -23,8 +30,17 @@ pub struct Proxier {
     desired: Desired,
     touched: Touched,
     belief: Option<Observed>,
-    draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
-    recount: bool,
+    drain: Drain,
+    suspects: Suspects,
+}
+
+/// Whose tracked flows are to be looked at.
+#[derive(Debug)]
+enum Suspects {
+    /// Those of every virtual server: nobody has looked yet.
+    All,
+    /// Those of these.
+    These(BTreeSet<VirtualServerKey>),
 }
 
 impl Proxier {
@@ -37,8 +53,16 @@ impl Proxier {
             desired: Desired::default(),
             touched: Touched::default(),
             belief: None,
-            draining: BTreeSet::new(),
-            recount: false,
+            drain: Drain::default(),
+            suspects: Suspects::All,
+        }
+    }
+
+    /// Takes in what the kernel was found to be able to do.
+    pub fn learn(&mut self, ready: &Ready) {
+        if self.settings.ipvs_match != ready.ipvs_match {
+            self.settings.ipvs_match = ready.ipvs_match.clone();
+            self.dirty.rules = true;
         }
     }
 
@@ -47,7 +71,7 @@ impl Proxier {
         self.store.fold(event, &mut self.dirty);
     }
 
-    /// True once every kind of object has been listed; before that, nothing may be programmed.
+    /// True once every kind of fact has been listed; before that, nothing may be programmed.
     pub fn is_complete(&self) -> bool {
         self.store.is_complete()
     }
@@ -72,6 +96,17 @@ impl Proxier {
         &self.settings
     }
 
+    /// Claims that came to nothing because an older Service has the same frontend.
+    pub fn contested(&self) -> &Contested {
+        self.desired.contested()
+    }
+
+    /// Where health checks of a family are to be answered.
+    pub fn health_check_addresses(&self, family: Family) -> HealthCheckAddresses {
+        let (node, interfaces) = (self.store.node(), self.store.addresses());
+        health_check_addresses(family, node, interfaces, &self.settings)
+    }
+
     /// Drops the belief about the kernel, so that the next round reads and compares everything:
     /// the periodic audit.
     pub fn doubt(&mut self) {
@@ -81,24 +116,34 @@ impl Proxier {
     /// Lets the next round count the connections of everything that drains. Otherwise it counts
     /// only what begins to, so that a round costs what changed.
     pub fn look_at_draining(&mut self) {
-        self.recount = true;
+        self.drain.look_at_all();
     }
 
     /// Plans what is dirty. Called by [`round`](Self::round); on its own it is the dry run.
     pub fn plan(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
+        let mut names: BTreeSet<ServiceName> = dirty.services;
         if dirty.everything {
-            let mut names: BTreeSet<ServiceName> = dirty.services;
             names.extend(self.store.services().map(|service| service.name.clone()));
-            names.iter().for_each(|name| self.plan_service(name));
-        } else {
-            dirty.services.iter().for_each(|name| self.plan_service(name));
+        }
+        let here = Here::new(self.store.node(), self.store.addresses(), &self.settings);
+        for name in &names {
+            let planned = self.store.service(name).map(|service| {
+                let slices: Vec<_> = self.store.slices_of(name).collect();
+                let wanted = contribution(service, &slices, &here, &self.settings);
+                (Claimant { created: service.created, service: name.clone() }, wanted)
+            });
+            self.desired.replace(name, planned, &mut self.touched);
+        }
+        if dirty.everything || dirty.rules {
+            self.desired.distrust_rules();
         }
         self.desired.replace_rules(&self.settings, self.store.node());
     }
 
-    /// Brings the kernel to the wish, as far as it lets itself be brought.
-    pub fn round(&mut self, kernel: &mut dyn Kernel) -> Outcome {
+    /// Brings the kernel to the wish, as far as it lets itself be brought. `now` says for how long
+    /// destinations have been draining.
+    pub fn round(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
         self.plan();
         let (mut belief, whole) = match self.belief.take() {
             Some(belief) => (belief, false),
@@ -110,27 +155,18 @@ impl Proxier {
         let touched = std::mem::take(&mut self.touched);
         let extent = if whole { Extent::Everything } else { Extent::Keys(&touched) };
         let changes = self.comparison(&belief).changes(extent);
-        let due = if std::mem::take(&mut self.recount) || whole {
-            std::mem::take(&mut self.draining)
-        } else {
-            BTreeSet::new()
-        };
-        let due = due.into_iter().chain(changes.draining).collect();
+        if let Suspects::These(known) = &mut self.suspects {
+            known.append(&mut suspects(&changes.changes));
+        }
+        let mut due = changes.draining;
+        due.append(&mut self.drain.due(whole));
         let mut outcome = apply(changes.changes, kernel, &mut belief);
-        self.finish_draining(due, kernel, &mut belief, &mut outcome);
+        self.finish_draining(due, kernel, &mut belief, now, &mut outcome);
+        self.forget_stale_flows(kernel, &mut belief, &mut outcome);
         if outcome.is_success() {
             self.belief = Some(belief);
         }
         outcome
-    }
-
-    fn plan_service(&mut self, name: &ServiceName) {
-        let planned = self.store.service(name).map(|service| {
-            let slices: Vec<_> = self.store.slices_of(name).collect();
-            let wanted = contribution(service, &slices, self.store.node(), &self.settings);
-            (Claimant { created: service.created, service: name.clone() }, wanted)
-        });
-        self.desired.replace(name, planned, &mut self.touched);
     }
 
     fn comparison<'a>(&'a self, observed: &'a Observed) -> Comparison<'a> {
@@ -142,61 +178,42 @@ impl Proxier {
         }
     }
 
-    /// Counts what drains, now that weight 0 keeps new connections away, and removes what is done.
-    fn finish_draining(
+    /// Forgets the flows of changed virtual servers that lead nowhere. What could not be looked at
+    /// or forgotten is looked at again in the next round.
+    fn forget_stale_flows(
         &mut self,
-        mut due: BTreeSet<(VirtualServerKey, SocketAddr)>,
         kernel: &mut dyn Kernel,
         belief: &mut Observed,
         outcome: &mut Outcome,
     ) {
-        due.retain(|(key, destination)| self.is_draining(belief, key, destination));
-        if !due.is_empty() {
-            match kernel.count_connections(&due) {
-                Ok(counts) => {
-                    let is_idle = |leaving: &_| counts.get(leaving).copied().unwrap_or(0) == 0;
-                    let (idle, busy): (BTreeSet<_>, _) = due.into_iter().partition(is_idle);
-                    let removals = idle
-                        .into_iter()
-                        .map(|(key, destination)| Change::RemoveDestination(key, destination));
-                    let finished = apply(removals.collect(), kernel, belief);
-                    outcome.done += finished.done;
-                    outcome.failed.extend(finished.failed);
-                    due = busy;
-                }
-                Err(cause) => {
-                    outcome.failed.push(Failure { operation: "count connections".into(), cause })
-                }
+        let keys = match &self.suspects {
+            Suspects::These(keys) => keys.clone(),
+            Suspects::All => {
+                let tracked = |key: &&VirtualServerKey| is_tracked(key.protocol);
+                self.desired.servers().map(|(key, _)| key).filter(tracked).copied().collect()
+            }
+        };
+        let kinds = keys.iter().map(|key| (key.family(), key.protocol)).collect::<BTreeSet<_>>();
+        let flows = match kinds.is_empty() {
+            true => Ok(Vec::new()),
+            false => kernel.flows(&kinds),
+        };
+        match flows {
+            Ok(flows) => {
+                let stale = self.comparison(belief).stale_flows(flows, &keys);
+                let removed = apply(stale, kernel, belief);
+                let succeeded = removed.is_success();
+                outcome.absorb(removed);
+                self.suspects = Suspects::These(if succeeded { BTreeSet::new() } else { keys });
+            }
+            Err(cause) => {
+                outcome.failed.push(Failure { operation: "read tracked flows".into(), cause });
             }
         }
-        let mut draining = std::mem::take(&mut self.draining);
-        draining.retain(|(key, destination)| self.is_draining(belief, key, destination));
-        draining.extend(due);
-        outcome.draining.clone_from(&draining);
-        self.draining = draining;
-    }
-
-    /// True if the destination stands at weight 0 and is not wanted.
-    fn is_draining(
-        &self,
-        belief: &Observed,
-        key: &VirtualServerKey,
-        destination: &SocketAddr,
-    ) -> bool {
-        let stands = belief
-            .servers
-            .get(key)
-            .and_then(|server| server.destinations.get(destination))
-            .is_some_and(|found| found.weight == weight::DRAINING);
-        let wanted = self
-            .desired
-            .server(key)
-            .is_some_and(|server| server.destinations.contains(destination));
-        stands && !wanted
     }
 }
 
-fn failed_read(operation: &str, cause: crate::apply::Cause) -> Outcome {
+fn failed_read(operation: &str, cause: Cause) -> Outcome {
     let failure = Failure { operation: operation.into(), cause };
     Outcome { failed: vec![failure], ..Outcome::default() }
 }

@@ -10,6 +10,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::model::{
     Affinity, Endpoint, Family, PerFamily, Protocol, Scope, Service, ServiceName, ServicePort,
@@ -19,6 +20,12 @@ use crate::plan::Settings;
 
 /// The name of this node.
 pub const NODE: &str = "node1";
+
+/// The time, for tests to which it makes no difference.
+#[expect(clippy::disallowed_methods, reason = "tests have to begin somewhere")]
+pub fn now() -> Instant {
+    Instant::now()
+}
 
 /// Settings for this node, everything else as by default.
 pub fn settings() -> Settings {

@@ -1,10 +1,11 @@
 //! `run`: the proxy itself.
 //!
-//! In: flags. Out: a kernel that follows its source of objects, until a signal. Never: a change to
-//! the kernel before the first lists are complete, or when the process ends: everything stays as
-//! it is for the next one to adopt.
+//! In: flags. Out: a kernel that follows its source of objects and the node's addresses, until a
+//! signal. Never: a change to the kernel before the first lists are complete, or when the process
+//! ends: everything stays as it is for the next one to adopt.
 //!
-//! Threads: this one waits for the source and for signals; `sync` runs rounds and owns the kernel.
+//! Threads: this one waits for the source and for signals; `addresses` waits for the kernel to tell
+//! of addresses; `sync` runs rounds and owns the kernel.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::kernel::LinuxKernel;
 use crate::serve::{HealthTable, ProxyHealth, ServiceHealth};
 use crate::sync::publish::Publish;
 use crate::watch::{Api, ApiSettings, Retry};
-use crate::{folder, sync, watch};
+use crate::{addresses, folder, sync, watch};
 
 /// Runs the proxy until SIGTERM or SIGINT.
 ///
@@ -57,9 +58,10 @@ async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("sync".into())
         .spawn(move || {
-            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods, &publish));
+            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods, publish));
         })
         .context("cannot start the sync thread")?;
+    addresses::start(&sender).context("cannot start the addresses thread")?;
     resist_the_oom_killer(config.oom_score_adj);
     settings::without_effect(config).iter().for_each(|missing| tracing::info!("{missing}"));
     tracing::info!(node = %config.node_name, "following {}", config.source);
@@ -88,7 +90,7 @@ fn serve_and_tell(config: &Config, families: &PerFamily<bool>, events: Sink) -> 
     let (checks, table) = latest::channel(HealthTable::default());
     let servers = ServiceHealth::new(config.node_name.clone(), Arc::clone(&health), events.clone());
     tokio::spawn(servers.run(table));
-    Publish { health, checks, events }
+    Publish::new(health, checks, events)
 }
 
 fn sync_ended(

@@ -16,6 +16,8 @@ use crate::objects::{
 };
 use crate::yaml::{self, Document, Duplicates};
 
+use super::json;
+
 /// What a file says.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
@@ -48,6 +50,9 @@ pub(super) enum Fact {
 
 /// Reads all documents of a text.
 pub(super) fn parse(text: &str) -> Parsed {
+    if let Some(entries) = json::objects(text) {
+        return Parsed { entries, errors: Vec::new() };
+    }
     let mut parsed = Parsed::default();
     for document in yaml::documents(text) {
         if let Err(error) = read(document, &mut parsed.entries) {
@@ -151,7 +156,7 @@ fn single<T: Known>(
     entries: &mut Vec<Arc<Entry>>,
 ) -> Result<(), yaml::Error> {
     let object: T = decode(document)?;
-    entries.push(entry(&object, document));
+    entries.push(entry(&object, document.lines_before + 1));
     Ok(())
 }
 
@@ -174,21 +179,21 @@ fn list<T: Known>(
         if let Some(object) = item.given()
             && wanted(at)
         {
-            entries.push(entry(object, document));
+            entries.push(entry(object, document.lines_before + 1));
         }
     }
     Ok(())
 }
 
-fn entry<T: Known>(object: &T, document: Document<'_>) -> Arc<Entry> {
+/// Converts an object of the document that begins at a line.
+pub(super) fn entry<T: Known>(object: &T, line: u64) -> Arc<Entry> {
     let mut problems = Vec::new();
     let fact = object.convert(&mut problems);
-    let line = document.lines_before + 1;
     Arc::new(Entry { object: object.id(), line, fact, problems })
 }
 
 /// A kind of object that this proxy knows.
-trait Known: DeserializeOwned {
+pub(super) trait Known: DeserializeOwned {
     const API_VERSION: &'static str;
     const NAME: &'static str;
 

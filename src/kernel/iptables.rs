@@ -11,6 +11,9 @@ use proxier::diff::RulesStep;
 use proxier::model::Family;
 use proxier::plan::Rules;
 
+use self::leftovers::Leftovers;
+
+mod leftovers;
 mod text;
 mod version;
 
@@ -40,6 +43,18 @@ pub enum Error {
         /// What it wrote to standard error, and the input line it complained of.
         message: String,
     },
+}
+
+/// The chain in which a rule is tried out. One that a killed process has left is used again.
+const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
+
+/// Whether anything of another mode is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// It is not.
+    Nothing,
+    /// It is.
+    Something,
 }
 
 /// The iptables programs of one family.
@@ -75,16 +90,52 @@ impl Iptables {
         self.version
     }
 
-    /// The standing rules in our chains and our jumps.
+    /// The standing rules in our chains and our jumps, and whether iptables mode has left any.
     ///
     /// # Errors
     /// If the rules cannot be listed.
-    pub fn observe(&self) -> Result<Rules, Error> {
-        let standing = text::parse(&self.save()?);
-        Ok(match &self.spelled {
+    pub fn observe(&self) -> Result<(Rules, Remains), Error> {
+        let listing = self.save()?;
+        let standing = text::parse(&listing);
+        let rules = match &self.spelled {
             Some((ours, theirs)) if *theirs == standing => ours.clone(),
             Some(_) | None => standing,
-        })
+        };
+        let none = Leftovers::find(&listing).is_empty();
+        Ok((rules, if none { Remains::Nothing } else { Remains::Something }))
+    }
+
+    /// Takes away what iptables mode has left.
+    ///
+    /// # Errors
+    /// If the rules cannot be listed, or `iptables-restore` refuses.
+    pub fn remove_leftovers(&self) -> Result<(), Error> {
+        let listing = self.save()?;
+        let found = Leftovers::find(&listing);
+        if found.is_empty() {
+            return Ok(());
+        }
+        for chain in found.in_use() {
+            tracing::warn!("{chain} of iptables mode is emptied but stays: other rules lead to it");
+        }
+        self.restore(&found.payload())
+    }
+
+    /// Finds out whether a rule can match the virtual server that a packet was sent to, by making
+    /// one in a chain that nothing leads to.
+    ///
+    /// # Errors
+    /// Why not: most likely the kernel has no `xt_ipvs`.
+    pub fn try_ipvs_match(&self) -> Result<(), Error> {
+        let address = match self.family {
+            Family::V4 => "198.51.100.1",
+            Family::V6 => "2001:db8::1",
+        };
+        let declare = format!("*filter\n:{PROBE} - [0:0]\n");
+        let rule = format!("-m ipvs --vproto 6 --vaddr {address} --vport 1 -j DROP");
+        let tried = self.restore(&format!("{declare}-A {PROBE} {rule}\nCOMMIT\n"));
+        self.restore(&format!("{declare}-X {PROBE}\nCOMMIT\n"))?;
+        tried
     }
 
     /// Writes rules in one transaction a table.
@@ -92,11 +143,14 @@ impl Iptables {
     /// # Errors
     /// If `iptables-restore` refuses; then the table it refused is as before.
     pub fn write(&mut self, step: &RulesStep) -> Result<(), Error> {
-        let payload = text::payload(&step.rules, &step.missing_jumps);
+        self.restore(&text::payload(&step.rules, &step.missing_jumps))?;
+        self.learn_spelling(&step.rules)
+    }
+
+    fn restore(&self, payload: &str) -> Result<(), Error> {
         let mut arguments = self.version.restore_wait().to_vec();
         arguments.extend(["--noflush", "--counters"]);
-        run(&program(self.family, "-restore"), &arguments, Some(&payload))?;
-        self.learn_spelling(&step.rules)
+        run(&program(self.family, "-restore"), &arguments, Some(payload)).map(drop)
     }
 
     /// Versions of iptables differ in how they print some rules. What ours look like there is

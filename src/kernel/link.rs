@@ -7,10 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use netlink_batch::{Error, Family, KernelError, Reply, Request, Socket};
-use netlink_packet_core::{
-    NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable,
-};
+use netlink_batch::{Error, Family, KernelError, Request, Socket};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable};
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeader, AddressMessage, AddressScope,
 };
@@ -18,6 +16,7 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage}
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::errno;
+use super::route::{Address, Link, RTM_NEWADDR, RTM_NEWLINK};
 
 pub use proxier::model::DUMMY_DEVICE as DEVICE;
 
@@ -48,12 +47,9 @@ impl Links {
         message.attributes.push(LinkAttribute::IfName(DEVICE.into()));
         match self.socket.ask(&request(RouteNetlinkMessage::GetLink(message), 0)) {
             Ok(replies) => {
-                for reply in &replies {
-                    if let RouteNetlinkMessage::NewLink(link) = decode(reply)? {
-                        return Ok(Some(link.header.index));
-                    }
-                }
-                Ok(None)
+                let reply = replies.iter().find(|reply| reply.kind == RTM_NEWLINK);
+                let link = reply.map_or(Ok(None), |reply| Link::read(&reply.payload))?;
+                Ok(link.map(|link| link.index))
             }
             Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(None),
             Err(error) => Err(error),
@@ -82,15 +78,13 @@ impl Links {
         let replies = self.socket.dump(&every)?;
         let mut found = BTreeSet::new();
         self.odd.clear();
-        for reply in &replies {
-            let RouteNetlinkMessage::NewAddress(message) = decode(reply)? else { continue };
-            if message.header.index != index {
-                continue;
-            }
-            if let Some(address) = local_address(&message) {
-                found.insert(address);
-                if message.header.prefix_len != full_length(address) {
-                    self.odd.insert(address, message.header.prefix_len);
+        for reply in replies.iter().filter(|reply| reply.kind == RTM_NEWADDR) {
+            // What cannot be read must not be taken for absent.
+            let address = Address::read(&reply.payload)?.filter(|address| address.index == index);
+            if let Some(Address { local, prefix, .. }) = address {
+                found.insert(local);
+                if prefix != full_length(local) {
+                    self.odd.insert(local, prefix);
                 }
             }
         }
@@ -158,28 +152,8 @@ fn message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {
     message
 }
 
-/// IPv4 names the address `IFA_LOCAL`; IPv6 without a peer gives `IFA_ADDRESS` alone.
-fn local_address(message: &AddressMessage) -> Option<IpAddr> {
-    let mut found = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => return Some(*address),
-            AddressAttribute::Address(address) => found = Some(*address),
-            _ => {}
-        }
-    }
-    found
-}
-
 fn request(message: RouteNetlinkMessage, flags: u16) -> Request {
     let mut payload = vec![0; message.buffer_len()];
     message.serialize(&mut payload);
     Request { kind: message.message_type(), flags, payload }
-}
-
-/// What cannot be read must not be taken for absent.
-fn decode(reply: &Reply) -> Result<RouteNetlinkMessage, Error> {
-    let mut header = NetlinkHeader::default();
-    header.message_type = reply.kind;
-    RouteNetlinkMessage::deserialize(&header, &reply.payload).map_err(Error::Malformed)
 }

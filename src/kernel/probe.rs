@@ -9,6 +9,7 @@ use ipvs_netlink::Refusal;
 use proxier::apply::Cause;
 use proxier::model::{Family, PerFamily};
 
+use super::flows::Flows;
 use super::iptables::Iptables;
 use super::link::Links;
 use super::module::load_module;
@@ -38,7 +39,20 @@ impl LinuxKernel {
         let links = Links::open().map_err(Cause::new)?;
         let (iptables, abilities) = probe_families()?;
         super::sysctl::check(&ground.sysctls).map_err(Cause::new)?;
-        Ok((Self { links, sets, servers, iptables, device: None, ground }, abilities))
+        let flows = Flows::default();
+        Ok((
+            Self {
+                links,
+                sets,
+                servers,
+                flows,
+                iptables,
+                device: None,
+                ground,
+                looks_at_nftables: true,
+            },
+            abilities,
+        ))
     }
 }
 

@@ -3,11 +3,11 @@
 //! In: sets to create, entries to add and remove. Out: one result each, from one packed exchange a
 //! set; the entries of our sets. Never: a look at sets of other names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ipset_netlink::{Error, Ipset, Network, Reason, Repeat, SetSpec, SetType};
 use proxier::apply::Cause;
-use proxier::diff::Change;
+use proxier::diff::{Change, Observed};
 use proxier::model::{Family, Net, Protocol};
 use proxier::plan::{Entry, SetKey, SetKind, SetName};
 
@@ -16,10 +16,14 @@ pub(super) struct Sets {
     ipset: Ipset,
 }
 
+/// The name of a set that is being filled to take another one's place.
+const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
+
 /// What is done with one set or its entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Create,
+    Grow(u32),
     Add,
     Delete,
 }
@@ -31,23 +35,22 @@ impl Sets {
         Ok(Self { ipset: Ipset::open()? })
     }
 
-    pub(super) fn observe(
-        &mut self,
-        family: Family,
-    ) -> Result<BTreeMap<SetKey, BTreeSet<Entry>>, Cause> {
-        let mut found = BTreeMap::new();
+    pub(super) fn observe(&mut self, family: Family, found: &mut Observed) -> Result<(), Cause> {
         for key in SetName::ALL.map(|name| SetKey { family, name }) {
             let spec = spec(key).map_err(Cause::new)?;
             match self.ipset.list(&spec.name) {
                 Ok(set) if serves_as(&set.header, &spec) => {
-                    found.insert(key, set.entries.iter().filter_map(our_entry).collect());
+                    let entries = set.entries.iter().filter_map(our_entry).collect();
+                    found.sets.insert(key, entries);
+                    let room = set.header.max_elements.map(|room| (key, room));
+                    found.capacities.extend(room);
                 }
                 // One of another type does not count; creating ours will say what is wrong.
                 Ok(_) | Err(Error { reason: Reason::NoSuchSet, .. }) => {}
                 Err(error) => return Err(Cause::new(error)),
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
@@ -55,6 +58,9 @@ impl Sets {
         for run in changes.chunk_by(|a, b| target(a) == target(b)) {
             results.extend(match run.first().and_then(target) {
                 Some((key, Verb::Create)) => run.iter().map(|_| self.create(key)).collect(),
+                Some((key, Verb::Grow(capacity))) => {
+                    run.iter().map(|_| self.grow(key, capacity)).collect()
+                }
                 Some((key, verb)) => self.edit(key, verb, run),
                 None => Vec::new(),
             });
@@ -76,6 +82,36 @@ impl Sets {
         }
     }
 
+    /// Fills a bigger set and puts it in the place of the one in use; rules that refer to it by
+    /// name find the entries at every moment.
+    fn grow(&mut self, key: SetKey, capacity: u32) -> Result<(), Cause> {
+        let spec = spec(key).map_err(Cause::new)?;
+        let name = GROWING.parse().map_err(Cause::new)?;
+        let bigger = SetSpec { name, max_elements: capacity, ..spec.clone() };
+        self.destroy_if_there(&bigger)?;
+        self.ipset.create(&bigger, Repeat::Refuse).map_err(Cause::new)?;
+        let grown = self.fill_and_swap(&spec, &bigger);
+        // After the swap it is the old one; before, it is of no use.
+        let destroyed = self.destroy_if_there(&bigger);
+        grown.and(destroyed)
+    }
+
+    fn fill_and_swap(&mut self, spec: &SetSpec, bigger: &SetSpec) -> Result<(), Cause> {
+        let entries = self.ipset.list(&spec.name).map_err(Cause::new)?.entries;
+        let refused = self.ipset.add(&bigger.name, &entries, Repeat::Accept).map_err(Cause::new)?;
+        if let Some(refused) = refused.first() {
+            return Err(Cause::new(refused));
+        }
+        self.ipset.swap(&spec.name, &bigger.name).map_err(Cause::new)
+    }
+
+    fn destroy_if_there(&mut self, set: &SetSpec) -> Result<(), Cause> {
+        match self.ipset.destroy(&set.name) {
+            Ok(()) | Err(Error { reason: Reason::NoSuchSet, .. }) => Ok(()),
+            Err(error) => Err(Cause::new(error)),
+        }
+    }
+
     fn edit(&mut self, key: SetKey, verb: Verb, changes: &[Change]) -> Vec<Result<(), Cause>> {
         let entries: Vec<_> = changes.iter().filter_map(entry).map(their_entry).collect();
         let spec = match spec(key) {
@@ -84,7 +120,9 @@ impl Sets {
         };
         let refused = match verb {
             Verb::Delete => self.ipset.delete(&spec.name, &entries, Repeat::Accept),
-            Verb::Create | Verb::Add => self.ipset.add(&spec.name, &entries, Repeat::Accept),
+            Verb::Create | Verb::Grow(_) | Verb::Add => {
+                self.ipset.add(&spec.name, &entries, Repeat::Accept)
+            }
         };
         match refused {
             Ok(refused) => {
@@ -101,10 +139,10 @@ impl Sets {
 fn target(change: &Change) -> Option<(SetKey, Verb)> {
     match change {
         Change::AddSet(key) => Some((*key, Verb::Create)),
+        Change::GrowSet(key, capacity) => Some((*key, Verb::Grow(*capacity))),
         Change::AddEntry(key, _) => Some((*key, Verb::Add)),
         Change::RemoveEntry(key, _) => Some((*key, Verb::Delete)),
         Change::AddLink
-        | Change::GrowSet(..)
         | Change::RemoveFlow(_)
         | Change::RemoveLeftovers(_)
         | Change::WriteRules(_)

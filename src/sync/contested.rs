@@ -6,9 +6,8 @@
 use std::fmt;
 
 use proxier::model::ServiceName;
-use proxier::plan::VirtualServerKey;
+use proxier::plan::{Contested, VirtualServerKey};
 
-use super::publish::Contested;
 use crate::events::{Event, Kind, Regarding};
 
 /// One thing that changed.

@@ -36,6 +36,7 @@ pub struct Pace {
     last_count: Option<Instant>,
     failures: u32,
     draining: bool,
+    drain_ends: Option<Instant>,
 }
 
 /// What a round came to, as far as pacing cares.
@@ -51,6 +52,8 @@ pub struct Ended {
     pub succeeded: bool,
     /// Whether destinations are left that drain.
     pub draining: bool,
+    /// When the time of the first of them is up, if it has a limit.
+    pub drain_ends: Option<Instant>,
 }
 
 impl Pace {
@@ -63,6 +66,7 @@ impl Pace {
             last_count: None,
             failures: 0,
             draining: false,
+            drain_ends: None,
         }
     }
 
@@ -77,6 +81,7 @@ impl Pace {
         }
         if self.draining {
             due = due.min(self.last_count.unwrap_or(last_end) + DRAIN_PERIOD);
+            due = self.drain_ends.map_or(due, |end| due.min(end));
         }
         if self.failures > 0 {
             due = due.min(last_end + self.retry_delay());
@@ -105,6 +110,7 @@ impl Pace {
         }
         self.failures = if ended.succeeded { 0 } else { self.failures.saturating_add(1) };
         self.draining = ended.draining;
+        self.drain_ends = ended.drain_ends;
     }
 
     fn retry_delay(&self) -> Duration {
@@ -123,7 +129,14 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
         assert_eq!(pace.next(false, start), start);
-        pace.ended(Ended { at: start, audited: true, counted: false, succeeded, draining });
+        pace.ended(Ended {
+            at: start,
+            audited: true,
+            counted: false,
+            succeeded,
+            draining,
+            drain_ends: None,
+        });
         (pace, start)
     }
 
@@ -154,6 +167,7 @@ mod tests {
                 counted: false,
                 succeeded: false,
                 draining: false,
+                drain_ends: None,
             });
         }
         assert_eq!(pace.next(false, start), start + SECOND * 4);
@@ -169,6 +183,7 @@ mod tests {
                 counted: false,
                 succeeded: false,
                 draining: false,
+                drain_ends: None,
             };
             pace.ended(ended);
         }
@@ -183,10 +198,32 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_goes_when_its_time_is_up() {
+        let (mut pace, start) = after(true, true);
+        let drain_ends = Some(start + SECOND * 2);
+        pace.ended(Ended {
+            at: start,
+            audited: false,
+            counted: true,
+            succeeded: true,
+            draining: true,
+            drain_ends,
+        });
+        assert_eq!(pace.next(false, start), start + SECOND * 2);
+    }
+
+    #[test]
     fn rounds_for_changes_do_not_put_off_the_audit() {
         let (mut pace, start) = after(true, false);
         let at = start + SECOND * 20;
-        pace.ended(Ended { at, audited: false, counted: false, succeeded: true, draining: false });
+        pace.ended(Ended {
+            at,
+            audited: false,
+            counted: false,
+            succeeded: true,
+            draining: false,
+            drain_ends: None,
+        });
         assert_eq!(pace.next(false, at), start + SECOND * 30);
     }
 }

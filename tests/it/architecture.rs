@@ -16,8 +16,16 @@ fn root() -> &'static Path {
 
 fn rust_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let tops =
-        ["src", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "tests", "benches"];
+    let tops = [
+        "src",
+        "proxier",
+        "netlink-batch",
+        "ipvs-netlink",
+        "ipset-netlink",
+        "conntrack-netlink",
+        "tests",
+        "benches",
+    ];
     let mut open: Vec<_> = tops.iter().map(|top| root().join(top)).collect();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
@@ -176,7 +184,7 @@ fn the_core_needs_next_to_nothing() {
 
 #[test]
 fn the_wire_needs_neither_kubernetes_nor_a_runtime_nor_the_core() {
-    for package in ["netlink-batch", "ipvs-netlink", "ipset-netlink"] {
+    for package in ["netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"] {
         let found: Vec<_> = dependencies(package)
             .into_iter()
             .filter(|name| {
@@ -191,9 +199,11 @@ fn the_wire_needs_neither_kubernetes_nor_a_runtime_nor_the_core() {
 #[test]
 fn every_dependency_has_its_reason() {
     let reasons = text(&root().join("docs/dependencies.md"));
-    let ours = ["proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink"];
+    let ours = ["proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"];
     let mut missing = Vec::new();
-    for package in ["", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink"] {
+    for package in
+        ["", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"]
+    {
         let manifest = text(&root().join(package).join("Cargo.toml"));
         let sections = manifest.split("\n[").filter(|section| {
             section.starts_with("dependencies]") || section.starts_with("dev-dependencies]")

@@ -50,6 +50,7 @@ fn show(event: &Event) -> String {
     match event {
         Event::Node(node) => format!("node {:?}", node.as_ref().map(|node| &*node.name)),
         Event::Addresses(_) => "addresses".to_owned(),
+        Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {
             format!("+{} {}", service.name, service.ports[0].port)
         }
@@ -422,4 +423,37 @@ fn a_folder_that_is_none_is_refused_at_the_start() {
         assert!(error.contains(name) && error.contains(reason), "{error}");
         assert!(error.starts_with("manifests /"), "{error}");
     }
+}
+
+#[test]
+fn json_says_what_the_same_objects_say_in_yaml() {
+    let step = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/random-001/step1");
+    let yaml = fs::read_to_string(step.join("objects.yaml")).unwrap();
+    let documents = ipvs_proxy::yaml::documents(&yaml);
+    let mut items: Vec<serde_json::Value> = documents
+        .into_iter()
+        .filter_map(|document| {
+            ipvs_proxy::yaml::decode(document, ipvs_proxy::yaml::Duplicates::Refused).ok()
+        })
+        .collect();
+    items.push(serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": 3}));
+    // What is wrong in an object spoils only itself there too.
+    items.push(serde_json::json!({
+        "kind": "Service", "apiVersion": "v1", "metadata": {"name": "odd"},
+        "spec": {"clusterIP": "10.96.9.9", "ports": [{"port": "x"}, null]},
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let (events, problems) = folder::load(&path, "node1").unwrap();
+        (events, problems.iter().map(|p| p.to_string().replace(name, "")).collect::<Vec<_>>())
+    };
+    let list = serde_json::json!({"items": items, "kind": "List", "apiVersion": "v1"});
+    let json = of("list.json", list.to_string());
+    // The line that begins a document makes it YAML.
+    assert_eq!(json, of("list.yaml", format!("---\n{list}")));
+    assert_eq!(json.1.len(), 1, "{:?}", json.1);
+    let (_, broken) = of("broken.json", "{\"kind\": \"List\",\n \"items\": [{]}".into());
+    assert!(broken[0].contains("line 2"), "{broken:?}");
 }

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod addresses;
 #[path = "../apiserver/apiserver.rs"]
 mod apiserver;
 mod architecture;

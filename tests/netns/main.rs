@@ -17,6 +17,7 @@ mod behaviour;
 mod canonical;
 mod golden;
 mod lab;
+mod leftovers;
 mod node;
 mod packets;
 mod proxy;

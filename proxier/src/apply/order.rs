@@ -1,15 +1,26 @@
 //! Make before break, in one table.
 //!
-//! In: a change. Out: the stage of a round that it belongs to. Never: a change that takes
-//! something away before everything that replaces it stands.
+//! In: a change, and what stands. Out: the stage of a round that it belongs to. Never: a change
+//! that takes something away before everything that replaces it stands.
 //!
 //! Growth: sets, entries and rules come first, so that no service address answers without its
 //! masquerade rule and its guard; then addresses; then virtual servers together with their
 //! destinations. Removal goes the other way round: an address stops being local, then its virtual
 //! server goes, and its entries and rules last.
+//!
+//! Two kinds of entries are not permissions and have places of their own:
+//! - a guard shuts out who is not in another set, so it comes after that set's entries and their
+//!   rules, and goes before them;
+//! - an exemption keeps packets from being masqueraded, which only endpoints on this node can bear:
+//!   it goes before other destinations come, and where a virtual server stands already it comes
+//!   after they have left. A new virtual server has it from the start.
 
-use crate::diff::{Change, Moment, RulesStep};
-use crate::plan::weight;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::diff::{Change, Moment, Observed, RulesStep};
+use crate::model::Protocol;
+use crate::plan::{Entry, SetKey, SetName, VirtualServerKey, weight};
 
 /// A part of a round; the next one begins when it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,35 +28,119 @@ pub(super) enum Stage {
     Ground,
     Entries,
     Rules,
+    Guards,
+    ExemptionsGone,
     Addresses,
     Servers,
     Leaving,
+    Exemptions,
     AddressesGone,
     ServersGone,
+    GuardsGone,
     EntriesGone,
     RulesGone,
     LeftoversGone,
     FlowsGone,
 }
 
-pub(super) fn stage(change: &Change) -> Stage {
-    match change {
-        Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::Ground,
-        Change::RemoveFlow(_) => Stage::FlowsGone,
-        Change::RemoveLeftovers(_) => Stage::LeftoversGone,
-        Change::AddEntry(..) => Stage::Entries,
-        Change::WriteRules(RulesStep { moment: Moment::BeforeGrowth, .. }) => Stage::Rules,
-        Change::AddAddress(_) => Stage::Addresses,
-        Change::UpdateDestination(_, _, weight::DRAINING) | Change::RemoveDestination(..) => {
-            Stage::Leaving
+/// What an entry does to packets that match it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It marks them, or lets them pass.
+    Permission,
+    /// It shuts them out unless another set lets them in.
+    Guard,
+    /// It keeps them from being masqueraded.
+    Exemption,
+}
+
+fn role(name: SetName) -> Role {
+    match name {
+        SetName::LoadBalancerFw => Role::Guard,
+        SetName::LoadBalancerLocal
+        | SetName::NodePortLocalTcp
+        | SetName::NodePortLocalUdp
+        | SetName::NodePortLocalSctpHash => Role::Exemption,
+        SetName::LoopBack
+        | SetName::ClusterIp
+        | SetName::ExternalIp
+        | SetName::ExternalIpLocal
+        | SetName::LoadBalancer
+        | SetName::LoadBalancerSourceIp
+        | SetName::LoadBalancerSourceCidr
+        | SetName::NodePortTcp
+        | SetName::NodePortUdp
+        | SetName::NodePortSctpHash
+        | SetName::HealthCheckNodePort
+        | SetName::IpvsIps => Role::Permission,
+    }
+}
+
+/// The virtual servers that stand before a round, as far as the order asks.
+pub(super) struct Standing<'a> {
+    observed: &'a Observed,
+    /// Protocols and ports at which any virtual server stands, once somebody has asked.
+    ports: Option<BTreeSet<(Protocol, u16)>>,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn new(observed: &'a Observed) -> Self {
+        Self { observed, ports: None }
+    }
+
+    pub(super) fn stage(&mut self, change: &Change) -> Stage {
+        match change {
+            Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::Ground,
+            Change::AddEntry(set, entry) => match role(set.name) {
+                Role::Permission => Stage::Entries,
+                Role::Guard => Stage::Guards,
+                Role::Exemption if self.serves(*set, entry) => Stage::Exemptions,
+                Role::Exemption => Stage::Entries,
+            },
+            Change::WriteRules(RulesStep { moment: Moment::BeforeGrowth, .. }) => Stage::Rules,
+            Change::AddAddress(_) => Stage::Addresses,
+            Change::UpdateDestination(_, _, weight::DRAINING) | Change::RemoveDestination(..) => {
+                Stage::Leaving
+            }
+            Change::AddServer(..)
+            | Change::UpdateServer(..)
+            | Change::AddDestination(..)
+            | Change::UpdateDestination(..) => Stage::Servers,
+            Change::RemoveAddress(_) => Stage::AddressesGone,
+            Change::RemoveServer(_) => Stage::ServersGone,
+            Change::RemoveEntry(set, _) => match role(set.name) {
+                Role::Permission => Stage::EntriesGone,
+                Role::Guard => Stage::GuardsGone,
+                Role::Exemption => Stage::ExemptionsGone,
+            },
+            Change::WriteRules(RulesStep { moment: Moment::AfterRemoval, .. }) => Stage::RulesGone,
+            Change::RemoveLeftovers(_) => Stage::LeftoversGone,
+            Change::RemoveFlow(_) => Stage::FlowsGone,
         }
-        Change::AddServer(..)
-        | Change::UpdateServer(..)
-        | Change::AddDestination(..)
-        | Change::UpdateDestination(..) => Stage::Servers,
-        Change::RemoveAddress(_) => Stage::AddressesGone,
-        Change::RemoveServer(_) => Stage::ServersGone,
-        Change::RemoveEntry(..) => Stage::EntriesGone,
-        Change::WriteRules(RulesStep { moment: Moment::AfterRemoval, .. }) => Stage::RulesGone,
+    }
+
+    /// True if a virtual server that the entry speaks of stands already.
+    fn serves(&mut self, set: SetKey, entry: &Entry) -> bool {
+        let stands = |protocol, address: IpAddr, port| {
+            let key = VirtualServerKey { protocol, address, port };
+            self.observed.servers.contains_key(&key)
+        };
+        match entry {
+            Entry::AddressPort(address, protocol, port) => stands(*protocol, *address, *port),
+            Entry::Port(port) => {
+                let protocol = match set.name {
+                    SetName::NodePortLocalUdp => Protocol::Udp,
+                    _ => Protocol::Tcp,
+                };
+                self.ports().contains(&(protocol, *port))
+            }
+            Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => false,
+        }
+    }
+
+    fn ports(&mut self) -> &BTreeSet<(Protocol, u16)> {
+        let servers = &self.observed.servers;
+        self.ports
+            .get_or_insert_with(|| servers.keys().map(|key| (key.protocol, key.port)).collect())
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::kernel::Cause;
 use crate::plan::VirtualServerKey;
@@ -36,11 +37,20 @@ pub struct Outcome {
     pub held_back: usize,
     /// Destinations that only finish their connections.
     pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    /// When the first of them has had its time, if there is a limit.
+    pub drain_ends: Option<Instant>,
 }
 
 impl Outcome {
     /// True if the kernel now is as wished, but for destinations that drain.
     pub fn is_success(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Adds what a further walk of the same round came to.
+    pub(crate) fn absorb(&mut self, further: Self) {
+        self.done += further.done;
+        self.failed.extend(further.failed);
+        self.held_back += further.held_back;
     }
 }

@@ -8,19 +8,32 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::kernel::{Cause, Kernel};
-use super::order::{Stage, stage};
+use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Change, Moment, Observed};
 use crate::model::Family;
-use crate::plan::VirtualServerKey;
+use crate::plan::{Entry, VirtualServerKey};
 
 /// Carries out changes in the order that breaks nothing.
-pub fn apply(mut changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observed) -> Outcome {
-    changes.sort_by_key(stage);
+pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observed) -> Outcome {
+    let mut standing = Standing::new(belief);
+    let mut staged: Vec<(Stage, Change)> =
+        changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
+    staged.sort_by_key(|(stage, _)| *stage);
     let mut outcome = Outcome::default();
     let mut held = Held::default();
-    for group in changes.chunk_by(|a, b| stage(a) == stage(b)) {
-        let ready = held.sift(group, &mut outcome);
+    let mut rest = staged.into_iter().peekable();
+    while let Some((stage, first)) = rest.next() {
+        let mut ready = Vec::new();
+        let mut next = Some(first);
+        while let Some(change) = next {
+            if held.holds(&change) {
+                outcome.held_back += 1;
+            } else {
+                ready.push(change);
+            }
+            next = rest.next_if(|(other, _)| *other == stage).map(|(_, change)| change);
+        }
         if ready.is_empty() {
             continue;
         }
@@ -31,7 +44,7 @@ pub fn apply(mut changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Obs
                     outcome.done += 1;
                     belief.record(change);
                 }
-                Err(cause) => held.note(change, cause, &mut outcome),
+                Err(cause) => held.note(stage, change, cause, &mut outcome),
             }
         }
     }
@@ -45,34 +58,24 @@ struct Held {
     families: BTreeSet<Family>,
     addresses: BTreeSet<IpAddr>,
     servers: BTreeSet<VirtualServerKey>,
+    ports: BTreeSet<u16>,
     standing: BTreeSet<IpAddr>,
 }
 
 impl Held {
-    /// The changes of a stage that may be tried.
-    fn sift(&mut self, group: &[Change], outcome: &mut Outcome) -> Vec<Change> {
-        let mut ready = Vec::with_capacity(group.len());
-        for change in group {
-            if self.holds(change) {
-                outcome.held_back += 1;
-            } else {
-                ready.push(change.clone());
-            }
-        }
-        ready
-    }
-
     fn holds(&mut self, change: &Change) -> bool {
         match change {
             Change::AddAddress(address) => self.holds_address(*address),
             Change::AddServer(key, _) => {
-                let held = self.holds_address(key.address);
+                let held = self.holds_address(key.address) || self.ports.contains(&key.port);
                 if held {
                     self.servers.insert(*key);
                 }
                 held
             }
-            Change::AddDestination(key, ..) => self.servers.contains(key),
+            Change::AddDestination(key, ..) => {
+                self.servers.contains(key) || self.ports.contains(&key.port)
+            }
             // The rules still name the set that could not be made, or guard what still stands.
             Change::WriteRules(step) => {
                 let stands = |address: &IpAddr| Family::of(*address) == step.family;
@@ -101,8 +104,8 @@ impl Held {
     }
 
     /// Notes a failure and what follows from it.
-    fn note(&mut self, change: &Change, cause: Cause, outcome: &mut Outcome) {
-        match (stage(change), change) {
+    fn note(&mut self, stage: Stage, change: &Change, cause: Cause, outcome: &mut Outcome) {
+        match (stage, change) {
             // A destination cannot be added to a virtual server that was not made in the same
             // batch: a consequence, not a second failure.
             (Stage::Servers, Change::AddDestination(key, ..)) if self.servers.contains(key) => {
@@ -112,9 +115,17 @@ impl Held {
             (Stage::Servers, Change::AddServer(key, _)) => {
                 self.servers.insert(*key);
             }
-            (Stage::Entries, Change::AddEntry(_, entry)) => {
+            (Stage::Entries | Stage::Guards, Change::AddEntry(_, entry)) => {
                 self.addresses.extend(entry.address());
+                self.ports.extend(entry.node_port());
             }
+            // Destinations elsewhere would answer to the wrong address while it stands.
+            (Stage::ExemptionsGone, Change::RemoveEntry(_, entry)) => match *entry {
+                Entry::AddressPort(address, protocol, port) => {
+                    self.servers.insert(VirtualServerKey { protocol, address, port });
+                }
+                _ => self.ports.extend(entry.node_port()),
+            },
             (Stage::AddressesGone, Change::RemoveAddress(address)) => {
                 self.standing.insert(*address);
             }

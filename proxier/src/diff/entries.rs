@@ -3,6 +3,7 @@
 //! In: the wish and the kernel. Out: additions and removals by key. Never: a removal and an
 //! addition of one entry; entries compare by meaning.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::own::is_our_address;
@@ -55,6 +56,29 @@ impl Comparison<'_> {
         if let Extent::Keys(touched) = extent {
             for (set, entry) in &touched.entries {
                 self.compare_entry(*set, entry, changes);
+            }
+        }
+        self.grow_sets(changes);
+    }
+
+    /// Makes room for what is added, while what is removed is still there.
+    ///
+    /// `Departs:` upstream has room for 65,536 entries a set and loses the others.
+    fn grow_sets(&self, changes: &mut ChangeSet) {
+        let mut added: BTreeMap<SetKey, usize> = BTreeMap::new();
+        for change in &changes.changes {
+            if let Change::AddEntry(set, _) = change {
+                *added.entry(*set).or_default() += 1;
+            }
+        }
+        for (set, added) in added {
+            let capacities = &self.observed.capacities;
+            let made_for = capacities.get(&set).copied().or(set.name.kind().default_capacity());
+            let needed = self.observed.sets.get(&set).map_or(0, BTreeSet::len) + added;
+            let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+            if made_for.is_some_and(|capacity| capacity < needed) {
+                let capacity = needed.checked_next_power_of_two().unwrap_or(u32::MAX);
+                changes.push(Change::GrowSet(set, capacity));
             }
         }
     }

@@ -5,9 +5,11 @@
 //! Never: a flow to an address, protocol and port that is not one of our virtual servers, whatever
 //! its port: other hosts' flows that happen to use the number of a node port stay.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::{Change, Comparison};
 use crate::model::Protocol;
 use crate::plan::VirtualServerKey;
 
@@ -46,5 +48,45 @@ impl Flow {
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}/{} -> {}", self.client, self.frontend, self.protocol, self.server)
+    }
+}
+
+impl Comparison<'_> {
+    /// Of the flows to these virtual servers those that lead to no destination of today.
+    ///
+    /// `Departs:` upstream keeps flows to any endpoint that serves, chosen or not, and takes every
+    /// flow whose port is a node port's for its own, whomever it goes to.
+    pub(crate) fn stale_flows(
+        &self,
+        flows: Vec<Flow>,
+        suspects: &BTreeSet<VirtualServerKey>,
+    ) -> Vec<Change> {
+        let is_stale = |flow: &Flow| {
+            let key = flow.key();
+            let wanted = self.desired.server(&key);
+            suspects.contains(&key)
+                && wanted.is_some_and(|server| !server.destinations.contains(&flow.server))
+        };
+        flows.into_iter().filter(is_stale).map(Change::RemoveFlow).collect()
+    }
+}
+
+/// The virtual servers whose flows may lead astray after these changes. Connection tracking knows
+/// only of protocols without connections, or whose connections are not scheduled anew.
+pub(crate) fn suspects(changes: &[Change]) -> BTreeSet<VirtualServerKey> {
+    let suspect = |change: &Change| match change {
+        Change::AddServer(key, _)
+        | Change::AddDestination(key, ..)
+        | Change::RemoveDestination(key, _) => is_tracked(key.protocol).then_some(*key),
+        _ => None,
+    };
+    changes.iter().filter_map(suspect).collect()
+}
+
+/// True for protocols whose flows outlive their destination.
+pub(crate) fn is_tracked(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Udp | Protocol::Sctp => true,
+        Protocol::Tcp => false,
     }
 }

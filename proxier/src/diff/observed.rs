@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::change::{Change, RulesStep};
 use crate::model::PerFamily;
 use crate::plan::{Entry, Rules, ServerSettings, SetKey, VirtualServerKey};
+use crate::sorted::SortedMap;
 
 /// Kernel state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct ObservedServer {
     /// Scheduler, flags, timeout.
     pub settings: ServerSettings,
     /// Destinations by address and port.
-    pub destinations: BTreeMap<SocketAddr, ObservedDestination>,
+    pub destinations: SortedMap<SocketAddr, ObservedDestination>,
 }
 
 /// A destination in the kernel.
@@ -98,8 +99,10 @@ impl Observed {
     fn record_server(&mut self, change: &Change) {
         match change {
             Change::AddServer(key, settings) => {
-                let server =
-                    ObservedServer { settings: settings.clone(), destinations: BTreeMap::new() };
+                let server = ObservedServer {
+                    settings: settings.clone(),
+                    destinations: SortedMap::default(),
+                };
                 self.servers.insert(*key, server);
             }
             Change::UpdateServer(key, settings) => {

@@ -8,31 +8,40 @@
 use super::change::{Moment, RulesStep};
 use super::{Change, ChangeSet, Comparison};
 use crate::model::Family;
-use crate::plan::{Desired, Rules, SetName};
+use crate::plan::{OUT_FILTER, Rules, SetName};
 
 impl Comparison<'_> {
     pub(super) fn compare_rules(&self, family: Family, changes: &mut ChangeSet) {
         let Some(wanted) = self.desired.rules(family) else { return };
         let standing = self.observed.rules.of(family);
-        if wanted == standing {
+        if is_same(wanted, standing) {
             return;
         }
-        let both = self.rules_of_both(family);
+        let both = self.rules_of_both(family, standing);
         let mut before = standing;
-        if both != *standing {
+        if !is_same(&both, standing) {
             changes.push(step(family, &both, before, Moment::BeforeGrowth));
             before = &both;
         }
-        if both != *wanted {
+        if !is_same(&both, wanted) {
             changes.push(step(family, wanted, before, Moment::AfterRemoval));
         }
     }
 
-    /// The rules for every set that has entries or is to have some.
-    fn rules_of_both(&self, family: Family) -> Rules {
-        let mut filled = self.desired.filled(family);
-        filled.extend(self.standing_sets(family));
-        Desired::rules_with(self.settings, self.node, family, filled)
+    /// The rules for every set that has entries or is to have some, and for every load balancer
+    /// that this node is or is to be kept from.
+    fn rules_of_both(&self, family: Family, standing: &Rules) -> Rules {
+        let filled = self.standing_sets(family).collect();
+        let mut both = self.desired.rules_with(self.settings, self.node, family, filled);
+        if let (Some(out), Some(old)) =
+            (both.chains.get_mut(&OUT_FILTER), standing.chains.get(&OUT_FILTER))
+        {
+            // What is not of this form is not one of ours and goes at once.
+            let goes_later = |rule: &&String| rule.contains(" -m ipvs ") && !out.contains(rule);
+            let more: Vec<_> = old.iter().filter(goes_later).cloned().collect();
+            out.extend(more);
+        }
+        both
     }
 
     fn standing_sets(&self, family: Family) -> impl Iterator<Item = SetName> {
@@ -42,6 +51,20 @@ impl Comparison<'_> {
             .filter(move |(key, entries)| key.family == family && !entries.is_empty())
             .map(|(key, _)| key.name)
     }
+}
+
+/// True if the rules do the same. Those of one chain have no order among them.
+fn is_same(a: &Rules, b: &Rules) -> bool {
+    let sorted = |rules: &Vec<String>| {
+        let mut rules = rules.clone();
+        rules.sort_unstable();
+        rules
+    };
+    a.jumps == b.jumps
+        && a.chains.len() == b.chains.len()
+        && a.chains.iter().zip(&b.chains).all(|((key, left), (other, right))| {
+            key == other && (left == right || (*key == OUT_FILTER && sorted(left) == sorted(right)))
+        })
 }
 
 fn step(family: Family, rules: &Rules, standing: &Rules, moment: Moment) -> Change {

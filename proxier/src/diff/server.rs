@@ -74,7 +74,7 @@ fn change_server(
             Some(_) => {}
         }
     }
-    for (destination, found) in &observed.destinations {
+    for (destination, found) in observed.destinations.iter() {
         if !desired.destinations.contains(destination) {
             leave(key, destination, found, changes);
         }

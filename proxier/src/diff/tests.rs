@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::*;
 use crate::model::Event;
 use crate::plan::{ServerFlags, ServerSettings, VirtualServerKey};
-use crate::testing::{ready, service, settings, slice};
+use crate::testing::{now, ready, service, settings, slice};
 use crate::{Proxier, apply::fake::FakeKernel, model::Update};
 
 /// A kernel that holds `default/web` at 10.96.0.1:80 with one destination, and its proxier.
@@ -16,7 +16,7 @@ fn settled() -> (Proxier, FakeKernel) {
     proxier.fold(Event::Node(None));
     proxier.fold(Event::Addresses(vec![]));
     let mut kernel = FakeKernel::default();
-    assert!(proxier.round(&mut kernel).is_success());
+    assert!(proxier.round(&mut kernel, now()).is_success());
     (proxier, kernel)
 }
 

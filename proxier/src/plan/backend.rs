@@ -7,26 +7,13 @@
 //! "Usable" means ready, or, where no ready endpoint qualifies, serving and terminating
 //! (KEP-1669). Sources: spec 5 and 6.3.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::here::Here;
+use super::settings::Policy;
 use crate::model::{Endpoint, Family, Scope, Service, ServicePort, Slice};
-
-/// Where the choice is made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    /// This node's name; empty if unknown, and then no endpoint is local.
-    pub(crate) node: &'a str,
-    /// This node's zone.
-    pub(crate) zone: Option<&'a str>,
-}
-
-impl Place<'_> {
-    /// True if the endpoint runs on this node.
-    pub(crate) fn is_local(&self, endpoint: &Endpoint) -> bool {
-        !self.node.is_empty() && endpoint.node.as_deref() == Some(self.node)
-    }
-}
+use crate::sorted::SortedSet;
 
 /// All endpoints of one Service port in one family, whatever their condition.
 #[derive(Debug)]
@@ -55,56 +42,88 @@ impl<'a> Candidates<'a> {
         Self { family, endpoints }
     }
 
+    /// Whose endpoints these are.
+    pub(crate) fn family(&self) -> Family {
+        self.family
+    }
+
     /// Endpoints on this node in any condition: they may come back to themselves through the
     /// Service (hairpin) as long as they run.
-    pub(crate) fn on_node(&self, place: Place<'_>) -> impl Iterator<Item = SocketAddr> {
+    pub(crate) fn on_node(&self, here: &Here<'_>) -> impl Iterator<Item = SocketAddr> {
         self.endpoints
             .iter()
-            .filter(move |(_, endpoint)| place.is_local(endpoint))
+            .filter(|(_, endpoint)| here.is_local(endpoint))
             .map(|(address, _)| *address)
+    }
+
+    /// The addresses of ready endpoints on this node, which health checks count.
+    pub(crate) fn ready_on_node(&self, here: &Here<'_>) -> impl Iterator<Item = IpAddr> {
+        self.endpoints
+            .values()
+            .filter(|endpoint| here.is_local(endpoint) && endpoint.ready)
+            .map(|endpoint| endpoint.address)
     }
 
     /// The endpoints of the cluster IP, by the internal traffic policy.
     ///
     /// `Quirk:` a Service with local internal policy that is reachable from outside falls back to
-    /// endpoints anywhere when none is local (spec 5.3, Q-1).
+    /// endpoints anywhere when none is local (spec 5.3, Q-1), unless the policy is strict.
     pub(crate) fn internal(
         &self,
         service: &Service,
         port: &ServicePort,
-        place: Place<'_>,
-    ) -> BTreeSet<SocketAddr> {
+        here: &Here<'_>,
+        policy: Policy,
+    ) -> SortedSet<SocketAddr> {
         match service.internal_policy {
-            Scope::Cluster => self.cluster(place),
+            Scope::Cluster => self.cluster(here),
             Scope::Local => {
-                let local = self.local(place);
-                if local.is_empty() && is_externally_accessible(service, port, self.family) {
-                    self.cluster(place)
-                } else {
-                    local
-                }
+                let local = self.local(here);
+                let falls_back = policy == Policy::AsUpstream
+                    && is_externally_accessible(service, port, self.family);
+                if local.is_empty() && falls_back { self.cluster(here) } else { local }
+            }
+        }
+    }
+
+    /// The endpoints of external IPs, load-balancer IPs and node ports, by the external traffic
+    /// policy. Where no endpoint is local, those anywhere serve clients in the cluster.
+    pub(crate) fn external(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        here: &Here<'_>,
+    ) -> SortedSet<SocketAddr> {
+        if !is_externally_accessible(service, port, self.family) {
+            return SortedSet::default();
+        }
+        match service.external_policy {
+            Scope::Cluster => self.cluster(here),
+            Scope::Local => {
+                let local = self.local(here);
+                if local.is_empty() { self.cluster(here) } else { local }
             }
         }
     }
 
     /// Usable endpoints anywhere, topology hints honoured for ready ones.
-    fn cluster(&self, place: Place<'_>) -> BTreeSet<SocketAddr> {
-        let topology = self.topology(place);
-        let chosen = self.select(|e| e.ready && topology.admits(e, place));
+    fn cluster(&self, here: &Here<'_>) -> SortedSet<SocketAddr> {
+        let topology = self.topology(here);
+        let chosen = self.select(|e| e.ready && topology.admits(e, here));
         if chosen.is_empty() { self.select(|e| e.serving && e.terminating) } else { chosen }
     }
 
     /// Usable endpoints on this node; hints have no say.
-    fn local(&self, place: Place<'_>) -> BTreeSet<SocketAddr> {
-        let ready = self.select(|e| place.is_local(e) && e.ready);
+    fn local(&self, here: &Here<'_>) -> SortedSet<SocketAddr> {
+        let ready = self.select(|e| here.is_local(e) && e.ready);
         if ready.is_empty() {
-            self.select(|e| place.is_local(e) && e.serving && e.terminating)
+            self.select(|e| here.is_local(e) && e.serving && e.terminating)
         } else {
             ready
         }
     }
 
-    fn select(&self, admit: impl Fn(&Endpoint) -> bool) -> BTreeSet<SocketAddr> {
+    fn select(&self, admit: impl Fn(&Endpoint) -> bool) -> SortedSet<SocketAddr> {
         self.endpoints
             .iter()
             .filter(|(_, endpoint)| admit(endpoint))
@@ -113,18 +132,18 @@ impl<'a> Candidates<'a> {
     }
 
     /// Hints count only if every ready endpoint has them and one of them names this place.
-    fn topology(&self, place: Place<'_>) -> Topology {
+    fn topology(&self, here: &Here<'_>) -> Topology {
         let ready = || self.endpoints.values().filter(|endpoint| endpoint.ready);
         if ready().next().is_none() {
             return Topology::Anywhere;
         }
         if ready().all(|e| !e.node_hints.is_empty())
-            && ready().any(|e| Topology::SameNode.admits(e, place))
+            && ready().any(|e| Topology::SameNode.admits(e, here))
         {
             return Topology::SameNode;
         }
         if ready().all(|e| !e.zone_hints.is_empty())
-            && ready().any(|e| Topology::SameZone.admits(e, place))
+            && ready().any(|e| Topology::SameZone.admits(e, here))
         {
             return Topology::SameZone;
         }
@@ -141,13 +160,13 @@ enum Topology {
 }
 
 impl Topology {
-    fn admits(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
+    fn admits(self, endpoint: &Endpoint, here: &Here<'_>) -> bool {
         match self {
             Self::Anywhere => true,
-            Self::SameNode => endpoint.node_hints.iter().any(|hint| &**hint == place.node),
-            Self::SameZone => place
-                .zone
-                .is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| &**hint == zone)),
+            Self::SameNode => endpoint.node_hints.iter().any(|hint| &**hint == here.node),
+            Self::SameZone => {
+                here.zone.is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| &**hint == zone))
+            }
         }
     }
 }

@@ -3,12 +3,16 @@
 //! In: each Service's [`Contribution`], replaced whole whenever it is planned again. Out: what is
 //! wanted under each kernel key, and which keys a replacement has touched. What several Services
 //! want is counted, so that adding and removing stay exact without a look at the rest. Never: two
-//! values under one key: of Services that claim the same virtual server the older wins (creation
-//! time, then name), where upstream lets them overwrite each other.
+//! values under one key: of Services that claim the same address, protocol and port the older wins
+//! (creation time, then name) and nothing of the others' frontend counts, where upstream lets them
+//! overwrite each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::counts::Counts;
+use super::frontend::Frontend;
+use super::health::HealthCheck;
 use super::rules::{Facts, Rules};
 use super::server::{VirtualServer, VirtualServerKey};
 use super::service::Contribution;
@@ -29,11 +33,46 @@ pub struct Claimant {
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     contributions: BTreeMap<ServiceName, (Claimant, Contribution)>,
-    servers: BTreeMap<VirtualServerKey, BTreeSet<Claimant>>,
-    addresses: BTreeMap<IpAddr, usize>,
-    sets: BTreeMap<SetKey, BTreeMap<Entry, usize>>,
+    claims: BTreeMap<VirtualServerKey, Claims>,
+    contested: Contested,
+    counts: Counts,
+    health: BTreeSet<ServiceName>,
     rules: PerFamily<Option<Rules>>,
 }
+
+/// Who claims a virtual server: the one who has it, and seldom others.
+#[derive(Clone, Debug)]
+struct Claims {
+    first: Claimant,
+    others: BTreeSet<Claimant>,
+}
+
+impl Claims {
+    fn add(&mut self, claimant: &Claimant) {
+        let later = std::cmp::max(&self.first, claimant).clone();
+        self.first = std::cmp::min(&self.first, claimant).clone();
+        if later != self.first {
+            self.others.insert(later);
+        }
+    }
+
+    /// What is left without a claimant.
+    fn without(mut self, claimant: &Claimant) -> Option<Self> {
+        if self.first == *claimant {
+            self.first = self.others.pop_first()?;
+        } else {
+            self.others.remove(claimant);
+        }
+        Some(self)
+    }
+
+    fn losers(&self) -> impl Iterator<Item = &Claimant> {
+        self.others.iter()
+    }
+}
+
+/// Of a virtual server and a Service that claims it in vain: the Service that has it.
+pub type Contested = BTreeMap<(VirtualServerKey, ServiceName), ServiceName>;
 
 /// Kernel keys under which the wish may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,70 +96,121 @@ impl Desired {
         if self.contributions.get(name) == planned.as_ref() {
             return;
         }
+        let old = self.contributions.get(name).into_iter().chain(&planned);
+        let keys: BTreeSet<_> =
+            old.flat_map(|(_, wanted)| wanted.frontends.keys()).copied().collect();
+        for key in &keys {
+            self.yield_frontend(key, touched);
+        }
         if let Some((claimant, old)) = self.contributions.remove(name) {
-            self.withdraw(&claimant, &old);
-            touched.all_of(&old);
+            old.frontends.keys().for_each(|key| self.withdraw(key, &claimant));
+            for (set, entry) in &old.entries {
+                self.counts.remove_entry(*set, *entry, touched);
+            }
+            self.health.remove(name);
         }
         if let Some((claimant, new)) = planned {
-            self.claim(&claimant, &new);
-            touched.all_of(&new);
+            for key in new.frontends.keys() {
+                self.claims
+                    .entry(*key)
+                    .and_modify(|claims| claims.add(&claimant))
+                    .or_insert_with(|| Claims { first: claimant.clone(), others: BTreeSet::new() });
+            }
+            for (set, entry) in &new.entries {
+                self.counts.add_entry(*set, *entry, touched);
+            }
+            if new.health.is_some() {
+                self.health.insert(name.clone());
+            }
             self.contributions.insert(name.clone(), (claimant, new));
+        }
+        for key in &keys {
+            self.award_frontend(key, touched);
         }
     }
 
-    /// Plans the rules again; cheap, since they depend on few facts.
+    /// Plans the rules of families in which a fact they depend on has changed.
     pub fn replace_rules(&mut self, settings: &Settings, node: Option<&Node>) {
         for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
-            let facts = Facts { family, filled: self.filled(family), node };
-            *self.rules.of_mut(family) = Some(Rules::planned(settings, &facts));
+            let is_stale = std::mem::take(self.counts.stale.of_mut(family));
+            if is_stale || self.rules.of(family).is_none() {
+                let rules = self.rules_with(settings, node, family, BTreeSet::new());
+                *self.rules.of_mut(family) = Some(rules);
+            }
         }
+    }
+
+    /// Lets the rules be planned anew: something other than Services has changed.
+    pub fn distrust_rules(&mut self) {
+        self.counts.stale = PerFamily { v4: true, v6: true };
     }
 
     /// The rules a family would have if these sets had entries as well. A step towards the
     /// wanted rules at which nothing that still stands has lost its own.
     pub(crate) fn rules_with(
+        &self,
         settings: &Settings,
         node: Option<&Node>,
         family: Family,
-        filled: BTreeSet<SetName>,
+        mut filled: BTreeSet<SetName>,
     ) -> Rules {
-        Rules::planned(settings, &Facts { family, filled, node })
+        filled.extend(self.filled(family));
+        let refused =
+            self.counts.refused.iter().filter(|key| key.family() == family).copied().collect();
+        Rules::planned(settings, &Facts { family, filled, refused, node })
     }
 
     /// The virtual server wanted under a key.
     pub fn server(&self, key: &VirtualServerKey) -> Option<&VirtualServer> {
-        let first = self.servers.get(key)?.first()?;
-        self.contributions.get(&first.service)?.1.servers.get(key)
+        self.frontend(key).map(|frontend| &frontend.server)
     }
 
     /// Every wanted virtual server, by key.
     pub fn servers(&self) -> impl Iterator<Item = (&VirtualServerKey, &VirtualServer)> {
-        self.servers.keys().filter_map(|key| Some((key, self.server(key)?)))
+        self.claims.keys().filter_map(|key| Some((key, self.server(key)?)))
+    }
+
+    /// Whose virtual server it is.
+    pub fn owner(&self, key: &VirtualServerKey) -> Option<&ServiceName> {
+        self.claims.get(key).map(|claims| &claims.first.service)
+    }
+
+    /// Claims that came to nothing because an older Service has the same.
+    pub fn contested(&self) -> &Contested {
+        &self.contested
+    }
+
+    /// Services that have a health-check node port, with what is answered there.
+    pub fn health_checks(&self) -> impl Iterator<Item = (&ServiceName, &HealthCheck)> {
+        self.health.iter().filter_map(|name| {
+            let (_, contribution) = self.contributions.get(name)?;
+            Some((name, contribution.health.as_ref()?))
+        })
     }
 
     /// True if the address is to be on the dummy device.
     pub fn has_address(&self, address: &IpAddr) -> bool {
-        self.addresses.contains_key(address)
+        self.counts.addresses.contains_key(address)
     }
 
     /// Every address to be on the dummy device.
     pub fn addresses(&self) -> impl Iterator<Item = &IpAddr> {
-        self.addresses.keys()
+        self.counts.addresses.keys()
     }
 
     /// True if the entry is to be in the set.
     pub fn has_entry(&self, set: SetKey, entry: &Entry) -> bool {
-        self.sets.get(&set).is_some_and(|entries| entries.contains_key(entry))
+        self.counts.sets.get(&set).is_some_and(|entries| entries.contains_key(entry))
     }
 
     /// Every wanted entry of a set.
     pub fn entries(&self, set: SetKey) -> impl Iterator<Item = &Entry> {
-        self.sets.get(&set).into_iter().flat_map(BTreeMap::keys)
+        self.counts.sets.get(&set).into_iter().flat_map(BTreeMap::keys)
     }
 
     /// Sets of a family that are to have entries.
     pub fn filled(&self, family: Family) -> BTreeSet<SetName> {
-        self.sets.keys().filter(|key| key.family == family).map(|key| key.name).collect()
+        self.counts.sets.keys().filter(|key| key.family == family).map(|key| key.name).collect()
     }
 
     /// The rules of a family; `None` before the first plan and for a disabled family.
@@ -128,57 +218,53 @@ impl Desired {
         self.rules.of(family).as_ref()
     }
 
-    fn claim(&mut self, claimant: &Claimant, contribution: &Contribution) {
-        for key in contribution.servers.keys() {
-            self.servers.entry(*key).or_default().insert(claimant.clone());
+    /// The frontend of the Service that wins a key.
+    fn frontend(&self, key: &VirtualServerKey) -> Option<&Frontend> {
+        winner(&self.claims, &self.contributions, key)
+    }
+
+    /// Takes away what the winner's frontend wants.
+    fn yield_frontend(&mut self, key: &VirtualServerKey, touched: &mut Touched) {
+        touched.servers.insert(*key);
+        for claimant in self.claims.get(key).iter().flat_map(|claims| claims.losers()) {
+            self.contested.remove(&(*key, claimant.service.clone()));
         }
-        for address in &contribution.addresses {
-            *self.addresses.entry(*address).or_default() += 1;
-        }
-        for (set, entry) in &contribution.entries {
-            *self.sets.entry(*set).or_default().entry(*entry).or_default() += 1;
+        if let Some(frontend) = winner(&self.claims, &self.contributions, key) {
+            self.counts.remove(key, frontend, touched);
         }
     }
 
-    fn withdraw(&mut self, claimant: &Claimant, contribution: &Contribution) {
-        for key in contribution.servers.keys() {
-            if let Some(claims) = self.servers.get_mut(key) {
-                claims.remove(claimant);
-                if claims.is_empty() {
-                    self.servers.remove(key);
-                }
-            }
+    /// Adds what the winner's frontend wants.
+    fn award_frontend(&mut self, key: &VirtualServerKey, touched: &mut Touched) {
+        self.note_losers(key);
+        if let Some(frontend) = winner(&self.claims, &self.contributions, key) {
+            self.counts.add(key, frontend, touched);
         }
-        for address in &contribution.addresses {
-            release(&mut self.addresses, address);
+    }
+
+    fn note_losers(&mut self, key: &VirtualServerKey) {
+        let Some(claims) = self.claims.get(key) else { return };
+        for loser in claims.losers() {
+            let lost = (*key, loser.service.clone());
+            self.contested.insert(lost, claims.first.service.clone());
         }
-        for (set, entry) in &contribution.entries {
-            if let Some(entries) = self.sets.get_mut(set) {
-                release(entries, entry);
-                if entries.is_empty() {
-                    self.sets.remove(set);
-                }
-            }
+    }
+
+    fn withdraw(&mut self, key: &VirtualServerKey, claimant: &Claimant) {
+        let left = self.claims.remove(key).and_then(|claims| claims.without(claimant));
+        if let Some(left) = left {
+            self.claims.insert(*key, left);
         }
     }
 }
 
-/// Takes one claim away and the key with the last one.
-fn release<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
-}
-
-impl Touched {
-    fn all_of(&mut self, contribution: &Contribution) {
-        self.servers.extend(contribution.servers.keys());
-        self.addresses.extend(&contribution.addresses);
-        self.entries.extend(&contribution.entries);
-    }
+fn winner<'a>(
+    claims: &BTreeMap<VirtualServerKey, Claims>,
+    contributions: &'a BTreeMap<ServiceName, (Claimant, Contribution)>,
+    key: &VirtualServerKey,
+) -> Option<&'a Frontend> {
+    let first = &claims.get(key)?.first;
+    contributions.get(&first.service)?.1.frontends.get(key)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::server::VirtualServerKey;
 use super::set::SetName;
 use super::settings::{LocalDetection, Settings};
 use crate::model::{Family, Net, Node};
@@ -44,6 +45,9 @@ pub struct ChainKey {
     pub chain: &'static str,
 }
 
+/// The chain whose rules have no order: each keeps this node from one load-balancer frontend.
+pub(crate) const OUT_FILTER: ChainKey = filter("KUBE-IPVS-OUT-FILTER");
+
 const fn nat(chain: &'static str) -> ChainKey {
     ChainKey { table: Table::Nat, chain }
 }
@@ -65,7 +69,7 @@ impl ChainKey {
         filter("KUBE-PROXY-FIREWALL"),
         filter("KUBE-SOURCE-RANGES-FIREWALL"),
         filter("KUBE-IPVS-FILTER"),
-        filter("KUBE-IPVS-OUT-FILTER"),
+        OUT_FILTER,
     ];
 }
 
@@ -134,6 +138,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) family: Family,
     /// Sets with at least one entry.
     pub(crate) filled: BTreeSet<SetName>,
+    /// Load-balancer frontends that this node may not connect to.
+    pub(crate) refused: Vec<VirtualServerKey>,
     /// This node.
     pub(crate) node: Option<&'a Node>,
 }

@@ -3,12 +3,12 @@
 //! In: addresses, ports, a scheduler, an affinity. Out: keys and values as IPVS compares them
 //! (`include/uapi/linux/ip_vs.h`). Never: attributes on the wire.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::model::{Affinity, Family, Protocol};
+use crate::sorted::SortedSet;
 
 /// Which virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +97,7 @@ pub struct VirtualServer {
     /// Scheduler, flags, timeout.
     pub settings: ServerSettings,
     /// Where connections go.
-    pub destinations: BTreeSet<SocketAddr>,
+    pub destinations: SortedSet<SocketAddr>,
 }
 
 /// The two weights in use.

@@ -263,6 +263,19 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The node port or health-check port the entry speaks of, if it speaks of nothing else.
+    pub fn node_port(&self) -> Option<u16> {
+        match self {
+            Self::Port(port) => Some(*port),
+            Self::Address(_)
+            | Self::AddressPort(..)
+            | Self::AddressPortAddress(..)
+            | Self::AddressPortNet(..) => None,
+        }
+    }
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

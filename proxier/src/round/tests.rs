@@ -3,18 +3,47 @@
 use proptest::prelude::*;
 
 use super::*;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
 use crate::apply::fake::FakeKernel;
-use crate::model::{Endpoint, Family, Protocol, Service, Slice, SliceName, Update};
-use crate::plan::{SetKey, SetName};
-use crate::testing::{ready, service, service_port, settings, slice, terminating, unready};
+use crate::diff::{Change, Flow};
+use crate::model::{
+    Affinity, Endpoint, InterfaceAddress, Node, NodeReadiness, Protocol, Scope, Service, Slice,
+    SliceName, Update,
+};
+use crate::plan::{DrainLimits, Entry, SetKey, SetName};
+use crate::testing::{now, ready, service, service_port, settings, slice, terminating, unready};
 
 fn complete() -> Proxier {
-    let mut proxier = Proxier::new(settings());
+    complete_with(settings())
+}
+
+/// A proxier that has been told of everything there is: a node at 192.0.2.11.
+fn complete_with(settings: Settings) -> Proxier {
+    let mut proxier = Proxier::new(settings);
     proxier.fold(Event::Service(Update::Listed(vec![])));
     proxier.fold(Event::Slice(Update::Listed(vec![])));
-    proxier.fold(Event::Node(None));
-    proxier.fold(Event::Addresses(vec![]));
+    proxier.fold(Event::Node(Some(Node {
+        name: "node1".into(),
+        zone: None,
+        addresses: vec![ip("192.0.2.11")],
+        pod_nets: vec![],
+    })));
+    proxier.fold(interfaces(&["192.0.2.11/24", "2001:db8:1::11/64"]));
     proxier
+}
+
+fn interfaces(addresses: &[&str]) -> Event {
+    let found = addresses.iter().map(|address| InterfaceAddress {
+        device: "eth0".into(),
+        address: address.parse().expect("an address"),
+    });
+    Event::Addresses(found.collect())
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
 }
 
 /// What the proxier would find to do if it read the kernel now.
@@ -22,17 +51,37 @@ fn missing(proxier: &Proxier, kernel: &FakeKernel) -> String {
     proxier.comparison(&kernel.state).changes(Extent::Everything).to_string()
 }
 
+const RANGES: [&str; 3] = ["198.51.100.0/24", "192.0.2.0/24", "2001:db8:a::/48"];
+
+/// Services that meet each other at few addresses and ports.
 fn some_service() -> impl Strategy<Value = Service> {
-    (0..4u8, 0..3u8, prop::bool::ANY, prop::bool::ANY).prop_map(|(name, ip, six, udp)| {
-        let ips = [format!("10.96.0.{ip}"), format!("fd00:10:96::{ip}")];
-        let ips: Vec<&str> = ips.iter().take(1 + usize::from(six)).map(String::as_str).collect();
-        let mut service = service(&format!("s{name}"), &ips);
-        service.created = i64::from(name % 2);
-        if udp {
-            service.ports.push(service_port("dns", Protocol::Udp, 53));
-        }
-        service
-    })
+    let plain = (0..4u8, 0..3u8, prop::bool::ANY, prop::bool::ANY, prop::bool::ANY);
+    let outside =
+        (0..3u16, 0..4u8, 0..4u8, prop::bool::ANY, prop::collection::vec(0..3usize, 0..3));
+    (plain, outside).prop_map(
+        |((name, at, six, udp, sticks), (port, external, vip, local, ranges))| {
+            let ips = [format!("10.96.0.{at}"), format!("fd00:10:96::{at}")];
+            let ips: Vec<&str> =
+                ips.iter().take(1 + usize::from(six)).map(String::as_str).collect();
+            let mut service = service(&format!("s{name}"), &ips);
+            service.created = i64::from(name % 2);
+            service.ports[0].node_port = (port > 0).then_some(30080 + port);
+            if udp {
+                service.ports.push(service_port("dns", Protocol::Udp, 53));
+            }
+            let external =
+                ["203.0.113.1", "192.0.2.11", "2001:db8:f::1"].get(usize::from(external));
+            service.external_ips = external.into_iter().map(|text| ip(text)).collect();
+            let vip = ["203.0.113.1", "203.0.113.2", "2001:db8:f::2"].get(usize::from(vip));
+            service.load_balancer_ips = vip.into_iter().map(|text| ip(text)).collect();
+            service.external_policy = if local { Scope::Local } else { Scope::Cluster };
+            service.affinity =
+                if sticks { Affinity::ClientIp { timeout: 10 } } else { Affinity::None };
+            let ranges = ranges.iter().map(|range| RANGES[*range].parse().expect("a network"));
+            service.source_ranges = ranges.collect();
+            service
+        },
+    )
 }
 
 fn some_endpoint() -> impl Strategy<Value = Endpoint> {
@@ -58,6 +107,10 @@ fn some_event() -> impl Strategy<Value = Event> {
             Event::Service(Update::Gone(ServiceName::new("default", format!("s{n}"))))
         }),
         4 => some_slice().prop_map(|s| Event::Slice(Update::Put(s))),
+        1 => prop_oneof![
+            Just(interfaces(&["192.0.2.11/24"])),
+            Just(interfaces(&["192.0.2.12/24", "203.0.113.1/32"])),
+        ],
         1 => (0..5u8).prop_map(|n| {
             Event::Slice(Update::Gone(SliceName::new("default", format!("e{n}"))))
         }),
@@ -72,29 +125,69 @@ fn some_history() -> impl Strategy<Value = Vec<Vec<Event>>> {
 /// Every service address that answers has its protection.
 fn is_guarded(state: &Observed) -> bool {
     state.servers.keys().filter(|key| state.addresses.contains(&key.address)).all(|key| {
-        let has = |name, entry| {
-            let set = SetKey { family: key.family(), name };
-            state.sets.get(&set).is_some_and(|entries| entries.contains(&entry))
-        };
-        let rules = state.rules.of(key.family());
-        has(
+        let own = Entry::AddressPort(key.address, key.protocol, key.port);
+        let frontends = [
             SetName::ClusterIp,
-            crate::plan::Entry::AddressPort(key.address, key.protocol, key.port),
-        ) && has(SetName::IpvsIps, crate::plan::Entry::Address(key.address))
-            && rules.chains.values().flatten().any(|rule| {
-                rule.contains(SetName::ClusterIp.in_family(key.family()))
-                    && rule.ends_with("-j KUBE-MARK-MASQ")
-            })
+            SetName::ExternalIp,
+            SetName::ExternalIpLocal,
+            SetName::LoadBalancer,
+        ];
+        let rules = state.rules.of(key.family());
+        let holds = |name: &SetName| {
+            let set = name.in_family(key.family());
+            has(state, key, *name, own)
+                && rules.chains.values().flatten().any(|rule| {
+                    rule.contains(set)
+                        && (rule.contains(" -j KUBE-") || rule.contains(" -j ACCEPT"))
+                })
+        };
+        // An address that an interface of the node takes over serves node ports before it leaves.
+        let is_node_port = has(state, key, SetName::NodePortTcp, Entry::Port(key.port));
+        has(state, key, SetName::IpvsIps, Entry::Address(key.address))
+            && (frontends.iter().any(holds) || is_node_port)
     })
+}
+
+fn has(state: &Observed, key: &VirtualServerKey, name: SetName, entry: Entry) -> bool {
+    let set = SetKey { family: key.family(), name };
+    state.sets.get(&set).is_some_and(|entries| entries.contains(&entry))
 }
 
 /// True if a new connection to the virtual server would reach something.
 fn answers(state: &Observed, key: &VirtualServerKey) -> bool {
-    state.addresses.contains(&key.address)
+    let node = [ip("192.0.2.11"), ip("192.0.2.12"), ip("203.0.113.1"), ip("2001:db8:1::11")];
+    (state.addresses.contains(&key.address) || node.contains(&key.address))
         && state
             .servers
             .get(key)
             .is_some_and(|server| server.destinations.values().any(|found| found.weight > 0))
+}
+
+/// True if a client outside gets its answers from the address it asked: its connection is
+/// masqueraded, or every destination that takes new ones is on this node.
+fn answers_outside(state: &Observed, key: &VirtualServerKey) -> bool {
+    let own = Entry::AddressPort(key.address, key.protocol, key.port);
+    let is = |name, entry| has(state, key, name, entry);
+    let marked = is(SetName::ExternalIp, own)
+        || is(SetName::LoadBalancer, own) && !is(SetName::LoadBalancerLocal, own)
+        || is(SetName::NodePortTcp, Entry::Port(key.port))
+            && !is(SetName::NodePortLocalTcp, Entry::Port(key.port));
+    let serving = state.servers[key].destinations.iter().filter(|(_, found)| found.weight > 0);
+    answers(state, key)
+        && (marked || serving.clone().all(|(server, _)| server.to_string().contains("244.1.")))
+}
+
+/// True if the firewall lets in who comes from a network.
+fn admits(state: &Observed, key: &VirtualServerKey, net: &str) -> bool {
+    let (address, protocol, port) = (key.address, key.protocol, key.port);
+    let rules = state.rules.of(key.family());
+    let entry = Entry::AddressPortNet(address, protocol, port, net.parse().expect("a network"));
+    let set = SetName::LoadBalancerSourceCidr;
+    !has(state, key, SetName::LoadBalancerFw, Entry::AddressPort(address, protocol, port))
+        || has(state, key, set, entry)
+            && rules.chains.values().flatten().any(|rule| {
+                rule.contains(set.in_family(key.family())) && rule.ends_with("-j RETURN")
+            })
 }
 
 proptest! {
@@ -106,11 +199,11 @@ proptest! {
         let mut kernel = FakeKernel::default();
         for events in history {
             events.into_iter().for_each(|event| proxier.fold(event));
-            let outcome = proxier.round(&mut kernel);
+            let outcome = proxier.round(&mut kernel, now());
             prop_assert!(outcome.is_success(), "{:?}", outcome.failed);
             prop_assert_eq!(missing(&proxier, &kernel), "");
             let before = kernel.log.len();
-            proxier.round(&mut kernel);
+            proxier.round(&mut kernel, now());
             prop_assert_eq!(kernel.log.len(), before);
         }
         prop_assert_eq!(kernel.reads, 1);
@@ -126,10 +219,10 @@ proptest! {
                 whole.fold(event.clone());
                 proxier.fold(event);
             }
-            proxier.round(&mut kernel);
+            proxier.round(&mut kernel, now());
         }
         let mut fresh = FakeKernel::default();
-        whole.round(&mut fresh);
+        whole.round(&mut fresh, now());
         prop_assert_eq!(kernel.state, fresh.state);
     }
 
@@ -143,29 +236,38 @@ proptest! {
             events.into_iter().for_each(|event| proxier.fold(event));
             let before = kernel.state.clone();
             kernel.history.clear();
-            proxier.round(&mut kernel);
-            let kept: Vec<_> = before
-                .servers
-                .keys()
-                .filter(|key| answers(&before, key) && answers(&kernel.state, key))
-                .collect();
+            proxier.round(&mut kernel, now());
+            let after = kernel.state.clone();
+            let both = |holds: &dyn Fn(&Observed, &VirtualServerKey) -> bool| -> Vec<_> {
+                let keys = before.servers.keys().filter(|key| after.servers.contains_key(key));
+                keys.filter(|key| holds(&before, key) && holds(&after, key)).copied().collect()
+            };
+            let (inside, outside) = (both(&answers), both(&answers_outside));
             for moment in &kernel.history {
                 prop_assert!(is_guarded(moment));
-                prop_assert!(kept.iter().all(|key| answers(moment, key)));
+                prop_assert!(inside.iter().all(|key| answers(moment, key)));
+                for key in &outside {
+                    prop_assert!(answers_outside(moment, key), "{}", key);
+                }
+                for net in RANGES {
+                    for key in both(&|state, key| admits(state, key, net)) {
+                        prop_assert!(admits(moment, &key, net), "{} from {}", key, net);
+                    }
+                }
             }
         }
     }
 
     #[test]
     fn a_fault_at_any_point_is_healed_by_the_next_rounds(
-        history in some_history(), faults in prop::collection::btree_set(0..120usize, 1..12)
+        history in some_history(), faults in prop::collection::btree_set(0..160usize, 1..12)
     ) {
         let mut proxier = complete();
         let mut kernel = FakeKernel { faults, ..FakeKernel::default() };
         for events in history {
             events.into_iter().for_each(|event| proxier.fold(event));
             for _ in 0..13 {
-                if proxier.round(&mut kernel).is_success() {
+                if proxier.round(&mut kernel, now()).is_success() {
                     break;
                 }
             }
@@ -181,10 +283,10 @@ fn a_restart_adopts_what_is_there_and_changes_nothing() {
     proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1", "fd00:10:96::1"]))));
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.1.1")]))));
     let mut kernel = FakeKernel::default();
-    proxier.round(&mut kernel);
+    proxier.round(&mut kernel, now());
     let done = kernel.log.len();
     proxier.belief = None;
-    proxier.round(&mut kernel);
+    proxier.round(&mut kernel, now());
     assert_eq!((kernel.reads, kernel.log.len()), (2, done));
 }
 
@@ -195,19 +297,19 @@ fn a_tcp_destination_with_connections_drains_and_goes_when_they_end() {
     proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
     let both = vec![ready("10.244.2.1"), ready("10.244.2.2")];
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", both))));
-    proxier.round(&mut kernel);
+    proxier.round(&mut kernel, now());
     let (key, server) = kernel.state.servers.first_key_value().expect("one");
-    let leaving = (*key, *server.destinations.first_key_value().expect("two").0);
+    let leaving = (*key, *server.destinations.keys().next().expect("two"));
     kernel.connections.insert(leaving, 3);
 
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.2")]))));
-    assert!(proxier.round(&mut kernel).draining.contains(&leaving));
+    assert!(proxier.round(&mut kernel, now()).draining.contains(&leaving));
     assert_eq!(kernel.state.servers[&leaving.0].destinations[&leaving.1].weight, 0);
 
     kernel.connections.clear();
-    assert!(proxier.round(&mut kernel).draining.contains(&leaving));
+    assert!(proxier.round(&mut kernel, now()).draining.contains(&leaving));
     proxier.look_at_draining();
-    assert!(proxier.round(&mut kernel).draining.is_empty());
+    assert!(proxier.round(&mut kernel, now()).draining.is_empty());
     assert!(!kernel.state.servers[&leaving.0].destinations.contains_key(&leaving.1));
 }
 
@@ -217,14 +319,14 @@ fn a_draining_endpoint_that_comes_back_keeps_its_connections_and_gets_its_weight
     let mut kernel = FakeKernel::default();
     proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
-    proxier.round(&mut kernel);
+    proxier.round(&mut kernel, now());
     let (key, server) = kernel.state.servers.first_key_value().expect("one");
-    let leaving = (*key, *server.destinations.first_key_value().expect("one").0);
+    let leaving = (*key, *server.destinations.keys().next().expect("one"));
     kernel.connections.insert(leaving, 1);
     proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "a"))));
-    proxier.round(&mut kernel);
+    proxier.round(&mut kernel, now());
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
-    let outcome = proxier.round(&mut kernel);
+    let outcome = proxier.round(&mut kernel, now());
     assert!(outcome.draining.is_empty());
     assert_eq!(kernel.state.servers[&leaving.0].destinations[&leaving.1].weight, 1);
     let added = kernel.log.iter().filter(|(c, _)| matches!(c, Change::AddDestination(..)));
@@ -241,7 +343,162 @@ fn a_disabled_family_is_left_entirely_alone() {
     proxier.fold(Event::Node(None));
     proxier.fold(Event::Addresses(vec![]));
     let mut kernel = FakeKernel::default();
-    proxier.round(&mut kernel);
+    proxier.round(&mut kernel, now());
     assert!(kernel.state.sets.keys().all(|set| set.family == Family::V4));
     assert!(kernel.log.iter().all(|(change, _)| change.family() != Some(Family::V6)));
+}
+
+#[test]
+fn a_destination_that_has_drained_for_its_time_goes_with_its_connections() {
+    let drain = DrainLimits { usual: Some(Duration::from_secs(60)), dead_node: None };
+    let mut proxier = complete_with(Settings { drain, ..settings() });
+    let (mut kernel, start) = (FakeKernel::default(), now());
+    let (key, leaving) = begin_to_drain(&mut proxier, &mut kernel, start);
+    let ends = start + Duration::from_secs(60);
+    assert_eq!(proxier.round(&mut kernel, start).drain_ends, Some(ends));
+    proxier.round(&mut kernel, ends - Duration::from_millis(1));
+    assert!(kernel.state.servers[&key].destinations.contains_key(&leaving));
+    assert!(proxier.round(&mut kernel, ends).draining.is_empty());
+    assert!(!kernel.state.servers[&key].destinations.contains_key(&leaving));
+}
+
+#[test]
+fn on_a_node_that_is_not_ready_or_gone_the_short_limit_counts() {
+    let drain = DrainLimits { usual: None, dead_node: Some(Duration::from_secs(5)) };
+    for is_known in [true, false] {
+        let mut proxier = complete_with(Settings { drain, ..settings() });
+        let nodes = |ready| {
+            let name = |name: &str| NodeReadiness { name: name.into(), ready: true };
+            let other = NodeReadiness { name: "node2".into(), ready };
+            let others = is_known.then_some(other);
+            let all = std::iter::once(name("node1")).chain(others).collect();
+            Event::NodeReadiness(Update::Listed(all))
+        };
+        proxier.fold(Event::NodeReadiness(Update::Listed(vec![])));
+        if is_known {
+            proxier.fold(nodes(true));
+        }
+        let (mut kernel, start) = (FakeKernel::default(), now());
+        begin_to_drain(&mut proxier, &mut kernel, start);
+        let before = proxier.round(&mut kernel, start).drain_ends;
+        assert_eq!(before.is_some(), !is_known);
+        proxier.fold(nodes(false));
+        let later = start + Duration::from_secs(5);
+        assert!(proxier.round(&mut kernel, later).draining.is_empty());
+    }
+}
+
+/// Takes away an endpoint on node2 that has connections.
+fn begin_to_drain(
+    proxier: &mut Proxier,
+    kernel: &mut FakeKernel,
+    at: Instant,
+) -> (VirtualServerKey, SocketAddr) {
+    proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
+    let both = vec![ready("10.244.2.1"), ready("10.244.2.2")];
+    proxier.fold(Event::Slice(Update::Put(slice("a", "web", both))));
+    proxier.round(kernel, at);
+    let (key, server) = kernel.state.servers.first_key_value().expect("one");
+    let leaving = (*key, *server.destinations.keys().next().expect("two"));
+    kernel.connections.insert(leaving, 3);
+    proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.2")]))));
+    assert!(proxier.round(kernel, at).draining.contains(&leaving));
+    leaving
+}
+
+fn flow(frontend: &str, server: &str) -> Flow {
+    Flow {
+        protocol: Protocol::Udp,
+        client: SocketAddr::new(ip("192.0.2.100"), 4321),
+        frontend: frontend.parse().expect("an address"),
+        server: server.parse().expect("an address"),
+        answered: SocketAddr::new(ip("192.0.2.100"), 4321),
+        id: 1,
+        zone: 0,
+    }
+}
+
+/// A Service with a UDP port 53, and a node port 30053, on one endpoint.
+fn dns(endpoint: &str) -> [Event; 2] {
+    let mut service = service("dns", &["10.96.0.10"]);
+    service.ports = vec![service_port("dns", Protocol::Udp, 53)];
+    service.ports[0].node_port = Some(30053);
+    let mut slice = slice("a", "dns", vec![ready(endpoint)]);
+    slice.ports[0].name = "dns".into();
+    slice.ports[0].protocol = Protocol::Udp;
+    [Event::Service(Update::Put(service)), Event::Slice(Update::Put(slice))]
+}
+
+#[test]
+fn flows_to_endpoints_that_are_gone_are_forgotten_and_no_others() {
+    let mut proxier = complete();
+    let stale = flow("10.96.0.10:53", "10.244.2.1:8080");
+    let at_node = flow("192.0.2.11:30053", "10.244.2.1:8080");
+    let unmade = flow("10.96.0.10:53", "10.96.0.10:53");
+    let alive = flow("10.96.0.10:53", "10.244.2.2:8080");
+    let elsewhere = flow("198.51.100.9:30053", "198.51.100.9:30053");
+    let foreign = flow("10.96.0.11:53", "10.244.2.1:8080");
+    let flows = [stale, at_node, unmade, alive, elsewhere, foreign];
+    let mut kernel = FakeKernel { flows: flows.into(), ..FakeKernel::default() };
+    dns("10.244.2.2").into_iter().for_each(|event| proxier.fold(event));
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(kernel.flows, [alive, elsewhere, foreign].into());
+
+    // Nothing of it has changed, so nobody looks.
+    kernel.flows.insert(stale);
+    proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
+    proxier.round(&mut kernel, now());
+    assert!(kernel.flows.contains(&stale));
+
+    dns("10.244.2.3").into_iter().for_each(|event| proxier.fold(event));
+    proxier.round(&mut kernel, now());
+    assert_eq!(kernel.flows, [elsewhere, foreign].into());
+}
+
+#[test]
+fn flows_that_could_not_be_forgotten_are_tried_again() {
+    let mut proxier = complete();
+    let stale = flow("10.96.0.10:53", "10.244.2.1:8080");
+    dns("10.244.2.2").into_iter().for_each(|event| proxier.fold(event));
+    let mut kernel = FakeKernel::default();
+    proxier.round(&mut kernel, now());
+    kernel.flows.insert(stale);
+    dns("10.244.2.3").into_iter().for_each(|event| proxier.fold(event));
+    // A destination comes and one goes at each of two frontends; then comes the flow.
+    kernel.faults = [kernel.log.len() + 4].into();
+    assert!(!proxier.round(&mut kernel, now()).is_success());
+    assert!(kernel.flows.contains(&stale));
+    kernel.faults.clear();
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert!(kernel.flows.is_empty());
+}
+
+#[test]
+fn a_set_grows_before_it_would_overflow() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel::default();
+    proxier.round(&mut kernel, now());
+    let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
+    kernel.state.capacities.insert(set, 2);
+    proxier.doubt();
+    let mut service = service("web", &["10.96.0.1"]);
+    service.ports = (0..3).map(|n| service_port(&format!("p{n}"), Protocol::Tcp, 80 + n)).collect();
+    proxier.fold(Event::Service(Update::Put(service)));
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(kernel.state.capacities[&set], 4);
+    let lines: Vec<_> = kernel.log.iter().map(|(change, _)| change.to_string()).collect();
+    let at = |text: &str| lines.iter().position(|line| line.starts_with(text)).expect("a line");
+    assert!(at("grow set KUBE-CLUSTER-IP to 4") < at("add entry KUBE-CLUSTER-IP"));
+}
+
+#[test]
+fn leftovers_of_other_modes_go_when_everything_else_stands() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel::default();
+    kernel.state.leftovers.v4 = true;
+    proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    let (last, _) = kernel.log.last().expect("changes");
+    assert_eq!(last.to_string(), "remove leftovers of other modes IPv4");
+    assert!(matches!(last, Change::RemoveLeftovers(_)));
 }

@@ -1,17 +1,24 @@
 //! Which endpoints are chosen: readiness, policies, topology hints, merging of slices.
 
 use super::*;
-use crate::model::{Endpoint, Protocol};
-use crate::testing::{NODE, ready, service, slice, terminating, unready};
+use crate::model::{Endpoint, Node, Protocol};
+use crate::plan::Settings;
+use crate::testing::{NODE, ready, service, settings, slice, terminating, unready};
 
-const HERE: Place<'static> = Place { node: NODE, zone: Some("z1") };
+/// This node in its zone.
+fn in_zone<T>(look: impl FnOnce(&Here<'_>) -> T) -> T {
+    let node =
+        Node { name: NODE.into(), zone: Some("z1".into()), addresses: vec![], pod_nets: vec![] };
+    look(&Here::new(Some(&node), &[], &settings()))
+}
 
 fn chosen(policy: Scope, endpoints: Vec<Endpoint>) -> Vec<String> {
     let slice = slice("a", "web", endpoints);
     let service = Service { internal_policy: policy, ..service("web", &["10.96.0.1"]) };
     let port = &service.ports[0];
     let candidates = Candidates::gather(&[&slice], port, Family::V4);
-    candidates.internal(&service, port, HERE).iter().map(|a| a.ip().to_string()).collect()
+    let chosen = in_zone(|here| candidates.internal(&service, port, here, Policy::AsUpstream));
+    chosen.iter().map(|a| a.ip().to_string()).collect()
 }
 
 fn hinted(address: &str, zone: &str) -> Endpoint {
@@ -63,7 +70,7 @@ fn of_two_records_of_one_address_the_terminating_one_gives_way() {
     let service = service("web", &["10.96.0.1"]);
     for order in [[&first, &second], [&second, &first]] {
         let candidates = Candidates::gather(&order, &service.ports[0], Family::V4);
-        assert_eq!(candidates.cluster(HERE).len(), 1);
+        assert_eq!(in_zone(|here| candidates.cluster(here)).len(), 1);
     }
 }
 
@@ -72,15 +79,19 @@ fn a_slice_port_of_another_protocol_or_name_does_not_serve() {
     let slice = slice("a", "web", vec![ready("10.244.2.1")]);
     let mut port = service("web", &["10.96.0.1"]).ports.remove(0);
     port.protocol = Protocol::Udp;
-    assert!(Candidates::gather(&[&slice], &port, Family::V4).cluster(HERE).is_empty());
+    let served = |port: &ServicePort| {
+        in_zone(|here| Candidates::gather(&[&slice], port, Family::V4).cluster(here)).len()
+    };
+    assert_eq!(served(&port), 0);
     port.protocol = Protocol::Tcp;
     port.name = "other".into();
-    assert!(Candidates::gather(&[&slice], &port, Family::V4).cluster(HERE).is_empty());
+    assert_eq!(served(&port), 0);
 }
 
 #[test]
 fn without_a_node_name_no_endpoint_is_local() {
-    let nowhere = Place { node: "", zone: None };
+    let settings = Settings { node_name: "".into(), ..settings() };
+    let nowhere = Here::new(None, &[], &settings);
     let mut endpoint = ready("10.244.1.1");
     endpoint.node = Some("".into());
     assert!(!nowhere.is_local(&endpoint));
@@ -97,7 +108,38 @@ fn an_external_address_opens_local_policy_to_remote_endpoints_in_its_own_family_
     };
     let port = &service.ports[0];
     let count = |family| {
-        Candidates::gather(&[&four, &six], port, family).internal(&service, port, HERE).len()
+        let candidates = Candidates::gather(&[&four, &six], port, family);
+        in_zone(|here| candidates.internal(&service, port, here, Policy::AsUpstream)).len()
     };
     assert_eq!((count(Family::V4), count(Family::V6)), (1, 0));
+}
+
+#[test]
+fn strict_policy_keeps_local_traffic_on_the_node_where_upstream_lets_it_go() {
+    let slice = slice("a", "web", vec![ready("10.244.2.1")]);
+    let mut service = Service { internal_policy: Scope::Local, ..service("web", &["10.96.0.1"]) };
+    service.ports[0].node_port = Some(30080);
+    let port = &service.ports[0];
+    let candidates = Candidates::gather(&[&slice], port, Family::V4);
+    let served = |policy| in_zone(|here| candidates.internal(&service, port, here, policy)).len();
+    assert_eq!((served(Policy::AsUpstream), served(Policy::Strict)), (1, 0));
+    // From outside it is still upstream's fall-back: clients in the cluster depend on it.
+    assert_eq!(in_zone(|here| candidates.external(&service, port, here)).len(), 1);
+}
+
+#[test]
+fn local_external_policy_prefers_the_node_and_falls_back_to_endpoints_anywhere() {
+    let mut service = Service { external_policy: Scope::Local, ..service("web", &["10.96.0.1"]) };
+    let served = |service: &Service, endpoints| {
+        let slice = slice("a", "web", endpoints);
+        let port = &service.ports[0];
+        let candidates = Candidates::gather(&[&slice], port, Family::V4);
+        let chosen = in_zone(|here| candidates.external(service, port, here));
+        chosen.iter().map(|a| a.ip().to_string()).collect::<Vec<_>>()
+    };
+    let both = vec![ready("10.244.1.1"), ready("10.244.2.1")];
+    assert_eq!(served(&service, both.clone()), [""; 0], "nothing is reachable from outside");
+    service.ports[0].node_port = Some(30080);
+    assert_eq!(served(&service, both), ["10.244.1.1"]);
+    assert_eq!(served(&service, vec![ready("10.244.2.1")]), ["10.244.2.1"]);
 }

@@ -1,14 +1,20 @@
 //! Counting what several Services want.
 
 use super::*;
-use crate::plan::contribution;
+use crate::model::{Scope, Service, Slice};
+use crate::plan::{Here, contribution};
 use crate::testing::{ready, service, settings, slice};
 
 fn plan(desired: &mut Desired, name: &str, created: i64, ip: &str, endpoint: &str) -> Touched {
-    let service = service(name, &[ip]);
     let slice = slice("s", name, vec![ready(endpoint)]);
-    let wanted = contribution(&service, &[&slice], None, &settings());
-    let claimant = Claimant { created, service: service.name.clone() };
+    replace(desired, &Service { created, ..service(name, &[ip]) }, &slice)
+}
+
+fn replace(desired: &mut Desired, service: &Service, slice: &Slice) -> Touched {
+    let settings = settings();
+    let here = Here::new(None, &[], &settings);
+    let wanted = contribution(service, &[slice], &here, &settings);
+    let claimant = Claimant { created: service.created, service: service.name.clone() };
     let mut touched = Touched::default();
     desired.replace(&service.name, Some((claimant, wanted)), &mut touched);
     touched
@@ -50,4 +56,29 @@ fn the_same_plan_again_touches_nothing() {
     let mut desired = Desired::default();
     plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1");
     assert_eq!(plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1"), Touched::default());
+}
+
+#[test]
+fn what_the_loser_of_a_frontend_wants_there_does_not_count_until_it_wins() {
+    let mut desired = Desired::default();
+    let vip = "203.0.113.7".parse().expect("an address");
+    let balanced = |name: &str, created, ip, policy| Service {
+        created,
+        load_balancer_ips: vec![vip],
+        external_policy: policy,
+        ..service(name, &[ip])
+    };
+    let slice = slice("s", "none", vec![]);
+    replace(&mut desired, &balanced("young", 20, "10.96.0.1", Scope::Local), &slice);
+    let local = SetKey { family: Family::V4, name: SetName::LoadBalancerLocal };
+    assert_eq!(desired.entries(local).count(), 1);
+    replace(&mut desired, &balanced("old", 10, "10.96.0.2", Scope::Cluster), &slice);
+    assert_eq!(desired.entries(local).count(), 0);
+    let lost: Vec<_> =
+        desired.contested().iter().map(|(lost, to)| (lost.1.to_string(), to)).collect();
+    let old = ServiceName::new("default", "old");
+    assert_eq!(lost, [("default/young".into(), &old)]);
+    desired.replace(&old, None, &mut Touched::default());
+    assert_eq!(desired.entries(local).count(), 1);
+    assert!(desired.contested().is_empty());
 }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{ChainKey, Facts, filter};
+use super::{ChainKey, Facts, OUT_FILTER, filter};
 use crate::model::Family;
+use crate::plan::server::VirtualServerKey;
 use crate::plan::set::SetName;
 use crate::plan::settings::Settings;
 
@@ -20,6 +21,7 @@ pub(super) fn fill(
     chains.insert(filter("KUBE-PROXY-FIREWALL"), proxy_firewall(facts));
     chains.insert(filter("KUBE-SOURCE-RANGES-FIREWALL"), source_ranges_firewall(facts));
     chains.insert(filter("KUBE-IPVS-FILTER"), ipvs_filter(facts));
+    chains.insert(OUT_FILTER, ipvs_out_filter(settings, facts));
 }
 
 fn forward(settings: &Settings) -> Vec<String> {
@@ -56,6 +58,25 @@ fn source_ranges_firewall(facts: &Facts<'_>) -> Vec<String> {
         .collect();
     rules.push("-j DROP".into());
     rules
+}
+
+/// What the node itself sends to a load balancer that does not admit it. IPVS has rewritten such a
+/// packet before it gets here, and only `-m ipvs` still knows where it was sent to.
+fn ipvs_out_filter(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
+    if !settings.ipvs_match.of(facts.family) {
+        return Vec::new();
+    }
+    let mut rules: Vec<_> = facts.refused.iter().map(refuse_node).collect();
+    rules.sort();
+    rules
+}
+
+fn refuse_node(key: &VirtualServerKey) -> String {
+    let (address, protocol, port) = (key.address, key.protocol.number(), key.port);
+    let prefix = key.family().host_prefix();
+    format!(
+        "-s {address}/{prefix} -m ipvs --vproto {protocol} --vaddr {address} --vport {port} -j DROP"
+    )
 }
 
 /// A service address lets its service ports and health checks in and refuses every other new

@@ -1,0 +1,197 @@
+//! Requests and answers as bytes.
+//!
+//! In: flows, or a family and a protocol. Out: [`Request`]s; and from answers, flows. Never: a
+//! deletion that does not name one flow, a listing that fails for an attribute it does not know.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use netlink_batch::attribute::{Attribute, Attributes, EncodeError, Writer};
+use netlink_batch::{DecodeError, Reply, Request};
+
+use crate::flow::{Family, Flow, Protocol, Tuple};
+use crate::uapi::{
+    CTA_FILTER, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST,
+    CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
+    CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE,
+    IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, NFNETLINK_V0,
+    NFNL_SUBSYS_CTNETLINK,
+};
+
+/// Whether the kernel is asked to leave other protocols out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// It is, by protocol number and nothing else.
+    ByProtocol,
+    /// It is not: kernels before 5.8 do not know how, some refuse.
+    None,
+}
+
+/// Asks for the flows of a family and, if the kernel may filter, of a protocol.
+///
+/// # Errors
+/// Never in practice: the attributes have fixed lengths.
+pub fn list(family: Family, protocol: Protocol, filter: Filter) -> Result<Request, EncodeError> {
+    let mut payload = header(family);
+    if filter == Filter::ByProtocol {
+        let mut writer = Writer::new(&mut payload);
+        writer.nested(CTA_TUPLE_ORIG, |tuple| {
+            tuple.nested(CTA_TUPLE_PROTO, |proto| {
+                proto.u8(CTA_PROTO_NUM, protocol.0);
+                Ok(())
+            })
+        })?;
+        writer.nested(CTA_FILTER, |filter| {
+            filter.u32(CTA_FILTER_ORIG_FLAGS, CTA_FILTER_F_CTA_PROTO_NUM);
+            Ok(())
+        })?;
+    }
+    Ok(request(IPCTNL_MSG_CT_GET, payload))
+}
+
+/// Asks to delete one flow.
+///
+/// # Errors
+/// Never in practice: the attributes have fixed lengths.
+pub fn delete(flow: &Flow) -> Result<Request, EncodeError> {
+    let mut payload = header(flow.family());
+    let mut writer = Writer::new(&mut payload);
+    writer.nested(CTA_TUPLE_ORIG, |tuple| write_tuple(tuple, flow.protocol, &flow.original))?;
+    if flow.zone != 0 {
+        writer.be16(CTA_ZONE, flow.zone);
+    }
+    if let Some(id) = flow.id {
+        writer.be32(CTA_ID, id);
+    }
+    Ok(request(IPCTNL_MSG_CT_DELETE, payload))
+}
+
+/// Reads one answer to a listing; `None` for a flow without ports or addresses, and for a message
+/// of another kind.
+///
+/// # Errors
+/// If the message is not what netlink allows.
+pub fn flow(reply: &Reply) -> Result<Option<Flow>, DecodeError> {
+    if reply.kind != kind(IPCTNL_MSG_CT_NEW) {
+        return Ok(None);
+    }
+    let (mut original, mut answer) = (Half::default(), Half::default());
+    let (mut id, mut zone) = (None, 0);
+    for attribute in Attributes::new(reply.payload.get(HEADER_LENGTH..).unwrap_or_default()) {
+        let attribute = attribute?;
+        match attribute.kind {
+            CTA_TUPLE_ORIG => original = half(&attribute)?,
+            CTA_TUPLE_REPLY => answer = half(&attribute)?,
+            CTA_ID => id = Some(attribute.be32()?),
+            CTA_ZONE => zone = attribute.be16()?,
+            _ => {}
+        }
+    }
+    Ok(original.protocol.zip(original.tuple().zip(answer.tuple())).map(
+        |(protocol, (original, reply))| Flow {
+            protocol: Protocol(protocol),
+            original,
+            reply,
+            id,
+            zone,
+        },
+    ))
+}
+
+/// `struct nfgenmsg`: family, version, two bytes nobody uses.
+const HEADER_LENGTH: usize = 4;
+
+fn header(family: Family) -> Vec<u8> {
+    vec![family.number(), NFNETLINK_V0, 0, 0]
+}
+
+fn request(command: u16, payload: Vec<u8>) -> Request {
+    Request { kind: kind(command), flags: 0, payload }
+}
+
+fn kind(command: u16) -> u16 {
+    (NFNL_SUBSYS_CTNETLINK << 8) | command
+}
+
+fn write_tuple(
+    writer: &mut Writer<'_>,
+    protocol: Protocol,
+    tuple: &Tuple,
+) -> Result<(), EncodeError> {
+    writer.nested(CTA_TUPLE_IP, |ip| {
+        match tuple.source.ip() {
+            IpAddr::V4(source) => ip.fixed(CTA_IP_V4_SRC, source.octets()),
+            IpAddr::V6(source) => ip.fixed(CTA_IP_V6_SRC, source.octets()),
+        }
+        match tuple.destination.ip() {
+            IpAddr::V4(destination) => ip.fixed(CTA_IP_V4_DST, destination.octets()),
+            IpAddr::V6(destination) => ip.fixed(CTA_IP_V6_DST, destination.octets()),
+        }
+        Ok(())
+    })?;
+    writer.nested(CTA_TUPLE_PROTO, |proto| {
+        proto.u8(CTA_PROTO_NUM, protocol.0);
+        proto.be16(CTA_PROTO_SRC_PORT, tuple.source.port());
+        proto.be16(CTA_PROTO_DST_PORT, tuple.destination.port());
+        Ok(())
+    })
+}
+
+/// A tuple as far as it has been read.
+#[derive(Default)]
+struct Half {
+    protocol: Option<u8>,
+    source: (Option<IpAddr>, Option<u16>),
+    destination: (Option<IpAddr>, Option<u16>),
+}
+
+impl Half {
+    fn tuple(&self) -> Option<Tuple> {
+        let end = |(ip, port): (Option<IpAddr>, Option<u16>)| Some(SocketAddr::new(ip?, port?));
+        Some(Tuple { source: end(self.source)?, destination: end(self.destination)? })
+    }
+}
+
+fn half(attribute: &Attribute<'_>) -> Result<Half, DecodeError> {
+    let mut half = Half::default();
+    for part in attribute.nested() {
+        let part = part?;
+        match part.kind {
+            CTA_TUPLE_IP => read_addresses(&part, &mut half)?,
+            CTA_TUPLE_PROTO => read_protocol(&part, &mut half)?,
+            _ => {}
+        }
+    }
+    Ok(half)
+}
+
+fn read_addresses(attribute: &Attribute<'_>, half: &mut Half) -> Result<(), DecodeError> {
+    for address in attribute.nested() {
+        let address = address?;
+        let four = || <[u8; 4]>::try_from(address.value).map(Ipv4Addr::from).map(IpAddr::V4).ok();
+        let six = || <[u8; 16]>::try_from(address.value).map(Ipv6Addr::from).map(IpAddr::V6).ok();
+        match address.kind {
+            CTA_IP_V4_SRC => half.source.0 = four(),
+            CTA_IP_V4_DST => half.destination.0 = four(),
+            CTA_IP_V6_SRC => half.source.0 = six(),
+            CTA_IP_V6_DST => half.destination.0 = six(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_protocol(attribute: &Attribute<'_>, half: &mut Half) -> Result<(), DecodeError> {
+    for part in attribute.nested() {
+        let part = part?;
+        match part.kind {
+            CTA_PROTO_NUM => half.protocol = Some(part.u8()?),
+            CTA_PROTO_SRC_PORT => half.source.1 = Some(part.be16()?),
+            CTA_PROTO_DST_PORT => half.destination.1 = Some(part.be16()?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The codec against bytes that the `conntrack` program and the kernel exchanged.
+
+use super::*;
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<_> = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16);
+    digits.chunks(2).map(|pair| byte(pair).expect("hexadecimal")).collect()
+}
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn sctp() -> Flow {
+    Flow {
+        protocol: Protocol::SCTP,
+        original: Tuple {
+            source: socket("[fd00::99]:1000"),
+            destination: socket("[fd00::10]:2905"),
+        },
+        reply: Tuple { source: socket("[fd00::20]:9999"), destination: socket("[fd00::99]:1000") },
+        id: Some(0x0102_0304),
+        zone: 7,
+    }
+}
+
+/// A reply in the form of the kernel: the deletion's attributes with the other direction beside
+/// them, and things this crate does not know.
+fn reply(flow: &Flow) -> Reply {
+    let mut payload = delete(flow).expect("fixed lengths").payload;
+    let mut writer = Writer::new(&mut payload);
+    writer.u32(3, 0x18e);
+    writer
+        .nested(CTA_TUPLE_REPLY, |tuple| write_tuple(tuple, flow.protocol, &flow.reply))
+        .expect("fixed lengths");
+    writer.u64(999, 1);
+    Reply { kind: kind(IPCTNL_MSG_CT_NEW), payload }
+}
+
+#[test]
+fn a_flow_is_read_as_it_was_written() {
+    let mut wanted = sctp();
+    assert_eq!(flow(&reply(&wanted)).expect("decodes"), Some(wanted));
+    (wanted.zone, wanted.id) = (0, None);
+    assert_eq!(flow(&reply(&wanted)).expect("decodes"), Some(wanted));
+}
+
+/// `strace -xx -s 4096 conntrack -D -p udp --orig-src 192.0.2.1`: the deletion it sends for the entry that
+/// it has found, up to the tuple of the original direction.
+#[test]
+fn a_deletion_begins_as_that_of_the_conntrack_program() {
+    let flow = Flow {
+        protocol: Protocol::UDP,
+        original: Tuple { source: socket("192.0.2.1:4321"), destination: socket("10.96.0.10:53") },
+        reply: Tuple { source: socket("10.244.1.2:53"), destination: socket("192.0.2.1:4321") },
+        id: None,
+        zone: 0,
+    };
+    let request = delete(&flow).expect("fixed lengths");
+    assert_eq!(request.kind, 0x0102);
+    let wanted = bytes(
+        "02000000 3400 0180 1400 0180 0800 0100 c0000201 0800 0200 0a60000a \
+         1c00 0280 0500 0100 11000000 0600 0200 10e10000 0600 0300 00350000",
+    );
+    assert_eq!(request.payload, wanted);
+}
+
+#[test]
+fn only_the_protocol_is_left_to_the_kernel_to_filter() {
+    let request = list(Family::Inet6, Protocol::UDP, Filter::ByProtocol).expect("fixed lengths");
+    assert_eq!(request.kind, 0x0101);
+    let wanted =
+        bytes("0a000000 1000 0180 0c00 0280 0500 0100 11000000 0c00 1980 0800 0100 08000000");
+    assert_eq!(request.payload, wanted);
+    let bare = list(Family::Inet, Protocol::UDP, Filter::None).expect("fixed lengths");
+    assert_eq!(bare.payload, bytes("02000000"));
+}
+
+#[test]
+fn a_flow_without_ports_and_a_cut_message_are_no_flows_and_no_panic() {
+    let whole = reply(&sctp());
+    for length in 0..whole.payload.len() {
+        let cut = whole.payload.get(..length).expect("shorter").to_vec();
+        let _ = flow(&Reply { kind: whole.kind, payload: cut });
+    }
+    let icmp = bytes("02000000 0c00 0180 0800 0280 0400 0100");
+    assert_eq!(flow(&Reply { kind: whole.kind, payload: icmp }).ok().flatten(), None);
+    let other = Reply { kind: 0x0600, payload: whole.payload };
+    assert_eq!(flow(&other).expect("passed over"), None);
+}

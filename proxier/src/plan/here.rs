@@ -1,0 +1,156 @@
+//! This node as plans see it.
+//!
+//! In: the Node object, the interface addresses, the settings. Out: the node's name and zone, its
+//! address in each family, the addresses its interfaces carry, and those that serve node ports.
+//! Never: anything about a Service; computed once for all plans of a round.
+//!
+//! Sources: spec 3.8, 7.1, 7.2.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::health::HealthCheckAddresses;
+use super::settings::{NodePortAddresses, Policy, Settings};
+use crate::model::{Endpoint, Family, InterfaceAddress, Net, Node, PerFamily};
+
+/// Where plans are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Here<'a> {
+    /// This node's name; empty if unknown, and then no endpoint is local.
+    pub(crate) node: &'a str,
+    /// This node's zone.
+    pub(crate) zone: Option<&'a str>,
+    addresses: PerFamily<BTreeSet<IpAddr>>,
+    node_ports: PerFamily<BTreeSet<IpAddr>>,
+    ip: PerFamily<IpAddr>,
+}
+
+impl<'a> Here<'a> {
+    /// Looks around.
+    pub(crate) fn new(
+        node: Option<&'a Node>,
+        interfaces: &[InterfaceAddress],
+        settings: &'a Settings,
+    ) -> Self {
+        let known = known_ips(node, settings);
+        let of_family = |family| {
+            let addresses = interfaces.iter().map(|found| found.address.addr());
+            addresses.filter(|ip| Family::of(*ip) == family && is_reachable(*ip)).collect()
+        };
+        let addresses: PerFamily<BTreeSet<IpAddr>> = PerFamily::from_fn(of_family);
+        let node_ports = PerFamily::from_fn(|family| {
+            let mut served = addresses.of(family).clone();
+            if let Selection::In(nets) = selection(family, &known, settings) {
+                served.retain(|ip| nets.iter().any(|net| net.contains(ip)));
+            }
+            served
+        });
+        let ip = PerFamily::from_fn(|family| known.of(family).unwrap_or(loopback(family)));
+        Self {
+            node: &settings.node_name,
+            zone: node.and_then(|node| node.zone.as_deref()),
+            addresses,
+            node_ports,
+            ip,
+        }
+    }
+
+    /// True if the endpoint runs on this node.
+    pub(crate) fn is_local(&self, endpoint: &Endpoint) -> bool {
+        !self.node.is_empty() && endpoint.node.as_deref() == Some(self.node)
+    }
+
+    /// True if an interface of the node carries the address. Such an address is not put on the
+    /// dummy device as well, unless it is a cluster IP.
+    pub(crate) fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses.of(Family::of(address)).contains(&address)
+    }
+
+    /// The addresses that serve node ports. Loopback, IPv6 link-local and service addresses never
+    /// do.
+    ///
+    /// `Departs:` upstream programs node ports at service addresses and at link-local ones where
+    /// `nodePortAddresses` has a network that covers them.
+    pub(crate) fn node_port_addresses(&self, family: Family) -> &BTreeSet<IpAddr> {
+        self.node_ports.of(family)
+    }
+
+    /// The node's own address; a loopback address while it is unknown.
+    pub(crate) fn ip(&self, family: Family) -> IpAddr {
+        *self.ip.of(family)
+    }
+}
+
+/// Where health checks of a family are answered: everywhere, or where node ports are, and there on
+/// loopback addresses too (spec 10.2).
+pub(crate) fn health_check_addresses(
+    family: Family,
+    node: Option<&Node>,
+    interfaces: &[InterfaceAddress],
+    settings: &Settings,
+) -> HealthCheckAddresses {
+    match selection(family, &known_ips(node, settings), settings) {
+        Selection::Every => HealthCheckAddresses::Every,
+        Selection::In(nets) => HealthCheckAddresses::These(
+            interfaces
+                .iter()
+                .map(|found| found.address.addr())
+                .filter(|ip| Family::of(*ip) == family && nets.iter().any(|net| net.contains(ip)))
+                .collect(),
+        ),
+    }
+}
+
+/// Which addresses of a family `nodePortAddresses` means.
+enum Selection {
+    Every,
+    In(Vec<Net>),
+}
+
+/// A family without a network of its own means every address, and so does one of length 0.
+fn selection(family: Family, known: &PerFamily<Option<IpAddr>>, settings: &Settings) -> Selection {
+    let nets: Vec<Net> = match &settings.node_ports {
+        NodePortAddresses::In(nets) => {
+            nets.iter().filter(|net| Family::of_net(net) == family).copied().collect()
+        }
+        NodePortAddresses::Primary => {
+            let own = known.of(family).filter(|ip| !ip.is_loopback());
+            // `Quirk:` without an address of the family `primary` means every address.
+            if own.is_none() && settings.policy == Policy::Strict {
+                return Selection::In(Vec::new());
+            }
+            own.map(Net::from).into_iter().collect()
+        }
+    };
+    if nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0) {
+        return Selection::Every;
+    }
+    Selection::In(nets)
+}
+
+/// The Node's first address of each family, or the one to bind to.
+fn known_ips(node: Option<&Node>, settings: &Settings) -> PerFamily<Option<IpAddr>> {
+    PerFamily::from_fn(|family| {
+        let bound = settings.bind_address.filter(|ip| Family::of(*ip) == family);
+        let said = node.into_iter().flat_map(|node| &node.addresses);
+        bound.or_else(|| said.copied().find(|ip| Family::of(*ip) == family))
+    })
+}
+
+fn loopback(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// Loopback addresses and IPv6 link-local ones are no addresses of the node for others.
+fn is_reachable(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Sets and maps that are written once or seldom, without room to spare.
+//!
+//! In: elements in any order. Out: lookups by bisection, elements in order. Never: a node of a tree
+//! for each handful of elements: a cluster has tens of thousands of sets with one to ten elements,
+//! for which a tree allocates several times what they need.
+
+use std::sync::Arc;
+
+/// A set that never changes. Copies share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SortedSet<T>(Arc<[T]>);
+
+impl<T: Ord> SortedSet<T> {
+    /// True if the element is in it.
+    pub fn contains(&self, element: &T) -> bool {
+        self.0.binary_search(element).is_ok()
+    }
+}
+
+impl<T> SortedSet<T> {
+    /// The elements in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// The least element.
+    pub fn first(&self) -> Option<&T> {
+        self.0.first()
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> Default for SortedSet<T> {
+    fn default() -> Self {
+        Self(Arc::from([]))
+    }
+}
+
+impl<T: Ord> FromIterator<T> for SortedSet<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut elements: Vec<T> = elements.into_iter().collect();
+        elements.sort_unstable();
+        elements.dedup();
+        Self(elements.into())
+    }
+}
+
+impl<'a, T> IntoIterator for &'a SortedSet<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A map for few keys, or for keys that come in order: inserting in between moves what is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortedMap<K, V>(Vec<(K, V)>);
+
+impl<K: Ord, V> SortedMap<K, V> {
+    /// The value of a key.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.find(key).ok().and_then(|at| self.0.get(at)).map(|(_, value)| value)
+    }
+
+    /// True if the key has a value.
+    pub fn contains_key(&self, key: &K) -> bool {
+        self.find(key).is_ok()
+    }
+
+    /// Gives a key a value.
+    pub fn insert(&mut self, key: K, value: V) {
+        match self.find(&key) {
+            Ok(at) => {
+                if let Some(slot) = self.0.get_mut(at) {
+                    slot.1 = value;
+                }
+            }
+            Err(at) => self.0.insert(at, (key, value)),
+        }
+    }
+
+    /// Takes a key's value away.
+    pub fn remove(&mut self, key: &K) {
+        if let Ok(at) = self.find(key) {
+            self.0.remove(at);
+        }
+    }
+
+    fn find(&self, key: &K) -> Result<usize, usize> {
+        self.0.binary_search_by(|(found, _)| found.cmp(key))
+    }
+}
+
+impl<K, V> SortedMap<K, V> {
+    /// Keys and values in the order of the keys.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + Clone {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    /// The keys in order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    /// The values in the order of their keys.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    /// The same, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<K, V> Default for SortedMap<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Of two values of one key the later counts.
+impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut pairs: Vec<(K, V)> = pairs.into_iter().collect();
+        // Stable, and reversed, so that the last of equal keys is the first.
+        pairs.reverse();
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        pairs.dedup_by(|(a, _), (b, _)| a == b);
+        pairs.shrink_to_fit();
+        Self(pairs)
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl<K: Ord, V> std::ops::Index<&K> for SortedMap<K, V> {
+    type Output = V;
+
+    fn index(&self, key: &K) -> &V {
+        #[expect(clippy::expect_used, reason = "only tests index")]
+        self.get(key).expect("a value")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_in_order_and_has_each_element_once() {
+        let set: SortedSet<_> = [3, 1, 2, 3].into_iter().collect();
+        assert_eq!(set.iter().copied().collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(set.contains(&2) && !set.contains(&4));
+        assert_eq!((set.first(), set.len()), (Some(&1), 3));
+    }
+
+    #[test]
+    fn a_map_keeps_the_last_value_of_a_key_in_order() {
+        let mut map: SortedMap<_, _> = [(2, 'b'), (1, 'a'), (2, 'c')].into_iter().collect();
+        map.insert(0, 'z');
+        map.insert(1, 'y');
+        assert_eq!(map.iter().collect::<Vec<_>>(), [(&0, &'z'), (&1, &'y'), (&2, &'c')]);
+        map.remove(&1);
+        map.remove(&7);
+        assert_eq!(map.keys().copied().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(map.get(&2), Some(&'c'));
+    }
+}

@@ -1,0 +1,130 @@
+//! THE DOOR TO THE NODE'S ADDRESSES: what its interfaces carry, followed as it changes.
+//!
+//! In: what the kernel says of interfaces and addresses in this process' network namespace. Out:
+//! [`Event::Addresses`] with all of them but those of the dummy device, once at first and then
+//! whenever they differ. Addresses that are tentative, deprecated, link-local or on loopback are
+//! there like any others. Never: an event for what the proxy itself puts on the dummy device, a
+//! poll, a timer while all is well, and never an end because of a failure: what was last said stays
+//! in force, and reading is tried again.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use proxier::model::{Event, InterfaceAddress};
+use tokio::sync::mpsc::{Sender, WeakSender};
+
+use self::known::Known;
+use crate::kernel::interfaces::{Error, Interfaces};
+
+mod known;
+
+/// The first pause after a failure; each further one is twice as long.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Starts a thread that follows the addresses. It keeps nobody waiting for it: it ends with the
+/// process, or when there is something to say and nobody listens, or no other source speaks, any
+/// more.
+///
+/// # Errors
+/// If there can be no thread.
+pub fn start(events: &Sender<Event>) -> io::Result<()> {
+    let source =
+        Source { events: events.downgrade(), said: None, pause: FIRST, state: State::Followed };
+    thread::Builder::new().name("addresses".into()).spawn(|| source.run()).map(drop)
+}
+
+/// What outlives a failure.
+struct Source {
+    events: WeakSender<Event>,
+    /// What was last said, sorted.
+    said: Option<Vec<InterfaceAddress>>,
+    /// Before the next try.
+    pause: Duration,
+    state: State,
+}
+
+/// Whether the operator has been told of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Followed,
+    Failing,
+}
+
+/// Nobody listens any more.
+struct Unheard;
+
+impl Source {
+    fn run(mut self) {
+        while let Err(error) = self.attempt() {
+            let pause = self.pause;
+            match self.state {
+                State::Followed => tracing::warn!(
+                    "interface addresses: {error}; what was last known of them stays in force"
+                ),
+                State::Failing => {
+                    tracing::debug!("interface addresses: {error}; again in {pause:?}")
+                }
+            }
+            self.state = State::Failing;
+            thread::sleep(pause);
+            self.pause = pause.saturating_mul(2).min(LONGEST);
+        }
+    }
+
+    /// Listens, reads, and then keeps what was read up to date until nobody hears it. The listener
+    /// comes first, so that no change falls between.
+    fn attempt(&mut self) -> Result<Unheard, Error> {
+        let mut interfaces = Interfaces::open()?;
+        let mut known = read(&interfaces)?;
+        loop {
+            // What changed during a reading waits already.
+            take_changes(&mut interfaces, &mut known)?;
+            if !known.is_whole() {
+                known = read(&interfaces)?;
+                continue;
+            }
+            self.succeeded();
+            if known.has_changed()
+                && let Err(unheard) = self.say(known.addresses())
+            {
+                return Ok(unheard);
+            }
+            interfaces.wait()?;
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if self.state == State::Failing {
+            tracing::info!("interface addresses: followed again");
+        }
+        self.state = State::Followed;
+        self.pause = FIRST;
+    }
+
+    fn say(&mut self, now: Vec<InterfaceAddress>) -> Result<(), Unheard> {
+        if self.said.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        tracing::debug!("interface addresses: there are {}", now.len());
+        self.said = Some(now.clone());
+        let events = self.events.upgrade().ok_or(Unheard)?;
+        events.blocking_send(Event::Addresses(now)).map_err(|_| Unheard)
+    }
+}
+
+fn read(interfaces: &Interfaces) -> Result<Known, Error> {
+    let mut known = Known::default();
+    interfaces.read(|fact| known.fold(fact))?;
+    Ok(known)
+}
+
+fn take_changes(interfaces: &mut Interfaces, known: &mut Known) -> Result<(), Error> {
+    match interfaces.changes(|fact| known.fold(fact)) {
+        Err(Error::StateUnknown) => known.doubt(),
+        result => result?,
+    }
+    Ok(())
+}

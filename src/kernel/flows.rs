@@ -1,0 +1,97 @@
+//! Tracked flows, through `conntrack-netlink`.
+//!
+//! In: families and protocols; flows to forget. Out: flows; one result each, from one batch. Never:
+//! a failure where the kernel has no connection tracking to look at: then there is nothing to
+//! forget, which is said once.
+
+use std::collections::BTreeSet;
+
+use conntrack_netlink::{Conntrack, Error, Tuple};
+use proxier::apply::Cause;
+use proxier::diff::{Change, Flow};
+use proxier::model::{Family, Protocol};
+
+use super::all_failed;
+
+/// A connection to connection tracking, opened when it is first needed.
+#[derive(Default)]
+pub(super) struct Flows {
+    conntrack: Option<Conntrack>,
+    is_unsupported: bool,
+}
+
+impl Flows {
+    pub(super) fn read(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+        let mut found = Vec::new();
+        for (family, protocol) in of {
+            match self.list(*family, *protocol) {
+                Ok(flows) => found.extend(flows.iter().filter_map(our_flow)),
+                Err(Error::Unsupported) => {
+                    if !std::mem::replace(&mut self.is_unsupported, true) {
+                        tracing::warn!("{}; stale flows are not forgotten", Error::Unsupported);
+                    }
+                }
+                Err(error) => return Err(Cause::new(error)),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        let flows: Vec<_> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::RemoveFlow(flow) => Some(their_flow(flow)),
+                _ => None,
+            })
+            .collect();
+        match self.open().and_then(|conntrack| conntrack.delete(&flows)) {
+            Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
+            Err(error) => all_failed(changes, &Cause::new(error)),
+        }
+    }
+
+    fn list(
+        &mut self,
+        family: Family,
+        protocol: Protocol,
+    ) -> Result<Vec<conntrack_netlink::Flow>, Error> {
+        let family = match family {
+            Family::V4 => conntrack_netlink::Family::Inet,
+            Family::V6 => conntrack_netlink::Family::Inet6,
+        };
+        self.open()?.flows(family, conntrack_netlink::Protocol(protocol.number()))
+    }
+
+    fn open(&mut self) -> Result<&mut Conntrack, Error> {
+        match &mut self.conntrack {
+            Some(conntrack) => Ok(conntrack),
+            closed @ None => Ok(closed.insert(Conntrack::open()?)),
+        }
+    }
+}
+
+fn our_flow(flow: &conntrack_netlink::Flow) -> Option<Flow> {
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        .into_iter()
+        .find(|protocol| protocol.number() == flow.protocol.0)?;
+    Some(Flow {
+        protocol,
+        client: flow.original.source,
+        frontend: flow.original.destination,
+        server: flow.reply.source,
+        answered: flow.reply.destination,
+        id: flow.id?,
+        zone: flow.zone,
+    })
+}
+
+fn their_flow(flow: &Flow) -> conntrack_netlink::Flow {
+    conntrack_netlink::Flow {
+        protocol: conntrack_netlink::Protocol(flow.protocol.number()),
+        original: Tuple { source: flow.client, destination: flow.frontend },
+        reply: Tuple { source: flow.server, destination: flow.answered },
+        id: Some(flow.id),
+        zone: flow.zone,
+    }
+}

@@ -1,0 +1,112 @@
+//! What rtnetlink says of links and addresses.
+//!
+//! In: the payload of a message. Out: the few fields that matter here. Never: a message refused for
+//! a part that nobody reads: the kernel says a hundred things of a link, and new ones each year.
+
+use std::net::IpAddr;
+
+use netlink_batch::DecodeError;
+use netlink_batch::attribute::{Attribute, Attributes};
+
+/// A link that is new or has changed.
+pub(super) const RTM_NEWLINK: u16 = 16;
+/// A link that is gone.
+pub(super) const RTM_DELLINK: u16 = 17;
+/// Asks for links.
+pub(super) const RTM_GETLINK: u16 = 18;
+/// An address that is new or has changed.
+pub(super) const RTM_NEWADDR: u16 = 20;
+/// An address that is gone.
+pub(super) const RTM_DELADDR: u16 = 21;
+/// Asks for addresses.
+pub(super) const RTM_GETADDR: u16 = 22;
+
+const AF_UNSPEC: u8 = 0;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+const IFLA_IFNAME: u16 = 3;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+
+/// A network device (`struct ifinfomsg`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    /// Empty if the message does not say; the kernel always does.
+    pub(super) name: String,
+}
+
+impl Link {
+    /// `None` for what is said in another family's name: a bridge says of a port that leaves it
+    /// that a link is gone.
+    pub(super) fn read(payload: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let (header, attributes) = split::<16>(payload, "ifinfomsg")?;
+        let [AF_UNSPEC, _, _, _, a, b, c, d, ..] = *header else { return Ok(None) };
+        let mut name = String::new();
+        for attribute in Attributes::new(attributes) {
+            let attribute = attribute?;
+            if attribute.kind == IFLA_IFNAME {
+                name = attribute.string_lossy();
+            }
+        }
+        Ok(Some(Self { index: u32::from_ne_bytes([a, b, c, d]), name }))
+    }
+}
+
+/// An address of a device (`struct ifaddrmsg`). Two that differ in any field are two to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// The device's index, which stays when its name changes.
+    pub index: u32,
+    /// The device's own address.
+    pub local: IpAddr,
+    /// The length of its prefix.
+    pub prefix: u8,
+    /// IPv4's other end on a link between two, else the same as `local`. A device has an IPv6
+    /// address once, whatever its other end, which may be changed in place.
+    pub peer: IpAddr,
+}
+
+impl Address {
+    /// `None` for another family's address.
+    pub(super) fn read(payload: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let (header, attributes) = split::<8>(payload, "ifaddrmsg")?;
+        let [family @ (AF_INET | AF_INET6), prefix, _, _, a, b, c, d] = *header else {
+            return Ok(None);
+        };
+        // IPv4 names the address IFA_LOCAL; IPv6 without a peer gives IFA_ADDRESS alone.
+        let (mut local, mut peer) = (None, None);
+        for attribute in Attributes::new(attributes) {
+            let attribute = attribute?;
+            match attribute.kind {
+                IFA_LOCAL => local = Some(ip(family, &attribute)?),
+                IFA_ADDRESS => peer = Some(ip(family, &attribute)?),
+                _ => {}
+            }
+        }
+        let index = u32::from_ne_bytes([a, b, c, d]);
+        Ok(local.or(peer).map(|local| {
+            let peer = if family == AF_INET { peer.unwrap_or(local) } else { local };
+            Self { index, local, prefix, peer }
+        }))
+    }
+}
+
+fn ip(family: u8, attribute: &Attribute<'_>) -> Result<IpAddr, DecodeError> {
+    let address = match family {
+        AF_INET => <[u8; 4]>::try_from(attribute.value).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(attribute.value).ok().map(IpAddr::from),
+    };
+    address.ok_or_else(|| format!("an address of {} bytes", attribute.value.len()).into())
+}
+
+fn split<'a, const N: usize>(
+    payload: &'a [u8],
+    name: &str,
+) -> Result<(&'a [u8; N], &'a [u8]), DecodeError> {
+    payload.split_first_chunk().ok_or_else(|| DecodeError::invalid_buffer(name, payload.len(), N))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! The node's addresses as followed, in a network namespace of the test's own.
+//!
+//! In: what `ip` changes. Out: the events of the source, against what `ip` then shows. Each test
+//! runs itself again under `unshare` (util-linux), so no privileges are needed where user namespaces
+//! are allowed. Never: a change outside the namespace. A veth device named kube-ipvs0 stands for the
+//! dummy device, which not every kernel has.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use ipvs_proxy::addresses;
+use proxier::model::Event;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+/// Long enough for a busy machine; nothing waits so long when all is well.
+const LIMIT: Duration = Duration::from_secs(20);
+const COUNT: u32 = 5000;
+
+/// Runs `body` in a fresh network namespace.
+fn in_namespace(test: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "IPVS_PROXY_TEST_INSIDE";
+    if env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let status = Command::new("unshare")
+        .arg("-rn")
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", &format!("addresses::{test}")])
+        .env(INSIDE, "1")
+        .status()
+        .expect("unshare (util-linux) is needed");
+    assert!(status.success(), "{test} failed in its namespace");
+}
+
+/// Runs commands of `ip`, one a line, in one process.
+fn ip(commands: &str) {
+    let mut child =
+        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2");
+    child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{commands}");
+}
+
+/// One command for each of many addresses.
+fn many(verb: &str, device: &str) -> String {
+    (0..COUNT).fold(String::new(), |mut commands, at| {
+        writeln!(commands, "addr {verb} 10.1.{}.{}/32 dev {device}", at / 256, at % 256).unwrap();
+        commands
+    })
+}
+
+/// What `ip` shows, in the words of [`Watching`].
+fn shown() -> Vec<String> {
+    let output = Command::new("ip").args(["-brief", "addr"]).output().expect("iproute2");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let device = words.next().unwrap().split('@').next().unwrap();
+        let addresses = words.filter(|word| word.contains('/') && device != "kube-ipvs0");
+        found.extend(addresses.map(|address| format!("{device} {address}")));
+    }
+    found.sort();
+    found
+}
+
+/// The source, and what it last said.
+struct Watching {
+    events: Receiver<Event>,
+    _other_sources: Sender<Event>,
+    now: Vec<String>,
+}
+
+impl Watching {
+    fn begin(queue: usize) -> Self {
+        let (sender, events) = mpsc::channel(queue);
+        addresses::start(&sender).unwrap();
+        Self { events, _other_sources: sender, now: Vec::new() }
+    }
+
+    /// The next event, if there is one soon.
+    fn next(&mut self, limit: Duration) -> Option<&[String]> {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            match self.events.try_recv() {
+                Ok(Event::Addresses(addresses)) => {
+                    let text = |found: proxier::model::InterfaceAddress| {
+                        format!("{} {}", found.device, found.address)
+                    };
+                    self.now = addresses.into_iter().map(text).collect();
+                    self.now.sort();
+                    return Some(&self.now);
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        None
+    }
+
+    /// Takes events until the source agrees with `ip`, and says how many it took.
+    fn agrees(&mut self) -> u32 {
+        let mut taken = 0;
+        while self.now != shown() {
+            let before = self.now.clone();
+            assert!(self.next(LIMIT).is_some(), "{before:?} but {:?}", shown());
+            taken += 1;
+        }
+        taken
+    }
+
+    fn is_silent(&mut self) {
+        let event = self.next(Duration::from_millis(300)).map(<[String]>::to_vec);
+        assert_eq!(event, None);
+    }
+}
+
+#[test]
+fn every_address_there_is_comes_first() {
+    in_namespace("every_address_there_is_comes_first", || {
+        ip("link set lo up\nlink add a type veth peer name b\naddr add 192.0.2.1/24 dev a\n\
+            addr add 192.0.2.2/24 dev a\naddr add 2001:db8::1/64 dev a\n\
+            addr add 10.0.0.1 peer 10.0.0.2/32 dev b\n");
+        let mut watching = Watching::begin(4);
+        let wanted = [
+            "a 192.0.2.1/24",
+            "a 192.0.2.2/24",
+            "a 2001:db8::1/64",
+            "b 10.0.0.1/32",
+            "lo 127.0.0.1/8",
+            "lo ::1/128",
+        ];
+        assert_eq!(watching.next(LIMIT).unwrap(), wanted);
+        watching.is_silent();
+    });
+}
+
+#[test]
+fn a_node_without_any_address_says_so() {
+    in_namespace("a_node_without_any_address_says_so", || {
+        assert_eq!(Watching::begin(4).next(LIMIT), Some([].as_slice()));
+    });
+}
+
+#[test]
+fn addresses_come_and_go_with_their_interfaces() {
+    in_namespace("addresses_come_and_go_with_their_interfaces", || {
+        ip("link add a type veth peer name b\n");
+        let mut watching = Watching::begin(4);
+        assert_eq!(watching.next(LIMIT), Some([].as_slice()));
+        for (command, wanted) in [
+            ("addr add 192.0.2.1/24 dev a", vec!["a 192.0.2.1/24"]),
+            ("addr add 2001:db8::1/64 dev b", vec!["a 192.0.2.1/24", "b 2001:db8::1/64"]),
+            ("link set a name c", vec!["b 2001:db8::1/64", "c 192.0.2.1/24"]),
+            ("addr del 2001:db8::1/64 dev b", vec!["c 192.0.2.1/24"]),
+            ("link del c", vec![]),
+        ] {
+            ip(command);
+            let done = Instant::now();
+            assert_eq!(watching.next(LIMIT).unwrap(), wanted, "{command}");
+            println!("{command}: told after {:?}", done.elapsed());
+        }
+        // Up: the kernel adds link-local addresses by itself.
+        ip("link add a type veth peer name b\nlink set a up\nlink set b up\n");
+        while watching.now.iter().filter(|found| found.contains(" fe80:")).count() < 2 {
+            assert!(watching.next(LIMIT).is_some());
+        }
+        watching.agrees();
+    });
+}
+
+#[test]
+fn a_port_that_leaves_its_bridge_keeps_its_addresses() {
+    in_namespace("a_port_that_leaves_its_bridge_keeps_its_addresses", || {
+        ip("link add a type veth peer name b\nlink add bridge type bridge\n\
+            addr add 192.0.2.1/24 dev a\n");
+        let mut watching = Watching::begin(4);
+        assert_eq!(watching.next(LIMIT).unwrap(), ["a 192.0.2.1/24"]);
+        ip("link set a master bridge\nlink set a nomaster\n");
+        watching.is_silent();
+    });
+}
+
+#[test]
+fn the_dummy_device_is_passed_over_whatever_its_index() {
+    in_namespace("the_dummy_device_is_passed_over_whatever_its_index", || {
+        ip("link add kube-ipvs0 type veth peer name b\naddr add 10.96.0.1/32 dev kube-ipvs0\n");
+        let mut watching = Watching::begin(4);
+        assert_eq!(watching.next(LIMIT), Some([].as_slice()));
+
+        ip(&many("add", "kube-ipvs0"));
+        ip(&many("del", "kube-ipvs0"));
+        watching.is_silent();
+        ip("link del kube-ipvs0\nlink add kube-ipvs0 type veth peer name b\n\
+            addr add 10.96.0.2/32 dev kube-ipvs0\n");
+        watching.is_silent();
+        ip("addr add 192.0.2.1/24 dev b\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["b 192.0.2.1/24"]);
+
+        ip("link set kube-ipvs0 name c\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["b 192.0.2.1/24", "c 10.96.0.2/32"]);
+        ip("link set c name kube-ipvs0\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["b 192.0.2.1/24"]);
+    });
+}
+
+#[test]
+fn five_thousand_addresses_at_once_are_all_told() {
+    in_namespace("five_thousand_addresses_at_once_are_all_told", || {
+        ip("link add a type veth peer name b\n");
+        let mut watching = Watching::begin(1024);
+        ip(&many("add", "a"));
+        let events = watching.agrees();
+        assert_eq!(watching.now.len(), COUNT as usize);
+        assert!(events <= COUNT + 1, "{events}");
+        ip("addr flush dev a\n");
+        watching.agrees();
+        assert_eq!(watching.now, [""; 0]);
+        println!("{events} events for {COUNT} addresses");
+    });
+}
+
+/// How many messages the kernel could not deliver to route sockets that listen.
+fn dropped() -> u32 {
+    let table = fs::read_to_string("/proc/net/netlink").unwrap();
+    let listeners = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let route = listeners.filter(|words| words[1] == "0" && words[3] != "00000000");
+    route.map(|words| words[8].parse::<u32>().unwrap()).sum()
+}
+
+#[test]
+fn what_could_not_be_heard_is_read() {
+    in_namespace("what_could_not_be_heard_is_read", || {
+        ip("link add a type veth peer name b\n");
+        // The second event finds the queue full, so the source stops taking notices.
+        let mut watching = Watching::begin(1);
+        let begun = Instant::now();
+        while dropped() == 0 {
+            assert!(begun.elapsed() < 2 * LIMIT, "no overflow");
+            ip(&many("add", "a"));
+            ip(&many("del", "a"));
+        }
+        ip("addr add 192.0.2.1/24 dev a\n");
+        watching.agrees();
+        assert_eq!(watching.now, ["a 192.0.2.1/24"]);
+        ip("addr add 192.0.2.2/24 dev a\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["a 192.0.2.1/24", "a 192.0.2.2/24"]);
+    });
+}

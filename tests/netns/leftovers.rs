@@ -1,0 +1,149 @@
+//! What kube-proxy's other modes have left, and sets that are too small: the running binary puts both right.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::node::{Family, Namespace, Node};
+use crate::proxy::{PATIENCE, Proxy, Source, config, until};
+
+/// The rules of one Service in iptables mode, and some that are nobody's of kube-proxy.
+fn iptables_mode(family: Family) -> String {
+    let (service, pod, icmp) = match family {
+        Family::V4 => ("10.96.0.80", "10.244.1.2:8080", "icmp-port-unreachable"),
+        Family::V6 => ("fd00:10:96::80", "[fd00:10:244:1::2]:8080", "icmp6-port-unreachable"),
+    };
+    format!(
+        "*mangle
+:KUBE-IPTABLES-HINT - [0:0]
+:KUBE-KUBELET-CANARY - [0:0]
+:KUBE-PROXY-CANARY - [0:0]
+COMMIT
+*filter
+:KUBE-EXTERNAL-SERVICES - [0:0]
+:KUBE-FIREWALL - [0:0]
+:KUBE-FORWARD - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-PROXY-CANARY - [0:0]
+:KUBE-PROXY-FIREWALL - [0:0]
+:KUBE-SERVICES - [0:0]
+:MINE - [0:0]
+-A INPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL
+-A INPUT -m comment --comment \"kubernetes health check service ports\" -j KUBE-NODEPORTS
+-A INPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES
+-A INPUT -j KUBE-FIREWALL
+-A FORWARD -m conntrack --ctstate NEW -m comment --comment \"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL
+-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD
+-A FORWARD -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A OUTPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-SERVICES -d {service} -p udp -m comment --comment \"test/none has no endpoints\" -j REJECT --reject-with {icmp}
+-A MINE -j KUBE-NODEPORTS
+COMMIT
+*nat
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-PROXY-CANARY - [0:0]
+:KUBE-SEP-AAAAAAAAAAAAAAAA - [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-BBBBBBBBBBBBBBBB - [0:0]
+-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING
+-A KUBE-SERVICES -d {service} -p tcp -m tcp --dport 80 -j KUBE-SVC-BBBBBBBBBBBBBBBB
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
+-A KUBE-SVC-BBBBBBBBBBBBBBBB -j KUBE-SEP-AAAAAAAAAAAAAAAA
+-A KUBE-SEP-AAAAAAAAAAAAAAAA -p tcp -m tcp -j DNAT --to-destination {pod}
+COMMIT
+"
+    )
+}
+
+#[test]
+fn a_node_that_was_in_another_mode_keeps_nothing_of_it() {
+    let node = Node::conformance("leftovers");
+    node.feed("iptables-restore", &iptables_mode(Family::V4));
+    node.feed("ip6tables-restore", &iptables_mode(Family::V6));
+    node.feed(
+        "nft -f -",
+        "table ip kube-proxy { chain services { } }
+         table ip6 kube-proxy { chain services { } }
+         table ip others { chain kept { } }",
+    );
+    let source = Source::manifests();
+    source.replace_all(&service("web", 1));
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    proxy.wait_until_says("synced");
+
+    for save in ["iptables-save", "ip6tables-save"] {
+        let saved = node.run(save);
+        let is_of_another_mode = |line: &&str| {
+            [
+                "KUBE-SVC-",
+                "KUBE-SEP-",
+                "KUBE-EXTERNAL-SERVICES",
+                "KUBE-PROXY-CANARY",
+                "has no endpoints",
+            ]
+            .iter()
+            .any(|word| line.contains(word))
+                || line.contains("--ctstate NEW") && line.contains("-j KUBE-PROXY-FIREWALL")
+        };
+        let left: Vec<_> = saved.lines().filter(is_of_another_mode).collect();
+        assert_eq!(left, [""; 0], "{save}");
+        // What is kubelet's, what is others', and the chain that others use.
+        for kept in [
+            "KUBE-IPTABLES-HINT",
+            "KUBE-KUBELET-CANARY",
+            ":KUBE-FIREWALL",
+            "-A INPUT -j KUBE-FIREWALL",
+        ] {
+            assert!(saved.contains(kept), "{save}: {kept}");
+        }
+        assert!(saved.contains("-A MINE -j KUBE-NODEPORTS") && saved.contains(":KUBE-NODEPORTS"));
+        assert!(saved.contains("-A INPUT -m comment --comment \"kube-proxy firewall rules\""));
+    }
+    assert_eq!(proxy.said("filter KUBE-NODEPORTS of iptables mode is emptied but stays").len(), 2);
+    let tables = node.run("nft list tables");
+    assert!(!tables.contains("kube-proxy") && tables.contains("table ip others"), "{tables}");
+}
+
+#[test]
+fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
+    const LIMIT: usize = 300;
+    let node = Node::conformance("grow");
+    // As an earlier proxy may have left it, with room for few.
+    node.run(&format!("ipset create KUBE-CLUSTER-IP hash:ip,port family inet maxelem {LIMIT}"));
+    let source = Source::manifests();
+    source.replace_all(&service("few", 200));
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    proxy.wait_until_says("synced");
+    assert_eq!(header(&node), "maxelem 300");
+
+    source.replace_all(&service("many", 1000));
+    let entries = || node.run("ipset list KUBE-CLUSTER-IP | grep -c tcp:").trim().parse().unwrap();
+    assert!(until(PATIENCE, || (entries() == 1000).then_some(())).is_some(), "{}", entries());
+    assert_eq!(header(&node), "maxelem 2048");
+    assert!(!node.run("ipset list -n").contains("GROWING"));
+    // The rules refer to the set by its name still.
+    let rules = node.run("iptables-save -t nat");
+    assert!(rules.contains("--match-set KUBE-CLUSTER-IP dst,dst"), "{rules}");
+    node.run("ipset test KUBE-CLUSTER-IP 10.96.0.80,tcp:1999");
+}
+
+fn header(node: &Namespace) -> String {
+    node.run("ipset list -t KUBE-CLUSTER-IP | grep -o 'maxelem [0-9]*'").trim().to_owned()
+}
+
+/// A Service of so many ports, from 1000 on, without endpoints.
+fn service(name: &str, ports: usize) -> String {
+    let mut text = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: test}}\n\
+         spec:\n  clusterIP: 10.96.0.80\n  ports:\n"
+    );
+    for port in 1000..1000 + ports {
+        writeln!(text, "  - {{name: p{port}, port: {port}}}").unwrap();
+    }
+    text
+}
