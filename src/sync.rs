@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use proxier::Proxier;
 use proxier::apply::{Cause, Kernel, Outcome};
-use proxier::model::{Event, PerFamily};
-use proxier::plan::Contested;
+use proxier::model::Event;
 use tokio::sync::mpsc::Receiver;
 
 use self::pace::{Ended, Pace, Periods};
@@ -42,12 +41,11 @@ pub fn run<K: Kernel>(
     mut kernel: K,
     mut events: Receiver<Event>,
     periods: Periods,
-    publish: &Publish,
+    mut publish: Publish,
 ) -> Result<(), Error> {
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut pace = Pace::new(periods);
     let mut report = Report::default();
-    let mut contested = Contested::new();
     let mut prepared = false;
     loop {
         let wait = if proxier.is_complete() {
@@ -68,21 +66,7 @@ pub fn run<K: Kernel>(
             prepared = true;
         }
         let outcome = round(&mut proxier, &mut kernel, &mut pace, &mut report);
-        tell(&proxier, &outcome, publish, &mut contested);
-    }
-}
-
-/// Leaves behind what others answer and tell: after any round who goes without a frontend, after a
-/// successful one what health checks say.
-fn tell(proxier: &Proxier, outcome: &Outcome, publish: &Publish, contested: &mut Contested) {
-    if proxier.contested() != contested {
-        publish.contested(contested, proxier.contested());
-        contested.clone_from(proxier.contested());
-    }
-    if outcome.is_success() {
-        publish.updated();
-        let addresses = PerFamily::from_fn(|family| proxier.health_check_addresses(family));
-        publish.health_checks(proxier.desired().health_checks(), addresses);
+        publish.round(&proxier, &outcome);
     }
 }
 

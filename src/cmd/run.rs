@@ -58,7 +58,7 @@ async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("sync".into())
         .spawn(move || {
-            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods, &publish));
+            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods, publish));
         })
         .context("cannot start the sync thread")?;
     addresses::start(&sender).context("cannot start the addresses thread")?;
@@ -94,7 +94,7 @@ fn serve_and_tell(config: &Config, families: &PerFamily<bool>, events: Sink) -> 
     let (checks, table) = latest::channel(HealthTable::default());
     let servers = ServiceHealth::new(config.node_name.clone(), Arc::clone(&health), events.clone());
     tokio::spawn(servers.run(table));
-    Publish { health, checks, events }
+    Publish::new(health, checks, events)
 }
 
 fn sync_ended(

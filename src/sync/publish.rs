@@ -3,8 +3,12 @@
 //! In: what the core says after a round. Out: the health table, where it differs from the last one;
 //! whether the proxy keeps up; log lines and events. Never: a wait for any reader.
 
-use proxier::model::{PerFamily, ServiceName};
-use proxier::plan::{Contested, HealthCheck, HealthCheckAddresses};
+use std::sync::Arc;
+
+use proxier::Proxier;
+use proxier::apply::Outcome;
+use proxier::model::PerFamily;
+use proxier::plan::Contested;
 use tokio::sync::watch;
 
 use super::contested;
@@ -17,33 +21,39 @@ const TOLD: usize = 20;
 /// Where the outcome of rounds goes.
 #[derive(Debug)]
 pub struct Publish {
-    /// Whether the proxy keeps up.
-    pub health: std::sync::Arc<ProxyHealth>,
-    /// The health checks of Services.
-    pub checks: watch::Sender<HealthTable>,
-    /// Where trouble with Services is told.
-    pub events: Sink,
+    health: Arc<ProxyHealth>,
+    checks: watch::Sender<HealthTable>,
+    events: Sink,
+    contested: Contested,
 }
 
 impl Publish {
+    /// Nothing has been left behind yet: to `health` whether the proxy keeps up, to `checks` the
+    /// health checks of Services, to `events` what Services are to be warned of.
+    pub fn new(health: Arc<ProxyHealth>, checks: watch::Sender<HealthTable>, events: Sink) -> Self {
+        Self { health, checks, events, contested: Contested::new() }
+    }
+
     /// Facts have arrived that no round has seen.
-    pub fn queued(&self) {
+    pub(super) fn queued(&self) {
         self.health.queued(Moment::now());
     }
 
-    /// A round has brought the kernel up to date.
-    pub fn updated(&self) {
-        self.health.updated(Moment::now());
+    /// A round has ended. Its health checks count only if it succeeded: a load balancer must not
+    /// be sent where the way is not laid.
+    pub(super) fn round(&mut self, proxier: &Proxier, outcome: &Outcome) {
+        self.tell_of_contested(proxier.contested());
+        if outcome.is_success() {
+            self.health.updated(Moment::now());
+            let checks = proxier.desired().health_checks();
+            self.publish(HealthTable {
+                checks: checks.map(|(service, check)| (service.clone(), check.clone())).collect(),
+                addresses: PerFamily::from_fn(|family| proxier.health_check_addresses(family)),
+            });
+        }
     }
 
-    /// The health checks after a round that succeeded.
-    pub fn health_checks<'a>(
-        &self,
-        checks: impl Iterator<Item = (&'a ServiceName, &'a HealthCheck)>,
-        addresses: PerFamily<HealthCheckAddresses>,
-    ) {
-        let checks = checks.map(|(service, check)| (service.clone(), check.clone())).collect();
-        let table = HealthTable { checks, addresses };
+    fn publish(&self, table: HealthTable) {
         self.checks.send_if_modified(|current| {
             let differs = *current != table;
             if differs {
@@ -53,9 +63,11 @@ impl Publish {
         });
     }
 
-    /// The contested virtual servers before and after a round, whatever came of it.
-    pub fn contested(&self, before: &Contested, after: &Contested) {
-        let news = contested::news(before, after);
+    fn tell_of_contested(&mut self, now: &Contested) {
+        if self.contested == *now {
+            return;
+        }
+        let news = contested::news(&self.contested, now);
         for news in news.iter().take(TOLD) {
             match news.event() {
                 // An event is a log line too.
@@ -66,13 +78,16 @@ impl Publish {
         if news.len() > TOLD {
             tracing::warn!("and {} changes of contested addresses more", news.len() - TOLD);
         }
+        self.contested.clone_from(now);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
+
+    use proxier::model::ServiceName;
+    use proxier::plan::{HealthCheck, HealthCheckAddresses};
 
     use super::*;
 
@@ -80,17 +95,20 @@ mod tests {
     fn a_table_is_published_only_when_it_differs() {
         let (checks, mut seen) = watch::channel(HealthTable::default());
         let health = ProxyHealth::new(&PerFamily { v4: true, v6: true }, Duration::from_secs(30));
-        let publish = Publish { health: Arc::new(health), checks, events: Sink::log() };
-        let every = || PerFamily::from_fn(|_| HealthCheckAddresses::Every);
-        publish.health_checks([].into_iter(), every());
+        let publish = Publish::new(Arc::new(health), checks, Sink::log());
+        publish.publish(HealthTable::default());
         assert!(!seen.has_changed().unwrap());
         let web = ServiceName::new("shop", "web");
         let local_endpoints = PerFamily { v4: Some(1), v6: None };
-        let check = HealthCheck { port: 31000, local_endpoints };
-        publish.health_checks([(&web, &check)].into_iter(), every());
+        let mut table = HealthTable::default();
+        table.checks.insert(web, HealthCheck { port: 31000, local_endpoints });
+        publish.publish(table.clone());
         assert!(seen.has_changed().unwrap());
-        assert_eq!(seen.borrow_and_update().checks[&web], check);
-        publish.health_checks([(&web, &check)].into_iter(), every());
+        assert_eq!(*seen.borrow_and_update(), table);
+        table.addresses.v6 = HealthCheckAddresses::These([].into());
+        publish.publish(table.clone());
+        assert_eq!(*seen.borrow_and_update(), table);
+        publish.publish(table);
         assert!(!seen.has_changed().unwrap());
     }
 }

@@ -1,11 +1,11 @@
 //! A small Kubernetes API server for tests: TLS, a bearer token, list and watch of Services,
-//! EndpointSlices and Nodes, and faults on demand.
+//! EndpointSlices and Nodes, Events that are kept, and faults on demand.
 //!
 //! In: objects from YAML, put, deleted or replaced as a whole. Out: what a real server would send
 //! for them (kubernetes.io/docs/reference/using-api/api-concepts), over HTTP/2 or HTTP/1.1: pages,
 //! bookmarks, streamed lists, selectors, 410 for what is no longer known. It runs on a thread of
-//! its own, in the network namespace of the thread that starts it. Never: validation, defaults,
-//! writes over HTTP.
+//! its own, in the network namespace of the thread that starts it. Never: validation, defaults, or
+//! writes over HTTP of anything but Events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(dead_code, unreachable_pub, reason = "shared by several binaries")]
@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use hyper::Version;
+use hyper::{Method, Version};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use self::events::Events;
 use self::store::Store;
 use self::tls::Identity;
 
+mod events;
 mod serve;
 mod store;
 mod tls;
@@ -73,6 +75,8 @@ pub enum Gone {
 /// One request as the server saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// The method.
+    pub method: Method,
     /// The path.
     pub path: String,
     /// The query's pairs, decoded.
@@ -103,7 +107,7 @@ impl Seen {
 
     /// Whether it is a plain list, or a page of one.
     pub fn is_list(&self) -> bool {
-        self.parameter("watch").is_none()
+        self.method == Method::GET && self.parameter("watch").is_none()
     }
 }
 
@@ -112,6 +116,7 @@ struct Shared {
     store: Mutex<Store>,
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
+    events: Mutex<Events>,
     pulse: watch::Sender<Pulse>,
     identity: Identity,
 }
@@ -166,6 +171,7 @@ impl ApiServer {
             store: Mutex::default(),
             behaviour: Mutex::new(behaviour),
             seen: Mutex::default(),
+            events: Mutex::default(),
             pulse: watch::Sender::default(),
             identity: Identity::new(address.ip()),
         });
@@ -241,6 +247,16 @@ impl ApiServer {
     /// All objects of a kind, with their resource versions.
     pub fn objects(&self, kind: &str) -> Vec<Value> {
         lock(&self.shared.store).objects(kind)
+    }
+
+    /// The Events there are, in the order in which they were created.
+    pub fn events(&self) -> Vec<Value> {
+        lock(&self.shared.events).all().to_vec()
+    }
+
+    /// Forgets all Events, as the server does when they are an hour old.
+    pub fn expire_events(&self) {
+        lock(&self.shared.events).expire();
     }
 
     /// Forgets the history, so that watches from before now are refused.

@@ -1,7 +1,7 @@
 //! HTTP of the fixture API server.
 //!
 //! In: connections. Out: answers from the store, as the behaviour asked for has them; every
-//! request is noted. Never: a change of an object.
+//! request is noted. Never: a change of any object but Events.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
@@ -59,20 +59,22 @@ async fn converse(shared: &Arc<Shared>, socket: tokio::net::TcpStream) {
     let Ok(socket) = shared.identity.acceptor(http2).accept(socket).await else { return };
     let service = service_fn(|request| {
         let shared = Arc::clone(shared);
-        async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
     });
     let server = auto::Builder::new(TokioExecutor::new());
     let _ = server.serve_connection(TokioIo::new(socket), service).await;
 }
 
-async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let delay = lock(&shared.behaviour).delay;
     tokio::time::sleep(delay).await;
     let header = |name| {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
+    let kind = header("content-type");
     let mut seen = Seen {
+        method: request.method().clone(),
         path: request.uri().path().to_owned(),
         query: pairs(request.uri().query().unwrap_or_default()),
         version: request.version(),
@@ -80,10 +82,32 @@ async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<B
         status: 0,
     };
     let is_known = header("authorization") == format!("Bearer {}", tls::TOKEN);
-    let response = if is_known { route(shared, &seen) } else { failure(401, "Unauthorized") };
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let response = match (is_known, &seen.method) {
+        (false, _) => failure(401, "Unauthorized"),
+        (true, &Method::GET) => route(shared, &seen),
+        (true, _) => write(shared, &seen, &kind, &body),
+    };
     seen.status = response.status().as_u16();
     lock(&shared.seen).push(seen);
     response
+}
+
+fn write(shared: &Shared, request: &Seen, kind: &str, body: &[u8]) -> Response<Body> {
+    if let Some((prefix, status)) = lock(&shared.behaviour).refuse
+        && request.path.starts_with(prefix)
+    {
+        return failure(status, "refused by the test");
+    }
+    let mut events = lock(&shared.events);
+    match events.write(&request.method, &request.path, kind, body) {
+        Ok((code, event)) => {
+            let mut response = Response::new(whole(&event));
+            *response.status_mut() = StatusCode::from_u16(code).unwrap();
+            response
+        }
+        Err((code, message)) => failure(code, &message),
+    }
 }
 
 fn route(shared: &Arc<Shared>, request: &Seen) -> Response<Body> {

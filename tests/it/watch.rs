@@ -161,10 +161,10 @@ thread_local! {
 
 /// What is logged on this thread at level info and above. The subscriber is one for all threads,
 /// because one for each makes `tracing` forget call sites now and then.
-struct Log;
+pub(crate) struct Log;
 
 impl Log {
-    fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
             let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time();
@@ -174,12 +174,12 @@ impl Log {
         Self
     }
 
-    fn lines_with(&self, part: &str) -> Vec<String> {
+    pub(crate) fn lines_with(&self, part: &str) -> Vec<String> {
         let text = LOGGED.with_borrow(|bytes| String::from_utf8(bytes.clone()).unwrap());
         text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
     }
 
-    async fn has(&self, part: &str) {
+    pub(crate) async fn has(&self, part: &str) {
         let found = async {
             while self.lines_with(part).is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

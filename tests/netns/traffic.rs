@@ -272,7 +272,7 @@ impl Flow {
                     heard.sent += 1;
                     heard.last = answer.ok();
                     drop(heard);
-                    thread::sleep(2 * ATTENTION);
+                    thread::sleep(5 * ATTENTION);
                 }
             })
         });

@@ -13,9 +13,9 @@ use super::world::World;
 use crate::node::{Namespace, Pod};
 use crate::traffic::{Protocol, ask, ask_within};
 
-/// What "at once" means to a busy emulated machine; on an idle one it is a small part of a second. Whatever
-/// waits for a timer of the kernel or of the proxy takes thirty seconds or more.
-pub(super) const AT_ONCE: Duration = Duration::from_secs(3);
+/// What "at once" means to a busy emulated machine; on an idle one it is a small part of a second. What waits for
+/// the next full comparison takes thirty seconds, and a stale flow that is in use never ends.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// The node's address on the device towards a pod: what a masqueraded connection comes from.
 pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
