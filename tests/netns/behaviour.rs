@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::apiserver::ApiServer;
-use crate::canonical::{Dumps, Kernel};
+use crate::canonical::{Dumps, Kernel, virtual_servers};
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, replace, until};
 
@@ -216,21 +216,22 @@ fn what_another_hand_changed_is_repaired_at_the_next_comparison() {
 }
 
 /// Waits until these virtual servers on port 80 with one destination each are all there are.
-fn serves(node: &Namespace, wanted: &[(&str, &str)]) {
+pub(crate) fn serves(node: &Namespace, wanted: &[(&str, &str)]) {
     let wanted: String = wanted
         .iter()
         .map(|(address, endpoint)| {
             format!("-A -t {address}:80 -s rr\n-a -t {address}:80 -r {endpoint}:8080 -m -w 1\n")
         })
         .collect();
-    let found = || node.run("ipvsadm -Sn");
+    let wanted = virtual_servers(&wanted);
+    let found = || virtual_servers(&node.run("ipvsadm -Sn"));
     if until(PATIENCE, || (found() == wanted).then_some(())).is_none() {
         assert_eq!(found(), wanted);
     }
 }
 
 /// A Service of one port in the namespace `shop`, as a document.
-fn service(name: &str, address: &str) -> String {
+pub(crate) fn service(name: &str, address: &str) -> String {
     document(&json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -246,7 +247,7 @@ fn service(name: &str, address: &str) -> String {
 }
 
 /// Its slice with one endpoint, as a document.
-fn slice(service: &str, address: &str) -> String {
+pub(crate) fn slice(service: &str, address: &str) -> String {
     document(&json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -261,6 +262,6 @@ fn slice(service: &str, address: &str) -> String {
     }))
 }
 
-fn document(object: &Value) -> String {
+pub(crate) fn document(object: &Value) -> String {
     format!("{object:#}\n---\n")
 }

@@ -149,7 +149,7 @@ impl Dumps {
 }
 
 /// Of `ipvsadm -Sn`: sorted, each virtual server followed by its destinations, sorted.
-fn virtual_servers(saved: &str) -> String {
+pub(crate) fn virtual_servers(saved: &str) -> String {
     blocks(saved, "-A ")
 }
 

@@ -20,6 +20,7 @@ mod golden;
 mod lab;
 mod leftovers;
 mod node;
+mod odd_input;
 mod packets;
 mod proxy;
 mod traffic;
