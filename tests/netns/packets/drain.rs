@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::check::AT_ONCE;
 use super::service::Service;
 use super::spec::{Policy, Way};
-use super::world::{Settings, World};
+use super::world::{DRAIN_LIMIT, Settings, World};
 use super::{Kind, for_each_kind};
 use crate::node::{Namespace, Pod};
 use crate::traffic::ask;
@@ -21,6 +22,8 @@ for_each_kind! {
 for_each_kind! {
     a_long_transfer_from_a_leaving_local_endpoint_ends_with_its_last_byte: tcp_over_ipv4 tcp_over_ipv6
 }
+
+for_each_kind! { a_destination_goes_when_its_time_is_over: tcp_over_ipv4 tcp_over_ipv6 }
 
 for_each_kind! {
     a_destination_without_connections_to_keep_goes_at_once:
@@ -87,6 +90,35 @@ fn assert_transfers_end_well(
     for (_, address) in service.frontends() {
         service.wait_until_at(address, |destinations| !destinations.contains_key(&endpoint));
     }
+}
+
+fn a_destination_goes_when_its_time_is_over(kind: Kind) {
+    let world = &World::shared(Settings::LimitedDrain);
+    let service = Service::reached_by(world, kind, &[Way::NodePort, Way::LoadBalancer]);
+    let (leaving, staying) = (&world.local[0], &world.local[1]);
+    let endpoint = service.endpoint(leaving);
+    let listener = leaving.enter(|| TcpListener::bind(endpoint).unwrap());
+    service.use_endpoints(&[leaving]);
+    let connections: Vec<_> = service
+        .frontends()
+        .into_iter()
+        .map(|(_, address)| {
+            let client = world.lab.client.enter(|| TcpStream::connect(address).unwrap());
+            (listener.accept().unwrap().0, client, address)
+        })
+        .collect();
+
+    let left = Instant::now();
+    service.use_endpoints(&[staying]);
+    for (_, _, address) in &connections {
+        let drains = service.destinations_at(*address).unwrap().get(&endpoint) == Some(&0);
+        assert!(drains || left.elapsed() > DRAIN_LIMIT, "{address}");
+    }
+    for (_, _, address) in &connections {
+        service.wait_until_at(*address, |destinations| !destinations.contains_key(&endpoint));
+    }
+    let took = left.elapsed();
+    assert!(took > DRAIN_LIMIT && took < DRAIN_LIMIT + AT_ONCE, "{took:?}");
 }
 
 fn transfer(from: &mut TcpStream, to: &mut TcpStream) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -42,9 +43,14 @@ pub(super) enum Settings {
     NodePortNet,
     /// With node ports at the node's first address.
     NodePortPrimary,
+    /// With [`DRAIN_LIMIT`] for destinations that have left.
+    LimitedDrain,
     /// Where IPVS and the kernel forget a datagram's connection after a second.
     ForgetfulUdp,
 }
+
+/// How long a destination may drain where that is limited.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// The zone of `node1`.
 pub(super) const ZONE: &str = "here";
@@ -65,7 +71,7 @@ impl World {
 
     /// The world of these settings that tests share while any of them has it.
     pub(super) fn shared(settings: Settings) -> Arc<Self> {
-        static SHARED: [Mutex<Weak<World>>; 6] = [const { Mutex::new(Weak::new()) }; 6];
+        static SHARED: [Mutex<Weak<World>>; 7] = [const { Mutex::new(Weak::new()) }; 7];
         let mut shared = SHARED[settings as usize].lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let world = Arc::new(Self::new("packets", settings));
@@ -110,6 +116,7 @@ impl Proxy {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("manifests")).unwrap();
         write(&folder.path().join("config.yaml"), &config(settings));
+        write(&folder.path().join("own.yaml"), &own_config(settings));
         write(&folder.path().join("manifests/node1.json"), &node1());
         let daemon = Mutex::new(Some(spawn(node, folder.path())));
         Self { daemon, folder }
@@ -148,7 +155,10 @@ impl Proxy {
 
 fn spawn(node: &Namespace, folder: &Path) -> Daemon {
     let folder = folder.display();
-    node.spawn(&format!("ipvs-proxy --manifests {folder}/manifests --config {folder}/config.yaml"))
+    node.spawn(&format!(
+        "ipvs-proxy --manifests {folder}/manifests --config {folder}/config.yaml \
+         --extra-config {folder}/own.yaml"
+    ))
 }
 
 fn config(settings: Settings) -> Value {
@@ -162,7 +172,7 @@ fn config(settings: Settings) -> Value {
         "conntrack": {"maxPerCore": 0},
     });
     match settings {
-        Settings::ClusterCidr => {}
+        Settings::ClusterCidr | Settings::LimitedDrain => {}
         Settings::MasqueradeAll => config["iptables"] = json!({"masqueradeAll": true}),
         Settings::NoDetection => config["clusterCIDR"] = "".into(),
         Settings::NodePortNet => {
@@ -174,6 +184,16 @@ fn config(settings: Settings) -> Value {
             config["conntrack"]["udpTimeout"] = "1s".into();
             config["conntrack"]["udpStreamTimeout"] = "1s".into();
         }
+    }
+    config
+}
+
+/// What kube-proxy has no settings for.
+fn own_config(settings: Settings) -> Value {
+    let mut config =
+        json!({"apiVersion": "ipvs-proxy.io/v1alpha1", "kind": "IPVSProxyConfiguration"});
+    if let Settings::LimitedDrain = settings {
+        config["gracefulTerminationTimeout"] = format!("{}s", DRAIN_LIMIT.as_secs()).into();
     }
     config
 }
