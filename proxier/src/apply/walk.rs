@@ -4,13 +4,13 @@
 //! the belief at once. Never: a retry; a failure is met by reading the kernel again in a later
 //! round.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::kernel::{Cause, Kernel};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Change, Moment, Observed};
+use crate::diff::{Change, Flow, Moment, Observed, is_tracked};
 use crate::model::Family;
 use crate::plan::{Entry, VirtualServerKey};
 
@@ -39,6 +39,9 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observe
         if ready.is_empty() {
             continue;
         }
+        if stage == Stage::Servers {
+            outcome.done += forget_earlier_flows(&ready, kernel);
+        }
         let results = kernel.carry_out(&ready);
         for (change, result) in ready.iter().zip(results) {
             match result {
@@ -51,6 +54,45 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observe
         }
     }
     outcome
+}
+
+/// Forgets flows that were sent to an address before it is a virtual server. What was decided for
+/// them then holds as long as they last, masquerading too. Later would be too late for some: the
+/// answer that is under way when its flow is forgotten begins a flow of its own, the other way
+/// round, and then the client's packets count as answers, which no rule translates. Before the
+/// virtual server stands nobody answers.
+///
+/// Out: how many are forgotten. What fails is tried again after all other changes.
+fn forget_earlier_flows(ready: &[Change], kernel: &mut dyn Kernel) -> usize {
+    let mut new: BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> = BTreeMap::new();
+    for change in ready {
+        if let Change::AddServer(key, _) = change
+            && is_tracked(key.protocol)
+        {
+            new.insert(*key, BTreeSet::new());
+        }
+    }
+    if new.is_empty() {
+        return 0;
+    }
+    for change in ready {
+        if let Change::AddDestination(key, destination, _) = change
+            && let Some(destinations) = new.get_mut(key)
+        {
+            destinations.insert(*destination);
+        }
+    }
+    let kinds = new.keys().map(|key| (key.family(), key.protocol)).collect();
+    let Ok(flows) = kernel.flows(&kinds) else { return 0 };
+    let leads_elsewhere = |flow: &Flow| {
+        new.get(&flow.key()).is_some_and(|destinations| !destinations.contains(&flow.server))
+    };
+    let earlier: Vec<_> =
+        flows.into_iter().filter(leads_elsewhere).map(Change::RemoveFlow).collect();
+    if earlier.is_empty() {
+        return 0;
+    }
+    kernel.carry_out(&earlier).iter().filter(|result| result.is_ok()).count()
 }
 
 /// What must not become reachable in this round, because something it needs has failed; and what

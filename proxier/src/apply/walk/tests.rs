@@ -114,3 +114,32 @@ fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
         assert_eq!(kernel.log.iter().any(|(change, _)| *change == leftovers), is_gone);
     }
 }
+
+#[test]
+fn flows_are_forgotten_before_their_address_is_a_virtual_server() {
+    let key = VirtualServerKey { protocol: Protocol::Udp, ..key() };
+    let socket = |address: &str| address.parse::<SocketAddr>().expect("an address");
+    let flow = |server: &str| Flow {
+        protocol: Protocol::Udp,
+        client: socket("10.244.1.9:10000"),
+        frontend: socket("10.96.0.1:80"),
+        server: socket(server),
+        answered: socket("10.244.1.9:10000"),
+        id: 1,
+        zone: 0,
+    };
+    let (earlier, right) = (flow("10.96.0.1:80"), flow("10.244.2.1:80"));
+    let settings = ServerSettings { scheduler: "rr".into(), flags: ServerFlags(0), timeout: 0 };
+    let changes = vec![
+        Change::AddServer(key, settings),
+        Change::AddDestination(key, right.server, 1),
+        Change::AddLink,
+        Change::AddAddress(vip()),
+    ];
+    let mut kernel = FakeKernel { flows: [earlier, right].into(), ..FakeKernel::default() };
+    assert_eq!(apply(changes, &mut kernel, &mut Observed::default()).done, 5);
+    assert_eq!(kernel.flows, [right].into());
+    let log: Vec<_> = kernel.log.iter().map(|(change, _)| change.clone()).collect();
+    let at = |wanted: &Change| log.iter().position(|change| change == wanted).expect("it is made");
+    assert_eq!(at(&Change::RemoveFlow(earlier)), at(&Change::AddAddress(vip())) + 1);
+}
