@@ -6,7 +6,7 @@
 
 pub use self::change::{Change, ChangeSet, Moment, RulesStep};
 pub use self::flow::Flow;
-pub(crate) use self::flow::{is_tracked, suspects};
+pub(crate) use self::flow::{earlier_flows, is_tracked, new_servers, suspects};
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 
 use crate::model::{Family, Node};

@@ -215,7 +215,7 @@ impl Proxier {
 
 fn failed_read(operation: &str, cause: Cause) -> Outcome {
     let failure = Failure { operation: operation.into(), cause };
-    Outcome { failed: vec![failure], ..Outcome::default() }
+    Outcome { failed: vec![failure], is_blocked: true, ..Outcome::default() }
 }
 
 #[cfg(test)]

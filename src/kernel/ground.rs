@@ -30,7 +30,15 @@ impl LinuxKernel {
         self.sets.forget_unfinished()?;
         sysctl::apply(&self.ground.sysctls).map_err(Cause::new)?;
         self.ensure_device()?;
-        self.servers.set_timeouts(self.ground.timeouts)
+        // As upstream: what the kernel takes for too long leaves it at its own.
+        if let Err(cause) = self.servers.set_timeouts(self.ground.timeouts) {
+            let Timeouts { tcp, tcp_fin, udp } = self.ground.timeouts;
+            tracing::error!(
+                "IPVS timeouts (ipvs.tcpTimeout {tcp} s, tcpFinTimeout {tcp_fin} s, udpTimeout {udp} s) \
+                 stay as they are: {cause}"
+            );
+        }
+        Ok(())
     }
 
     fn ensure_device(&mut self) -> Result<(), Cause> {

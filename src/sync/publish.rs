@@ -39,11 +39,12 @@ impl Publish {
         self.health.queued(Moment::now());
     }
 
-    /// A round has ended. Its health checks count only if it succeeded: a load balancer must not
-    /// be sent where the way is not laid.
+    /// A round has ended. Its health checks count unless something failed that all Services need: a
+    /// load balancer must not be sent where the way is not laid. A single object that fails, for ever
+    /// perhaps, makes nobody else unhealthy (spec 8.4).
     pub(super) fn round(&mut self, proxier: &Proxier, outcome: &Outcome) {
         self.tell_of_contested(proxier.contested());
-        if outcome.is_success() {
+        if !outcome.is_blocked {
             self.health.updated(Moment::now());
             let checks = proxier.desired().health_checks();
             self.publish(HealthTable {

@@ -37,6 +37,7 @@ COMMIT
 -A FORWARD -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
 -A OUTPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
 -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-NODEPORTS -p tcp -m tcp --dport 31000 -j ACCEPT
 -A KUBE-SERVICES -d {service} -p udp -m comment --comment \"test/none has no endpoints\" -j REJECT --reject-with {icmp}
 -A MINE -j KUBE-NODEPORTS
 COMMIT

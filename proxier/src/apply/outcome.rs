@@ -35,6 +35,9 @@ pub struct Outcome {
     pub failed: Vec<Failure>,
     /// Changes not tried because what protects or carries them had failed.
     pub held_back: usize,
+    /// Whether something has failed that all Services of a family need: the reading of the kernel,
+    /// a set, the rules. Without it single objects have failed at most.
+    pub is_blocked: bool,
     /// Destinations that only finish their connections.
     pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
     /// When the first of them has had its time, if there is a limit.
@@ -57,5 +60,6 @@ impl Outcome {
         self.done += further.done;
         self.failed.extend(further.failed);
         self.held_back += further.held_back;
+        self.is_blocked |= further.is_blocked;
     }
 }

@@ -4,13 +4,13 @@
 //! the belief at once. Never: a retry; a failure is met by reading the kernel again in a later
 //! round.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::kernel::{Cause, Kernel};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Change, Flow, Moment, Observed, is_tracked};
+use crate::diff::{Change, Moment, Observed, earlier_flows, new_servers};
 use crate::model::Family;
 use crate::plan::{Entry, VirtualServerKey};
 
@@ -64,31 +64,13 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observe
 ///
 /// Out: how many are forgotten. What fails is tried again after all other changes.
 fn forget_earlier_flows(ready: &[Change], kernel: &mut dyn Kernel) -> usize {
-    let mut new: BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> = BTreeMap::new();
-    for change in ready {
-        if let Change::AddServer(key, _) = change
-            && is_tracked(key.protocol)
-        {
-            new.insert(*key, BTreeSet::new());
-        }
-    }
-    if new.is_empty() {
+    let new = new_servers(ready);
+    let kinds: BTreeSet<_> = new.keys().map(|key| (key.family(), key.protocol)).collect();
+    if kinds.is_empty() {
         return 0;
     }
-    for change in ready {
-        if let Change::AddDestination(key, destination, _) = change
-            && let Some(destinations) = new.get_mut(key)
-        {
-            destinations.insert(*destination);
-        }
-    }
-    let kinds = new.keys().map(|key| (key.family(), key.protocol)).collect();
     let Ok(flows) = kernel.flows(&kinds) else { return 0 };
-    let leads_elsewhere = |flow: &Flow| {
-        new.get(&flow.key()).is_some_and(|destinations| !destinations.contains(&flow.server))
-    };
-    let earlier: Vec<_> =
-        flows.into_iter().filter(leads_elsewhere).map(Change::RemoveFlow).collect();
+    let earlier = earlier_flows(&new, flows);
     if earlier.is_empty() {
         return 0;
     }
@@ -184,6 +166,7 @@ impl Held {
             },
             _ => {}
         }
+        outcome.is_blocked |= matches!(stage, Stage::Ground | Stage::Rules | Stage::RulesGone);
         outcome.failed.push(Failure { operation: change.to_string(), cause });
     }
 }

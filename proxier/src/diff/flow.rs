@@ -5,7 +5,7 @@
 //! Never: a flow to an address, protocol and port that is not one of our virtual servers, whatever
 //! its port: other hosts' flows that happen to use the number of a node port stay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -35,6 +35,16 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The virtual server in whose place the flow's first sender answered: of a flow that an endpoint
+    /// seems to have begun, because its client's own had just been forgotten.
+    pub fn answers_from(&self) -> VirtualServerKey {
+        VirtualServerKey {
+            protocol: self.protocol,
+            address: self.answered.ip(),
+            port: self.answered.port(),
+        }
+    }
+
     /// The virtual server it was sent to.
     pub fn key(&self) -> VirtualServerKey {
         VirtualServerKey {
@@ -64,8 +74,9 @@ impl Comparison<'_> {
         let is_stale = |flow: &Flow| {
             let key = flow.key();
             let wanted = self.desired.server(&key);
-            suspects.contains(&key)
-                && wanted.is_some_and(|server| !server.destinations.contains(&flow.server))
+            let leads_astray = suspects.contains(&key)
+                && wanted.is_some_and(|server| !server.destinations.contains(&flow.server));
+            leads_astray || suspects.contains(&flow.answers_from())
         };
         flows.into_iter().filter(is_stale).map(Change::RemoveFlow).collect()
     }
@@ -81,6 +92,36 @@ pub(crate) fn suspects(changes: &[Change]) -> BTreeSet<VirtualServerKey> {
         _ => None,
     };
     changes.iter().filter_map(suspect).collect()
+}
+
+/// The virtual servers of tracked protocols that these changes make, with their destinations.
+pub(crate) fn new_servers(changes: &[Change]) -> BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> {
+    let mut new: BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> = BTreeMap::new();
+    for change in changes {
+        match change {
+            Change::AddServer(key, _) if is_tracked(key.protocol) => {
+                new.entry(*key).or_default();
+            }
+            Change::AddDestination(key, destination, _) => {
+                if let Some(destinations) = new.get_mut(key) {
+                    destinations.insert(*destination);
+                }
+            }
+            _ => {}
+        }
+    }
+    new
+}
+
+/// Of the flows to virtual servers that are about to be made those that lead elsewhere.
+pub(crate) fn earlier_flows(
+    new: &BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>>,
+    flows: Vec<Flow>,
+) -> Vec<Change> {
+    let leads_elsewhere = |flow: &Flow| {
+        new.get(&flow.key()).is_some_and(|destinations| !destinations.contains(&flow.server))
+    };
+    flows.into_iter().filter(leads_elsewhere).map(Change::RemoveFlow).collect()
 }
 
 /// True for protocols whose flows outlive their destination.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::apply::fake::FakeKernel;
+use crate::diff::Flow;
 use crate::model::Protocol;
 use crate::plan::{Entry, ServerFlags, ServerSettings, SetKey, SetName};
 
