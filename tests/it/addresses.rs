@@ -120,17 +120,17 @@ impl Watching {
 #[test]
 fn every_address_there_is_comes_first() {
     in_namespace("every_address_there_is_comes_first", || {
-        ip("link set lo up\nlink add a type veth peer name b\naddr add 192.0.2.1/24 dev a\n\
-            addr add 192.0.2.2/24 dev a\naddr add 2001:db8::1/64 dev a\n\
-            addr add 10.0.0.1 peer 10.0.0.2/32 dev b\n");
+        ip("link set lo up\nlink add ve0 type veth peer name ve1\naddr add 192.0.2.1/24 dev ve0\n\
+            addr add 192.0.2.2/24 dev ve0\naddr add 2001:db8::1/64 dev ve0\n\
+            addr add 10.0.0.1 peer 10.0.0.2/32 dev ve1\n");
         let mut watching = Watching::begin(4);
         let wanted = [
-            "a 192.0.2.1/24",
-            "a 192.0.2.2/24",
-            "a 2001:db8::1/64",
-            "b 10.0.0.1/32",
             "lo 127.0.0.1/8",
             "lo ::1/128",
+            "ve0 192.0.2.1/24",
+            "ve0 192.0.2.2/24",
+            "ve0 2001:db8::1/64",
+            "ve1 10.0.0.1/32",
         ];
         assert_eq!(watching.next(LIMIT).unwrap(), wanted);
         watching.is_silent();
@@ -147,15 +147,15 @@ fn a_node_without_any_address_says_so() {
 #[test]
 fn addresses_come_and_go_with_their_interfaces() {
     in_namespace("addresses_come_and_go_with_their_interfaces", || {
-        ip("link add a type veth peer name b\n");
+        ip("link add ve0 type veth peer name ve1\n");
         let mut watching = Watching::begin(4);
         assert_eq!(watching.next(LIMIT), Some([].as_slice()));
         for (command, wanted) in [
-            ("addr add 192.0.2.1/24 dev a", vec!["a 192.0.2.1/24"]),
-            ("addr add 2001:db8::1/64 dev b", vec!["a 192.0.2.1/24", "b 2001:db8::1/64"]),
-            ("link set a name c", vec!["b 2001:db8::1/64", "c 192.0.2.1/24"]),
-            ("addr del 2001:db8::1/64 dev b", vec!["c 192.0.2.1/24"]),
-            ("link del c", vec![]),
+            ("addr add 192.0.2.1/24 dev ve0", vec!["ve0 192.0.2.1/24"]),
+            ("addr add 2001:db8::1/64 dev ve1", vec!["ve0 192.0.2.1/24", "ve1 2001:db8::1/64"]),
+            ("link set ve0 name ve2", vec!["ve1 2001:db8::1/64", "ve2 192.0.2.1/24"]),
+            ("addr del 2001:db8::1/64 dev ve1", vec!["ve2 192.0.2.1/24"]),
+            ("link del ve2", vec![]),
         ] {
             ip(command);
             let done = Instant::now();
@@ -163,7 +163,7 @@ fn addresses_come_and_go_with_their_interfaces() {
             println!("{command}: told after {:?}", done.elapsed());
         }
         // Up: the kernel adds link-local addresses by itself.
-        ip("link add a type veth peer name b\nlink set a up\nlink set b up\n");
+        ip("link add ve0 type veth peer name ve1\nlink set ve0 up\nlink set ve1 up\n");
         while watching.now.iter().filter(|found| found.contains(" fe80:")).count() < 2 {
             assert!(watching.next(LIMIT).is_some());
         }
@@ -174,11 +174,11 @@ fn addresses_come_and_go_with_their_interfaces() {
 #[test]
 fn a_port_that_leaves_its_bridge_keeps_its_addresses() {
     in_namespace("a_port_that_leaves_its_bridge_keeps_its_addresses", || {
-        ip("link add a type veth peer name b\nlink add bridge type bridge\n\
-            addr add 192.0.2.1/24 dev a\n");
+        ip("link add ve0 type veth peer name ve1\nlink add br0 type bridge\n\
+            addr add 192.0.2.1/24 dev ve0\n");
         let mut watching = Watching::begin(4);
-        assert_eq!(watching.next(LIMIT).unwrap(), ["a 192.0.2.1/24"]);
-        ip("link set a master bridge\nlink set a nomaster\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["ve0 192.0.2.1/24"]);
+        ip("link set ve0 master br0\nlink set ve0 nomaster\n");
         watching.is_silent();
     });
 }
@@ -186,36 +186,36 @@ fn a_port_that_leaves_its_bridge_keeps_its_addresses() {
 #[test]
 fn the_dummy_device_is_passed_over_whatever_its_index() {
     in_namespace("the_dummy_device_is_passed_over_whatever_its_index", || {
-        ip("link add kube-ipvs0 type veth peer name b\naddr add 10.96.0.1/32 dev kube-ipvs0\n");
+        ip("link add kube-ipvs0 type veth peer name ve1\naddr add 10.96.0.1/32 dev kube-ipvs0\n");
         let mut watching = Watching::begin(4);
         assert_eq!(watching.next(LIMIT), Some([].as_slice()));
 
         ip(&many("add", "kube-ipvs0"));
         ip(&many("del", "kube-ipvs0"));
         watching.is_silent();
-        ip("link del kube-ipvs0\nlink add kube-ipvs0 type veth peer name b\n\
+        ip("link del kube-ipvs0\nlink add kube-ipvs0 type veth peer name ve1\n\
             addr add 10.96.0.2/32 dev kube-ipvs0\n");
         watching.is_silent();
-        ip("addr add 192.0.2.1/24 dev b\n");
-        assert_eq!(watching.next(LIMIT).unwrap(), ["b 192.0.2.1/24"]);
+        ip("addr add 192.0.2.1/24 dev ve1\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["ve1 192.0.2.1/24"]);
 
-        ip("link set kube-ipvs0 name c\n");
-        assert_eq!(watching.next(LIMIT).unwrap(), ["b 192.0.2.1/24", "c 10.96.0.2/32"]);
-        ip("link set c name kube-ipvs0\n");
-        assert_eq!(watching.next(LIMIT).unwrap(), ["b 192.0.2.1/24"]);
+        ip("link set kube-ipvs0 name ve2\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["ve1 192.0.2.1/24", "ve2 10.96.0.2/32"]);
+        ip("link set ve2 name kube-ipvs0\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["ve1 192.0.2.1/24"]);
     });
 }
 
 #[test]
 fn five_thousand_addresses_at_once_are_all_told() {
     in_namespace("five_thousand_addresses_at_once_are_all_told", || {
-        ip("link add a type veth peer name b\n");
+        ip("link add ve0 type veth peer name ve1\n");
         let mut watching = Watching::begin(1024);
-        ip(&many("add", "a"));
+        ip(&many("add", "ve0"));
         let events = watching.agrees();
         assert_eq!(watching.now.len(), COUNT as usize);
         assert!(events <= COUNT + 1, "{events}");
-        ip("addr flush dev a\n");
+        ip("addr flush dev ve0\n");
         watching.agrees();
         assert_eq!(watching.now, [""; 0]);
         println!("{events} events for {COUNT} addresses");
@@ -233,19 +233,19 @@ fn dropped() -> u32 {
 #[test]
 fn what_could_not_be_heard_is_read() {
     in_namespace("what_could_not_be_heard_is_read", || {
-        ip("link add a type veth peer name b\n");
+        ip("link add ve0 type veth peer name ve1\n");
         // The second event finds the queue full, so the source stops taking notices.
         let mut watching = Watching::begin(1);
         let begun = Instant::now();
         while dropped() == 0 {
             assert!(begun.elapsed() < 2 * LIMIT, "no overflow");
-            ip(&many("add", "a"));
-            ip(&many("del", "a"));
+            ip(&many("add", "ve0"));
+            ip(&many("del", "ve0"));
         }
-        ip("addr add 192.0.2.1/24 dev a\n");
+        ip("addr add 192.0.2.1/24 dev ve0\n");
         watching.agrees();
-        assert_eq!(watching.now, ["a 192.0.2.1/24"]);
-        ip("addr add 192.0.2.2/24 dev a\n");
-        assert_eq!(watching.next(LIMIT).unwrap(), ["a 192.0.2.1/24", "a 192.0.2.2/24"]);
+        assert_eq!(watching.now, ["ve0 192.0.2.1/24"]);
+        ip("addr add 192.0.2.2/24 dev ve0\n");
+        assert_eq!(watching.next(LIMIT).unwrap(), ["ve0 192.0.2.1/24", "ve0 192.0.2.2/24"]);
     });
 }

@@ -40,6 +40,10 @@ impl Watching {
     }
 
     async fn with(kubeconfig: &str) -> Self {
+        Self::watching(kubeconfig, NodesWatched::This).await
+    }
+
+    async fn watching(kubeconfig: &str, nodes: NodesWatched) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), kubeconfig).unwrap();
         let settings = ApiSettings {
@@ -49,11 +53,11 @@ impl Watching {
         };
         let api = Api::new(&settings).await.unwrap();
         let (sender, events) = mpsc::channel(16);
-        let task =
-            tokio::spawn(
-                async move { watch::run(&api, "node1", NodesWatched::This, sender).await },
-            );
-        Self { events, store: Store::default(), task, _kubeconfig: file }
+        let task = tokio::spawn(async move { watch::run(&api, "node1", nodes, sender).await });
+        let mut store = Store::default();
+        // Another source's, without which no facts are complete.
+        store.fold(Event::Addresses(vec![]), &mut Dirty::default());
+        Self { events, store, task, _kubeconfig: file }
     }
 
     /// The next event, also folded into the store.
@@ -112,6 +116,7 @@ fn meaning(server: &ApiServer) -> Store {
         Event::Service(Update::Listed(services)),
         Event::Slice(Update::Listed(slices)),
         Event::Node(node),
+        Event::Addresses(vec![]),
     ] {
         store.fold(event, &mut Dirty::default());
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use proxier::model::{Event, Update};
+use ipvs_proxy::watch::NodesWatched;
+use proxier::model::{Event, NodeReadiness, Update};
 
 use super::{Watching, asked, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
@@ -184,4 +185,32 @@ async fn nothing_is_lost_whatever_happens() {
         }
         watching.agrees_with(&server).await;
     }
+}
+
+#[tokio::test]
+async fn the_readiness_of_every_node_is_told_when_it_differs() {
+    let with = |name: &str, status: &str, beat: u8| {
+        format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, status: {{conditions: [\
+             {{type: MemoryPressure, status: 'False'}}, {{type: Ready, status: '{status}', \
+             lastHeartbeatTime: '2026-01-01T00:00:0{beat}Z'}}]}}}}\n"
+        )
+    };
+    let server = ApiServer::start();
+    server.put(&with("node1", "True", 0));
+    server.put(&with("node2", "True", 0));
+    let mut watching = Watching::watching(&server.kubeconfig(), NodesWatched::All).await;
+    let mut readiness = async || loop {
+        if let Event::NodeReadiness(update) = watching.event().await {
+            return update;
+        }
+    };
+    let of = |name: &str, ready| NodeReadiness { name: name.into(), ready };
+    assert_eq!(readiness().await, Update::Listed(vec![of("node1", true), of("node2", true)]));
+    // What differs is the time only; the next thing to hear is the change after it.
+    server.put(&with("node2", "True", 1));
+    server.put(&with("node2", "Unknown", 2));
+    assert_eq!(readiness().await, Update::Put(of("node2", false)));
+    server.delete("Node", "", "node2");
+    assert_eq!(readiness().await, Update::Gone("node2".into()));
 }
