@@ -513,3 +513,84 @@ fn zero_periods_are_refused_as_flags() {
     assert!(from_flags(&["--config-sync-period=0s"]).unwrap_err().contains("ConfigSyncPeriod"));
     assert!(from_flags(&["--ipvs-sync-period=0"]).unwrap_err().contains(".SyncPeriod"));
 }
+
+const OWN: &str = "apiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\n";
+
+/// Loads these files by these further flags.
+fn loaded(
+    config: &str,
+    extra: Option<&str>,
+    flags: &[&str],
+) -> Result<(Config, Vec<String>), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let mut arguments =
+        vec!["ipvs-proxy".to_owned(), format!("--config={}", write("config", config))];
+    arguments.extend(extra.map(|text| format!("--extra-config={}", write("extra", text))));
+    arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    let Ok(Command::Run(run)) = cli::parse(arguments) else { panic!("flags of the proxy") };
+    config::load(&run.flags, None, &here()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_proxys_own_document_stands_before_or_after_kube_proxys_or_in_another_file() {
+    let own = format!("{OWN}strictTrafficPolicies: true\ngracefulTerminationTimeout: 1m30s\n");
+    for (config, extra) in [
+        (format!("{HEAD}---\n{own}"), None),
+        (format!("{own}---\n{HEAD}"), None),
+        (HEAD.to_owned(), Some(own.as_str())),
+    ] {
+        let (found, warnings) = loaded(&config, extra, &[]).unwrap();
+        assert_eq!(found.policy, proxier::plan::Policy::Strict);
+        assert_eq!(found.drain.usual, Some(Duration::from_secs(90)));
+        assert_eq!(found.drain.dead_node, None);
+        assert!(!warnings.iter().any(|warning| warning.contains("ignored")), "{warnings:?}");
+    }
+    let (plain, _) = loaded(HEAD, None, &[]).unwrap();
+    assert_eq!(plain.policy, proxier::plan::Policy::AsUpstream);
+    assert_eq!(plain.drain, proxier::plan::DrainLimits::default());
+    let twice = loaded(&format!("{HEAD}---\n{own}"), Some(&own), &[]).unwrap_err();
+    assert!(twice.contains("more than one IPVSProxyConfiguration"), "{twice}");
+}
+
+#[test]
+fn flags_win_over_the_proxys_own_document_even_beside_a_file() {
+    let own = format!("{OWN}gracefulTerminationTimeout: 1m\n");
+    let flags = [
+        "--ipvs-graceful-termination-timeout=5s",
+        "--ipvs_unreachable_node_termination_timeout=2s",
+    ];
+    let (found, _) = loaded(&format!("{HEAD}---\n{own}"), None, &flags).unwrap();
+    assert_eq!(found.drain.usual, Some(Duration::from_secs(5)));
+    assert_eq!(found.drain.dead_node, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn problems_of_both_documents_are_told_together_with_their_fields() {
+    let text = format!(
+        "{HEAD}oomScoreAdj: 2000\n---\n{OWN}gracefulTerminationTimeout: -1s\nsurprise: 1\n"
+    );
+    let error = loaded(&text, None, &[]).unwrap_err();
+    assert!(error.contains("KubeProxyConfiguration.OOMScoreAdj"), "{error}");
+    assert!(error.contains("; IPVSProxyConfiguration.gracefulTerminationTimeout: "), "{error}");
+    let unknown = text.replace("2000", "0").replace("-1s", "1s");
+    let (_, warnings) = loaded(&unknown, None, &[]).unwrap();
+    assert!(
+        warnings.iter().any(|warning| warning.contains("surprise: unknown field")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_gate_of_external_ips_counts_and_others_do_not() {
+    let kube = |gates: &str| format!("{HEAD}featureGates: {{{gates}}}\n");
+    let (off, _) =
+        loaded(&kube("AllowServiceExternalIPs: false, Unheard: true"), None, &[]).unwrap();
+    assert!(!off.external_ips);
+    let (on, _) = loaded(&kube("Unheard: false"), None, &[]).unwrap();
+    assert!(on.external_ips);
+}
