@@ -8,12 +8,14 @@
 //! destinations. Removal goes the other way round: an address stops being local, then its virtual
 //! server goes, and its entries and rules last.
 //!
-//! Two kinds of entries are not permissions and have places of their own:
+//! Three kinds of entries are no plain permissions and have places of their own:
 //! - a guard shuts out who is not in another set, so it comes after that set's entries and their
 //!   rules, and goes before them;
 //! - an exemption keeps packets from being masqueraded, which only endpoints on this node can bear:
 //!   it goes before other destinations come, and where a virtual server stands already it comes
-//!   after they have left. A new virtual server has it from the start.
+//!   after they have left. A new virtual server has it from the start;
+//! - an admission lets somebody past a guard: where the guard stands already it comes when the
+//!   destinations of before have left, which may be another Service's that did not admit him.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,7 +35,7 @@ pub(super) enum Stage {
     Addresses,
     Servers,
     Leaving,
-    Exemptions,
+    Late,
     AddressesGone,
     ServersGone,
     GuardsGone,
@@ -52,11 +54,14 @@ enum Role {
     Guard,
     /// It keeps them from being masqueraded.
     Exemption,
+    /// It lets them past a guard.
+    Admission,
 }
 
 fn role(name: SetName) -> Role {
     match name {
         SetName::LoadBalancerFw => Role::Guard,
+        SetName::LoadBalancerSourceIp | SetName::LoadBalancerSourceCidr => Role::Admission,
         SetName::LoadBalancerLocal
         | SetName::NodePortLocalTcp
         | SetName::NodePortLocalUdp
@@ -66,8 +71,6 @@ fn role(name: SetName) -> Role {
         | SetName::ExternalIp
         | SetName::ExternalIpLocal
         | SetName::LoadBalancer
-        | SetName::LoadBalancerSourceIp
-        | SetName::LoadBalancerSourceCidr
         | SetName::NodePortTcp
         | SetName::NodePortUdp
         | SetName::NodePortSctpHash
@@ -94,8 +97,9 @@ impl<'a> Standing<'a> {
             Change::AddEntry(set, entry) => match role(set.name) {
                 Role::Permission => Stage::Entries,
                 Role::Guard => Stage::Guards,
-                Role::Exemption if self.serves(*set, entry) => Stage::Exemptions,
-                Role::Exemption => Stage::Entries,
+                Role::Exemption if self.serves(*set, entry) => Stage::Late,
+                Role::Admission if self.is_guarded(*set, entry) => Stage::Late,
+                Role::Exemption | Role::Admission => Stage::Entries,
             },
             Change::WriteRules(RulesStep { moment: Moment::BeforeGrowth, .. }) => Stage::Rules,
             Change::AddAddress(_) => Stage::Addresses,
@@ -109,7 +113,7 @@ impl<'a> Standing<'a> {
             Change::RemoveAddress(_) => Stage::AddressesGone,
             Change::RemoveServer(_) => Stage::ServersGone,
             Change::RemoveEntry(set, _) => match role(set.name) {
-                Role::Permission => Stage::EntriesGone,
+                Role::Permission | Role::Admission => Stage::EntriesGone,
                 Role::Guard => Stage::GuardsGone,
                 Role::Exemption => Stage::ExemptionsGone,
             },
@@ -136,6 +140,18 @@ impl<'a> Standing<'a> {
             }
             Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => false,
         }
+    }
+
+    /// True if a guard stands already at the frontend that the entry admits somebody to.
+    fn is_guarded(&self, set: SetKey, entry: &Entry) -> bool {
+        let (Entry::AddressPortAddress(address, protocol, port, _)
+        | Entry::AddressPortNet(address, protocol, port, _)) = *entry
+        else {
+            return false;
+        };
+        let guards = SetKey { name: SetName::LoadBalancerFw, ..set };
+        let guard = Entry::AddressPort(address, protocol, port);
+        self.observed.sets.get(&guards).is_some_and(|entries| entries.contains(&guard))
     }
 
     fn ports(&mut self) -> &BTreeSet<(Protocol, u16)> {

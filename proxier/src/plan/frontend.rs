@@ -119,10 +119,12 @@ impl<'a> Port<'a> {
         all
     }
 
+    /// `Departs:` upstream puts a cluster IP that is an address of the node on the dummy device too,
+    /// where the guard of the host's own ports then shuts out everything else at that address.
     fn cluster_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.internal);
         frontend.add(self.set(SetName::ClusterIp), self.entry(address));
-        frontend.bind(address);
+        self.bind_unless_present(address, &mut frontend);
         (self.key(address, self.port.port), frontend)
     }
 

@@ -61,7 +61,7 @@ impl<'a> Here<'a> {
     }
 
     /// True if an interface of the node carries the address. Such an address is not put on the
-    /// dummy device as well, unless it is a cluster IP.
+    /// dummy device as well.
     pub(crate) fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.of(Family::of(address)).contains(&address)
     }
