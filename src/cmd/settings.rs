@@ -9,7 +9,7 @@ use ipvs_netlink::Timeouts;
 use proxier::model::PerFamily;
 use proxier::plan::{self, LocalDetection, Settings};
 
-use crate::config::{Config, DetectLocal, LogFormat, NodePortAddresses};
+use crate::config::{Config, DetectLocal, LogFormat, NodePortAddresses, Source};
 use crate::kernel::{ground, sysctl};
 use crate::sync::pace::Periods;
 
@@ -73,6 +73,11 @@ pub(super) fn ground(config: &Config) -> ground::Wanted {
 /// What was asked for and this version does not do.
 pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
     let mut missing = vec!["this version serves neither /healthz nor metrics"];
+    if config.drain.dead_node.is_some() && matches!(config.source, Source::Manifests(_)) {
+        missing.push(
+            "manifests say nothing of nodes: unreachableNodeTerminationTimeout has no effect",
+        );
+    }
     if config.logging.format == LogFormat::Json {
         missing.push("this version logs text only: the logging format has no effect");
     }

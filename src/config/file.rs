@@ -214,8 +214,9 @@ fn decode_own(
     Ok(own)
 }
 
-/// Decodes the first document of a file, and the proxy's own one, wherever it stands. Zeros and empty strings that mean "the default" are
-/// unset in the result. The second value lists what was accepted but has no effect.
+/// Decodes the first document of a file, and the proxy's own one, wherever it stands. Zeros and
+/// empty strings that mean "the default" are unset in the result. The second value lists what was
+/// accepted but has no effect.
 pub fn parse(text: &str) -> Result<(Raw, Vec<String>), Unreadable> {
     let mut warnings = Vec::new();
     let (mut raw, mut own): (Option<Raw>, Option<Own>) = (None, None);

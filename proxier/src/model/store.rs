@@ -141,7 +141,7 @@ impl Store {
 
     fn fold_addresses(&mut self, mut addresses: Vec<InterfaceAddress>, dirty: &mut Dirty) {
         self.listed.addresses = true;
-        addresses.retain(|found| &*found.device != DUMMY_DEVICE);
+        addresses.retain(|found| &*found.device != DUMMY_DEVICE && !is_link_local(found));
         addresses.sort();
         addresses.dedup();
         if self.addresses == addresses {
@@ -248,6 +248,14 @@ impl Store {
             self.departed.extend(slice.endpoints.iter().filter_map(placed));
         }
         dirty.services.insert(slice.service);
+    }
+}
+
+/// IPv6 link-local addresses serve nothing, and each pod that comes or goes brings one.
+fn is_link_local(found: &InterfaceAddress) -> bool {
+    match found.address.addr() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

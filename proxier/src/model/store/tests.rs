@@ -67,3 +67,29 @@ fn what_a_list_does_not_name_is_gone() {
     assert_eq!(names, ["ns/b"]);
     assert!(!dirty.is_empty());
 }
+
+#[test]
+fn addresses_touch_only_services_that_depend_on_them_and_link_local_ones_nobody() {
+    let mut store = Store::default();
+    let mut served = crate::testing::service("served", &["10.96.0.1"]);
+    served.ports[0].node_port = Some(30080);
+    for service in [served, crate::testing::service("inside", &["10.96.0.2"])] {
+        store.fold(Event::Service(Update::Put(service)), &mut Dirty::default());
+    }
+    let addresses = |all: &[(&str, &str)]| {
+        let found = all.iter().map(|(device, address)| InterfaceAddress {
+            device: (*device).into(),
+            address: address.parse().expect("an address"),
+        });
+        Event::Addresses(found.collect())
+    };
+    let eth0 = ("eth0", "192.0.2.11/24");
+    let mut dirty = Dirty::default();
+    store.fold(addresses(&[eth0]), &mut dirty);
+    let touched: Vec<_> = dirty.services.iter().map(ToString::to_string).collect();
+    assert_eq!(touched, ["default/served"]);
+    let mut dirty = Dirty::default();
+    let more = [("veth1", "fe80::1/64"), (DUMMY_DEVICE, "10.96.0.1/32"), eth0];
+    store.fold(addresses(&more), &mut dirty);
+    assert!(dirty.is_empty());
+}
