@@ -55,9 +55,13 @@ fn of_two_services_at_one_frontend_the_older_has_it_until_it_goes() {
     serves(&node, &[("10.96.0.1", "10.244.1.2"), ("10.96.0.2", "10.244.1.4"), good]);
     let said = |loser: &str| proxy.said(&format!("Service shop/{loser}: "));
     let lost = |loser: &str, address: &str, winner: &str| {
+        let words = format!(
+            "address {address} port 80 protocol tcp is claimed by Service shop/{winner} too"
+        );
+        // The virtual servers stand a moment before the round ends.
+        proxy.wait_until_says(&words);
         let told = said(loser);
         assert_eq!(told.len(), 1, "{told:?}");
-        let words = format!("{address}:80/tcp is claimed by Service shop/{winner} too");
         assert!(told[0].contains(&words), "{told:?}");
     };
     lost("younger", "10.96.0.1", "older");
