@@ -35,7 +35,7 @@ fn the_external_traffic_policy_changes_while_the_endpoint_moves_to_another_node(
 fn the_internal_traffic_policy_changes() {
     let cluster = Service::new("a", 1);
     let local = cluster.clone().set("internalTrafficPolicy", "Local");
-    keeps("internal", 1, [state([&cluster]), state([&local]), state([&cluster])]);
+    keeps("internal", 20, [state([&cluster]), state([&local]), state([&cluster])]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn two_services_swap_their_addresses() {
     let states = [&(a, b), &swapped].map(|(a, b)| state([a, b]));
     let [plain, swapped] = states;
     let policy = state([&other_policy.0, &other_policy.1]);
-    keeps("swap", 1, [plain.clone(), swapped.clone(), plain.clone(), policy, plain]);
+    keeps("swap", 300, [plain.clone(), swapped.clone(), plain.clone(), policy, plain]);
 }
 
 #[test]

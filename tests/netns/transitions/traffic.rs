@@ -288,13 +288,13 @@ async fn take_turn(turns: &Semaphore, ports: &SourcePorts, to: Place) -> Result<
     })
 }
 
-/// A new connection, an answer over it, and its end. Of SCTP a second one where the first was lost: under emulation
-/// an association is lost now and then of whatever cause, and one that is being made while its destination leaves is
-/// lost too, since SCTP's destinations do not drain. A frontend that is out of order loses the second one as well.
+/// A new connection, an answer over it, and its end. Of UDP and SCTP a second one where the first was lost: what is
+/// under way while its destination leaves is lost, since these destinations do not drain, and under emulation an
+/// association is lost now and then of whatever cause. A frontend that is out of order loses the second one as well.
 async fn connect(ports: &SourcePorts, to: Place) -> io::Result<()> {
     let first = within_patience(exchange(ports, to)).await;
     match (first, to.protocol) {
-        (Err(_), Transport::Sctp) => within_patience(exchange(ports, to)).await,
+        (Err(_), Transport::Udp | Transport::Sctp) => within_patience(exchange(ports, to)).await,
         (outcome, _) => outcome,
     }
 }
