@@ -1,7 +1,7 @@
 //! WHAT THE CLUSTER IS TOLD: events about Services and this Node.
 //!
 //! In: values, from any thread ([`Sink::tell`]). Out: one log line for each, and, where there is an
-//! API server, `events.k8s.io/v1` objects, equal ones gathered in a series ([`write`]). Never: a
+//! API server, `events.k8s.io/v1` objects, equal ones gathered in a series ([`write()`]). Never: a
 //! sender that waits; what comes faster than it can be written is dropped and counted.
 //!
 //! Source: spec 12.8.
