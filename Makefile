@@ -4,7 +4,7 @@ SHELL := /bin/bash
 SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) .ci/run
 
 .NOTPARALLEL:
-.PHONY: help build fmt lint test test-it test-vm demo bench deny doc ci clean tools
+.PHONY: help build fmt lint test test-it test-vm demo bench bench-vm deny doc ci clean tools
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -42,8 +42,11 @@ UNPRIVILEGED := cargo test --workspace --no-fail-fast -- --show-output
 demo: tools     ## a Service, three backends, a real kernel: watch requests being spread
 	@tests/vm/demo
 
-bench: tools    ## the benchmarks
+bench: tools    ## the benchmarks that need no kernel
 	cargo bench --workspace
+
+bench-vm: tools ## what the proxy costs on a real kernel, beside what the kernel needs
+	@tests/vm/bench
 
 deny: tools     ## licences, bans and sources of dependencies; installs cargo-deny
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -14,7 +14,7 @@ use proxier::apply::fake::FakeKernel;
 use proxier::model::{Endpoint, Event, Service, Slice, Update};
 use proxier::testing::{now, ready, service, settings, slice};
 
-const SIZES: [usize; 3] = [100, 1_000, 10_000];
+const SIZES: [usize; 3] = [100, 5_000, 50_000];
 const ENDPOINTS: usize = 10;
 
 fn a_service(n: usize) -> Service {

@@ -15,10 +15,8 @@ use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::VirtualServerKey;
 
 use self::flows::Flows;
-use self::iptables::{Iptables, Remains};
-use self::link::{AddressChange, Links};
-use self::servers::Servers;
-use self::sets::Sets;
+use self::link::AddressChange;
+use self::tables::Tables;
 
 mod errno;
 mod flows;
@@ -33,19 +31,12 @@ mod route;
 mod servers;
 mod sets;
 pub mod sysctl;
+pub mod tables;
 
-/// The service tables of this node.
+/// The service tables of this node, and what changes them.
 pub struct LinuxKernel {
-    links: Links,
-    sets: Sets,
-    servers: Servers,
+    tables: Tables,
     flows: Flows,
-    /// The families that are programmed.
-    iptables: PerFamily<Option<Iptables>>,
-    device: Option<u32>,
-    /// Families in which the table of nftables mode may still be there: until a reading has not
-    /// found it, or its removal has been tried.
-    nftables: PerFamily<bool>,
     ground: ground::Wanted,
 }
 
@@ -88,35 +79,14 @@ impl Kernel for LinuxKernel {
     }
 
     fn observe(&mut self) -> Result<Observed, Cause> {
-        self.device = self.links.index().map_err(Cause::new)?;
-        let addresses = match self.device {
-            Some(index) => self.links.addresses(index).map_err(Cause::new)?,
-            None => BTreeSet::new(),
-        };
-        let mut observed = Observed {
-            link: self.device.is_some(),
-            addresses,
-            servers: self.servers.observe()?,
-            ..Observed::default()
-        };
-        for family in Family::BOTH {
-            if let Some(iptables) = self.iptables.of(family) {
-                let (rules, remains) = iptables.observe().map_err(Cause::new)?;
-                *observed.rules.of_mut(family) = rules;
-                let has_table = *self.nftables.of(family) && nftables::has_table(family);
-                *self.nftables.of_mut(family) = has_table;
-                *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
-                self.sets.observe(family, &mut observed)?;
-            }
-        }
-        Ok(observed)
+        self.tables.observe()
     }
 
     fn count_connections(
         &mut self,
         of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
     ) -> Result<Connections, Cause> {
-        self.servers.count_connections(of)
+        self.tables.servers.count_connections(of)
     }
 
     fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
@@ -130,9 +100,9 @@ impl Kernel for LinuxKernel {
             results.extend(match run.first().map(part) {
                 Some(Part::Link) => run.iter().map(|_| self.add_link()).collect(),
                 Some(Part::Addresses) => self.change_addresses(run),
-                Some(Part::Sets) => self.sets.carry_out(run),
+                Some(Part::Sets) => self.tables.sets.carry_out(run),
                 Some(Part::Rules) => run.iter().map(|change| self.write_rules(change)).collect(),
-                Some(Part::Servers) => self.servers.carry_out(run),
+                Some(Part::Servers) => self.tables.servers.carry_out(run),
                 Some(Part::Flows) => self.flows.carry_out(run),
                 Some(Part::Leftovers) => {
                     run.iter().map(|change| self.remove_leftovers(change)).collect()
@@ -145,9 +115,17 @@ impl Kernel for LinuxKernel {
 }
 
 impl LinuxKernel {
+    /// What reads the tables beside the one who changes them, from another thread if it likes.
+    ///
+    /// # Errors
+    /// If its sockets cannot be opened.
+    pub fn open_reader(&self) -> Result<Tables, Cause> {
+        self.tables.open_another()
+    }
+
     fn add_link(&mut self) -> Result<(), Cause> {
-        self.links.create().map_err(Cause::new)?;
-        self.device = self.links.index().map_err(Cause::new)?;
+        self.tables.links.create().map_err(Cause::new)?;
+        self.tables.device = self.tables.links.index().map_err(Cause::new)?;
         Ok(())
     }
 
@@ -160,10 +138,10 @@ impl LinuxKernel {
                 _ => None,
             })
             .collect();
-        let Some(index) = self.device else {
+        let Some(index) = self.tables.device else {
             return all_failed(changes, &Cause(format!("there is no device {}", link::DEVICE)));
         };
-        match self.links.change(index, &wanted) {
+        match self.tables.links.change(index, &wanted) {
             Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
             Err(error) => all_failed(changes, &Cause::new(error)),
         }
@@ -171,7 +149,7 @@ impl LinuxKernel {
 
     fn write_rules(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::WriteRules(step) = change else { return Ok(()) };
-        match self.iptables.of_mut(step.family) {
+        match self.tables.iptables.of_mut(step.family) {
             Some(iptables) => iptables.write(step).map_err(Cause::new),
             None => Err(Cause(format!("{} is not available on this node", step.family))),
         }
@@ -183,10 +161,10 @@ impl LinuxKernel {
     /// is only told (spec 14.1).
     fn remove_leftovers(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::RemoveLeftovers(family) = *change else { return Ok(()) };
-        if let Some(iptables) = self.iptables.of(family) {
+        if let Some(iptables) = self.tables.iptables.of(family) {
             iptables.remove_leftovers().map_err(Cause::new)?;
         }
-        if std::mem::take(self.nftables.of_mut(family))
+        if std::mem::take(self.tables.nftables.of_mut(family))
             && let Err(cause) = nftables::remove_table(family)
         {
             tracing::warn!("{family}: the table of nftables mode stays: {cause}");
@@ -196,11 +174,15 @@ impl LinuxKernel {
 
     /// Spec Q-13: one rule with a match that the kernel lacks would fail the whole table.
     fn can_match_ipvs(&self, family: Family) -> bool {
-        let Some(iptables) = self.iptables.of(family) else { return true };
-        let tried = iptables.try_ipvs_match().or_else(|_| {
+        let Some(iptables) = self.tables.iptables.of(family) else { return true };
+        if !module::is_loaded("xt_ipvs") {
             module::load_module("xt_ipvs");
-            iptables.try_ipvs_match()
-        });
+        }
+        if module::is_loaded("xt_ipvs") {
+            return true;
+        }
+        // It may be built in.
+        let tried = iptables.try_ipvs_match();
         if let Err(error) = &tried {
             tracing::warn!(
                 "{family} rules cannot match virtual servers: a load balancer whose source ranges \

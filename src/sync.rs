@@ -4,19 +4,25 @@
 //! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use proxier::Proxier;
-use proxier::apply::{Cause, Kernel, Outcome};
+use proxier::apply::{Cause, Effort, Kernel, Outcome};
+use proxier::diff::Observed;
 use proxier::model::Event;
 use tokio::sync::mpsc::Receiver;
 
+use self::audit::Audit;
 use self::pace::{Ended, Pace, Periods};
 use self::publish::Publish;
+use self::timed::Timed;
 
+mod audit;
 mod contested;
 pub mod pace;
 pub mod publish;
+mod timed;
 
 /// How many events may wait before their sources do.
 pub const QUEUE: usize = 1024;
@@ -32,41 +38,44 @@ pub enum Error {
     Timer(#[from] std::io::Error),
 }
 
-/// Runs rounds until every source of events has gone.
+/// How much of a round is done before the queue is looked at: some 50 ms in a big cluster on a slow
+/// machine.
+const PIECE: Effort = Effort(2000);
+
+/// Runs rounds until every source of events has gone. `read` reads the kernel in whole, as
+/// [`Kernel::observe`] does, in a thread of its own.
 ///
 /// # Errors
 /// If the kernel cannot be prepared.
 pub fn run<K: Kernel>(
-    mut proxier: Proxier,
-    mut kernel: K,
-    mut events: Receiver<Event>,
+    proxier: Proxier,
+    kernel: K,
+    read: impl FnMut() -> Result<Observed, Cause> + Send + 'static,
+    events: Receiver<Event>,
     periods: Periods,
     mut publish: Publish,
 ) -> Result<(), Error> {
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let mut pace = Pace::new(periods);
-    let mut report = Report::default();
+    let audit = Audit::start(read)?;
+    let mut sync =
+        Rounds { proxier, events, audit, pace: Pace::new(periods), report: Report::default() };
+    let mut kernel = Timed::new(kernel);
     let mut prepared = false;
     loop {
-        let wait = if proxier.is_complete() {
-            if proxier.is_dirty() {
-                publish.queued();
-            }
-            Some(pace.next(proxier.is_dirty(), Instant::now()))
-        } else {
-            None
-        };
-        match timer.block_on(gather(&mut events, wait, &mut proxier)) {
+        match timer.block_on(sync.gather(&mut publish)) {
             Gathered::More => continue,
             Gathered::Closed => return Ok(()),
             Gathered::Due => {}
         }
         if !prepared {
-            proxier.learn(&kernel.prepare()?);
+            sync.proxier.learn(&kernel.prepare()?);
             prepared = true;
         }
-        let outcome = round(&mut proxier, &mut kernel, &mut pace, &mut report);
-        publish.round(&proxier, &outcome);
+        if sync.begins_audit() {
+            continue;
+        }
+        let outcome = sync.round(&mut kernel);
+        publish.round(&sync.proxier, &outcome);
     }
 }
 
@@ -76,66 +85,109 @@ enum Gathered {
     Closed,
 }
 
-/// Takes what has arrived, or waits for more until the next round is due.
-async fn gather(
-    events: &mut Receiver<Event>,
-    due: Option<Instant>,
-    proxier: &mut Proxier,
-) -> Gathered {
-    if let Ok(event) = events.try_recv() {
-        proxier.fold(event);
-        return Gathered::More;
+/// What the thread has in its hands.
+struct Rounds {
+    proxier: Proxier,
+    events: Receiver<Event>,
+    audit: Audit,
+    pace: Pace,
+    report: Report,
+}
+
+impl Rounds {
+    /// Takes what has arrived, or waits for more until the next round is due.
+    async fn gather(&mut self, publish: &mut Publish) -> Gathered {
+        if let Ok(event) = self.events.try_recv() {
+            self.proxier.fold(event);
+            return Gathered::More;
+        }
+        let wait = self.wait(publish);
+        // A timer of no length would still cost a tick of the clock.
+        if wait.is_some_and(|wait| wait.is_zero()) {
+            return Gathered::Due;
+        }
+        tokio::select! {
+            biased;
+            event = self.events.recv() => match event {
+                Some(event) => {
+                    self.proxier.fold(event);
+                    Gathered::More
+                }
+                None => Gathered::Closed,
+            },
+            found = self.audit.end() => {
+                match found {
+                    Ok(found) => self.proxier.end_audit(found),
+                    // The round reads for itself, and tells if that fails too.
+                    Err(_) => self.proxier.doubt(),
+                }
+                Gathered::Due
+            }
+            () = sleep(wait) => Gathered::Due,
+        }
     }
-    let received = match due {
-        None => events.recv().await,
-        Some(due) => {
-            let left = due.saturating_duration_since(Instant::now());
-            // A timer of no length would still cost a tick of the clock.
-            if left.is_zero() {
-                return Gathered::Due;
-            }
-            match tokio::time::timeout(left, events.recv()).await {
-                Ok(received) => received,
-                Err(_) => return Gathered::Due,
-            }
+
+    /// How long there is nothing to do, unless something happens.
+    fn wait(&self, publish: &mut Publish) -> Option<Duration> {
+        if !self.proxier.is_complete() {
+            return None;
         }
-    };
-    match received {
-        Some(event) => {
-            proxier.fold(event);
-            Gathered::More
+        let is_dirty = self.proxier.is_dirty();
+        if is_dirty {
+            publish.queued();
         }
-        None => Gathered::Closed,
+        let now = Instant::now();
+        let due = self.pace.next(is_dirty, self.audit.is_reading(), now);
+        Some(due.saturating_duration_since(now))
+    }
+
+    /// Lets the kernel be read beside the rounds if that is due and nothing is in doubt.
+    fn begins_audit(&mut self) -> bool {
+        let is_due = self.pace.audit_is_due(Instant::now()) && !self.audit.is_reading();
+        // What was read is still to be compared, or the round will read for itself.
+        let is_in_hand = self.proxier.compares_everything() || self.proxier.is_dirty();
+        let begins = is_due && !is_in_hand && self.proxier.begin_audit();
+        if begins {
+            self.audit.begin();
+        }
+        begins
+    }
+
+    /// A whole round, in pieces between which facts that arrive are taken in.
+    fn round<K: Kernel>(&mut self, kernel: &mut Timed<K>) -> Outcome {
+        let start = Instant::now();
+        let audited = self.proxier.compares_everything();
+        let counted = self.pace.count_is_due(start);
+        if counted {
+            self.proxier.look_at_draining();
+        }
+        let outcome = loop {
+            if let Some(outcome) = self.proxier.step(kernel, start, PIECE) {
+                break outcome;
+            }
+            while let Ok(event) = self.events.try_recv() {
+                self.proxier.fold(event);
+            }
+        };
+        let at = Instant::now();
+        self.report.tell(&outcome, at - start, kernel.take_spent());
+        self.pace.ended(Ended {
+            at,
+            audited,
+            counted,
+            succeeded: outcome.is_success(),
+            draining: !outcome.draining.is_empty(),
+            drain_ends: outcome.drain_ends,
+        });
+        outcome
     }
 }
 
-fn round(
-    proxier: &mut Proxier,
-    kernel: &mut dyn Kernel,
-    pace: &mut Pace,
-    report: &mut Report,
-) -> Outcome {
-    let start = Instant::now();
-    let audited = pace.audit_is_due(start);
-    if audited {
-        proxier.doubt();
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
-    let counted = pace.count_is_due(start);
-    if counted {
-        proxier.look_at_draining();
-    }
-    let outcome = proxier.round(kernel, start);
-    let at = Instant::now();
-    report.tell(&outcome, at - start);
-    pace.ended(Ended {
-        at,
-        audited,
-        counted,
-        succeeded: outcome.is_success(),
-        draining: !outcome.draining.is_empty(),
-        drain_ends: outcome.drain_ends,
-    });
-    outcome
 }
 
 /// Tells of rounds: one line where something changed; a failure that lasts when it begins and
@@ -145,17 +197,28 @@ struct Report {
     failing: BTreeSet<String>,
 }
 
+/// A time to the microsecond, in milliseconds.
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0.as_secs_f64() * 1e3)
+    }
+}
+
 /// How many new failures a round tells one by one.
 const TOLD: usize = 20;
 
 impl Report {
-    fn tell(&mut self, outcome: &Outcome, took: Duration) {
-        let took_ms = took.as_millis();
+    fn tell(&mut self, outcome: &Outcome, took: Duration, by_kernel: Duration) {
+        let (took_ms, kernel_ms) = (Milliseconds(took), Milliseconds(by_kernel));
         if outcome.done > 0 {
             let (changed, draining) = (outcome.done, outcome.draining.len());
-            tracing::info!(changed, failed = outcome.failed.len(), draining, took_ms, "synced");
+            let failed = outcome.failed.len();
+            tracing::info!(changed, failed, draining, %took_ms, %kernel_ms, "synced");
         } else {
-            tracing::debug!(failed = outcome.failed.len(), took_ms, "nothing to change");
+            let failed = outcome.failed.len();
+            tracing::debug!(failed, %took_ms, %kernel_ms, "nothing to change");
         }
         let failing: BTreeSet<String> = outcome.failed.iter().map(ToString::to_string).collect();
         let news: Vec<_> = failing.difference(&self.failing).collect();

@@ -18,11 +18,11 @@ pub use self::backoff::Retry;
 pub use self::client::{Api, ApiError, ApiSettings};
 use self::node::ThisNode;
 use self::nodes::Nodes;
-pub use self::post::Unwritten;
 use self::request::Resource;
 use self::services::Services;
 use self::slices::Slices;
 use self::stream::{Step, Stream};
+pub use self::unserved::Unserved;
 use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
 mod backoff;
@@ -37,6 +37,7 @@ mod request;
 mod services;
 mod slices;
 mod stream;
+mod unserved;
 
 /// Which nodes matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +89,14 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
     let mut stream = Stream::<W>::new(api, watched.resource());
     let mut backoff = Backoff::new(api.retry());
     let mut gathering = Gathering { watched, reports: Reports::default(), list: None };
+    let id = api.outage().enter();
     let mut failed = Instant::now();
     let mut is_told = false;
     loop {
         match stream.next().await {
             Ok(step) => {
                 if std::mem::take(&mut is_told) {
-                    api.outage().over(W::KIND);
+                    api.outage().over(id);
                 }
                 if matches!(step, Step::Put(_) | Step::Gone(_)) {
                     backoff.reset();
@@ -110,7 +112,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
                 tracing::debug!("{}: {failure}; next try in {pause:?}", W::KIND);
                 if failure.is_outage() {
                     is_told = true;
-                    api.outage().begin(W::KIND, &failure.to_string());
+                    api.outage().begin(id, &failure.to_string());
                 }
                 tokio::time::sleep(pause).await;
                 failed = Instant::now();

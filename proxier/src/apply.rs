@@ -7,7 +7,8 @@
 
 pub use self::kernel::{Cause, Connections, Kernel, Ready};
 pub use self::outcome::{Failure, Outcome};
-pub use self::walk::apply;
+pub(crate) use self::walk::Walk;
+pub use self::walk::{Effort, apply};
 
 mod kernel;
 mod order;

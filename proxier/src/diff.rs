@@ -4,7 +4,9 @@
 //! at. Out: a [`ChangeSet`], plain data that prints itself. Never: a kernel read, a repetition of
 //! what already is, a word about objects that are not ours.
 
+pub use self::belief::Belief;
 pub use self::change::{Change, ChangeSet, Moment, RulesStep};
+pub use self::destinations::Destinations;
 pub use self::flow::Flow;
 pub(crate) use self::flow::{earlier_flows, is_tracked, new_servers, suspects};
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
@@ -12,7 +14,9 @@ pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 use crate::model::{Family, Node};
 use crate::plan::{Desired, Settings, Touched};
 
+mod belief;
 mod change;
+mod destinations;
 mod entries;
 mod flow;
 mod observed;

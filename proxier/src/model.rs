@@ -6,7 +6,7 @@
 //! an unknown protocol) is turned away at the door and does not get here.
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
-pub use self::endpoint::{Endpoint, Slice, SlicePort};
+pub use self::endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use self::event::{Event, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
@@ -17,6 +17,7 @@ mod address;
 mod endpoint;
 mod event;
 mod name;
+mod names;
 mod node;
 mod service;
 mod store;

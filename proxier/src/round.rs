@@ -9,15 +9,17 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::apply::{Cause, Failure, Kernel, Outcome, Ready, apply};
-use crate::diff::{Comparison, Extent, Observed, is_tracked, suspects};
+use crate::apply::{Cause, Effort, Failure, Kernel, Outcome, Ready, Walk, apply};
+use crate::diff::{
+    Belief, Change, ChangeSet, Comparison, Extent, Moment, Observed, is_tracked, suspects,
+};
 use crate::model::{Dirty, Event, Family, ServiceName, Store};
 use crate::plan::{
     Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched, VirtualServerKey,
     contribution, health_check_addresses,
 };
 
-use self::drain::Drain;
+use self::drain::{Drain, Leaving};
 
 mod drain;
 
@@ -29,9 +31,42 @@ pub struct Proxier {
     dirty: Dirty,
     desired: Desired,
     touched: Touched,
-    belief: Option<Observed>,
+    belief: Option<Belief>,
+    /// Whether what is believed was read since it was last compared with the wish.
+    compares_all: bool,
+    work: Option<Work>,
     drain: Drain,
     suspects: Suspects,
+}
+
+/// A round that is under way.
+#[derive(Debug)]
+struct Work {
+    walk: Walk,
+    belief: Belief,
+    /// Destinations whose connections are to be counted when it is done.
+    due: BTreeSet<Leaving>,
+    /// Whether facts came in between.
+    is_interrupted: bool,
+    /// Virtual servers that were looked at; all of them if there are none here.
+    servers: Option<BTreeSet<VirtualServerKey>>,
+}
+
+/// So many changes are made before others that wait.
+const FEW: usize = 512;
+
+/// What follows from all facts together, and is found anew when more have come in.
+fn is_common(change: &Change) -> bool {
+    matches!(change, Change::WriteRules(_) | Change::RemoveLeftovers(_))
+}
+
+/// What must be the last of a round: it may take away what changes that wait still need.
+fn is_last(change: &Change) -> bool {
+    match change {
+        Change::WriteRules(step) => step.moment == Moment::AfterRemoval,
+        Change::RemoveLeftovers(_) => true,
+        _ => false,
+    }
 }
 
 /// Whose tracked flows are to be looked at.
@@ -53,6 +88,8 @@ impl Proxier {
             desired: Desired::default(),
             touched: Touched::default(),
             belief: None,
+            compares_all: false,
+            work: None,
             drain: Drain::default(),
             suspects: Suspects::All,
         }
@@ -144,29 +181,131 @@ impl Proxier {
     /// Brings the kernel to the wish, as far as it lets itself be brought. `now` says for how long
     /// destinations have been draining.
     pub fn round(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
-        self.plan();
-        let (mut belief, whole) = match self.belief.take() {
-            Some(belief) => (belief, false),
-            None => match kernel.observe() {
-                Ok(observed) => (observed, true),
-                Err(cause) => return failed_read("read kernel state", cause),
+        loop {
+            if let Some(outcome) = self.step(kernel, now, Effort::MAX) {
+                return outcome;
+            }
+        }
+    }
+
+    /// A piece of a round, of about that effort; the outcome of the whole with its last piece.
+    ///
+    /// Facts that arrive between two pieces are not kept waiting: what they change is carried out
+    /// first, from its first stage to its last, and the rest goes on without it.
+    pub fn step(
+        &mut self,
+        kernel: &mut dyn Kernel,
+        now: Instant,
+        effort: Effort,
+    ) -> Option<Outcome> {
+        let mut work = match self.work.take() {
+            Some(mut work) => {
+                if self.is_dirty() {
+                    self.squeeze_in(&mut work, kernel);
+                }
+                work
+            }
+            None => match self.begin(kernel) {
+                Ok(work) => work,
+                Err(cause) => return Some(failed_read("read kernel state", cause)),
             },
         };
-        let touched = std::mem::take(&mut self.touched);
-        let extent = if whole { Extent::Everything } else { Extent::Keys(&touched) };
-        let changes = self.comparison(&belief).changes(extent);
-        if let Suspects::These(known) = &mut self.suspects {
-            known.append(&mut suspects(&changes.changes));
+        work.walk.go_on(kernel, &mut work.belief, effort);
+        if work.walk.is_done() && work.is_interrupted {
+            // The rules were left to the end, when all that needs the old ones has gone.
+            work.is_interrupted = false;
+            let nothing = Touched::default();
+            let rest = self.comparison(work.belief.state()).changes(Extent::Keys(&nothing));
+            work.walk.join(rest.changes, work.belief.state());
         }
-        let mut due = changes.draining;
-        due.append(&mut self.drain.due(whole));
-        let mut outcome = apply(changes.changes, kernel, &mut belief);
-        self.finish_draining(due, kernel, &mut belief, now, &mut outcome);
-        self.forget_stale_flows(kernel, &mut belief, &mut outcome);
+        if !work.walk.is_done() {
+            self.work = Some(work);
+            return None;
+        }
+        Some(self.finish(work, kernel, now))
+    }
+
+    /// True between two pieces of a round.
+    pub fn is_at_work(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// Plans, reads the kernel if need be, and names the changes.
+    fn begin(&mut self, kernel: &mut dyn Kernel) -> Result<Work, Cause> {
+        self.plan();
+        let unread = std::mem::take(&mut self.compares_all);
+        let (belief, is_whole) = match self.belief.take() {
+            Some(belief) => (belief, unread),
+            None => (Belief::new(kernel.observe()?), true),
+        };
+        let touched = std::mem::take(&mut self.touched);
+        let extent = if is_whole { Extent::Everything } else { Extent::Keys(&touched) };
+        let ChangeSet { changes, draining } = self.comparison(belief.state()).changes(extent);
+        self.suspect(&changes);
+        let mut due = draining;
+        due.append(&mut self.drain.due(is_whole));
+        let walk = Walk::new(changes, belief.state());
+        let servers = (!is_whole).then_some(touched.servers);
+        Ok(Work { walk, belief, due, is_interrupted: false, servers })
+    }
+
+    /// Plans facts that have arrived meanwhile and carries their changes out, if they are few;
+    /// otherwise they join the others.
+    fn squeeze_in(&mut self, work: &mut Work, kernel: &mut dyn Kernel) {
+        self.plan();
+        let touched = std::mem::take(&mut self.touched);
+        let comparison = self.comparison(work.belief.state());
+        let ChangeSet { mut changes, mut draining } = comparison.changes(Extent::Keys(&touched));
+        self.suspect(&changes);
+        work.due.append(&mut draining);
+        work.walk.leave_out(|change| change.is_of(&touched) || is_common(change));
+        work.is_interrupted = true;
+        changes.retain(|change| !is_last(change));
+        if let Some(servers) = &mut work.servers {
+            servers.extend(&touched.servers);
+        }
+        if changes.len() > FEW {
+            work.walk.join(changes, work.belief.state());
+        } else {
+            work.walk.outcome.absorb(apply(changes, kernel, &mut work.belief));
+        }
+    }
+
+    fn finish(&mut self, mut work: Work, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
+        let mut outcome = std::mem::take(&mut work.walk.outcome);
+        self.finish_draining(work.due, kernel, &mut work.belief, now, &mut outcome);
+        self.forget_stale_flows(kernel, &mut work.belief, &mut outcome);
         if outcome.is_success() {
-            self.belief = Some(belief);
+            match work.servers {
+                Some(keys) => keys.iter().for_each(|key| work.belief.share(key, &self.desired)),
+                None => work.belief.share_all(&self.desired),
+            }
+            self.belief = Some(work.belief);
         }
         outcome
+    }
+
+    fn suspect(&mut self, changes: &[Change]) {
+        if let Suspects::These(known) = &mut self.suspects {
+            known.append(&mut suspects(changes));
+        }
+    }
+
+    /// True if the next round compares everything with the kernel.
+    pub fn compares_everything(&self) -> bool {
+        self.belief.is_none() || self.compares_all
+    }
+
+    /// Somebody begins to read the kernel, for [`end_audit`](Self::end_audit). False if nothing is
+    /// believed now: then the next round reads for itself.
+    pub fn begin_audit(&mut self) -> bool {
+        self.belief.as_mut().map(Belief::begin_reading).is_some()
+    }
+
+    /// Takes in what was read. The next round compares everything.
+    pub fn end_audit(&mut self, found: Observed) {
+        let is_taken = self.belief.as_mut().is_some_and(|belief| belief.end_reading(found));
+        self.compares_all |= is_taken;
     }
 
     fn comparison<'a>(&'a self, observed: &'a Observed) -> Comparison<'a> {
@@ -183,7 +322,7 @@ impl Proxier {
     fn forget_stale_flows(
         &mut self,
         kernel: &mut dyn Kernel,
-        belief: &mut Observed,
+        belief: &mut Belief,
         outcome: &mut Outcome,
     ) {
         let keys = match &self.suspects {
@@ -200,7 +339,7 @@ impl Proxier {
         };
         match flows {
             Ok(flows) => {
-                let stale = self.comparison(belief).stale_flows(flows, &keys);
+                let stale = self.comparison(belief.state()).stale_flows(flows, &keys);
                 let removed = apply(stale, kernel, belief);
                 let succeeded = removed.is_success();
                 outcome.absorb(removed);

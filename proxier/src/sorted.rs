@@ -41,7 +41,8 @@ impl<T> SortedSet<T> {
 
 impl<T> Default for SortedSet<T> {
     fn default() -> Self {
-        Self(Arc::from([]))
+        // Nothing is allocated for it.
+        Self(Arc::default())
     }
 }
 

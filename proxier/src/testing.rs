@@ -81,8 +81,7 @@ pub fn ready(address: &str) -> Endpoint {
         ready: true,
         serving: true,
         terminating: false,
-        zone_hints: vec![],
-        node_hints: vec![],
+        hints: None,
     }
 }
 

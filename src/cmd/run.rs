@@ -51,6 +51,7 @@ async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(sync::QUEUE);
     let source = Opened::new(config).await?;
     let (kernel, abilities) = LinuxKernel::open(settings::ground(config))?;
+    let mut reader = kernel.open_reader()?;
     let publish = serve_and_tell(config, &abilities.families, source.tell(host_name));
     let planning = settings::planning(config, abilities.families, abilities.random_fully);
     let periods = settings::periods(config);
@@ -58,7 +59,9 @@ async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("sync".into())
         .spawn(move || {
-            let _ = tell.send(sync::run(Proxier::new(planning), kernel, events, periods, publish));
+            let read = move || reader.observe();
+            let proxier = Proxier::new(planning);
+            let _ = tell.send(sync::run(proxier, kernel, read, events, periods, publish));
         })
         .context("cannot start the sync thread")?;
     addresses::start(&sender).context("cannot start the addresses thread")?;

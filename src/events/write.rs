@@ -13,7 +13,7 @@ use super::object::{self, Id};
 use super::rate::Rate;
 use super::series::{Series, Write};
 use super::{Queue, Told};
-use crate::watch::{Api, Unwritten};
+use crate::watch::{Api, Unserved};
 
 /// How often a request is tried.
 const TRIES: u32 = 4;
@@ -67,7 +67,7 @@ async fn next(queue: &mut Queue, due: Option<Instant>) -> Next {
     told.map_or(Next::Closed, Next::Told)
 }
 
-async fn attempts(api: &Api, write: &Write, host: &str) -> Result<(), Unwritten> {
+async fn attempts(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {
     let mut pause = api.retry().first;
     let mut tries = 1;
     loop {
@@ -81,7 +81,7 @@ async fn attempts(api: &Api, write: &Write, host: &str) -> Result<(), Unwritten>
     }
 }
 
-async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unwritten> {
+async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {
     let request = async {
         match write {
             Write::Create { id, event, at } => {
@@ -96,7 +96,7 @@ async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unwritten> 
     };
     match time::timeout(LIMIT, request).await {
         Ok(result) => result,
-        Err(_) => Err(Unwritten::Unreachable(format!("no answer within {LIMIT:?}"))),
+        Err(_) => Err(Unserved::Unreachable(format!("no answer within {LIMIT:?}"))),
     }
 }
 

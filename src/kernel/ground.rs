@@ -26,12 +26,12 @@ impl LinuxKernel {
     /// What may be refused comes first: the scheduler, the settings (which were tried out when the
     /// kernel was opened), the device.
     pub(super) fn lay_ground(&mut self) -> Result<(), Cause> {
-        self.servers.try_scheduler(&self.ground.scheduler)?;
-        self.sets.forget_unfinished()?;
+        self.tables.servers.try_scheduler(&self.ground.scheduler)?;
+        self.tables.sets.forget_unfinished()?;
         sysctl::apply(&self.ground.sysctls).map_err(Cause::new)?;
         self.ensure_device()?;
         // As upstream: what the kernel takes for too long leaves it at its own.
-        if let Err(cause) = self.servers.set_timeouts(self.ground.timeouts) {
+        if let Err(cause) = self.tables.servers.set_timeouts(self.ground.timeouts) {
             let Timeouts { tcp, tcp_fin, udp } = self.ground.timeouts;
             tracing::error!(
                 "IPVS timeouts (ipvs.tcpTimeout {tcp} s, tcpFinTimeout {tcp_fin} s, udpTimeout {udp} s) \
@@ -42,13 +42,13 @@ impl LinuxKernel {
     }
 
     fn ensure_device(&mut self) -> Result<(), Cause> {
-        if self.links.index().map_err(Cause::new)?.is_some() {
+        if self.tables.links.index().map_err(Cause::new)?.is_some() {
             return Ok(());
         }
-        let created = match self.links.create() {
+        let created = match self.tables.links.create() {
             Err(Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. })) => {
                 load_module("dummy");
-                self.links.create()
+                self.tables.links.create()
             }
             created => created,
         };

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proxier::diff::RulesStep;
 use proxier::model::Family;
@@ -57,13 +58,19 @@ pub enum Remains {
     Something,
 }
 
-/// The iptables programs of one family.
-#[derive(Debug)]
+/// The iptables programs of one family. Copies share what they have learnt.
+#[derive(Clone, Debug)]
 pub struct Iptables {
     family: Family,
     version: Version,
-    /// What the program printed for rules that we wrote, where its spelling differs from ours.
-    spelled: Option<(Rules, Rules)>,
+    spelled: Arc<Mutex<Option<Spelled>>>,
+}
+
+/// What a program printed for rules that we wrote, where its spelling differs from ours.
+#[derive(Debug)]
+struct Spelled {
+    ours: Rules,
+    theirs: Rules,
 }
 
 impl Iptables {
@@ -74,7 +81,7 @@ impl Iptables {
     pub fn probe(family: Family) -> Result<Self, Error> {
         let output = run(&program(family, ""), &["--version"], None)?;
         let version = Version::parse(&String::from_utf8_lossy(&output.stdout));
-        Ok(Self { family, version, spelled: None })
+        Ok(Self { family, version, spelled: Arc::default() })
     }
 
     /// Looks at a chain that every nat table has.
@@ -97,8 +104,8 @@ impl Iptables {
     pub fn observe(&self) -> Result<(Rules, Remains), Error> {
         let listing = self.save()?;
         let standing = text::parse(&listing);
-        let rules = match &self.spelled {
-            Some((ours, theirs)) if *theirs == standing => ours.clone(),
+        let rules = match &*self.spelled() {
+            Some(spelled) if spelled.theirs == standing => spelled.ours.clone(),
             Some(_) | None => standing,
         };
         let none = Leftovers::find(&listing).is_empty();
@@ -161,11 +168,16 @@ impl Iptables {
         if !has_same_shape(ours, &theirs) {
             return Err(Error::Disturbed);
         }
-        self.spelled = (theirs != *ours).then(|| {
+        *self.spelled() = (theirs != *ours).then(|| {
             tracing::debug!(family = %self.family, "iptables prints our rules in other words");
-            (ours.clone(), theirs)
+            Spelled { ours: ours.clone(), theirs }
         });
         Ok(())
+    }
+
+    /// A panic elsewhere leaves it as good as it was.
+    fn spelled(&self) -> MutexGuard<'_, Option<Spelled>> {
+        self.spelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn save(&self) -> Result<String, Error> {

@@ -97,14 +97,31 @@ impl Links {
         index: u32,
         changes: &[AddressChange],
     ) -> Result<Vec<Result<(), KernelError>>, Error> {
-        let requests: Vec<_> = changes.iter().map(|change| self.encode(index, *change)).collect();
-        let mut results = self.socket.batch(&requests)?;
+        let mut results = self.try_to_change(index, changes)?;
+        let is_unknown = |(change, result): (&AddressChange, &Result<(), KernelError>)| {
+            let is_absent = matches!(result, Err(error) if error.errno == errno::EADDRNOTAVAIL);
+            matches!(change, AddressChange::Remove(_)) && is_absent
+        };
+        // It may be there with another prefix, found by another reader.
+        if changes.iter().zip(&results).any(is_unknown) {
+            self.addresses(index)?;
+            results = self.try_to_change(index, changes)?;
+        }
         for (change, result) in changes.iter().zip(&mut results) {
             if result.as_ref().is_err_and(|error| is_fine(*change, error.errno)) {
                 *result = Ok(());
             }
         }
         Ok(results)
+    }
+
+    fn try_to_change(
+        &mut self,
+        index: u32,
+        changes: &[AddressChange],
+    ) -> Result<Vec<Result<(), KernelError>>, Error> {
+        let requests: Vec<_> = changes.iter().map(|change| self.encode(index, *change)).collect();
+        self.socket.batch(&requests)
     }
 
     fn encode(&self, index: u32, change: AddressChange) -> Request {

@@ -5,6 +5,11 @@
 
 use std::process::{Command, Stdio};
 
+/// True if a module is there that can be unloaded. One that is built in may not be seen.
+pub(super) fn is_loaded(name: &str) -> bool {
+    std::fs::exists(format!("/sys/module/{name}")).unwrap_or(false)
+}
+
 /// Asks `modprobe` for a module.
 pub(super) fn load_module(name: &str) {
     let tried =

@@ -7,8 +7,12 @@
 
 use std::process::{Command, Stdio};
 
+use netlink_batch::attribute::Writer;
+use netlink_batch::{Request, Socket};
 use proxier::apply::Cause;
 use proxier::model::Family;
+
+const TABLE: &str = "kube-proxy";
 
 fn name(family: Family) -> &'static str {
     match family {
@@ -17,19 +21,31 @@ fn name(family: Family) -> &'static str {
     }
 }
 
-/// True if the table is there; without `nft` nobody can have made it.
+/// `NFNL_SUBSYS_NFTABLES` (`linux/netfilter/nfnetlink.h`).
+const SUBSYSTEM: u16 = 10;
+/// `NFT_MSG_GETTABLE` (`linux/netfilter/nf_tables.h`).
+const GET_TABLE: u16 = 1;
+/// `NFTA_TABLE_NAME`.
+const TABLE_NAME: u16 = 1;
+
+/// True if the table is there. A kernel that does not know, or has no nftables, has none.
 pub(super) fn has_table(family: Family) -> bool {
-    let mut nft = Command::new("nft");
-    nft.args(["list", "tables", name(family)]).stdin(Stdio::null()).stderr(Stdio::null());
-    let Ok(output) = nft.output() else { return false };
-    let wanted = format!("table {} kube-proxy", name(family));
-    String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == wanted)
+    // struct nfgenmsg: family (NFPROTO_*), version, resource.
+    let number = match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    };
+    let mut payload = vec![number, 0, 0, 0];
+    let named = Writer::new(&mut payload).nul_string(TABLE_NAME, TABLE);
+    let question = Request { kind: (SUBSYSTEM << 8) | GET_TABLE, flags: 0, payload };
+    let Ok(mut socket) = Socket::open(netlink_batch::Family::Netfilter) else { return false };
+    named.is_ok() && socket.ask(&question).is_ok()
 }
 
 /// Takes the table away.
 pub(super) fn remove_table(family: Family) -> Result<(), Cause> {
     let mut nft = Command::new("nft");
-    let output = nft.args(["delete", "table", name(family), "kube-proxy"]).stdin(Stdio::null());
+    let output = nft.args(["delete", "table", name(family), TABLE]).stdin(Stdio::null());
     let output = output.output().map_err(Cause::new)?;
     if output.status.success() {
         return Ok(());

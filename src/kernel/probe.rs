@@ -15,6 +15,7 @@ use super::link::Links;
 use super::module::load_module;
 use super::servers::Servers;
 use super::sets::Sets;
+use super::tables::Tables;
 use super::{LinuxKernel, ground};
 
 /// What the node offers.
@@ -39,20 +40,8 @@ impl LinuxKernel {
         let links = Links::open().map_err(Cause::new)?;
         let (iptables, abilities) = probe_families()?;
         super::sysctl::check(&ground.sysctls).map_err(Cause::new)?;
-        let flows = Flows::default();
-        Ok((
-            Self {
-                links,
-                sets,
-                servers,
-                flows,
-                iptables,
-                device: None,
-                ground,
-                nftables: PerFamily { v4: true, v6: true },
-            },
-            abilities,
-        ))
+        let tables = Tables::new(links, sets, servers, iptables);
+        Ok((Self { tables, flows: Flows::default(), ground }, abilities))
     }
 }
 

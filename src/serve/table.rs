@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use proxier::model::{Family, PerFamily, ServiceName};
 use proxier::plan::{HealthCheck, HealthCheckAddresses};
@@ -13,7 +14,7 @@ use proxier::plan::{HealthCheck, HealthCheckAddresses};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthTable {
     /// The check of each Service that has one.
-    pub checks: BTreeMap<ServiceName, HealthCheck>,
+    pub checks: Arc<BTreeMap<ServiceName, HealthCheck>>,
     /// Where checks of a family are answered.
     pub addresses: PerFamily<HealthCheckAddresses>,
 }
@@ -22,7 +23,7 @@ impl Default for HealthTable {
     /// No check; the addresses are those of kube-proxy's defaults.
     fn default() -> Self {
         let addresses = PerFamily::from_fn(|_| HealthCheckAddresses::Every);
-        Self { checks: BTreeMap::new(), addresses }
+        Self { checks: Arc::default(), addresses }
     }
 }
 
@@ -34,7 +35,7 @@ impl HealthTable {
     /// Each place to listen on, with the number of local endpoints to be told there.
     pub(super) fn places(&self) -> BTreeMap<Place, usize> {
         let mut places = BTreeMap::new();
-        for (service, check) in &self.checks {
+        for (service, check) in &*self.checks {
             for family in Family::BOTH {
                 let Some(count) = *check.local_endpoints.of(family) else { continue };
                 for address in self.addresses_of(family) {
@@ -83,16 +84,17 @@ mod tests {
         let web = ServiceName::new("shop", "web");
         let mut table = HealthTable::default();
         assert!(table.places().is_empty());
-        table.checks.insert(web.clone(), check(31000, Some(2), None));
+        table.checks = Arc::new([(web.clone(), check(31000, Some(2), None))].into());
         assert_eq!(shown(&table), ["shop/web 0.0.0.0:31000 2"]);
-        table.checks.insert(web, check(31000, Some(2), Some(0)));
+        table.checks = Arc::new([(web, check(31000, Some(2), Some(0)))].into());
         assert_eq!(shown(&table), ["shop/web 0.0.0.0:31000 2", "shop/web [::]:31000 0"]);
     }
 
     #[test]
     fn given_addresses_take_the_place_of_the_wildcard_and_may_be_none() {
         let mut table = HealthTable::default();
-        table.checks.insert(ServiceName::new("shop", "web"), check(31000, Some(1), Some(1)));
+        let web = ServiceName::new("shop", "web");
+        table.checks = Arc::new([(web, check(31000, Some(1), Some(1)))].into());
         let these: BTreeSet<IpAddr> =
             ["192.0.2.11", "127.0.0.1"].iter().map(|text| text.parse().unwrap()).collect();
         table.addresses.v4 = HealthCheckAddresses::These(these);

@@ -70,11 +70,13 @@ impl Pace {
         }
     }
 
-    /// When to run next, given whether facts are waiting; an instant in the past means now.
-    pub fn next(&self, dirty: bool, now: Instant) -> Instant {
+    /// When to run next, given whether facts are waiting, and whether the kernel is being read for
+    /// a comparison; an instant in the past means now.
+    pub fn next(&self, dirty: bool, reading: bool, now: Instant) -> Instant {
         let Some(last_end) = self.last_end else { return now };
         let earliest = last_end + self.periods.min;
-        let mut due = self.last_audit.unwrap_or(last_end) + self.periods.max;
+        let mut due =
+            if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.periods.max;
         if dirty {
             let failing = self.failures > 0;
             due = due.min(if failing { last_end + FAILING_WAIT } else { now });
@@ -128,7 +130,7 @@ mod tests {
     fn after(succeeded: bool, draining: bool) -> (Pace, Instant) {
         let start = Instant::now();
         let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
-        assert_eq!(pace.next(false, start), start);
+        assert_eq!(pace.next(false, false, start), start);
         pace.ended(Ended {
             at: start,
             audited: true,
@@ -144,14 +146,14 @@ mod tests {
     fn a_lone_change_runs_at_once_and_a_second_one_waits_out_the_minimum() {
         let (pace, start) = after(true, false);
         let later = start + SECOND * 10;
-        assert_eq!(pace.next(true, later), later);
-        assert_eq!(pace.next(true, start), start + SECOND);
+        assert_eq!(pace.next(true, false, later), later);
+        assert_eq!(pace.next(true, false, start), start + SECOND);
     }
 
     #[test]
     fn an_idle_proxy_runs_every_sync_period() {
         let (pace, start) = after(true, false);
-        assert_eq!(pace.next(false, start), start + SECOND * 30);
+        assert_eq!(pace.next(false, false, start), start + SECOND * 30);
         assert!(!pace.audit_is_due(start + SECOND * 29));
         assert!(pace.audit_is_due(start + SECOND * 30));
     }
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn failures_are_retried_with_growing_delays() {
         let (mut pace, start) = after(false, false);
-        assert_eq!(pace.next(false, start), start + SECOND);
+        assert_eq!(pace.next(false, false, start), start + SECOND);
         for _ in 0..4 {
             pace.ended(Ended {
                 at: start,
@@ -170,7 +172,7 @@ mod tests {
                 drain_ends: None,
             });
         }
-        assert_eq!(pace.next(false, start), start + SECOND * 4);
+        assert_eq!(pace.next(false, false, start), start + SECOND * 4);
     }
 
     #[test]
@@ -187,14 +189,14 @@ mod tests {
             };
             pace.ended(ended);
         }
-        assert_eq!(pace.next(false, start), start + SECOND * 30);
-        assert_eq!(pace.next(true, start), start + FAILING_WAIT);
+        assert_eq!(pace.next(false, false, start), start + SECOND * 30);
+        assert_eq!(pace.next(true, false, start), start + FAILING_WAIT);
     }
 
     #[test]
     fn draining_destinations_are_looked_at_again() {
         let (pace, start) = after(true, true);
-        assert_eq!(pace.next(false, start), start + DRAIN_PERIOD);
+        assert_eq!(pace.next(false, false, start), start + DRAIN_PERIOD);
     }
 
     #[test]
@@ -209,7 +211,7 @@ mod tests {
             draining: true,
             drain_ends,
         });
-        assert_eq!(pace.next(false, start), start + SECOND * 2);
+        assert_eq!(pace.next(false, false, start), start + SECOND * 2);
     }
 
     #[test]
@@ -224,6 +226,6 @@ mod tests {
             draining: false,
             drain_ends: None,
         });
-        assert_eq!(pace.next(false, at), start + SECOND * 30);
+        assert_eq!(pace.next(false, false, at), start + SECOND * 30);
     }
 }

@@ -46,9 +46,8 @@ impl Publish {
         self.tell_of_contested(proxier.contested());
         if !outcome.is_blocked {
             self.health.updated(Moment::now());
-            let checks = proxier.desired().health_checks();
             self.publish(HealthTable {
-                checks: checks.map(|(service, check)| (service.clone(), check.clone())).collect(),
+                checks: Arc::clone(proxier.desired().health_checks()),
                 addresses: PerFamily::from_fn(|family| proxier.health_check_addresses(family)),
             });
         }
@@ -101,8 +100,8 @@ mod tests {
         assert!(!seen.has_changed().unwrap());
         let web = ServiceName::new("shop", "web");
         let local_endpoints = PerFamily { v4: Some(1), v6: None };
-        let mut table = HealthTable::default();
-        table.checks.insert(web, HealthCheck { port: 31000, local_endpoints });
+        let checks = Arc::new([(web, HealthCheck { port: 31000, local_endpoints })].into());
+        let mut table = HealthTable { checks, ..HealthTable::default() };
         publish.publish(table.clone());
         assert!(seen.has_changed().unwrap());
         assert_eq!(*seen.borrow_and_update(), table);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::chain;
 use super::failure::Failure;
+use super::unserved::Unserved;
 use crate::objects::Field;
 
 /// One line (`metav1.WatchEvent`).
@@ -65,11 +66,11 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         match status.code.given() {
             Some(410) => Self::Expired,
-            code => Self::Refused {
+            code => Self::Unserved(Unserved::Refused {
                 code: code.copied().unwrap_or_default(),
                 message: status.message.given().cloned().unwrap_or_default(),
                 retry_after: Duration::ZERO,
-            },
+            }),
         }
     }
 }

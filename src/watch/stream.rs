@@ -18,6 +18,7 @@ use super::client::Api;
 use super::failure::Failure;
 use super::lines::{Line, Lines};
 use super::request::{Freshness, PAGE, Resource, Since};
+use super::unserved::Unserved;
 use crate::objects::{Field, List};
 
 /// The longest wait for an answer to begin, and for the next line of a list that is being sent.
@@ -118,7 +119,7 @@ impl<'a, W: Watched> Stream<'a, W> {
                 self.steps.push_back(Step::Begin);
                 Ok(())
             }
-            Err(Failure::Refused { code, .. }) if cannot_stream(code) => {
+            Err(Failure::Unserved(Unserved::Refused { code, .. })) if cannot_stream(code) => {
                 self.lists = Lists::Paged { limit: PAGE };
                 Ok(())
             }
@@ -208,7 +209,7 @@ impl<'a, W: Watched> Stream<'a, W> {
             Err(Failure::Expired) => Err(Failure::Expired),
             Err(failure) => {
                 // A version that the server refuses again and again will never be good.
-                let is_refused = matches!(failure, Failure::Refused { .. });
+                let is_refused = matches!(failure, Failure::Unserved(Unserved::Refused { .. }));
                 if !(is_refused && self.enough_failures()) {
                     self.state = State::Resume { version };
                 }
@@ -267,7 +268,7 @@ fn cannot_stream(code: u16) -> bool {
 }
 
 fn no_answer() -> Failure {
-    Failure::Unreachable(format!("no answer for {ANSWER:?}"))
+    Failure::Unserved(Unserved::Unreachable(format!("no answer for {ANSWER:?}")))
 }
 
 fn no_version() -> Failure {

@@ -49,7 +49,7 @@ impl Serving {
             .iter()
             .map(|(name, check)| (ServiceName::new("shop", *name), check.clone()))
             .collect();
-        self.table.send_modify(|table| table.checks = checks);
+        self.table.send_modify(|table| table.checks = Arc::new(checks));
     }
 
     fn listen_on(&self, addresses: &[&str]) {

@@ -5,13 +5,14 @@
 //! Never: a wish for how it gets there.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::apiserver::ApiServer;
 use crate::canonical::{Dumps, Kernel, virtual_servers};
@@ -213,6 +214,54 @@ fn what_another_hand_changed_is_repaired_at_the_next_comparison() {
         kernel.becomes(&wanted);
         assert!(proxy.changes().len() > changes);
     }
+}
+
+#[test]
+fn a_destination_on_a_dead_node_keeps_its_connections_for_the_short_limit_only() {
+    let node = Node::conformance("dead");
+    let source = Source::api_server(&node);
+    let Source::ApiServer(server) = &source else { unreachable!() };
+    let other = |ready: &str| {
+        document(&json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": "node2"},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        }))
+    };
+    let on_node2 = |address: &str| {
+        let mut slice: Value = serde_json::from_str(slice("a", address).trim_end_matches("---\n"))
+            .expect("a document is JSON");
+        slice["endpoints"][0]["nodeName"] = "node2".into();
+        document(&slice)
+    };
+    server.put(&(service("a", "10.96.0.1") + &on_node2("10.244.2.1") + &other("True")));
+    let limit = "--ipvs-unreachable-node-termination-timeout=1s";
+    let proxy = Proxy::start_with(&[limit], &node, &source, &config(json!({})));
+    serves(&node, &[("10.96.0.1", "10.244.2.1")]);
+
+    let count = || node.run("ipvsadm -Ln | grep -c 'Masq  *0 ' || true").trim().to_owned();
+    let dies: [&dyn Fn(); 2] =
+        [&|| server.put(&other("Unknown")), &|| server.delete("Node", "", "node2")];
+    for (turn, dies) in dies.into_iter().enumerate() {
+        server.put(&other("True"));
+        // Nobody answers; IPVS waits for that longer than this test takes.
+        let client = node.enter(|| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap());
+        client.set_nonblocking(true).unwrap();
+        let frontend: SocketAddr = "10.96.0.1:80".parse().unwrap();
+        drop(client.connect(&frontend.into()));
+        let endpoint = format!("10.244.2.{}:8080", turn + 1);
+        let is_known = || node.run("ipvsadm -Lnc").contains(&endpoint).then_some(());
+        until(PATIENCE, is_known).expect("the connection is known");
+
+        server.put(&on_node2(&format!("10.244.2.{}", turn + 2)));
+        until(PATIENCE, || (count() == "1").then_some(())).expect("it drains");
+        thread::sleep(Duration::from_secs(4));
+        assert_eq!(count(), "1", "{}", node.run("ipvsadm -Ln"));
+        dies();
+        until(Duration::from_secs(3), || (count() == "0").then_some(())).expect("it has gone");
+    }
+    assert_eq!(proxy.said("ERROR"), [""; 0]);
 }
 
 /// Waits until these virtual servers on port 80 with one destination each are all there are.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::node::{Family, Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until};
@@ -118,13 +118,13 @@ fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     source.replace_all(&service("few", 200));
     let proxy = Proxy::start(&node, &source, &config(json!({})));
     proxy.wait_until_says("synced");
-    assert_eq!(header(&node), "maxelem 300");
+    assert_eq!(header(&node, "KUBE-CLUSTER-IP"), "maxelem 300");
 
     source.replace_all(&service("many", 1000));
     let count = "ipset list KUBE-CLUSTER-IP | grep -c tcp:";
     let entries = || node.run(count).trim().parse::<usize>().unwrap();
     assert!(until(PATIENCE, || (entries() == 1000).then_some(())).is_some(), "{}", entries());
-    assert_eq!(header(&node), "maxelem 1024");
+    assert_eq!(header(&node, "KUBE-CLUSTER-IP"), "maxelem 1024");
     assert!(!node.run("ipset list -n").contains("GROWING"));
     // The rules refer to the set by its name still.
     let rules = node.run("iptables-save -t nat");
@@ -132,8 +132,65 @@ fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     node.run("ipset test KUBE-CLUSTER-IP 10.96.0.80,tcp:1999");
 }
 
-fn header(node: &Namespace) -> String {
-    node.run("ipset list -t KUBE-CLUSTER-IP | grep -o 'maxelem [0-9]*'").trim().to_owned()
+#[test]
+fn more_entries_than_a_set_holds_by_default_are_all_there() {
+    const SERVICES: u16 = 6;
+    const PORTS: u16 = 100;
+    const PODS: u16 = 110;
+    let node = Node::conformance("many");
+    let source = Source::manifests();
+    let objects: Vec<Value> =
+        (0..SERVICES).flat_map(|number| local_service(number, PORTS, PODS)).collect();
+    source.replace_all(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    let patience = 4 * PATIENCE;
+    assert!(until(patience, || proxy.log().contains("synced").then_some(())).is_some());
+
+    let count = |command: &str| node.run(command).trim().parse::<u16>().unwrap();
+    let entries = node.run("ipset list KUBE-LOOP-BACK | grep -c tcp:");
+    assert_eq!(entries.trim(), (u32::from(SERVICES * PORTS) * u32::from(PODS)).to_string());
+    assert_eq!(header(&node, "KUBE-LOOP-BACK"), "maxelem 131072");
+    let last = format!("10.96.1.{}:{}", SERVICES - 1, PORTS - 1 + 1000);
+    assert_eq!(count(&format!("ipvsadm -Ln -t {last} | grep -c Masq")), PODS);
+    assert_eq!(proxy.said("ERROR"), [""; 0]);
+}
+
+/// A Service of so many ports with so many endpoints on this node, and its slices.
+fn local_service(number: u16, ports: u16, pods: u16) -> Vec<Value> {
+    let name = format!("s{number}");
+    let ports = |first: u16| {
+        let port = move |at| json!({"name": format!("p{at}"), "port": first + at});
+        (0..ports).map(port).collect::<Vec<_>>()
+    };
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "test"},
+        "spec": {"clusterIP": format!("10.96.1.{number}"), "ports": ports(1000)},
+    });
+    let endpoint =
+        |pod: u16| json!({"addresses": [format!("10.244.1.{}", pod + 2)], "nodeName": "node1"});
+    let pods: Vec<Value> = (0..pods).map(endpoint).collect();
+    let slice = |(at, pods): (usize, &[Value])| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("{name}-{at}"),
+                "namespace": "test",
+                "labels": {"kubernetes.io/service-name": name},
+            },
+            "addressType": "IPv4",
+            "endpoints": pods,
+            "ports": ports(2000 + 1000 * number),
+        })
+    };
+    let slices: Vec<Value> = pods.chunks(100).enumerate().map(slice).collect();
+    [vec![service], slices].concat()
+}
+
+fn header(node: &Namespace, set: &str) -> String {
+    node.run(&format!("ipset list -t {set} | grep -o 'maxelem [0-9]*'")).trim().to_owned()
 }
 
 /// A Service of so many ports, from 1000 on, without endpoints.

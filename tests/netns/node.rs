@@ -213,6 +213,13 @@ pub(crate) enum Family {
 impl Family {
     /// Both, for tests that do everything twice.
     pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
 }
 
 /// A network namespace with a name that `ip netns exec` knows, deleted on drop.

@@ -272,6 +272,7 @@ fn slices_that_repeat_or_lack_something_give_what_they_have() {
         -A -t 10.96.0.1:80 -s rr\n\
         -a -t 10.96.0.1:80 -r 10.244.1.1:8080 -m -w 1\n\
         -a -t 10.96.0.1:80 -r 10.244.1.3:8080 -m -w 1\n\
+        -a -t 10.96.0.1:80 -r 10.244.1.3:8081 -m -w 1\n\
         -A -t 10.96.0.2:80 -s rr\n\
         -a -t 10.96.0.2:80 -r 10.244.1.9:8080 -m -w 1\n";
     becomes(&node, wanted);

@@ -86,6 +86,16 @@ impl Proxy {
         Self::start_by(&["ipvs-proxy"], node, source, config)
     }
 
+    /// Starts it in the node with further arguments.
+    pub(crate) fn start_with(
+        arguments: &[&str],
+        node: &Namespace,
+        source: &Source,
+        config: &Value,
+    ) -> Self {
+        Self::start_by(&[&["ipvs-proxy"], arguments].concat(), node, source, config)
+    }
+
     /// Starts it in the node without rights over it: those of another user namespace do not reach there.
     pub(crate) fn start_without_rights(node: &Namespace, source: &Source, config: &Value) -> Self {
         Self::start_by(&["unshare", "-U", "ipvs-proxy"], node, source, config)

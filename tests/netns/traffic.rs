@@ -137,6 +137,8 @@ pub(crate) struct Answer {
     pub(crate) server: String,
     /// The client's address as the server saw it.
     pub(crate) source: SocketAddr,
+    /// Whether an association was made before and lost, which had its turn at a destination too.
+    pub(crate) is_second: bool,
 }
 
 impl fmt::Display for Answer {
@@ -328,7 +330,8 @@ fn exchange_anew(
     match exchange(protocol, from(), to, patience) {
         Err(error) if protocol == Protocol::Sctp && lost.contains(&error.kind()) => {
             println!("{protocol:?} to {to}: {error}; once more");
-            exchange(protocol, from(), to, patience)
+            let answer = exchange(protocol, from(), to, patience)?;
+            Ok(Answer { is_second: true, ..answer })
         }
         result => result,
     }
@@ -365,5 +368,5 @@ fn exchange_datagrams(socket: &UdpSocket) -> io::Result<Answer> {
 fn parse(line: &str) -> io::Result<Answer> {
     let (server, source) = line.trim_end().split_once(' ').ok_or(ErrorKind::UnexpectedEof)?;
     let source = source.parse().map_err(|_| ErrorKind::InvalidData)?;
-    Ok(Answer { server: server.to_owned(), source })
+    Ok(Answer { server: server.to_owned(), source, is_second: false })
 }

@@ -1,59 +1,140 @@
-//! The walk itself: stage by stage, each one batch.
+//! The walk itself: stage by stage, in batches.
 //!
 //! In: changes, the kernel, the belief about it. Out: the outcome; every success is recorded in
-//! the belief at once. Never: a retry; a failure is met by reading the kernel again in a later
+//! the belief at once. A long walk is cut wherever its caller wants to look up: between two batches
+//! the kernel is in a state that breaks nothing. Never: a retry; a failure is met by reading the kernel again in a later
 //! round.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use super::kernel::{Cause, Kernel};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Change, Moment, Observed, earlier_flows, new_servers};
+use crate::diff::{Belief, Change, Moment, Observed, earlier_flows, new_servers};
 use crate::model::Family;
 use crate::plan::{Entry, VirtualServerKey};
 
-/// Carries out changes in the order that breaks nothing.
-pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observed) -> Outcome {
-    let mut standing = Standing::new(belief);
-    let mut staged: Vec<(Stage, Change)> =
-        changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
-    staged.sort_by_key(|(stage, _)| *stage);
-    let mut outcome = Outcome::default();
-    let mut held = Held::default();
-    let mut rest = staged.into_iter().peekable();
-    while let Some((stage, first)) = rest.next() {
-        let mut ready = Vec::new();
-        let mut next = Some(first);
-        while let Some(change) = next {
-            // Other modes' rules go when nothing depends on them: after a whole success.
-            let too_soon = stage == Stage::LeftoversGone && !outcome.is_whole();
-            if too_soon || held.holds(&change) {
-                outcome.held_back += 1;
-            } else {
-                ready.push(change);
+/// Carries out changes in the order that breaks nothing, all of them.
+pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
+    let mut walk = Walk::new(changes, belief.state());
+    walk.go_on(kernel, belief, Effort::MAX);
+    walk.outcome
+}
+
+/// How much is done before somebody may come in between; about the time in microseconds that a
+/// processor of today needs for it in a big cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Effort(pub u32);
+
+impl Effort {
+    /// Without a pause.
+    pub const MAX: Self = Self(u32::MAX);
+
+    /// What a change costs. The kernel walks the device's whole list for each address.
+    fn of(change: &Change) -> Self {
+        Self(match change {
+            Change::AddAddress(_) | Change::RemoveAddress(_) => 16,
+            Change::AddServer(..) | Change::RemoveServer(_) => 4,
+            Change::AddEntry(..) | Change::RemoveEntry(..) | Change::RemoveFlow(_) => 1,
+            Change::AddDestination(..)
+            | Change::UpdateDestination(..)
+            | Change::RemoveDestination(..)
+            | Change::UpdateServer(..) => 1,
+            Change::AddLink | Change::AddSet(_) => 16,
+            Change::GrowSet(..) | Change::WriteRules(_) | Change::RemoveLeftovers(_) => 1024,
+        })
+    }
+}
+
+/// Changes on their way into the kernel.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// In the order of their stages.
+    rest: VecDeque<(Stage, Change)>,
+    held: Held,
+    /// Whether flows to virtual servers that come have been forgotten.
+    has_forgotten: bool,
+    pub(crate) outcome: Outcome,
+}
+
+impl Walk {
+    /// Puts changes in order; `standing` is what stands before them.
+    pub(crate) fn new(changes: Vec<Change>, standing: &Observed) -> Self {
+        let mut standing = Standing::new(standing);
+        let mut rest: Vec<(Stage, Change)> =
+            changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
+        rest.sort_by_key(|(stage, _)| *stage);
+        Self {
+            rest: rest.into(),
+            held: Held::default(),
+            has_forgotten: false,
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// True if nothing is left to do.
+    pub(crate) fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Leaves out what others have taken charge of.
+    pub(crate) fn leave_out(&mut self, is_others: impl Fn(&Change) -> bool) {
+        self.rest.retain(|(_, change)| !is_others(change));
+    }
+
+    /// Takes more changes in, each at its stage, behind those that are there.
+    pub(crate) fn join(&mut self, more: Vec<Change>, standing: &Observed) {
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.extend(Self::new(more, standing).rest);
+        rest.make_contiguous().sort_by_key(|(stage, _)| *stage);
+        self.rest = rest;
+    }
+
+    /// Carries out the next changes until the effort is spent.
+    pub(crate) fn go_on(&mut self, kernel: &mut dyn Kernel, belief: &mut Belief, effort: Effort) {
+        let mut left = effort.0;
+        while left > 0 {
+            let Some((stage, _)) = self.rest.front() else { return };
+            let stage = *stage;
+            if stage == Stage::Servers && !std::mem::replace(&mut self.has_forgotten, true) {
+                let servers = self.rest.iter().take_while(|(other, _)| *other == stage);
+                let changes = servers.map(|(_, change)| change);
+                self.outcome.done += forget_earlier_flows(changes, kernel);
             }
-            next = rest.next_if(|(other, _)| *other == stage).map(|(_, change)| change);
-        }
-        if ready.is_empty() {
-            continue;
-        }
-        if stage == Stage::Servers {
-            outcome.done += forget_earlier_flows(&ready, kernel);
-        }
-        let results = kernel.carry_out(&ready);
-        for (change, result) in ready.iter().zip(results) {
-            match result {
-                Ok(()) => {
-                    outcome.done += 1;
-                    belief.record(change);
+            let ready = self.next_batch(stage, &mut left);
+            if ready.is_empty() {
+                continue;
+            }
+            let results = kernel.carry_out(&ready);
+            for (change, result) in ready.iter().zip(results) {
+                match result {
+                    Ok(()) => {
+                        self.outcome.done += 1;
+                        belief.record(change);
+                    }
+                    Err(cause) => self.held.note(stage, change, cause, &mut self.outcome),
                 }
-                Err(cause) => held.note(stage, change, cause, &mut outcome),
             }
         }
     }
-    outcome
+
+    /// Changes of one stage that may be carried out, as far as the effort goes.
+    fn next_batch(&mut self, stage: Stage, left: &mut u32) -> Vec<Change> {
+        let mut ready = Vec::new();
+        while *left > 0 && self.rest.front().is_some_and(|(next, _)| *next == stage) {
+            let Some((_, change)) = self.rest.pop_front() else { break };
+            // Other modes' rules go when nothing depends on them: after a whole success.
+            let too_soon = stage == Stage::LeftoversGone && !self.outcome.is_whole();
+            if too_soon || self.held.holds(&change) {
+                self.outcome.held_back += 1;
+            } else {
+                *left = left.saturating_sub(Effort::of(&change).0);
+                ready.push(change);
+            }
+        }
+        ready
+    }
 }
 
 /// Forgets flows that were sent to an address before it is a virtual server. What was decided for
@@ -63,8 +144,11 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Observe
 /// virtual server stands nobody answers.
 ///
 /// Out: how many are forgotten. What fails is tried again after all other changes.
-fn forget_earlier_flows(ready: &[Change], kernel: &mut dyn Kernel) -> usize {
-    let new = new_servers(ready);
+fn forget_earlier_flows<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+    kernel: &mut dyn Kernel,
+) -> usize {
+    let new = new_servers(changes);
     let kinds: BTreeSet<_> = new.keys().map(|key| (key.family(), key.protocol)).collect();
     if kinds.is_empty() {
         return 0;
@@ -79,7 +163,7 @@ fn forget_earlier_flows(ready: &[Change], kernel: &mut dyn Kernel) -> usize {
 
 /// What must not become reachable in this round, because something it needs has failed; and what
 /// must keep its guard, because it could not be removed.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Held {
     families: BTreeSet<Family>,
     addresses: BTreeSet<IpAddr>,

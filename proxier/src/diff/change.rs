@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::flow::Flow;
 use crate::model::Family;
-use crate::plan::{Entry, Jump, Rules, ServerSettings, SetKey, VirtualServerKey};
+use crate::plan::{Entry, Jump, Rules, ServerSettings, SetKey, Touched, VirtualServerKey};
 
 /// One operation on the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,30 @@ pub enum Moment {
 }
 
 impl Change {
+    /// True if it is of one of these keys.
+    pub(crate) fn is_of(&self, keys: &Touched) -> bool {
+        match self {
+            Self::AddAddress(address) | Self::RemoveAddress(address) => {
+                keys.addresses.contains(address)
+            }
+            Self::AddEntry(set, entry) | Self::RemoveEntry(set, entry) => {
+                keys.entries.contains(&(*set, *entry))
+            }
+            Self::AddServer(key, _)
+            | Self::UpdateServer(key, _)
+            | Self::RemoveServer(key)
+            | Self::AddDestination(key, ..)
+            | Self::UpdateDestination(key, ..)
+            | Self::RemoveDestination(key, _) => keys.servers.contains(key),
+            Self::AddLink
+            | Self::AddSet(_)
+            | Self::GrowSet(..)
+            | Self::WriteRules(_)
+            | Self::RemoveFlow(_)
+            | Self::RemoveLeftovers(_) => false,
+        }
+    }
+
     /// The family a change belongs to; `None` for the device, which both share.
     pub fn family(&self) -> Option<Family> {
         match self {

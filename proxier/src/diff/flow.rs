@@ -95,7 +95,9 @@ pub(crate) fn suspects(changes: &[Change]) -> BTreeSet<VirtualServerKey> {
 }
 
 /// The virtual servers of tracked protocols that these changes make, with their destinations.
-pub(crate) fn new_servers(changes: &[Change]) -> BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> {
+pub(crate) fn new_servers<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+) -> BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> {
     let mut new: BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> = BTreeMap::new();
     for change in changes {
         match change {

@@ -5,12 +5,12 @@
 //! other chains); the reader leaves those out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::change::{Change, RulesStep};
+use super::destinations::Destinations;
 use crate::model::PerFamily;
 use crate::plan::{Entry, Rules, ServerSettings, SetKey, VirtualServerKey};
-use crate::sorted::SortedMap;
 
 /// Kernel state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct ObservedServer {
     /// Scheduler, flags, timeout.
     pub settings: ServerSettings,
     /// Destinations by address and port.
-    pub destinations: SortedMap<SocketAddr, ObservedDestination>,
+    pub destinations: Destinations,
 }
 
 /// A destination in the kernel.
@@ -101,7 +101,7 @@ impl Observed {
             Change::AddServer(key, settings) => {
                 let server = ObservedServer {
                     settings: settings.clone(),
-                    destinations: SortedMap::default(),
+                    destinations: Destinations::default(),
                 };
                 self.servers.insert(*key, server);
             }

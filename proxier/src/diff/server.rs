@@ -76,7 +76,7 @@ fn change_server(
     }
     for (destination, found) in observed.destinations.iter() {
         if !desired.destinations.contains(destination) {
-            leave(key, destination, found, changes);
+            leave(key, destination, &found, changes);
         }
     }
 }

@@ -105,7 +105,9 @@ fn a_stale_tcp_destination_first_loses_its_weight() {
 fn a_wanted_destination_at_weight_0_gets_its_weight_again() {
     let (proxier, mut kernel) = settled();
     let server = kernel.state.servers.get_mut(&key("10.96.0.1", 80)).expect("settled");
-    server.destinations.values_mut().for_each(|found| found.weight = 0);
+    let quiet = |found| ObservedDestination { weight: 0, ..found };
+    server.destinations =
+        server.destinations.iter().map(|(place, found)| (*place, quiet(found))).collect();
     assert_eq!(
         changes(&proxier, &kernel.state),
         ["update destination 10.96.0.1:80/tcp -> 10.244.2.1:8080 weight 1"]

@@ -30,7 +30,7 @@ impl Slice {
     pub fn has_hints(&self) -> bool {
         self.endpoints
             .iter()
-            .any(|endpoint| !endpoint.zone_hints.is_empty() || !endpoint.node_hints.is_empty())
+            .any(|endpoint| !endpoint.zone_hints().is_empty() || !endpoint.node_hints().is_empty())
     }
 }
 
@@ -58,8 +58,27 @@ pub struct Endpoint {
     pub serving: bool,
     /// `conditions.terminating`; absent means false.
     pub terminating: bool,
-    /// `hints.forZones[].name`.
-    pub zone_hints: Vec<Arc<str>>,
-    /// `hints.forNodes[].name`.
-    pub node_hints: Vec<Arc<str>>,
+    /// `hints`; few endpoints have any.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// Where an endpoint should be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forZones[].name`.
+    pub zones: Vec<Arc<str>>,
+    /// `forNodes[].name`.
+    pub nodes: Vec<Arc<str>>,
+}
+
+impl Endpoint {
+    /// The zones in which it should be used; none if it does not say.
+    pub fn zone_hints(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
+    }
+
+    /// The nodes on which it should be used; none if it does not say.
+    pub fn node_hints(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
+    }
 }

@@ -10,15 +10,19 @@ use std::sync::Arc;
 use super::endpoint::{Endpoint, Slice};
 use super::event::{Event, Update};
 use super::name::{ServiceName, SliceName};
+use super::names::Names;
 use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 use super::service::Service;
 
 /// Everything known of the cluster and the node.
 #[derive(Debug, Default)]
 pub struct Store {
-    services: BTreeMap<ServiceName, Service>,
-    slices: BTreeMap<SliceName, Slice>,
-    slices_of: BTreeMap<ServiceName, BTreeSet<SliceName>>,
+    // What a tree holds in place it holds about twice, its nodes being half full.
+    services: BTreeMap<ServiceName, Box<Service>>,
+    slices: BTreeMap<SliceName, Box<Slice>>,
+    /// In the order of their names.
+    slices_of: BTreeMap<ServiceName, Vec<SliceName>>,
+    names: Names,
     node: Option<Node>,
     addresses: Vec<InterfaceAddress>,
     /// Of every node whether it is ready; `None` while nobody says.
@@ -74,17 +78,21 @@ impl Store {
 
     /// One Service.
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.services.get(name)
+        self.services.get(name).map(|service| &**service)
     }
 
     /// All Services, by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
+        self.services.values().map(|service| &**service)
     }
 
     /// The slices of one Service, by name.
     pub fn slices_of(&self, service: &ServiceName) -> impl Iterator<Item = &Slice> {
-        self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+        self.slices_of
+            .get(service)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.slices.get(name).map(|slice| &**slice))
     }
 
     /// This node's Node object.
@@ -133,7 +141,7 @@ impl Store {
         if old.map(|node| &node.addresses) != new.map(|node| &node.addresses) {
             let concerned =
                 |service: &&Service| service.has_node_port() || !service.source_ranges.is_empty();
-            let concerned = self.services.values().filter(concerned);
+            let concerned = self.services().filter(concerned);
             dirty.services.extend(concerned.map(|service| service.name.clone()));
         }
         dirty.rules |= old.map(|node| &node.pod_nets) != new.map(|node| &node.pod_nets);
@@ -150,7 +158,7 @@ impl Store {
         self.addresses = addresses;
         let concerned =
             |service: &&Service| service.has_node_port() || service.has_outside_addresses();
-        let concerned = self.services.values().filter(concerned);
+        let concerned = self.services().filter(concerned);
         dirty.services.extend(concerned.map(|service| service.name.clone()));
     }
 
@@ -185,11 +193,16 @@ impl Store {
         }
     }
 
-    fn put_service(&mut self, service: Service, dirty: &mut Dirty) {
-        if self.services.get(&service.name) != Some(&service) {
-            dirty.services.insert(service.name.clone());
-            self.services.insert(service.name.clone(), service);
+    fn put_service(&mut self, mut service: Service, dirty: &mut Dirty) {
+        if self.service(&service.name) == Some(&service) {
+            return;
         }
+        self.names.share(&mut service.name.namespace);
+        self.names.share(&mut service.name.name);
+        service.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
+        service.ports.shrink_to_fit();
+        dirty.services.insert(service.name.clone());
+        self.services.insert(service.name.clone(), Box::new(service));
     }
 
     fn drop_service(&mut self, name: ServiceName, dirty: &mut Dirty) {
@@ -219,10 +232,11 @@ impl Store {
 
     /// A slice that was relabelled leaves its old Service at once, unlike upstream, which keeps
     /// the stale endpoints until the slice is deleted.
-    fn put_slice(&mut self, slice: Slice, dirty: &mut Dirty) {
-        if self.slices.get(&slice.name) == Some(&slice) {
+    fn put_slice(&mut self, mut slice: Slice, dirty: &mut Dirty) {
+        if self.slices.get(&slice.name).is_some_and(|known| **known == slice) {
             return;
         }
+        self.share_names(&mut slice);
         self.drop_slice(&slice.name, dirty);
         dirty.services.insert(slice.service.clone());
         if self.readiness.is_some() {
@@ -231,14 +245,30 @@ impl Store {
                 .iter()
                 .for_each(|endpoint| drop(self.departed.remove(&endpoint.address)));
         }
-        self.slices_of.entry(slice.service.clone()).or_default().insert(slice.name.clone());
-        self.slices.insert(slice.name.clone(), slice);
+        let names = self.slices_of.entry(slice.service.clone()).or_default();
+        if let Err(at) = names.binary_search(&slice.name) {
+            names.reserve_exact(1);
+            names.insert(at, slice.name.clone());
+        }
+        self.slices.insert(slice.name.clone(), Box::new(slice));
+    }
+
+    /// Of the slice's names only its own is nobody else's.
+    fn share_names(&mut self, slice: &mut Slice) {
+        let shared = [&mut slice.name.namespace, &mut slice.service.namespace];
+        shared.into_iter().for_each(|name| self.names.share(name));
+        self.names.share(&mut slice.service.name);
+        slice.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
+        let nodes = slice.endpoints.iter_mut().filter_map(|endpoint| endpoint.node.as_mut());
+        nodes.for_each(|node| self.names.share(node));
+        slice.ports.shrink_to_fit();
+        slice.endpoints.shrink_to_fit();
     }
 
     fn drop_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {
         let Some(slice) = self.slices.remove(name) else { return };
         if let Some(names) = self.slices_of.get_mut(&slice.service) {
-            names.remove(name);
+            names.retain(|other| other != name);
             if names.is_empty() {
                 self.slices_of.remove(&slice.service);
             }

@@ -137,12 +137,12 @@ impl<'a> Candidates<'a> {
         if ready().next().is_none() {
             return Topology::Anywhere;
         }
-        if ready().all(|e| !e.node_hints.is_empty())
+        if ready().all(|e| !e.node_hints().is_empty())
             && ready().any(|e| Topology::SameNode.admits(e, here))
         {
             return Topology::SameNode;
         }
-        if ready().all(|e| !e.zone_hints.is_empty())
+        if ready().all(|e| !e.zone_hints().is_empty())
             && ready().any(|e| Topology::SameZone.admits(e, here))
         {
             return Topology::SameZone;
@@ -163,10 +163,10 @@ impl Topology {
     fn admits(self, endpoint: &Endpoint, here: &Here<'_>) -> bool {
         match self {
             Self::Anywhere => true,
-            Self::SameNode => endpoint.node_hints.iter().any(|hint| &**hint == here.node),
-            Self::SameZone => {
-                here.zone.is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| &**hint == zone))
-            }
+            Self::SameNode => endpoint.node_hints().iter().any(|hint| &**hint == here.node),
+            Self::SameZone => here
+                .zone
+                .is_some_and(|zone| endpoint.zone_hints().iter().any(|hint| &**hint == zone)),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::counts::Counts;
 use super::frontend::Frontend;
@@ -32,42 +33,57 @@ pub struct Claimant {
 /// Everything that is wanted of the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    contributions: BTreeMap<ServiceName, (Claimant, Contribution)>,
+    contributions: BTreeMap<ServiceName, Box<Claim>>,
     claims: BTreeMap<VirtualServerKey, Claims>,
     contested: Contested,
     counts: Counts,
-    health: BTreeSet<ServiceName>,
+    health: Arc<BTreeMap<ServiceName, HealthCheck>>,
     rules: PerFamily<Option<Rules>>,
 }
 
-/// Who claims a virtual server: the one who has it, and seldom others.
+/// A Service, and what it wants.
+#[derive(Clone, Debug)]
+struct Claim {
+    claimant: Arc<Claimant>,
+    wanted: Contribution,
+}
+
+/// Who claims a virtual server: the one who has it, and seldom others, in their order.
 #[derive(Clone, Debug)]
 struct Claims {
-    first: Claimant,
-    others: BTreeSet<Claimant>,
+    first: Arc<Claimant>,
+    others: Vec<Arc<Claimant>>,
 }
 
 impl Claims {
-    fn add(&mut self, claimant: &Claimant) {
-        let later = std::cmp::max(&self.first, claimant).clone();
-        self.first = std::cmp::min(&self.first, claimant).clone();
-        if later != self.first {
-            self.others.insert(later);
+    fn add(&mut self, claimant: &Arc<Claimant>) {
+        let later = if **claimant < *self.first {
+            std::mem::replace(&mut self.first, Arc::clone(claimant))
+        } else {
+            Arc::clone(claimant)
+        };
+        if later != self.first
+            && let Err(at) = self.others.binary_search(&later)
+        {
+            self.others.insert(at, later);
         }
     }
 
     /// What is left without a claimant.
     fn without(mut self, claimant: &Claimant) -> Option<Self> {
-        if self.first == *claimant {
-            self.first = self.others.pop_first()?;
+        if *self.first == *claimant {
+            if self.others.is_empty() {
+                return None;
+            }
+            self.first = self.others.remove(0);
         } else {
-            self.others.remove(claimant);
+            self.others.retain(|other| **other != *claimant);
         }
         Some(self)
     }
 
     fn losers(&self) -> impl Iterator<Item = &Claimant> {
-        self.others.iter()
+        self.others.iter().map(|claimant| &**claimant)
     }
 }
 
@@ -93,36 +109,41 @@ impl Desired {
         planned: Option<(Claimant, Contribution)>,
         touched: &mut Touched,
     ) {
-        if self.contributions.get(name) == planned.as_ref() {
+        let old = self.contributions.get(name);
+        let is_same = match (old, &planned) {
+            (None, None) => true,
+            (Some(old), Some((claimant, new))) => *old.claimant == *claimant && old.wanted == *new,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if is_same {
             return;
         }
-        let old = self.contributions.get(name).into_iter().chain(&planned);
+        let wanted = old.map(|old| &old.wanted).into_iter();
+        let wanted = wanted.chain(planned.as_ref().map(|(_, new)| new));
         let keys: BTreeSet<_> =
-            old.flat_map(|(_, wanted)| wanted.frontends.keys()).copied().collect();
+            wanted.flat_map(|wanted| wanted.frontends.keys()).copied().collect();
         for key in &keys {
             self.yield_frontend(key, touched);
         }
-        if let Some((claimant, old)) = self.contributions.remove(name) {
-            old.frontends.keys().for_each(|key| self.withdraw(key, &claimant));
-            for (set, entry) in &old.entries {
+        if let Some(old) = self.contributions.remove(name) {
+            old.wanted.frontends.keys().for_each(|key| self.withdraw(key, &old.claimant));
+            for (set, entry) in &old.wanted.entries {
                 self.counts.remove_entry(*set, *entry, touched);
             }
-            self.health.remove(name);
         }
+        self.note_health(name, planned.as_ref().and_then(|(_, new)| new.health.as_ref()));
         if let Some((claimant, new)) = planned {
+            let claimant = Arc::new(claimant);
             for key in new.frontends.keys() {
                 self.claims
                     .entry(*key)
                     .and_modify(|claims| claims.add(&claimant))
-                    .or_insert_with(|| Claims { first: claimant.clone(), others: BTreeSet::new() });
+                    .or_insert_with(|| Claims { first: Arc::clone(&claimant), others: Vec::new() });
             }
             for (set, entry) in &new.entries {
                 self.counts.add_entry(*set, *entry, touched);
             }
-            if new.health.is_some() {
-                self.health.insert(name.clone());
-            }
-            self.contributions.insert(name.clone(), (claimant, new));
+            self.contributions.insert(name.clone(), Box::new(Claim { claimant, wanted: new }));
         }
         for key in &keys {
             self.award_frontend(key, touched);
@@ -180,12 +201,10 @@ impl Desired {
         &self.contested
     }
 
-    /// Services that have a health-check node port, with what is answered there.
-    pub fn health_checks(&self) -> impl Iterator<Item = (&ServiceName, &HealthCheck)> {
-        self.health.iter().filter_map(|name| {
-            let (_, contribution) = self.contributions.get(name)?;
-            Some((name, contribution.health.as_ref()?))
-        })
+    /// Services that have a health-check node port, with what is answered there. Who keeps it sees
+    /// by the pointer whether it is still so.
+    pub fn health_checks(&self) -> &Arc<BTreeMap<ServiceName, HealthCheck>> {
+        &self.health
     }
 
     /// True if the address is to be on the dummy device.
@@ -242,6 +261,17 @@ impl Desired {
         }
     }
 
+    fn note_health(&mut self, name: &ServiceName, check: Option<&HealthCheck>) {
+        if self.health.get(name) == check {
+            return;
+        }
+        let checks = Arc::make_mut(&mut self.health);
+        match check {
+            Some(check) => drop(checks.insert(name.clone(), check.clone())),
+            None => drop(checks.remove(name)),
+        }
+    }
+
     fn note_losers(&mut self, key: &VirtualServerKey) {
         let Some(claims) = self.claims.get(key) else { return };
         for loser in claims.losers() {
@@ -260,11 +290,11 @@ impl Desired {
 
 fn winner<'a>(
     claims: &BTreeMap<VirtualServerKey, Claims>,
-    contributions: &'a BTreeMap<ServiceName, (Claimant, Contribution)>,
+    contributions: &'a BTreeMap<ServiceName, Box<Claim>>,
     key: &VirtualServerKey,
 ) -> Option<&'a Frontend> {
     let first = &claims.get(key)?.first;
-    contributions.get(&first.service)?.1.frontends.get(key)
+    contributions.get(&first.service)?.wanted.frontends.get(key)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::Proxier;
 use crate::apply::{Failure, Kernel, Outcome, apply};
-use crate::diff::{Change, Observed};
+use crate::diff::{Belief, Change, Observed};
 use crate::plan::{VirtualServerKey, weight};
 
 /// A destination of a virtual server.
@@ -48,13 +48,13 @@ impl Proxier {
         &mut self,
         mut due: BTreeSet<Leaving>,
         kernel: &mut dyn Kernel,
-        belief: &mut Observed,
+        belief: &mut Belief,
         now: Instant,
         outcome: &mut Outcome,
     ) {
-        due.retain(|leaving| self.is_draining(belief, leaving));
+        due.retain(|leaving| self.is_draining(belief.state(), leaving));
         let mut since = std::mem::take(&mut self.drain.since);
-        since.retain(|leaving, _| self.is_draining(belief, leaving));
+        since.retain(|leaving, _| self.is_draining(belief.state(), leaving));
         for leaving in &due {
             since.entry(*leaving).or_insert(now);
         }
@@ -77,7 +77,7 @@ impl Proxier {
         let removals =
             going.into_iter().map(|(key, server)| Change::RemoveDestination(key, server));
         outcome.absorb(apply(removals.collect(), kernel, belief));
-        since.retain(|leaving, _| self.is_draining(belief, leaving));
+        since.retain(|leaving, _| self.is_draining(belief.state(), leaving));
         outcome.draining = since.keys().copied().collect();
         outcome.drain_ends =
             since.iter().filter_map(|(leaving, since)| self.deadline(leaving, *since)).min();

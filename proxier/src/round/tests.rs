@@ -281,7 +281,7 @@ proptest! {
 
     #[test]
     fn no_moment_of_any_transition_breaks_an_address_that_is_served_before_and_after(
-        history in some_history()
+        history in some_history(), effort in 1..60u32
     ) {
         let mut proxier = complete();
         let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
@@ -289,7 +289,7 @@ proptest! {
             events.into_iter().for_each(|event| proxier.fold(event));
             let before = kernel.state.clone();
             kernel.history.clear();
-            proxier.round(&mut kernel, now());
+            while proxier.step(&mut kernel, now(), Effort(effort)).is_none() {}
             let after = kernel.state.clone();
             let both = |holds: &dyn Fn(&Observed, &VirtualServerKey) -> bool| -> Vec<_> {
                 let keys = before.servers.keys().filter(|key| after.servers.contains_key(key));
@@ -308,6 +308,56 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn facts_that_arrive_in_the_middle_of_a_round_are_taken_in(
+        history in some_history(), effort in 1..60u32, squeezes in 1..4usize
+    ) {
+        let (mut proxier, mut whole) = (complete(), complete());
+        let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
+        for mut events in history {
+            while !events.is_empty() {
+                for event in events.drain(..squeezes.min(events.len())) {
+                    whole.fold(event.clone());
+                    proxier.fold(event);
+                }
+                proxier.step(&mut kernel, now(), Effort(effort));
+            }
+        }
+        while proxier.is_at_work() || proxier.is_dirty() {
+            let outcome = proxier.step(&mut kernel, now(), Effort(effort));
+            prop_assert!(outcome.is_none_or(|outcome| outcome.is_success()));
+        }
+        prop_assert!(kernel.history.iter().all(is_guarded));
+        prop_assert_eq!(missing(&proxier, &kernel), "");
+        let mut fresh = FakeKernel::default();
+        whole.round(&mut fresh, now());
+        prop_assert_eq!(kernel.state, fresh.state);
+        prop_assert_eq!(kernel.reads, 1);
+    }
+
+    #[test]
+    fn a_reading_that_was_begun_before_changes_is_as_good_as_one_after_them(
+        history in some_history()
+    ) {
+        let (mut proxier, mut kernel) = (complete(), FakeKernel::default());
+        proxier.round(&mut kernel, now());
+        for events in history {
+            let early = kernel.state.clone();
+            prop_assert!(proxier.begin_audit());
+            events.into_iter().for_each(|event| proxier.fold(event));
+            proxier.round(&mut kernel, now());
+            let late = kernel.state.clone();
+            proxier.end_audit(early);
+            prop_assert_eq!(proxier.belief.as_ref().map(Belief::state), Some(&kernel.state));
+            let done = kernel.log.len();
+            proxier.round(&mut kernel, now());
+            prop_assert!(proxier.begin_audit());
+            proxier.end_audit(late);
+            proxier.round(&mut kernel, now());
+            prop_assert_eq!((kernel.log.len(), kernel.reads), (done, 1));
         }
     }
 
@@ -341,6 +391,38 @@ fn a_restart_adopts_what_is_there_and_changes_nothing() {
     proxier.belief = None;
     proxier.round(&mut kernel, now());
     assert_eq!((kernel.reads, kernel.log.len()), (2, done));
+}
+
+#[test]
+fn an_audit_finds_what_another_hand_has_changed_while_it_was_read() {
+    let (mut proxier, mut kernel) = (complete(), FakeKernel::default());
+    proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
+    proxier.round(&mut kernel, now());
+    let wanted = kernel.state.clone();
+    kernel.state.addresses.clear();
+    assert!(proxier.begin_audit());
+    let found = kernel.state.clone();
+    proxier.fold(Event::Service(Update::Put(service("more", &["10.96.0.2"]))));
+    proxier.round(&mut kernel, now());
+    proxier.end_audit(found);
+    proxier.round(&mut kernel, now());
+    proxier.fold(Event::Service(Update::Gone(ServiceName::new("default", "more"))));
+    proxier.round(&mut kernel, now());
+    assert_eq!(kernel.state, wanted);
+}
+
+#[test]
+fn a_change_overtakes_a_long_round() {
+    let (mut proxier, mut kernel) = (complete(), FakeKernel::default());
+    let many = (1..200).map(|n| service(&format!("s{n}"), &[&format!("10.96.1.{n}")]));
+    proxier.fold(Event::Service(Update::Listed(many.collect())));
+    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    proxier.fold(Event::Service(Update::Put(service("late", &["10.96.2.1"]))));
+    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    let servers: Vec<_> = kernel.state.servers.keys().map(|key| key.address).collect();
+    assert_eq!(servers, [ip("10.96.2.1")]);
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(kernel.state.servers.len(), 200);
 }
 
 #[test]

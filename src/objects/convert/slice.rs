@@ -104,11 +104,12 @@ fn endpoint(
         ready,
         serving,
         terminating,
-        zone_hints: hints.map_or_else(Vec::new, |hints| {
-            names(&hints.for_zones, format_args!("{place}.hints.forZones"), reader)
-        }),
-        node_hints: hints.map_or_else(Vec::new, |hints| {
-            names(&hints.for_nodes, format_args!("{place}.hints.forNodes"), reader)
+        hints: hints.and_then(|given| {
+            let hints = model::Hints {
+                zones: names(&given.for_zones, format_args!("{place}.hints.forZones"), reader),
+                nodes: names(&given.for_nodes, format_args!("{place}.hints.forNodes"), reader),
+            };
+            (hints != model::Hints::default()).then(|| Arc::new(hints))
         }),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Client, Serving, check, free_port, get, tells, v4};
 use proxier::model::ServiceName;
@@ -21,7 +22,7 @@ async fn answers_are_byte_for_byte_those_recorded() {
         let (serving, port) = (Serving::start(), free_port());
         serving.table.send_modify(|table| {
             let lb = ServiceName::new("default", "lb");
-            table.checks.insert(lb, check(port, Some(count), None));
+            Arc::make_mut(&mut table.checks).insert(lb, check(port, Some(count), None));
         });
         let status = if count == 0 { "503 0" } else { "200 2" };
         tells(v4(port), status).await;

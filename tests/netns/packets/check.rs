@@ -3,7 +3,7 @@
 //! In: a client and an address. Out: nothing; a check that fails tells what was seen instead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use super::Kind;
 use super::service::Service;
 use super::world::World;
 use crate::node::{Namespace, Pod};
-use crate::traffic::{Protocol, ask, ask_within};
+use crate::traffic::{Answer, Protocol, ask, ask_within};
 
-/// What "at once" means to a busy emulated machine; on an idle one it is a small part of a second. What waits for
-/// the next full comparison takes thirty seconds, and a stale flow that is in use never ends.
+/// What "at once" means to a busy emulated machine, on which one run of `iptables-restore` takes a second and more.
+/// What waits for the next full comparison takes thirty seconds.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// The node's address on the device towards a pod: what a masqueraded connection comes from.
@@ -44,15 +44,36 @@ pub(super) fn assert_spread_at(
     each: usize,
     source: impl Fn(&Pod) -> IpAddr,
 ) {
+    let mut left = each * endpoints.len();
     let mut seen: BTreeMap<(String, IpAddr), usize> = BTreeMap::new();
-    for _ in 0..each * endpoints.len() {
-        let answer = ask(client, kind.protocol, address)
+    while left > 0 {
+        let answer = ask_patiently(client, kind, address)
             .unwrap_or_else(|error| panic!("{} {error}, after {seen:?}", client.name()));
+        left -= 1;
+        // A lost association had a turn that nobody saw: shares are counted from here.
+        if answer.is_second {
+            left = each * endpoints.len();
+            seen.clear();
+            continue;
+        }
         *seen.entry((answer.server, answer.source.ip())).or_default() += 1;
     }
     let wanted =
         endpoints.iter().map(|pod| ((pod.address(kind.family).to_string(), source(pod)), each));
     assert_eq!(seen, wanted.collect(), "{address} from {}", client.name());
+}
+
+/// Asks once; for an association that is not made, once more. As with one that is made and lost, that was seen under
+/// emulation about once in several thousand, with no table changed meanwhile. Nobody here asks during a change.
+fn ask_patiently(client: &Namespace, kind: Kind, to: SocketAddr) -> io::Result<Answer> {
+    match ask(client, kind.protocol, to) {
+        Err(error) if kind.protocol == Protocol::Sctp && error.kind() == ErrorKind::TimedOut => {
+            println!("{} {error}; once more", client.name());
+            let answer = ask(client, kind.protocol, to)?;
+            Ok(Answer { is_second: true, ..answer })
+        }
+        result => result,
+    }
 }
 
 /// Asks often enough for a round robin to come to every destination.

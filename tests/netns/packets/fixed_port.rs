@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::check::{AT_ONCE, towards};
+use super::check::towards;
 use super::service::Service;
 use super::spec::{Condition, Policy, Way};
 use super::world::{Settings, World};
@@ -111,6 +111,9 @@ fn a_new_association_from_the_same_port_follows_the_endpoint(kind: Kind) {
     }
 }
 
+/// How long a client may be without an answer. A stale flow that is in use never ends.
+const MOVED: Duration = Duration::from_secs(1);
+
 /// Flows by every way.
 #[derive(Default)]
 pub(super) struct Flows {
@@ -170,11 +173,7 @@ impl Flows {
                 println!("{server} serves every flow after {:?}", since.elapsed());
                 break;
             }
-            assert!(
-                since.elapsed() < AT_ONCE,
-                "after {:?}, to {server}: {lost:?}",
-                since.elapsed()
-            );
+            assert!(since.elapsed() < MOVED, "after {:?}, to {server}: {lost:?}", since.elapsed());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

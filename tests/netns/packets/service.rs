@@ -161,12 +161,7 @@ impl<'w> Service<'w> {
         });
     }
 
-    /// Waits until the Service is programmed and its destinations, with their weights, are so.
-    pub(super) fn wait_until(&self, is_so: impl Fn(&Destinations) -> bool) {
-        self.wait_until_at(self.address, is_so);
-    }
-
-    /// The same of the virtual server at another address.
+    /// Waits until the virtual server at an address is programmed and its destinations, with their weights, are so.
     pub(super) fn wait_until_at(&self, at: SocketAddr, is_so: impl Fn(&Destinations) -> bool) {
         self.wait(|servers| servers.get(&at).is_some_and(&is_so));
     }

@@ -21,6 +21,10 @@ for_each_kind! { a_range_holds_for_local_endpoints_too: tcp_over_ipv6 udp_over_i
 
 for_each_kind! { an_admitted_client_notices_no_change_of_the_ranges: tcp_over_ipv4 udp_over_ipv6 }
 
+for_each_kind! {
+    ranges_of_the_other_family_close_this_one_if_policies_are_strict: tcp_over_ipv4 tcp_over_ipv6 udp_over_ipv4
+}
+
 fn only_clients_in_the_ranges_are_admitted(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let World { lab, caller, distant, remote, .. } = &**world;
@@ -100,6 +104,35 @@ fn each_port_of_a_shared_address_has_its_own_ranges(kind: Kind) {
     assert_dropped(caller, kind, at(&first));
     assert_dropped(node, kind, at(&first));
     ask(node, kind.protocol, at(&third)).unwrap();
+}
+
+fn ranges_of_the_other_family_close_this_one_if_policies_are_strict(kind: Kind) {
+    let (this, other) = (Ranges::of(kind.family), Ranges::of(kind.family.other()));
+    for settings in [Settings::Strict, Settings::ClusterCidr] {
+        let world = &World::shared(settings);
+        let mut service = Service::reached_by(world, kind, &[Way::LoadBalancer]);
+        let _server = service.serve_and_use(&[&world.remote]);
+        let (address, client) = (service.at(Way::LoadBalancer), &world.lab.client);
+        assert_served_at_once(client, kind, address);
+        service.spec.source_ranges = vec![other.all.into()];
+        service.use_endpoints(&[&world.remote]);
+        match settings {
+            Settings::Strict => {
+                assert_dropped_at_once(client, kind, address);
+                assert_dropped(&world.caller, kind, address);
+            }
+            // What is not there cannot come at once; a round has passed when the next one has.
+            _ => {
+                service.use_endpoints(&[&world.local[0]]);
+                service.use_endpoints(&[&world.remote]);
+                ask(client, kind.protocol, address).unwrap();
+            }
+        }
+        ask(&world.caller, kind.protocol, service.address).unwrap();
+        service.spec.source_ranges.push(this.all.into());
+        service.use_endpoints(&[&world.remote]);
+        assert_served_at_once(client, kind, address);
+    }
 }
 
 fn a_range_holds_for_local_endpoints_too(kind: Kind) {

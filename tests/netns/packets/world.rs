@@ -47,6 +47,8 @@ pub(super) enum Settings {
     LimitedDrain,
     /// Where IPVS and the kernel forget a datagram's connection after a second.
     ForgetfulUdp,
+    /// With traffic policies and source ranges to the letter of the API.
+    Strict,
 }
 
 /// How long a destination may drain where that is limited.
@@ -71,7 +73,7 @@ impl World {
 
     /// The world of these settings that tests share while any of them has it.
     pub(super) fn shared(settings: Settings) -> Arc<Self> {
-        static SHARED: [Mutex<Weak<World>>; 7] = [const { Mutex::new(Weak::new()) }; 7];
+        static SHARED: [Mutex<Weak<World>>; 8] = [const { Mutex::new(Weak::new()) }; 8];
         let mut shared = SHARED[settings as usize].lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let world = Arc::new(Self::new("packets", settings));
@@ -172,7 +174,7 @@ fn config(settings: Settings) -> Value {
         "conntrack": {"maxPerCore": 0},
     });
     match settings {
-        Settings::ClusterCidr | Settings::LimitedDrain => {}
+        Settings::ClusterCidr | Settings::LimitedDrain | Settings::Strict => {}
         Settings::MasqueradeAll => config["iptables"] = json!({"masqueradeAll": true}),
         Settings::NoDetection => config["clusterCIDR"] = "".into(),
         Settings::NodePortNet => {
@@ -192,8 +194,12 @@ fn config(settings: Settings) -> Value {
 fn own_config(settings: Settings) -> Value {
     let mut config =
         json!({"apiVersion": "ipvs-proxy.io/v1alpha1", "kind": "IPVSProxyConfiguration"});
-    if let Settings::LimitedDrain = settings {
-        config["gracefulTerminationTimeout"] = format!("{}s", DRAIN_LIMIT.as_secs()).into();
+    match settings {
+        Settings::LimitedDrain => {
+            config["gracefulTerminationTimeout"] = format!("{}s", DRAIN_LIMIT.as_secs()).into();
+        }
+        Settings::Strict => config["strictTrafficPolicies"] = true.into(),
+        _ => {}
     }
     config
 }

@@ -40,10 +40,13 @@ pub(super) enum By {
 /// Goes through the states and returns how many pairs of a client and a frontend were kept, over all changes.
 pub(super) fn keeps_all(name: &str, config: &Value, by: By, states: &[State]) -> usize {
     let world = World::new(name, states.iter().map(|state| &*state.objects));
+    // A comparison with the kernel that is due meanwhile would be taken for the round that is awaited.
+    let mut config = config.clone();
+    config["ipvs"]["syncPeriod"] = "1h".into();
     let source = Source::manifests();
     let (first, rest) = states.split_first().unwrap();
     source.replace_all(&first.objects);
-    let mut proxy = Proxy::start(&world.lab.node1, &source, config);
+    let mut proxy = Proxy::start(&world.lab.node1, &source, &config);
     settle(&world, &proxy, first, 0);
     let mut before = world.served();
     let mut kept = 0;
@@ -55,7 +58,7 @@ pub(super) fn keeps_all(name: &str, config: &Value, by: By, states: &[State]) ->
         source.replace_all(&state.objects);
         if by == By::Restart {
             drop(proxy);
-            proxy = Proxy::start(&world.lab.node1, &source, config);
+            proxy = Proxy::start(&world.lab.node1, &source, &config);
             rounds = 0;
         }
         settle(&world, &proxy, state, rounds);

@@ -18,23 +18,23 @@ macro_rules! cases {
 }
 
 cases! {
-    affinity: 1
-    endpoints_change: 1
-    hints_zone: 1
-    internal_local: 1
-    lb_local: 1
-    lb_source_ranges: 1
-    node_labels_change: 1
-    nodeport_local: 1
-    random_001: 1
-    random_002: 1
-    random_003: 1
-    random_004: 1
-    random_005: 1
-    random_006: 1
-    readiness: 1
-    service_change: 1
-    shared_vip: 1
+    affinity: 4
+    endpoints_change: 6
+    hints_zone: 6
+    internal_local: 2
+    lb_local: 3
+    lb_source_ranges: 20
+    node_labels_change: 2
+    nodeport_local: 18
+    random_001: 47
+    random_002: 67
+    random_003: 18
+    random_004: 59
+    random_005: 62
+    random_006: 16
+    readiness: 4
+    service_change: 14
+    shared_vip: 8
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn growth() -> Vec<Change> {
 
 fn run(faults: impl IntoIterator<Item = usize>) -> (Outcome, FakeKernel) {
     let mut kernel = FakeKernel { faults: faults.into_iter().collect(), ..FakeKernel::default() };
-    let outcome = apply(growth(), &mut kernel, &mut Observed::default());
+    let outcome = apply(growth(), &mut kernel, &mut Belief::default());
     (outcome, kernel)
 }
 
@@ -94,12 +94,12 @@ fn what_could_not_be_removed_keeps_its_guard() {
     kernel.state.sets.entry(set).or_default().insert(Entry::Address(vip()));
     for fault in [0, 1] {
         kernel.faults = [kernel.log.len() + fault].into();
-        let outcome = apply(removal(), &mut kernel, &mut Observed::default());
+        let outcome = apply(removal(), &mut kernel, &mut Belief::default());
         assert_eq!((outcome.failed.len(), outcome.held_back), (1, 1));
         assert!(!kernel.state.sets[&set].is_empty());
     }
     kernel.faults.clear();
-    apply(removal(), &mut kernel, &mut Observed::default());
+    apply(removal(), &mut kernel, &mut Belief::default());
     assert!(kernel.state.sets[&set].is_empty());
 }
 
@@ -111,7 +111,7 @@ fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
         changes.push(leftovers.clone());
         let mut kernel =
             FakeKernel { faults: faults.into_iter().collect(), ..FakeKernel::default() };
-        apply(changes, &mut kernel, &mut Observed::default());
+        apply(changes, &mut kernel, &mut Belief::default());
         assert_eq!(kernel.log.iter().any(|(change, _)| *change == leftovers), is_gone);
     }
 }
@@ -138,7 +138,7 @@ fn flows_are_forgotten_before_their_address_is_a_virtual_server() {
         Change::AddAddress(vip()),
     ];
     let mut kernel = FakeKernel { flows: [earlier, right].into(), ..FakeKernel::default() };
-    assert_eq!(apply(changes, &mut kernel, &mut Observed::default()).done, 5);
+    assert_eq!(apply(changes, &mut kernel, &mut Belief::default()).done, 5);
     assert_eq!(kernel.flows, [right].into());
     let log: Vec<_> = kernel.log.iter().map(|(change, _)| change.clone()).collect();
     let at = |wanted: &Change| log.iter().position(|change| change == wanted).expect("it is made");

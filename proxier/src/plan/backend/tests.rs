@@ -1,7 +1,9 @@
 //! Which endpoints are chosen: readiness, policies, topology hints, merging of slices.
 
 use super::*;
-use crate::model::{Endpoint, Node, Protocol};
+use std::sync::Arc;
+
+use crate::model::{Endpoint, Hints, Node, Protocol};
 use crate::plan::Settings;
 use crate::testing::{NODE, ready, service, settings, slice, terminating, unready};
 
@@ -22,7 +24,12 @@ fn chosen(policy: Scope, endpoints: Vec<Endpoint>) -> Vec<String> {
 }
 
 fn hinted(address: &str, zone: &str) -> Endpoint {
-    Endpoint { zone_hints: vec![zone.into()], ..ready(address) }
+    Endpoint { hints: hints(&[zone], &[]), ..ready(address) }
+}
+
+fn hints(zones: &[&str], nodes: &[&str]) -> Option<Arc<Hints>> {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+    Some(Arc::new(Hints { zones: names(zones), nodes: names(nodes) }))
 }
 
 #[test]
@@ -58,8 +65,8 @@ fn zone_hints_count_only_if_every_ready_endpoint_has_one() {
 
 #[test]
 fn a_node_hint_for_this_node_comes_before_zone_hints() {
-    let near = Endpoint { node_hints: vec![NODE.into()], ..hinted("10.244.2.1", "z1") };
-    let far = Endpoint { node_hints: vec!["node2".into()], ..hinted("10.244.2.2", "z1") };
+    let near = Endpoint { hints: hints(&["z1"], &[NODE]), ..ready("10.244.2.1") };
+    let far = Endpoint { hints: hints(&["z1"], &["node2"]), ..ready("10.244.2.2") };
     assert_eq!(chosen(Scope::Cluster, vec![near, far]), ["10.244.2.1"]);
 }
 

@@ -36,9 +36,9 @@ fn a_plain_slice_is_converted() {
     assert_eq!(first.address.to_string(), "10.244.1.5");
     assert_eq!(first.node.as_deref(), Some("node1"));
     assert_eq!((first.ready, first.serving, first.terminating), (false, true, true));
-    assert_eq!((&*first.zone_hints[0], &*first.node_hints[0]), ("z1", "node1"));
+    assert_eq!((&*first.zone_hints()[0], &*first.node_hints()[0]), ("z1", "node1"));
     assert_eq!((second.ready, second.serving, second.terminating), (true, true, false));
-    assert_eq!((second.node.as_deref(), second.zone_hints.len()), (None, 0));
+    assert_eq!((second.node.as_deref(), second.zone_hints().len()), (None, 0));
 }
 
 #[test]

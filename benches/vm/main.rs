@@ -1,0 +1,53 @@
+//! What the proxy costs on a kernel with IPVS, beside what the kernel itself needs.
+//!
+//! In: a command, on a machine whose clock counts instructions, that nothing has used before:
+//! `measure api|manifests SERVICESxENDPOINTS` or `floor SERVICESxENDPOINTS FOLDER`; and anywhere
+//! `report FOLDER`, which makes a table and a plot of what was found. Out: JSON in `$LAB_OUT`. Never: run by
+//! itself; `make bench-vm` boots the machines for it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails here is to end the run"
+)]
+
+mod api;
+mod floor;
+mod plot;
+mod proxy;
+mod report;
+mod scenario;
+mod world;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use self::scenario::Origin;
+use self::world::Shape;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let out = PathBuf::from(std::env::var_os("LAB_OUT").unwrap_or(".".into()));
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["measure", origin, shape] => {
+            proxy::count_calls();
+            let origin = if origin == "api" { Origin::Api } else { Origin::Manifests };
+            println!("{}", report::head());
+            let rows = scenario::measure(shape.parse().unwrap(), origin, &out);
+            let rows: Vec<Value> = rows.iter().map(report::Row::json).collect();
+            fs::write(out.join("found.json"), Value::from(rows).to_string()).unwrap();
+        }
+        ["floor", shape, rules] => {
+            let shape: Shape = shape.parse().unwrap();
+            let found = floor::run(shape, Path::new(rules));
+            println!("floor of {shape}: {found}");
+            fs::write(out.join("found.json"), report::floor(shape, &found).to_string()).unwrap();
+        }
+        ["report", folder] => report::report(Path::new(folder)),
+        _ => eprintln!("`make bench-vm` runs this where there is a kernel for it"),
+    }
+}

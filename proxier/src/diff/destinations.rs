@@ -1,0 +1,130 @@
+//! The destinations of a virtual server in the kernel.
+//!
+//! In: a reading, or changes one by one. Out: each destination with its weight. Where all of them are as
+//! wished, which they nearly always are, only the wish's own list is kept. Never: two lists of the same.
+
+use std::net::SocketAddr;
+
+use super::observed::ObservedDestination;
+use crate::plan::weight;
+use crate::sorted::{SortedMap, SortedSet};
+
+/// Destinations by address and port.
+#[derive(Clone, Debug, Default)]
+pub struct Destinations {
+    /// Each of them is as [`PLAIN`]; then there are no others.
+    plain: SortedSet<SocketAddr>,
+    /// Each is as it is.
+    various: SortedMap<SocketAddr, ObservedDestination>,
+}
+
+/// One that takes new connections and is reached as ours are.
+static PLAIN: ObservedDestination =
+    ObservedDestination { weight: weight::SERVING, masquerades: true, connections: None };
+
+impl Destinations {
+    /// One destination.
+    pub fn get(&self, destination: &SocketAddr) -> Option<ObservedDestination> {
+        let plain = self.plain.contains(destination).then_some(PLAIN);
+        plain.or_else(|| self.various.get(destination).copied())
+    }
+
+    /// True if it is there.
+    pub fn contains_key(&self, destination: &SocketAddr) -> bool {
+        self.get(destination).is_some()
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SocketAddr, ObservedDestination)> + Clone {
+        let plain = self.plain.iter().map(|destination| (destination, PLAIN));
+        plain.chain(self.various.iter().map(|(destination, found)| (destination, *found)))
+    }
+
+    /// Their addresses and ports, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.iter().map(|(destination, _)| destination)
+    }
+
+    /// How they are, in the order of their addresses and ports.
+    pub fn values(&self) -> impl Iterator<Item = ObservedDestination> {
+        self.iter().map(|(_, found)| found)
+    }
+
+    /// Notes how one is.
+    pub fn insert(&mut self, destination: SocketAddr, found: ObservedDestination) {
+        self.various().insert(destination, found);
+    }
+
+    /// Notes that one is gone.
+    pub fn remove(&mut self, destination: &SocketAddr) {
+        self.various().remove(destination);
+    }
+
+    /// Keeps the wish's list if that says it all. Counts of connections are of the moment.
+    pub(super) fn share(&mut self, wished: &SortedSet<SocketAddr>) {
+        let is_plain = |found: &ObservedDestination| {
+            ObservedDestination { connections: None, ..*found } == PLAIN
+        };
+        if self.various.keys().eq(wished) && self.various.values().all(is_plain) {
+            *self = Self { plain: wished.clone(), various: SortedMap::default() };
+        }
+    }
+
+    fn various(&mut self) -> &mut SortedMap<SocketAddr, ObservedDestination> {
+        if !self.plain.is_empty() {
+            let plain = std::mem::take(&mut self.plain);
+            self.various = plain.iter().map(|destination| (*destination, PLAIN)).collect();
+        }
+        &mut self.various
+    }
+}
+
+impl PartialEq for Destinations {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Destinations {}
+
+impl FromIterator<(SocketAddr, ObservedDestination)> for Destinations {
+    fn from_iter<I: IntoIterator<Item = (SocketAddr, ObservedDestination)>>(all: I) -> Self {
+        Self { plain: SortedSet::default(), various: all.into_iter().collect() }
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl std::ops::Index<&SocketAddr> for Destinations {
+    type Output = ObservedDestination;
+
+    fn index(&self, destination: &SocketAddr) -> &ObservedDestination {
+        match self.plain.contains(destination) {
+            true => &PLAIN,
+            false => std::ops::Index::index(&self.various, destination),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wishs_list_is_kept_while_it_says_it_all() {
+        let one: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let two: SocketAddr = "10.0.0.2:80".parse().unwrap();
+        let wished: SortedSet<_> = [one, two].into_iter().collect();
+        let mut destinations: Destinations =
+            [(one, PLAIN), (two, ObservedDestination { connections: Some(3), ..PLAIN })]
+                .into_iter()
+                .collect();
+        destinations.share(&wished);
+        assert_eq!(destinations.plain, wished);
+        destinations.insert(two, ObservedDestination { weight: 0, ..PLAIN });
+        destinations.share(&wished);
+        assert!(destinations.plain.is_empty());
+        assert_eq!(destinations.values().map(|found| found.weight).collect::<Vec<_>>(), [1, 0]);
+        destinations.remove(&two);
+        assert_eq!(destinations, [(one, PLAIN)].into_iter().collect());
+    }
+}

@@ -1,0 +1,59 @@
+//! Text that many facts have in common, kept once.
+//!
+//! In: names as they arrive, each with text of its own. Out: the same names, sharing their text. Never:
+//! a name that nobody has any more, for long.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// The names in use.
+#[derive(Default)]
+pub(super) struct Names {
+    known: BTreeSet<Arc<str>>,
+    /// How many there may be before those without a user are dropped.
+    limit: usize,
+}
+
+/// Which names there were is no part of what is known.
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
+
+/// So few are not worth a look.
+const FEW: usize = 1024;
+
+impl Names {
+    /// Lets a name share the text of an equal one.
+    pub(super) fn share(&mut self, name: &mut Arc<str>) {
+        if let Some(known) = self.known.get(name) {
+            name.clone_from(known);
+            return;
+        }
+        if self.known.len() >= self.limit.max(FEW) {
+            self.known.retain(|known| Arc::strong_count(known) > 1);
+            self.limit = 2 * self.known.len();
+        }
+        self.known.insert(Arc::clone(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_share_their_text_and_unused_ones_go() {
+        let mut names = Names::default();
+        let (mut one, mut other): (Arc<str>, Arc<str>) = ("node1".into(), "node1".into());
+        names.share(&mut one);
+        names.share(&mut other);
+        assert!(Arc::ptr_eq(&one, &other));
+        for number in 0..10 * FEW {
+            names.share(&mut number.to_string().into());
+        }
+        assert!(names.known.len() <= FEW && names.known.contains("node1"));
+    }
+}

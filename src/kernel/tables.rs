@@ -1,0 +1,79 @@
+//! Everything in the kernel that could be ours, read in whole.
+//!
+//! In: sockets and programs. Out: an [`Observed`]. One of these belongs to whoever changes the kernel;
+//! another one may read beside it in a thread of its own. Never: a change.
+
+use std::collections::BTreeSet;
+
+use proxier::apply::Cause;
+use proxier::diff::Observed;
+use proxier::model::{Family, PerFamily};
+
+use super::iptables::{Iptables, Remains};
+use super::link::Links;
+use super::nftables;
+use super::servers::Servers;
+use super::sets::Sets;
+
+/// The service tables of this node.
+pub struct Tables {
+    pub(super) links: Links,
+    pub(super) sets: Sets,
+    pub(super) servers: Servers,
+    /// The families that are programmed.
+    pub(super) iptables: PerFamily<Option<Iptables>>,
+    /// The index of the dummy device, as it was found last.
+    pub(super) device: Option<u32>,
+    /// Families in which the table of nftables mode may still be there: until a reading has not
+    /// found it, or its removal has been tried.
+    pub(super) nftables: PerFamily<bool>,
+}
+
+impl Tables {
+    pub(super) fn new(
+        links: Links,
+        sets: Sets,
+        servers: Servers,
+        iptables: PerFamily<Option<Iptables>>,
+    ) -> Self {
+        let nftables = PerFamily { v4: true, v6: true };
+        Self { links, sets, servers, iptables, device: None, nftables }
+    }
+
+    /// The same once more, with sockets of its own.
+    pub(super) fn open_another(&self) -> Result<Self, Cause> {
+        let links = Links::open().map_err(Cause::new)?;
+        let sets = Sets::open().map_err(Cause::new)?;
+        let servers = Servers::open().map_err(Cause::new)?;
+        Ok(Self::new(links, sets, servers, self.iptables.clone()))
+    }
+
+    /// Reads everything that could be ours.
+    ///
+    /// # Errors
+    /// If any part cannot be read in whole.
+    pub fn observe(&mut self) -> Result<Observed, Cause> {
+        self.device = self.links.index().map_err(Cause::new)?;
+        let addresses = match self.device {
+            Some(index) => self.links.addresses(index).map_err(Cause::new)?,
+            None => BTreeSet::new(),
+        };
+        let mut observed = Observed {
+            link: self.device.is_some(),
+            addresses,
+            servers: self.servers.observe()?,
+            ..Observed::default()
+        };
+        for family in Family::BOTH {
+            if let Some(iptables) = self.iptables.of(family) {
+                let (rules, remains) = iptables.observe().map_err(Cause::new)?;
+                *observed.rules.of_mut(family) = rules;
+                let has_table = *self.nftables.of(family) && nftables::has_table(family);
+                *self.nftables.of_mut(family) = has_table;
+                *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
+                self.sets.observe(family, &mut observed)?;
+            }
+        }
+        Ok(observed)
+    }
+}

@@ -1,0 +1,69 @@
+//! The reading of the whole kernel beside the rounds.
+//!
+//! In: a way to read. Out: what was read, when it has been. It has a thread of its own, since a large
+//! table takes its time and no change is to wait for it. Never: two readings at once.
+
+use std::sync::mpsc;
+use std::time::Instant;
+
+use proxier::apply::Cause;
+use proxier::diff::Observed;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// A reader that waits to be asked.
+#[derive(Debug)]
+pub(super) struct Audit {
+    ask: mpsc::Sender<()>,
+    found: Receiver<Result<Observed, Cause>>,
+    is_reading: bool,
+}
+
+impl Audit {
+    /// Starts the thread, which ends when this is dropped.
+    pub(super) fn start(
+        read: impl FnMut() -> Result<Observed, Cause> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (ask, asked) = mpsc::channel();
+        let (tell, found) = channel(1);
+        std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || answer(read, &asked, &tell))?;
+        Ok(Self { ask, found, is_reading: false })
+    }
+
+    /// True from [`begin`](Self::begin) until [`end`](Self::end) has given what was read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.is_reading
+    }
+
+    /// Asks for a reading.
+    pub(super) fn begin(&mut self) {
+        self.is_reading = self.ask.send(()).is_ok();
+    }
+
+    /// Waits for what was read; for ever if nothing is being read.
+    pub(super) async fn end(&mut self) -> Result<Observed, Cause> {
+        if !self.is_reading {
+            return std::future::pending().await;
+        }
+        let found = self.found.recv().await;
+        self.is_reading = false;
+        found.unwrap_or_else(|| Err(Cause("the audit thread has died".into())))
+    }
+}
+
+fn answer(
+    mut read: impl FnMut() -> Result<Observed, Cause>,
+    asked: &mpsc::Receiver<()>,
+    tell: &Sender<Result<Observed, Cause>>,
+) {
+    while asked.recv().is_ok() {
+        let start = Instant::now();
+        let found = read();
+        let read_ms = super::Milliseconds(start.elapsed());
+        tracing::debug!(%read_ms, "the whole kernel is read");
+        if tell.blocking_send(found).is_err() {
+            return;
+        }
+    }
+}
