@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use proxier::model::Event;
 
 pub use self::follow::Folder;
-use self::read::{Content, read_file, read_folder};
+use self::read::{Content, Seen, read_file};
 use self::state::State;
 use crate::objects::{self, ObjectId};
 use crate::yaml;
@@ -109,7 +109,7 @@ impl Error {
 /// Reads a folder or a file once: the three lists, and everything that is not used.
 pub fn load(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), Error> {
     let content = if path.is_dir() {
-        read_folder(path).map_err(|error| Error::new(path, error))?
+        Seen::default().read_folder(path).map_err(|error| Error::new(path, error))?
     } else {
         let content = read_file(path).map_err(|error| Error::new(path, error))?;
         vec![(path.to_owned(), Content::Read(content))]

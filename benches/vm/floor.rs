@@ -25,6 +25,7 @@ use proxier::plan::{SetKey, SetKind, SetName};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netlink, recv, send, socket};
 use serde_json::{Value, json};
 
+use super::scenario::apart;
 use super::world::{PORTS, Shape, cluster_ip, is_local, pod_ip, successor};
 
 /// More messages a datagram bring no speed.
@@ -37,6 +38,13 @@ pub(crate) const BURST: u32 = 1000;
 /// Replays the first sync and changes after it in this network namespace, and says what each took, in
 /// milliseconds.
 pub(crate) fn run(shape: Shape, rules: &Path) -> Value {
+    let warm_up = rules.to_owned();
+    apart(move || {
+        make_link();
+        make_sets();
+        restore("iptables-restore", &warm_up.join("v4"));
+        restore("ip6tables-restore", &warm_up.join("v6"));
+    });
     let family = ipvs_family();
     let mut sender = Sender::open(Some(netlink::GENERIC));
     let mut address_sender = Sender::open(None);

@@ -1,7 +1,7 @@
 //! What the proxy costs on a kernel with IPVS, beside what the kernel itself needs.
 //!
 //! In: a command, on a machine whose clock counts instructions, that nothing has used before:
-//! `measure api|manifests SERVICESxENDPOINTS` or `floor SERVICESxENDPOINTS FOLDER`; and anywhere
+//! `measure api|manifests SERVICESxENDPOINTS`, `floor SERVICESxENDPOINTS FOLDER` or `guard FILE`; and anywhere
 //! `report FOLDER`, which makes a table and a plot of what was found. Out: JSON in `$LAB_OUT`. Never: run by
 //! itself; `make bench-vm` boots the machines for it.
 
@@ -15,6 +15,7 @@
 
 mod api;
 mod floor;
+mod guard;
 mod plot;
 mod proxy;
 mod report;
@@ -47,6 +48,7 @@ fn main() {
             println!("floor of {shape}: {found}");
             fs::write(out.join("found.json"), report::floor(shape, &found).to_string()).unwrap();
         }
+        ["guard", written] => std::process::exit(i32::from(!guard::run(Path::new(written)))),
         ["report", folder] => report::report(Path::new(folder)),
         _ => eprintln!("`make bench-vm` runs this where there is a kernel for it"),
     }

@@ -72,7 +72,7 @@ fn warm_up() {
 }
 
 /// Does something in a fresh network namespace with a node's address.
-fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let within = move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let setup = "ip link set lo up && ip link add eth0 type dummy && ip link set eth0 up \
@@ -321,6 +321,25 @@ fn change_within_audit(mut row: Row, proxy: &Proxy, replace: impl FnOnce()) -> R
     let said = proxy.hear_changes(3.0);
     row.number("virtual_ms", ms(said.at - sent));
     row
+}
+
+/// From the bytes of an event to the log line that says that the kernel has it: the least of a few.
+pub(crate) fn one_change(shape: Shape) -> Duration {
+    apart(move || {
+        let folder = TempDir::new().unwrap();
+        let api = Api::start(shape);
+        let mut arguments = vec![config(folder.path(), "1h")];
+        arguments.extend(api::arguments(&api));
+        let proxy = Proxy::start(LOG, &arguments);
+        proxy.hear(&[" synced "]);
+        let mut generations = Generations::default();
+        let change = |_| {
+            thread::sleep(Duration::from_secs(1));
+            let sent = generations.replace(shape, 1, &api);
+            proxy.hear_changes(3.0).at - sent
+        };
+        (0..TIMES).map(change).min().unwrap()
+    })
 }
 
 /// From the start of the program to its first change of the kernel, after which it is killed.

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::read::read_folder;
+use super::read::Seen;
 use super::state::State;
 use super::{Error, Problem};
 
@@ -39,6 +39,7 @@ const MISSING: Duration = Duration::from_secs(1);
 pub struct Folder {
     path: PathBuf,
     state: State,
+    seen: Seen,
     watcher: INotifyWatcher,
     notices: Arc<Notices>,
     /// Device and inode of the folder that the watch is on.
@@ -70,6 +71,7 @@ impl Folder {
         let mut folder = Self {
             path: path.to_owned(),
             state: State::new(node_name),
+            seen: Seen::default(),
             watcher,
             notices,
             watched: None,
@@ -110,7 +112,7 @@ impl Folder {
     /// read, so that a change during the reading leaves a notice.
     fn look(&mut self) -> Vec<Event> {
         let watched = self.watch().map_err(|error| error.to_string());
-        let content = read_folder(&self.path).map_err(|error| error.to_string());
+        let content = self.seen.read_folder(&self.path).map_err(|error| error.to_string());
         self.note(watched.and(content.as_ref().map(|_| ()).map_err(Clone::clone)).err());
         let Ok(content) = content else {
             self.watched = None;

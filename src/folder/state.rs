@@ -55,6 +55,13 @@ impl State {
 
     /// Takes in all files there are. The first time all facts are listed, later only changed.
     pub(super) fn update(&mut self, content: Vec<(PathBuf, Content)>) -> Vec<Event> {
+        let is_same = |content: &Content| matches!(content, Content::Same);
+        let is_known = |(path, content): &(PathBuf, Content)| {
+            is_same(content) && self.files.contains_key(path)
+        };
+        if self.is_listed && content.len() == self.files.len() && content.iter().all(is_known) {
+            return Vec::new();
+        }
         let present: BTreeSet<_> = content.iter().map(|(path, _)| path.clone()).collect();
         self.files.retain(|path, _| present.contains(path));
         for (path, content) in content {
@@ -124,6 +131,7 @@ impl File {
     fn update(&mut self, path: &Path, content: Content) {
         let text = match content {
             Content::Read(text) => text,
+            Content::Same => return,
             Content::Failed(reason) => {
                 self.fingerprint = None;
                 self.problems = vec![Problem::Unreadable { file: path.to_owned(), reason }];

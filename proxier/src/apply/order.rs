@@ -20,7 +20,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::diff::{Change, Moment, Observed, RulesStep};
+use crate::diff::{Change, Moment, Observed};
 use crate::model::Protocol;
 use crate::plan::{Entry, SetKey, SetName, VirtualServerKey, weight};
 
@@ -101,7 +101,10 @@ impl<'a> Standing<'a> {
                 Role::Admission if self.is_guarded(*set, entry) => Stage::Late,
                 Role::Exemption | Role::Admission => Stage::Entries,
             },
-            Change::WriteRules(RulesStep { moment: Moment::BeforeGrowth, .. }) => Stage::Rules,
+            Change::WriteRules(step) => match step.moment {
+                Moment::BeforeGrowth => Stage::Rules,
+                Moment::AfterRemoval => Stage::RulesGone,
+            },
             Change::AddAddress(_) => Stage::Addresses,
             Change::UpdateDestination(_, _, weight::DRAINING) | Change::RemoveDestination(..) => {
                 Stage::Leaving
@@ -117,7 +120,6 @@ impl<'a> Standing<'a> {
                 Role::Guard => Stage::GuardsGone,
                 Role::Exemption => Stage::ExemptionsGone,
             },
-            Change::WriteRules(RulesStep { moment: Moment::AfterRemoval, .. }) => Stage::RulesGone,
             Change::RemoveLeftovers(_) => Stage::LeftoversGone,
             Change::RemoveFlow(_) => Stage::FlowsGone,
         }

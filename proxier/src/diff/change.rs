@@ -12,7 +12,8 @@ use super::flow::Flow;
 use crate::model::Family;
 use crate::plan::{Entry, Jump, Rules, ServerSettings, SetKey, Touched, VirtualServerKey};
 
-/// One operation on the kernel.
+/// One operation on the kernel. A first sync has hundreds of thousands, so that what is large and seldom
+/// is kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Create the dummy device.
@@ -25,7 +26,7 @@ pub enum Change {
     /// Put an entry into a set.
     AddEntry(SetKey, Entry),
     /// Rewrite all our chains of a family, and put missing jumps in place.
-    WriteRules(RulesStep),
+    WriteRules(Box<RulesStep>),
     /// Make an address local.
     AddAddress(IpAddr),
     /// Create a virtual server without destinations.
@@ -45,7 +46,7 @@ pub enum Change {
     /// Take an entry out of a set.
     RemoveEntry(SetKey, Entry),
     /// Forget a tracked flow.
-    RemoveFlow(Flow),
+    RemoveFlow(Box<Flow>),
     /// Take away the chains, rules and tables that kube-proxy's other modes have left behind.
     RemoveLeftovers(Family),
 }

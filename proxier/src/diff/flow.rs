@@ -78,7 +78,7 @@ impl Comparison<'_> {
                 && wanted.is_some_and(|server| !server.destinations.contains(&flow.server));
             leads_astray || suspects.contains(&flow.answers_from())
         };
-        flows.into_iter().filter(is_stale).map(Change::RemoveFlow).collect()
+        flows.into_iter().filter(is_stale).map(Box::new).map(Change::RemoveFlow).collect()
     }
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn earlier_flows(
     let leads_elsewhere = |flow: &Flow| {
         new.get(&flow.key()).is_some_and(|destinations| !destinations.contains(&flow.server))
     };
-    flows.into_iter().filter(leads_elsewhere).map(Change::RemoveFlow).collect()
+    flows.into_iter().filter(leads_elsewhere).map(Box::new).map(Change::RemoveFlow).collect()
 }
 
 /// True for protocols whose flows outlive their destination.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::change::{Change, RulesStep};
+use super::change::Change;
 use super::destinations::Destinations;
 use crate::model::PerFamily;
 use crate::plan::{Entry, Rules, ServerSettings, SetKey, VirtualServerKey};
@@ -84,8 +84,8 @@ impl Observed {
                     entries.remove(entry);
                 }
             }
-            Change::WriteRules(RulesStep { family, rules, .. }) => {
-                self.rules.of_mut(*family).clone_from(rules);
+            Change::WriteRules(step) => {
+                self.rules.of_mut(step.family).clone_from(&step.rules);
             }
             Change::AddServer(..)
             | Change::UpdateServer(..)

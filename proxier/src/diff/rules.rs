@@ -69,5 +69,6 @@ fn is_same(a: &Rules, b: &Rules) -> bool {
 
 fn step(family: Family, rules: &Rules, standing: &Rules, moment: Moment) -> Change {
     let missing_jumps = rules.jumps.difference(&standing.jumps).copied().collect();
-    Change::WriteRules(RulesStep { family, rules: rules.clone(), missing_jumps, moment })
+    let step = RulesStep { family, rules: rules.clone(), missing_jumps, moment };
+    Change::WriteRules(Box::new(step))
 }

@@ -142,5 +142,5 @@ fn flows_are_forgotten_before_their_address_is_a_virtual_server() {
     assert_eq!(kernel.flows, [right].into());
     let log: Vec<_> = kernel.log.iter().map(|(change, _)| change.clone()).collect();
     let at = |wanted: &Change| log.iter().position(|change| change == wanted).expect("it is made");
-    assert_eq!(at(&Change::RemoveFlow(earlier)), at(&Change::AddAddress(vip())) + 1);
+    assert_eq!(at(&Change::RemoveFlow(Box::new(earlier))), at(&Change::AddAddress(vip())) + 1);
 }
