@@ -4,7 +4,7 @@
 //! [`Event::Addresses`] with all of them but those of the dummy device, once at first and then
 //! whenever they differ. Addresses that are tentative, deprecated, link-local or on loopback are
 //! there like any others. Never: an event for what the proxy itself puts on the dummy device, a
-//! poll, a timer while all is well, and never an end because of a failure: what was last said stays
+//! poll, a timer while nothing happens, and never an end because of a failure: what was last said stays
 //! in force, and reading is tried again.
 
 use std::io;
@@ -23,6 +23,10 @@ mod known;
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long further notices may come before they are looked at. A first sync puts thousands of addresses on
+/// the dummy device, and to be woken for each would cost as much as making it.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Starts a thread that follows the addresses. It keeps nobody waiting for it: it ends with the
 /// process, or when there is something to say and nobody listens, or no other source speaks, any
@@ -93,6 +97,7 @@ impl Source {
                 return Ok(unheard);
             }
             interfaces.wait()?;
+            thread::sleep(TOGETHER);
         }
     }
 

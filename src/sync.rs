@@ -104,6 +104,9 @@ impl Rounds {
         let wait = self.wait(publish);
         // A timer of no length would still cost a tick of the clock.
         if wait.is_some_and(|wait| wait.is_zero()) {
+            if let Some(found) = self.audit.try_end() {
+                self.take_audit(found);
+            }
             return Gathered::Due;
         }
         tokio::select! {
@@ -116,14 +119,18 @@ impl Rounds {
                 None => Gathered::Closed,
             },
             found = self.audit.end() => {
-                match found {
-                    Ok(found) => self.proxier.end_audit(found),
-                    // The round reads for itself, and tells if that fails too.
-                    Err(_) => self.proxier.doubt(),
-                }
+                self.take_audit(found);
                 Gathered::Due
             }
             () = sleep(wait) => Gathered::Due,
+        }
+    }
+
+    fn take_audit(&mut self, found: Result<Observed, Cause>) {
+        match found {
+            Ok(found) => self.proxier.end_audit(found),
+            // The round reads for itself, and tells if that fails too.
+            Err(_) => self.proxier.doubt(),
         }
     }
 

@@ -36,6 +36,27 @@ impl Said {
     }
 }
 
+/// What one round or several have come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    /// When the last of them was told.
+    pub(crate) at: Instant,
+    pub(crate) changed: f64,
+    pub(crate) kernel_ms: f64,
+}
+
+impl From<&Said> for Rounds {
+    /// A round that has changed nothing says no number.
+    fn from(said: &Said) -> Self {
+        let is_change = said.line.contains("changed=");
+        Self {
+            at: said.at,
+            changed: if is_change { said.number("changed") } else { 0.0 },
+            kernel_ms: said.number("kernel_ms"),
+        }
+    }
+}
+
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
@@ -100,16 +121,16 @@ impl Proxy {
         }
     }
 
-    /// Hears rounds until they have made so many changes; the last of them.
-    pub(crate) fn hear_changes(&self, count: f64) -> Said {
-        let mut done = 0.0;
-        loop {
-            let said = self.hear(&[" synced "]);
-            done += said.number("changed");
-            if done >= count {
-                return said;
-            }
+    /// Hears rounds until they have made so many changes.
+    pub(crate) fn hear_changes(&self, count: f64) -> Rounds {
+        let mut rounds = Rounds::from(&self.hear(&[" synced "]));
+        while rounds.changed < count {
+            let next = Rounds::from(&self.hear(&[" synced "]));
+            rounds.at = next.at;
+            rounds.changed += next.changed;
+            rounds.kernel_ms += next.kernel_ms;
         }
+        rounds
     }
 
     pub(crate) fn usage(&self) -> Usage {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::floor::ms;
-use super::proxy::{Said, Usage};
+use super::proxy::{Rounds, Usage};
 use super::scenario::Origin;
 use super::world::Shape;
 
@@ -55,15 +55,11 @@ impl Row {
         self.found.insert(name.to_owned(), value);
     }
 
-    /// What a round has told, and what it has used.
-    pub(crate) fn round(&mut self, began: Instant, said: &Said, usage: Usage) {
-        self.number("virtual_ms", ms(said.at - began));
-        if said.line.contains("changed=") {
-            self.number("operations", said.number("changed"));
-        } else {
-            self.number("operations", 0.0);
-        }
-        self.number("kernel_ms", said.number("kernel_ms"));
+    /// What rounds have told, and what they have used.
+    pub(crate) fn rounds(&mut self, began: Instant, rounds: Rounds, usage: Usage) {
+        self.number("virtual_ms", ms(rounds.at - began));
+        self.number("operations", rounds.changed);
+        self.number("kernel_ms", rounds.kernel_ms);
         self.usage(usage);
     }
 

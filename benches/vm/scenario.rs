@@ -223,7 +223,7 @@ impl Generations {
 
 fn first_round(mut row: Row, proxy: &Proxy) -> Row {
     let said = proxy.hear(&[" synced "]);
-    row.round(proxy.started, &said, proxy.usage());
+    row.rounds(proxy.started, (&said).into(), proxy.usage());
     let (_, peak) = proxy.memory();
     row.number("peak_mib", peak);
     thread::sleep(Duration::from_secs(2));
@@ -244,7 +244,7 @@ fn one_endpoint(mut row: Row, proxy: &Proxy, mut replace: impl FnMut(u32)) -> Ro
     }
     seen.sort_by_key(|(took, ..)| *took);
     let (took, said, usage) = seen.swap_remove(seen.len() / 2);
-    row.round(said.at - took, &said, usage);
+    row.rounds(said.at - took, said, usage);
     row
 }
 
@@ -266,7 +266,7 @@ fn one_service(mut row: Row, shape: Shape, proxy: &Proxy, api: &Api, verb: &str)
         api.send(Kind::Slice, &slices);
     }
     let said = proxy.hear_changes(expected);
-    row.round(sent, &said, proxy.usage() - before);
+    row.rounds(sent, said, proxy.usage() - before);
     thread::sleep(Duration::from_secs(1));
     row
 }
@@ -281,8 +281,7 @@ fn burst(
     let before = proxy.usage();
     let sent = generations.replace(shape, BURST, api);
     let said = proxy.hear_changes(f64::from(3 * BURST));
-    row.round(sent, &said, proxy.usage() - before);
-    row.number("operations", f64::from(3 * BURST));
+    row.rounds(sent, said, proxy.usage() - before);
     thread::sleep(Duration::from_secs(1));
     row
 }
@@ -296,7 +295,7 @@ fn idle(mut row: Row, proxy: &Proxy) -> Row {
 
 fn restart(mut row: Row, proxy: &Proxy) -> Row {
     let said = proxy.hear(&ROUND);
-    row.round(proxy.started, &said, proxy.usage());
+    row.rounds(proxy.started, (&said).into(), proxy.usage());
     assert!(said.line.contains("nothing to change"), "{}", said.line);
     row
 }

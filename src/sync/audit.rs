@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use proxier::apply::Cause;
 use proxier::diff::Observed;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// A reader that waits to be asked.
@@ -48,8 +49,26 @@ impl Audit {
         }
         let found = self.found.recv().await;
         self.is_reading = false;
-        found.unwrap_or_else(|| Err(Cause("the audit thread has died".into())))
+        found.unwrap_or_else(|| Err(died()))
     }
+
+    /// What was read, if it has been.
+    pub(super) fn try_end(&mut self) -> Option<Result<Observed, Cause>> {
+        if !self.is_reading {
+            return None;
+        }
+        let found = match self.found.try_recv() {
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err(died()),
+            Ok(found) => found,
+        };
+        self.is_reading = false;
+        Some(found)
+    }
+}
+
+fn died() -> Cause {
+    Cause("the audit thread has died".into())
 }
 
 fn answer(
@@ -65,5 +84,30 @@ fn answer(
         if tell.blocking_send(found).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_read_is_given_once() {
+        let read = || Ok(Observed { link: true, ..Observed::default() });
+        let mut audit = Audit::start(read).unwrap();
+        assert!(audit.try_end().is_none());
+        audit.begin();
+        assert!(audit.is_reading());
+        assert!(audit.end().await.unwrap().link);
+        assert!(!audit.is_reading() && audit.try_end().is_none());
+
+        audit.begin();
+        let found = loop {
+            match audit.try_end() {
+                Some(found) => break found,
+                None => std::thread::yield_now(),
+            }
+        };
+        assert!(found.unwrap().link);
     }
 }
