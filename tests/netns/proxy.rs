@@ -17,7 +17,7 @@ use crate::apiserver::ApiServer;
 use crate::node::Namespace;
 
 /// Far more than a round takes on a busy emulated machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where objects come from, changed while the proxy runs.
 pub(crate) enum Source {

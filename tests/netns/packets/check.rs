@@ -15,7 +15,7 @@ use crate::traffic::{Answer, Protocol, ask, ask_within};
 
 /// What "at once" means to a busy emulated machine, on which one run of `iptables-restore` takes a second and more.
 /// What waits for the next full comparison takes thirty seconds.
-pub(super) const AT_ONCE: Duration = Duration::from_secs(10);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// The node's address on the device towards a pod: what a masqueraded connection comes from.
 pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
@@ -63,17 +63,21 @@ pub(super) fn assert_spread_at(
     assert_eq!(seen, wanted.collect(), "{address} from {}", client.name());
 }
 
-/// Asks once; for an association that is not made, once more. As with one that is made and lost, that was seen under
-/// emulation about once in several thousand, with no table changed meanwhile. Nobody here asks during a change.
+/// Asks once; for an association that is not made, a few times more. As with one that is made and lost, that was seen
+/// under emulation about once in several thousand, with no table changed meanwhile. Nobody here asks during a change.
 fn ask_patiently(client: &Namespace, kind: Kind, to: SocketAddr) -> io::Result<Answer> {
-    match ask(client, kind.protocol, to) {
-        Err(error) if kind.protocol == Protocol::Sctp && error.kind() == ErrorKind::TimedOut => {
-            println!("{} {error}; once more", client.name());
-            let answer = ask(client, kind.protocol, to)?;
-            Ok(Answer { is_second: true, ..answer })
+    let mut result = ask(client, kind.protocol, to);
+    for _ in 0..3 {
+        match result {
+            Err(error) if kind.protocol == Protocol::Sctp => {
+                println!("{} {error}; once more", client.name());
+                let again = ask(client, kind.protocol, to);
+                result = again.map(|answer| Answer { is_second: true, ..answer });
+            }
+            _ => break,
         }
-        result => result,
     }
+    result
 }
 
 /// Asks often enough for a round robin to come to every destination.

@@ -15,7 +15,7 @@ use crate::node::Pod;
 use crate::traffic::{Protocol, Server};
 
 /// Far above what a busy emulated machine needs for a round.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Service with one port of one family.
 pub(super) struct Service<'w> {

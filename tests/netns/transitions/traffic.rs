@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -21,9 +22,11 @@ use tokio::time::{sleep, timeout};
 use crate::node::Namespace;
 use crate::traffic::Protocol;
 
-/// When a connection counts as failed. TCP sends its first segment again after a second: within this time none that
-/// was lost is made up for.
-const PATIENCE: Duration = Duration::from_millis(950);
+/// When a connection counts as failed, whatever was sent: long after a busy emulated machine has got round to it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// TCP sends its first segment again after a second. A connection that took as long was slow, or lost a segment: the
+/// kernel knows, and then it counts as failed.
+const SLOW: Duration = Duration::from_millis(950);
 /// How many connections a namespace begins at once: more would only wait for each other.
 const AT_ONCE: usize = 4;
 /// After this time the next one may begin all the same.
@@ -117,7 +120,7 @@ async fn answer_connections(listener: TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(timeout(Duration::from_secs(5), answer_one(stream)));
+        tokio::spawn(timeout(3 * PATIENCE, answer_one(stream)));
     }
 }
 
@@ -292,8 +295,7 @@ async fn take_turn(turns: &Semaphore, ports: &SourcePorts, to: Place) -> Result<
 /// under way while its destination leaves is lost, since these destinations do not drain, and under emulation an
 /// association is lost now and then of whatever cause. A frontend that is out of order loses the second one as well.
 async fn connect(ports: &SourcePorts, to: Place) -> io::Result<()> {
-    let first = within_patience(exchange(ports, to)).await;
-    match (first, to.protocol) {
+    match (within_patience(exchange(ports, to)).await, to.protocol) {
         (Err(_), Transport::Udp | Transport::Sctp) => within_patience(exchange(ports, to)).await,
         (outcome, _) => outcome,
     }
@@ -313,12 +315,28 @@ async fn exchange(ports: &SourcePorts, to: Place) -> io::Result<()> {
             socket.recv(&mut [0; 16]).await.map(drop)
         }
         Transport::Tcp | Transport::Sctp => {
+            let began = Instant::now();
             let socket = TcpSocket::from_std_stream(socket.into());
             let mut stream = socket.connect(to.address).await?;
             stream.write_all(b"?").await?;
-            stream.read_exact(&mut [0]).await.map(drop)
+            stream.read_exact(&mut [0]).await?;
+            if to.protocol == Transport::Tcp && began.elapsed() >= SLOW {
+                nothing_sent_again(stream.local_addr()?.port())?;
+            }
+            Ok(())
         }
     }
+}
+
+/// An error if the connection from this port had to send a segment again. Who calls is in the client's namespace.
+fn nothing_sent_again(port: u16) -> io::Result<()> {
+    let output = Command::new("ss").args(["-tinH", &format!("sport = :{port}")]).output()?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    // The retransmission timeout is told of every connection that is there, retransmissions only where some were.
+    if told.contains(" rto:") && !told.contains(" retrans:") {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("slow, and not for lack of time: {told}")))
 }
 
 /// A socket at a source port that is free.
@@ -337,4 +355,15 @@ fn socket(ports: &SourcePorts, to: Place) -> io::Result<socket2::Socket> {
             Err(error) => return Err(error),
         }
     }
+}
+
+#[test]
+fn a_connection_whose_first_segment_is_lost_has_failed() {
+    let host = Namespace::new("segment");
+    let places = ["127.0.0.1:80", "127.0.0.1:81"]
+        .map(|address| Place { protocol: Transport::Tcp, address: address.parse().unwrap() });
+    let _servers = Servers::start(&host, &places.into());
+    host.run("iptables -A INPUT -p tcp --syn --dport 81 -m statistic --mode nth --every 2 --packet 0 -j DROP");
+    let times = places.map(|place| (place, 4)).into();
+    assert_eq!(survey(&host, &Arc::default(), &times), [places[0]].into());
 }
