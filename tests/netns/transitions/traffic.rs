@@ -23,7 +23,9 @@ use crate::node::Namespace;
 use crate::traffic::Protocol;
 
 /// When a connection counts as failed, whatever was sent: long after a busy emulated machine has got round to it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// When nobody is said to answer where that is only to be found out. Whoever drops packets is waited for as long.
+const BRIEF_PATIENCE: Duration = Duration::from_millis(1500);
 /// TCP sends its first segment again after a second. A connection that took as long was slow, or lost a segment: the
 /// kernel knows, and then it counts as failed.
 const SLOW: Duration = Duration::from_millis(950);
@@ -120,7 +122,7 @@ async fn answer_connections(listener: TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(timeout(3 * PATIENCE, answer_one(stream)));
+        tokio::spawn(timeout(2 * PATIENCE, answer_one(stream)));
     }
 }
 
@@ -207,7 +209,7 @@ impl Callers {
                         let ports = Arc::clone(&ports);
                         tokio::spawn(async move {
                             loop {
-                                let outcome = take_turn(&turns, &ports, place).await;
+                                let outcome = take_turn(&turns, &ports, place, PATIENCE).await;
                                 note(&noted, place, outcome);
                             }
                         });
@@ -257,7 +259,7 @@ pub(super) fn survey(
                 let (place, times) = (*place, *times);
                 tokio::spawn(async move {
                     for _ in 0..times {
-                        take_turn(&turns, &ports, place).await.ok()?;
+                        take_turn(&turns, &ports, place, BRIEF_PATIENCE).await.ok()?;
                     }
                     Some(place)
                 })
@@ -272,10 +274,15 @@ pub(super) fn survey(
 }
 
 /// Connects when it is its turn. The turn ends with the connection, or when it takes long.
-async fn take_turn(turns: &Semaphore, ports: &SourcePorts, to: Place) -> Result<(), Failure> {
+async fn take_turn(
+    turns: &Semaphore,
+    ports: &SourcePorts,
+    to: Place,
+    patience: Duration,
+) -> Result<(), Failure> {
     let turn = turns.acquire().await.unwrap();
     let began = Instant::now();
-    let connection = connect(ports, to);
+    let connection = connect(ports, to, patience);
     tokio::pin!(connection);
     let outcome = match timeout(TURN, &mut connection).await {
         Ok(outcome) => outcome,
@@ -294,15 +301,13 @@ async fn take_turn(turns: &Semaphore, ports: &SourcePorts, to: Place) -> Result<
 /// A new connection, an answer over it, and its end. Of UDP and SCTP a second one where the first was lost: what is
 /// under way while its destination leaves is lost, since these destinations do not drain, and under emulation an
 /// association is lost now and then of whatever cause. A frontend that is out of order loses the second one as well.
-async fn connect(ports: &SourcePorts, to: Place) -> io::Result<()> {
-    match (within_patience(exchange(ports, to)).await, to.protocol) {
-        (Err(_), Transport::Udp | Transport::Sctp) => within_patience(exchange(ports, to)).await,
+async fn connect(ports: &SourcePorts, to: Place, patience: Duration) -> io::Result<()> {
+    let once =
+        || async { timeout(patience, exchange(ports, to)).await.map_err(|_| ErrorKind::TimedOut)? };
+    match (once().await, to.protocol) {
+        (Err(_), Transport::Udp | Transport::Sctp) => once().await,
         (outcome, _) => outcome,
     }
-}
-
-async fn within_patience(exchange: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }
 
 async fn exchange(ports: &SourcePorts, to: Place) -> io::Result<()> {
