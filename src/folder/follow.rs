@@ -82,7 +82,8 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Sends the lists and then every difference, until nobody listens any more.
+    /// Sends the lists and then every difference, until nobody listens any more. What was different at one look is
+    /// one event: one renaming may have moved an address from one Service to another.
     pub async fn follow(mut self, events: Sender<Event>) {
         let notices = Arc::clone(&self.notices);
         loop {
@@ -94,10 +95,8 @@ impl Folder {
             // a source for an error.
             let Ok((folder, found)) = look.await else { return };
             self = folder;
-            for event in found {
-                if events.send(event).await.is_err() {
-                    return;
-                }
+            if !found.is_empty() && events.send(Event::Together(found)).await.is_err() {
+                return;
             }
             let pause = if self.trouble.is_some() { MISSING } else { UNASKED };
             tokio::select! {

@@ -50,6 +50,7 @@ fn show(event: &Event) -> String {
     match event {
         Event::Node(node) => format!("node {:?}", node.as_ref().map(|node| &*node.name)),
         Event::Addresses(_) => "addresses".to_owned(),
+        Event::Together(events) => shown(events).join(", "),
         Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {
             format!("+{} {}", service.name, service.ports[0].port)
@@ -251,22 +252,25 @@ impl Live {
         let folder = Folder::open(&dir.path().join(below), "node1").unwrap();
         tokio::spawn(folder.follow(sender));
         let mut live = Self { dir, events };
-        for kind in ["node ", "slices ", "services "] {
-            let event = live.next().await;
-            assert!(event.starts_with(kind), "{event}");
+        let lists = live.next().await;
+        for (kind, list) in ["node ", "slices ", "services "].iter().zip(&lists) {
+            assert!(list.starts_with(kind), "{list}");
         }
+        assert_eq!(lists.len(), 3, "{lists:?}");
         live
     }
 
-    async fn next(&mut self) -> String {
+    /// What becomes true at once.
+    async fn next(&mut self) -> Vec<String> {
         let event = timeout(Duration::from_secs(20), self.events.recv()).await;
-        show(&event.expect("no event").expect("the source has ended"))
+        match event.expect("no event").expect("the source has ended") {
+            Event::Together(events) => shown(&events),
+            event => panic!("{} alone", show(&event)),
+        }
     }
 
-    async fn expect(&mut self, events: &[&str]) {
-        for expected in events {
-            assert_eq!(self.next().await, *expected);
-        }
+    async fn expect(&mut self, together: &[&str]) {
+        assert_eq!(self.next().await, *together);
     }
 
     async fn expect_nothing(&mut self) {
@@ -306,6 +310,15 @@ async fn only_differences_follow_the_lists() {
     live.expect(&["node None"]).await;
     live.write("n.yaml", &node("node1"));
     live.expect(&["node Some(\"node1\")"]).await;
+}
+
+#[tokio::test]
+async fn an_address_that_changes_hands_is_never_without_an_owner() {
+    let services = |first, second| format!("{}---\n{}", service("a", first), service("b", second));
+    let mut live = Live::start(&[("n.yaml", &node("node1")), ("s.yaml", &services(1, 2))]).await;
+    live.write(".s.tmp", &services(2, 1));
+    fs::rename(live.path(".s.tmp"), live.path("s.yaml")).unwrap();
+    live.expect(&["+default/a 2", "+default/b 1"]).await;
 }
 
 #[tokio::test]
@@ -394,7 +407,7 @@ async fn a_folder_that_disappears_keeps_its_state_until_it_returns() {
     fs::create_dir(&below).unwrap();
     fs::write(below.join("a.yaml"), service("web", 4)).unwrap();
     loop {
-        match live.next().await.as_str() {
+        match &*live.next().await.concat() {
             "+default/web 4" => break,
             "-default/web" => {}
             other => panic!("{other}"),

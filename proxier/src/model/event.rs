@@ -39,4 +39,7 @@ pub enum Event {
     /// All addresses of all interfaces but the dummy device, replacing what was said before. The
     /// first one ends the wait before which nothing is programmed.
     Addresses(Vec<InterfaceAddress>),
+    /// All of this became true at once, in this order: no round sees a part of it. An address that one Service loses
+    /// and another gains is never without an owner.
+    Together(Vec<Event>),
 }

@@ -67,6 +67,9 @@ impl Store {
             Event::Node(node) => self.fold_node(node, dirty),
             Event::NodeReadiness(update) => self.fold_readiness(update),
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
+            Event::Together(events) => {
+                events.into_iter().for_each(|event| self.fold(event, dirty));
+            }
         }
     }
 
