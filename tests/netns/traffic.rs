@@ -37,6 +37,18 @@ impl Protocol {
     /// Every protocol, for tests that do everything three times.
     pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
+    /// Where a client binds that would connect to `to` from `from`. Of SCTP it is one address in the place of any: a
+    /// socket that may use all of them lists them to its peer, on a node those of every Service, and with 120 of
+    /// IPv6 its first packet, longer than one of Ethernet, was seen never to arrive.
+    pub(crate) fn source(self, from: SocketAddr, to: SocketAddr) -> io::Result<SocketAddr> {
+        if self != Self::Sctp || !from.ip().is_unspecified() {
+            return Ok(from);
+        }
+        let probe = UdpSocket::bind(SocketAddr::new(from.ip(), 0))?;
+        probe.connect(to)?;
+        Ok(SocketAddr::new(probe.local_addr()?.ip(), from.port()))
+    }
+
     /// A socket bound to `address`, which may have port 0.
     pub(crate) fn socket(self, address: SocketAddr) -> io::Result<Socket> {
         let (kind, protocol) = match self {
@@ -343,7 +355,7 @@ fn exchange(
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<Answer> {
-    let socket = protocol.socket(from)?;
+    let socket = protocol.socket(protocol.source(from, to)?)?;
     socket.connect_timeout(&to.into(), patience)?;
     socket.set_read_timeout(Some(patience))?;
     match protocol {

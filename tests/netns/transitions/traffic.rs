@@ -2,7 +2,7 @@
 //!
 //! In: frontends to connect to, endpoints to answer at. Out: which connections failed, when, and how. One thread
 //! for each namespace, so that as many connections as possible are made on a small machine. Never: a second try,
-//! but for an association of SCTP, see [`exchange`].
+//! but for datagrams and associations, see [`connect`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::setpriority_process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -24,8 +25,9 @@ use crate::traffic::Protocol;
 
 /// When a connection counts as failed, whatever was sent: long after a busy emulated machine has got round to it.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// When nobody is said to answer where that is only to be found out. Whoever drops packets is waited for as long.
-const BRIEF_PATIENCE: Duration = Duration::from_secs(3);
+/// When nobody is said to answer where that is only to be found out: at first, and when asked again. Whoever drops
+/// packets is waited for as long.
+const BRIEF_PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// TCP sends its first segment again after a second. A connection that took as long was slow, or lost a segment: the
 /// kernel knows, and then it counts as failed.
 const SLOW: Duration = Duration::from_millis(950);
@@ -202,6 +204,8 @@ impl Callers {
         let (stopped, noted, ports) = (Arc::clone(&stop), Arc::clone(&heard), Arc::clone(ports));
         let thread = inside.enter(|| {
             thread::spawn(move || {
+                // Whoever calls without a pause takes what others leave: this is the thread's alone.
+                setpriority_process(None, 10).unwrap();
                 run(&stopped, async move {
                     let turns = Arc::new(Semaphore::new(AT_ONCE));
                     for place in places {
@@ -209,7 +213,8 @@ impl Callers {
                         let ports = Arc::clone(&ports);
                         tokio::spawn(async move {
                             loop {
-                                let outcome = take_turn(&turns, &ports, place, PATIENCE).await;
+                                let outcome =
+                                    take_turn(&turns, place, connect(&ports, place)).await;
                                 note(&noted, place, outcome);
                             }
                         });
@@ -244,11 +249,31 @@ fn note(heard: &Mutex<Heard>, to: Place, outcome: Result<(), Failure>) {
     heard.failures.extend(outcome.err());
 }
 
-/// Which of these places answer to as many connections in a row as are asked of each.
+/// Which of these places answer to as many connections in a row as are asked of each. Who does not is asked again for
+/// as long as that finds another one: a machine that stood still for a while was nobody's refusal.
 pub(super) fn survey(
     inside: &Namespace,
     ports: &Arc<SourcePorts>,
     places: &BTreeMap<Place, usize>,
+) -> BTreeSet<Place> {
+    let [first, again] = BRIEF_PATIENCE;
+    let mut served = ask_each(inside, ports, places, first);
+    loop {
+        let mut left = places.clone();
+        left.retain(|place, _| !served.contains(place));
+        let more = ask_each(inside, ports, &left, again);
+        if more.is_empty() {
+            return served;
+        }
+        served.extend(more);
+    }
+}
+
+fn ask_each(
+    inside: &Namespace,
+    ports: &Arc<SourcePorts>,
+    places: &BTreeMap<Place, usize>,
+    patience: Duration,
 ) -> BTreeSet<Place> {
     inside.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -259,7 +284,7 @@ pub(super) fn survey(
                 let (place, times) = (*place, *times);
                 tokio::spawn(async move {
                     for _ in 0..times {
-                        take_turn(&turns, &ports, place, BRIEF_PATIENCE).await.ok()?;
+                        take_turn(&turns, place, try_once(&ports, place, patience)).await.ok()?;
                     }
                     Some(place)
                 })
@@ -276,13 +301,11 @@ pub(super) fn survey(
 /// Connects when it is its turn. The turn ends with the connection, or when it takes long.
 async fn take_turn(
     turns: &Semaphore,
-    ports: &SourcePorts,
     to: Place,
-    patience: Duration,
+    connection: impl Future<Output = io::Result<()>>,
 ) -> Result<(), Failure> {
     let turn = turns.acquire().await.unwrap();
     let began = Instant::now();
-    let connection = connect(ports, to, patience);
     tokio::pin!(connection);
     let outcome = match timeout(TURN, &mut connection).await {
         Ok(outcome) => outcome,
@@ -299,15 +322,18 @@ async fn take_turn(
 }
 
 /// A new connection, an answer over it, and its end. Of UDP and SCTP a second one where the first was lost: what is
-/// under way while its destination leaves is lost, since these destinations do not drain, and under emulation an
-/// association is lost now and then of whatever cause. A frontend that is out of order loses the second one as well.
-async fn connect(ports: &SourcePorts, to: Place, patience: Duration) -> io::Result<()> {
-    let once =
-        || async { timeout(patience, exchange(ports, to)).await.map_err(|_| ErrorKind::TimedOut)? };
-    match (once().await, to.protocol) {
-        (Err(_), Transport::Udp | Transport::Sctp) => once().await,
-        (outcome, _) => outcome,
+/// under way while its destination leaves is lost, since these destinations do not drain. A frontend that is out of
+/// order loses the second one as well.
+async fn connect(ports: &SourcePorts, to: Place) -> io::Result<()> {
+    let may_be_lost = matches!(to.protocol, Transport::Udp | Transport::Sctp);
+    if may_be_lost && try_once(ports, to, BRIEF_PATIENCE[0]).await.is_ok() {
+        return Ok(());
     }
+    try_once(ports, to, PATIENCE).await
+}
+
+async fn try_once(ports: &SourcePorts, to: Place, patience: Duration) -> io::Result<()> {
+    timeout(patience, exchange(ports, to)).await.map_err(|_| ErrorKind::TimedOut)?
 }
 
 async fn exchange(ports: &SourcePorts, to: Place) -> io::Result<()> {
@@ -355,8 +381,10 @@ fn socket(ports: &SourcePorts, to: Place) -> io::Result<socket2::Socket> {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
+    let protocol = to.protocol.protocol();
     loop {
-        match to.protocol.protocol().socket(SocketAddr::new(any, ports.next())) {
+        let source = protocol.source(SocketAddr::new(any, ports.next()), to.address)?;
+        match protocol.socket(source) {
             Ok(socket) => {
                 socket.set_nonblocking(true)?;
                 return Ok(socket);

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::thread;
 
 use serde_json::Value;
 
@@ -68,11 +69,16 @@ impl World {
         let frontends = self.frontends();
         // Often enough for a round robin to come to every destination.
         let times = frontends.iter().map(|(place, count)| (*place, 2 * count + 1)).collect();
-        let of = |client| {
-            let served = survey(self.host(client), &self.ports[client as usize], &times);
-            served.into_iter().map(move |place| (client, place))
-        };
-        Client::ALL.into_iter().flat_map(of).collect()
+        let of = |client| survey(self.host(client), &self.ports[client as usize], &times);
+        // Side by side, since who is dropped is waited for.
+        thread::scope(|scope| {
+            let both = Client::ALL.map(|client| (client, scope.spawn(move || of(client))));
+            both.into_iter()
+                .flat_map(|(client, served)| {
+                    served.join().unwrap().into_iter().map(move |place| (client, place))
+                })
+                .collect()
+        })
     }
 
     /// Clients that connect again and again, in the order of [`Client::ALL`].
