@@ -76,7 +76,7 @@ impl Servers {
         let mut counts = Connections::new();
         let keys: BTreeSet<_> = of.iter().map(|(key, _)| *key).collect();
         for key in keys {
-            for found in self.client.destinations(service_key(&key)).map_err(Cause::new)? {
+            for found in self.client.destinations_met(service_key(&key)).map_err(Cause::new)? {
                 let asked = (key, SocketAddr::new(found.address, found.port));
                 if of.contains(&asked) {
                     let connections = found.connections.unwrap_or_default();

@@ -54,7 +54,7 @@ pub trait Kernel {
     /// If any part cannot be read in whole: a comparison with half a state would delete the rest.
     fn observe(&mut self) -> Result<Observed, Cause>;
 
-    /// Counts the connections of some destinations, now.
+    /// Counts the connections of some destinations, now. One that is not in the answer was not met; it drains on.
     ///
     /// # Errors
     /// If the counts cannot be read.
