@@ -68,6 +68,20 @@ impl Answer {
             _ => Err(DecodeError::from(format!("IPVS command {command} is no answer"))),
         }
     }
+
+    /// Reads a destination without its counters; any other answer as [`decode`](Answer::decode).
+    pub(crate) fn decode_uncounted(payload: &[u8]) -> Result<Self, DecodeError> {
+        match wire::split_header(payload)? {
+            (IPVS_CMD_NEW_DEST, attributes) => {
+                let attributes = Attributes::new(attributes);
+                let nest = nest(attributes, IPVS_CMD_ATTR_DEST, "IPVS_CMD_ATTR_DEST")?;
+                Destination::read_uncounted(nest)
+                    .map(Answer::Destination)
+                    .context("IPVS_CMD_NEW_DEST")
+            }
+            _ => Self::decode(payload),
+        }
+    }
 }
 
 /// The attributes inside the one of type `kind`.

@@ -199,6 +199,18 @@ impl Destination {
         }
         draft.finish()
     }
+
+    /// The same without the counters, which are two thirds of the attributes.
+    pub(crate) fn read_uncounted(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        let mut draft = Draft::default();
+        for attribute in attributes {
+            let attribute = attribute?;
+            if !matches!(attribute.kind, IPVS_DEST_ATTR_STATS | IPVS_DEST_ATTR_STATS64) {
+                draft.take(attribute)?;
+            }
+        }
+        draft.finish()
+    }
 }
 
 impl ForwardMethod {

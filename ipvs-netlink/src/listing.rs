@@ -102,16 +102,21 @@ impl Client {
         self.list_destinations(service)
     }
 
-    /// The destinations of a virtual server as one walk meets them: at half the cost or less of
-    /// [`destinations`](Client::destinations), for callers who can do without one that was skipped
-    /// because others came or went meanwhile.
+    /// The destinations of a virtual server as one walk meets them, with connections and without
+    /// counters: at half the cost or less of [`destinations`](Client::destinations), for callers who
+    /// can do without one that was skipped because others came or went meanwhile.
     ///
     /// # Errors
     ///
     /// A failure of the conversation.
     pub fn destinations_met(&mut self, service: ServiceKey) -> Result<Vec<Destination>, Error> {
         self.unreadable.clear();
-        self.list(Query::Destinations(service), as_destination)
+        let query = Query::Destinations(service);
+        let replies = self.replies(query)?;
+        let (found, unreadable) =
+            readable(query, &replies, Answer::decode_uncounted, as_destination);
+        self.unreadable.extend(unreadable);
+        Ok(found)
     }
 
     pub(crate) fn list_destinations(
@@ -125,7 +130,8 @@ impl Client {
             let mut readings = vec![once_each(found)];
             while readings.len() < READINGS && !two_agree(&readings) {
                 let replies = self.replies(query)?;
-                readings.push(once_each(readable(query, &replies, as_destination).0));
+                readings
+                    .push(once_each(readable(query, &replies, Answer::decode, as_destination).0));
             }
             found = joined(readings);
         }
@@ -209,7 +215,7 @@ impl Client {
         replies: &[Reply],
         pick: impl FnMut(Answer) -> Option<T>,
     ) -> Vec<T> {
-        let (found, unreadable) = readable(query, replies, pick);
+        let (found, unreadable) = readable(query, replies, Answer::decode, pick);
         self.unreadable.extend(unreadable);
         found
     }
@@ -244,11 +250,12 @@ impl Client {
 fn readable<T>(
     query: Query,
     replies: &[Reply],
+    decode: impl Fn(&[u8]) -> Result<Answer, DecodeError>,
     mut pick: impl FnMut(Answer) -> Option<T>,
 ) -> (Vec<T>, Vec<Unreadable>) {
     let (mut found, mut unreadable) = (Vec::with_capacity(replies.len()), Vec::new());
     for reply in replies {
-        match Answer::decode(&reply.payload) {
+        match decode(&reply.payload) {
             Ok(answer) => found.extend(pick(answer)),
             Err(source) => unreadable.push(Unreadable::Reply { what: query.to_string(), source }),
         }

@@ -4,15 +4,12 @@
 //! bytes, an iterator of types and values that borrow from them. Never: an allocation for an
 //! attribute, a panic, a length that does not fit `nla_len`.
 //!
-//! Reading is `netlink-packet-core`'s `NlasIterator`, whose item lends its value only for its own
-//! lifetime; [`Attributes`] lends it for the buffer's. Writing is our own because that crate's
-//! `Nla` and `Emitable` are made for attributes that exist as values: they measure each one, then
-//! fill a slice allocated before, and truncate a length beyond 65,535.
+//! Both are our own. `netlink-packet-core`'s `NlasIterator` lends a value only for its item's
+//! lifetime, reads each header several times, and was a fifth of what a burst of endpoint changes
+//! cost; its `Nla` and `Emitable` are made for attributes that exist as values: they measure each
+//! one, then fill a slice allocated before, and truncate a length beyond 65,535.
 
-use netlink_packet_core::{
-    DecodeError, NLA_F_NESTED, NLA_HEADER_SIZE, NlasIterator, parse_u8, parse_u16, parse_u16_be,
-    parse_u32, parse_u32_be, parse_u64, parse_u64_be,
-};
+use netlink_packet_core::{DecodeError, NLA_F_NESTED, NLA_HEADER_SIZE, NLA_TYPE_MASK};
 
 /// One attribute as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,37 +30,43 @@ impl<'a> Attribute<'a> {
 
     /// The value as one byte.
     pub fn u8(&self) -> Result<u8, DecodeError> {
-        parse_u8(self.value)
+        self.number().map(u8::from_ne_bytes)
     }
 
     /// The value as a 16-bit number in the host's byte order.
     pub fn u16(&self) -> Result<u16, DecodeError> {
-        parse_u16(self.value)
+        self.number().map(u16::from_ne_bytes)
     }
 
     /// The value as a 32-bit number in the host's byte order.
     pub fn u32(&self) -> Result<u32, DecodeError> {
-        parse_u32(self.value)
+        self.number().map(u32::from_ne_bytes)
     }
 
     /// The value as a 64-bit number in the host's byte order.
     pub fn u64(&self) -> Result<u64, DecodeError> {
-        parse_u64(self.value)
+        self.number().map(u64::from_ne_bytes)
     }
 
     /// The value as a 16-bit number in network byte order.
     pub fn be16(&self) -> Result<u16, DecodeError> {
-        parse_u16_be(self.value)
+        self.number().map(u16::from_be_bytes)
     }
 
     /// The value as a 32-bit number in network byte order.
     pub fn be32(&self) -> Result<u32, DecodeError> {
-        parse_u32_be(self.value)
+        self.number().map(u32::from_be_bytes)
     }
 
     /// The value as a 64-bit number in network byte order.
     pub fn be64(&self) -> Result<u64, DecodeError> {
-        parse_u64_be(self.value)
+        self.number().map(u64::from_be_bytes)
+    }
+
+    fn number<const N: usize>(&self) -> Result<[u8; N], DecodeError> {
+        let wrong =
+            |_| DecodeError::from(format!("{N} bytes expected, {} found", self.value.len()));
+        self.value.try_into().map_err(wrong)
     }
 
     /// The value up to its first NUL, as text.
@@ -83,28 +86,54 @@ impl<'a> Attribute<'a> {
 
 /// The attributes in a slice, in order. Ends after the first malformed one.
 #[derive(Clone, Debug)]
-pub struct Attributes<'a>(NlasIterator<&'a [u8]>);
+pub struct Attributes<'a> {
+    rest: &'a [u8],
+}
 
 impl<'a> Attributes<'a> {
     /// Reads from `bytes`, which begin with an attribute's header.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Attributes(NlasIterator::new(bytes))
+        Attributes { rest: bytes }
     }
 }
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = Result<Attribute<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|attribute| {
-            let attribute = attribute?;
-            let (kind, end) = (attribute.kind(), usize::from(attribute.length()));
-            let bytes = attribute.into_inner();
-            let value = bytes.get(NLA_HEADER_SIZE..end).unwrap_or_default();
-            let raw = bytes.get(2..NLA_HEADER_SIZE).map_or(Ok(kind), parse_u16)?;
-            Ok(Attribute { kind, flags: raw & !kind, value })
-        })
+        if self.rest.is_empty() {
+            return None;
+        }
+        let bytes = std::mem::take(&mut self.rest);
+        Some(split(bytes).ok_or_else(|| malformed(bytes)).map(|(attribute, rest)| {
+            self.rest = rest;
+            attribute
+        }))
     }
+}
+
+/// `struct nlattr`: a length that includes these four bytes, and a type.
+#[inline]
+fn split(bytes: &[u8]) -> Option<(Attribute<'_>, &[u8])> {
+    let [a, b, c, d] = *bytes.first_chunk::<NLA_HEADER_SIZE>()?;
+    let (length, raw) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
+    let value = bytes.get(NLA_HEADER_SIZE..length)?;
+    let kind = raw & NLA_TYPE_MASK;
+    let rest = bytes.get(length.next_multiple_of(NLA_HEADER_SIZE)..).unwrap_or_default();
+    Some((Attribute { kind, flags: raw & !NLA_TYPE_MASK, value }, rest))
+}
+
+#[cold]
+fn malformed(bytes: &[u8]) -> DecodeError {
+    let Some([a, b, ..]) = bytes.first_chunk::<NLA_HEADER_SIZE>() else {
+        return DecodeError::invalid_buffer("attribute", bytes.len(), NLA_HEADER_SIZE);
+    };
+    let length = u16::from_ne_bytes([*a, *b]);
+    DecodeError::from(format!(
+        "an attribute of length {length} where {} bytes are left",
+        bytes.len()
+    ))
 }
 
 /// An attribute that cannot be written.

@@ -23,10 +23,26 @@ fn an_unreadable_reply_is_left_out_and_named() {
     let reply = |payload| Reply { kind: 30, payload };
     let good = |port| reply(Command::NewService(service(port)).encode().unwrap());
     let bad = reply(vec![1, 1, 0, 0, 8, 0, 1, 0x80, 5, 0, 1, 0]);
-    let (found, unreadable) = readable(Query::Services, &[good(1), bad, good(2)], as_service);
+    let (found, unreadable) =
+        readable(Query::Services, &[good(1), bad, good(2)], Answer::decode, as_service);
     assert_eq!(found, [service(1), service(2)]);
     assert_eq!(unreadable.len(), 1);
     assert!(unreadable[0].to_string().starts_with("list virtual servers: "), "{unreadable:?}");
+}
+
+#[test]
+fn a_destination_without_counters_is_the_same_otherwise() {
+    let key = ServiceKey::address(Protocol::Tcp, "10.96.0.1".parse().unwrap(), 80);
+    let mut destination = Destination::new("2001:db8::1".parse().unwrap(), 8080);
+    destination.connections = Some(crate::Connections { active: 3, inactive: 4, persistent: 5 });
+    destination.stats = Some(Box::default());
+    destination.stats64 = Some(Box::default());
+    let payload = Command::NewDestination(key, destination.clone()).encode().unwrap();
+    assert_eq!(Answer::decode(&payload).unwrap(), Answer::Destination(destination.clone()));
+    (destination.stats, destination.stats64) = (None, None);
+    assert_eq!(Answer::decode_uncounted(&payload).unwrap(), Answer::Destination(destination));
+    let service = Command::NewService(Service::new(key, "rr")).encode().unwrap();
+    assert_eq!(Answer::decode_uncounted(&service).unwrap(), Answer::decode(&service).unwrap());
 }
 
 #[test]

@@ -66,7 +66,8 @@ impl Proxier {
         if !due.is_empty() {
             match kernel.count_connections(&due) {
                 Ok(counts) => {
-                    let is_idle = |leaving: &_| counts.get(leaving).is_some_and(|count| *count == 0);
+                    let is_idle =
+                        |leaving: &_| counts.get(leaving).is_some_and(|count| *count == 0);
                     going.extend(due.into_iter().filter(is_idle));
                 }
                 Err(cause) => {
