@@ -69,13 +69,18 @@ impl Answer {
         }
     }
 
-    /// Reads a destination without its counters; any other answer as [`decode`](Answer::decode).
-    pub(crate) fn decode_uncounted(payload: &[u8]) -> Result<Self, DecodeError> {
+    /// Reads a destination without its counters, which are two thirds of what the kernel tells of it; any other
+    /// answer as [`decode`](Answer::decode) does.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] naming the attribute that is missing or malformed.
+    pub fn decode_without_counters(payload: &[u8]) -> Result<Self, DecodeError> {
         match wire::split_header(payload)? {
             (IPVS_CMD_NEW_DEST, attributes) => {
                 let attributes = Attributes::new(attributes);
                 let nest = nest(attributes, IPVS_CMD_ATTR_DEST, "IPVS_CMD_ATTR_DEST")?;
-                Destination::read_uncounted(nest)
+                Destination::without_counters(nest)
                     .map(Answer::Destination)
                     .context("IPVS_CMD_NEW_DEST")
             }

@@ -201,7 +201,7 @@ impl Destination {
     }
 
     /// The same without the counters, which are two thirds of the attributes.
-    pub(crate) fn read_uncounted(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn without_counters(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
         let mut draft = Draft::default();
         for attribute in attributes {
             let attribute = attribute?;

@@ -114,7 +114,7 @@ impl Client {
         let query = Query::Destinations(service);
         let replies = self.replies(query)?;
         let (found, unreadable) =
-            readable(query, &replies, Answer::decode_uncounted, as_destination);
+            readable(query, &replies, Answer::decode_without_counters, as_destination);
         self.unreadable.extend(unreadable);
         Ok(found)
     }

@@ -40,9 +40,15 @@ fn a_destination_without_counters_is_the_same_otherwise() {
     let payload = Command::NewDestination(key, destination.clone()).encode().unwrap();
     assert_eq!(Answer::decode(&payload).unwrap(), Answer::Destination(destination.clone()));
     (destination.stats, destination.stats64) = (None, None);
-    assert_eq!(Answer::decode_uncounted(&payload).unwrap(), Answer::Destination(destination));
+    assert_eq!(
+        Answer::decode_without_counters(&payload).unwrap(),
+        Answer::Destination(destination)
+    );
     let service = Command::NewService(Service::new(key, "rr")).encode().unwrap();
-    assert_eq!(Answer::decode_uncounted(&service).unwrap(), Answer::decode(&service).unwrap());
+    assert_eq!(
+        Answer::decode_without_counters(&service).unwrap(),
+        Answer::decode(&service).unwrap()
+    );
 }
 
 #[test]
