@@ -3,7 +3,7 @@
 //! In: one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone
 //! has all destinations at once. Out: the two joined. Each is a walk over a living table that skips
 //! some when others come or go, even in another network namespace; so where the two differ the
-//! virtual servers are dumped again until that brings nothing new, what the text lacks is asked for
+//! virtual servers are dumped again until two dumps in a row are the same, what the text lacks is asked for
 //! by itself, and a virtual server once seen is left out only when the kernel says that it is gone.
 //! Linux 6.1 was seen to leave one of a thousand out of the text, always the same one for readers of
 //! one buffer size, while nothing changed: one more dump is all that this costs. The cost is
@@ -39,8 +39,8 @@ impl Client {
     ///
     /// Many times faster for a large table than [`Client::services`] with one
     /// [`Client::destinations`] for each, and tolerant of a table that changes meanwhile: a virtual
-    /// server that was there throughout is missing only when the text and two dumps skipped it, the
-    /// second of which met nothing new. One
+    /// server that was there throughout is missing only when the text and two dumps in a row that
+    /// are the same otherwise, or half a dozen walks, skipped it. One
     /// deleted and added anew meanwhile may show its old attributes with its new destinations.
     ///
     /// A firewall mark costs two questions, as does a virtual server of which `/proc/net/ip_vs` has a
@@ -56,14 +56,17 @@ impl Client {
         let mut listed = destinations_by_key(self.listings());
         let mut seen: HashSet<ServiceKey> = services.iter().map(|service| service.key).collect();
         if !agree(&services, &seen, &listed) {
+            let mut last = keys(&services);
             for _ in 0..MORE_DUMPS {
                 let known = self.unreadable.len();
                 let again = self.list_services()?;
                 // Named by the first dump.
                 self.unreadable.truncate(known);
-                let before = services.len();
+                let met = keys(&again);
                 services.extend(again.into_iter().filter(|new| seen.insert(new.key)));
-                if services.len() == before && listed.keys().all(|key| seen.contains(key)) {
+                let is_at_rest = met == last;
+                last = met;
+                if is_at_rest && listed.keys().all(|key| seen.contains(key)) {
                     break;
                 }
             }
@@ -115,6 +118,10 @@ impl Client {
         self.unreadable.extend(errors.into_iter().map(Unreadable::Line));
         listings
     }
+}
+
+fn keys(services: &[Service]) -> Vec<ServiceKey> {
+    services.iter().map(|service| service.key).collect()
 }
 
 /// Whether both walks saw the same virtual servers; marks aside, which only one of them knows.
