@@ -80,7 +80,7 @@ impl Answer {
             (IPVS_CMD_NEW_DEST, attributes) => {
                 let attributes = Attributes::new(attributes);
                 let nest = nest(attributes, IPVS_CMD_ATTR_DEST, "IPVS_CMD_ATTR_DEST")?;
-                Destination::without_counters(nest)
+                Destination::read_without_counters(nest)
                     .map(Answer::Destination)
                     .context("IPVS_CMD_NEW_DEST")
             }

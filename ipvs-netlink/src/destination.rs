@@ -192,7 +192,9 @@ impl Destination {
     }
 
     /// Reads the attributes inside `IPVS_CMD_ATTR_DEST`.
-    pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read<'a>(
+        attributes: impl Iterator<Item = Result<Attribute<'a>, DecodeError>>,
+    ) -> Result<Self, DecodeError> {
         let mut draft = Draft::default();
         for attribute in attributes {
             draft.take(attribute?)?;
@@ -201,15 +203,11 @@ impl Destination {
     }
 
     /// The same without the counters, which are two thirds of the attributes.
-    pub(crate) fn without_counters(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
-        let mut draft = Draft::default();
-        for attribute in attributes {
-            let attribute = attribute?;
-            if !matches!(attribute.kind, IPVS_DEST_ATTR_STATS | IPVS_DEST_ATTR_STATS64) {
-                draft.take(attribute)?;
-            }
-        }
-        draft.finish()
+    pub(crate) fn read_without_counters(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        Self::read(attributes.filter(|attribute| {
+            let kind = attribute.as_ref().map(|attribute| attribute.kind);
+            !matches!(kind, Ok(IPVS_DEST_ATTR_STATS | IPVS_DEST_ATTR_STATS64))
+        }))
     }
 }
 

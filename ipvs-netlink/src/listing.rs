@@ -113,10 +113,7 @@ impl Client {
         self.unreadable.clear();
         let query = Query::Destinations(service);
         let replies = self.replies(query)?;
-        let (found, unreadable) =
-            readable(query, &replies, Answer::decode_without_counters, as_destination);
-        self.unreadable.extend(unreadable);
-        Ok(found)
+        Ok(self.readable(query, &replies, Answer::decode_without_counters, as_destination))
     }
 
     pub(crate) fn list_destinations(
@@ -125,7 +122,7 @@ impl Client {
     ) -> Result<Vec<Destination>, Error> {
         let query = Query::Destinations(service);
         let replies = self.replies(query)?;
-        let mut found = self.readable(query, &replies, as_destination);
+        let mut found = self.readable(query, &replies, Answer::decode, as_destination);
         if bytes(&replies) > ONE_PIECE {
             let mut readings = vec![once_each(found)];
             while readings.len() < READINGS && !two_agree(&readings) {
@@ -206,16 +203,17 @@ impl Client {
         pick: impl FnMut(Answer) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         let replies = self.replies(query)?;
-        Ok(self.readable(query, &replies, pick))
+        Ok(self.readable(query, &replies, Answer::decode, pick))
     }
 
     fn readable<T>(
         &mut self,
         query: Query,
         replies: &[Reply],
+        decode: impl Fn(&[u8]) -> Result<Answer, DecodeError>,
         pick: impl FnMut(Answer) -> Option<T>,
     ) -> Vec<T> {
-        let (found, unreadable) = readable(query, replies, Answer::decode, pick);
+        let (found, unreadable) = readable(query, replies, decode, pick);
         self.unreadable.extend(unreadable);
         found
     }

@@ -3,9 +3,9 @@
 //! In: one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone
 //! has all destinations at once. Out: the two joined. Each is a walk over a living table that skips
 //! some when others come or go, even in another network namespace; so where the two differ the
-//! virtual servers are dumped again until two dumps in a row are the same, what the text lacks is asked for
-//! by itself, and a virtual server once seen is left out only when the kernel says that it is gone.
-//! Linux 6.1 was seen to leave one of a thousand out of the text, always the same one for readers of
+//! virtual servers are dumped again until two dumps in a row are the same, what the text lacks is
+//! asked for by itself, and a virtual server once seen is left out only when the kernel says that it
+//! is gone. Linux 6.1 was seen to leave one of a thousand out of the text, always the same one for readers of
 //! one buffer size, while nothing changed: one more dump is all that this costs. The cost is
 //! linear in what the table holds. Never: a wrong family for a firewall mark (the text does not tell
 //! it: those virtual servers are asked for one by one).
