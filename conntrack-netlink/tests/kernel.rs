@@ -3,6 +3,13 @@
 //! Each test runs in a network namespace of its own, so that they neither see each other nor the
 //! host. They need `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. Flows are
 //! made by the `conntrack` program, and what is left is read by it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -3,6 +3,13 @@
 //! Each test runs in a network namespace of its own, so that they neither see each other nor the
 //! host. They need `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. What
 //! the crate writes, `ipset save` must show; what `ipset` writes, the crate must read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
 
 use std::{
     env,

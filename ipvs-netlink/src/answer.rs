@@ -48,16 +48,34 @@ impl Answer {
     ///
     /// [`DecodeError`] naming the attribute that is missing or malformed.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_by(payload, Service::read, Destination::read)
+    }
+
+    /// Reads a virtual server or a destination without its counters, which are two thirds of what the kernel tells of
+    /// it; any other answer as [`decode`](Answer::decode) does.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] naming the attribute that is missing or malformed.
+    pub fn decode_without_counters(payload: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_by(payload, Service::read_without_counters, Destination::read_without_counters)
+    }
+
+    fn decode_by<'a>(
+        payload: &'a [u8],
+        service: impl FnOnce(Attributes<'a>) -> Result<Service, DecodeError>,
+        destination: impl FnOnce(Attributes<'a>) -> Result<Destination, DecodeError>,
+    ) -> Result<Self, DecodeError> {
         let (command, attributes) = wire::split_header(payload)?;
         let attributes = Attributes::new(attributes);
         match command {
             IPVS_CMD_NEW_SERVICE => {
                 let nest = nest(attributes, IPVS_CMD_ATTR_SERVICE, "IPVS_CMD_ATTR_SERVICE")?;
-                Service::read(nest).map(Answer::Service).context("IPVS_CMD_NEW_SERVICE")
+                service(nest).map(Answer::Service).context("IPVS_CMD_NEW_SERVICE")
             }
             IPVS_CMD_NEW_DEST => {
                 let nest = nest(attributes, IPVS_CMD_ATTR_DEST, "IPVS_CMD_ATTR_DEST")?;
-                Destination::read(nest).map(Answer::Destination).context("IPVS_CMD_NEW_DEST")
+                destination(nest).map(Answer::Destination).context("IPVS_CMD_NEW_DEST")
             }
             IPVS_CMD_NEW_DAEMON => {
                 let nest = nest(attributes, IPVS_CMD_ATTR_DAEMON, "IPVS_CMD_ATTR_DAEMON")?;
@@ -66,25 +84,6 @@ impl Answer {
             IPVS_CMD_SET_CONFIG => Timeouts::read(attributes).map(Answer::Timeouts),
             IPVS_CMD_SET_INFO => Info::read(attributes).map(Answer::Info),
             _ => Err(DecodeError::from(format!("IPVS command {command} is no answer"))),
-        }
-    }
-
-    /// Reads a destination without its counters, which are two thirds of what the kernel tells of it; any other
-    /// answer as [`decode`](Answer::decode) does.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError`] naming the attribute that is missing or malformed.
-    pub fn decode_without_counters(payload: &[u8]) -> Result<Self, DecodeError> {
-        match wire::split_header(payload)? {
-            (IPVS_CMD_NEW_DEST, attributes) => {
-                let attributes = Attributes::new(attributes);
-                let nest = nest(attributes, IPVS_CMD_ATTR_DEST, "IPVS_CMD_ATTR_DEST")?;
-                Destination::read_without_counters(nest)
-                    .map(Answer::Destination)
-                    .context("IPVS_CMD_NEW_DEST")
-            }
-            _ => Self::decode(payload),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::{fs::File, io};
 
 use netlink_batch::{
-    Family, KernelError, Reply, Request, Socket,
+    Family, KernelError, Options, Reply, Request, Socket,
     attribute::{Attributes, Writer},
 };
 use netlink_packet_generic::constants::{
@@ -53,9 +53,17 @@ impl Client {
     ///
     /// [`Error::Unsupported`] when the kernel has no IPVS.
     pub fn open() -> Result<Self, Error> {
-        let mut socket = Socket::open(Family::Generic).map_err(|source| Error::Transport {
-            what: "open a generic-netlink socket".to_owned(),
-            source,
+        Self::open_with(Options::default())
+    }
+
+    /// The same with a socket of these options.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] when the kernel has no IPVS.
+    pub fn open_with(options: Options) -> Result<Self, Error> {
+        let mut socket = Socket::open_with(Family::Generic, options).map_err(|source| {
+            Error::Transport { what: "open a generic-netlink socket".to_owned(), source }
         })?;
         let family = look_up(&mut socket)?;
         let text = File::open(TEXT).map_err(|error| error.kind());

@@ -3,9 +3,10 @@
 //! In: [`Query`]s. Out: typed answers. One reply that cannot be read costs that one thing, never the
 //! rest of a listing: it is left out and named ([`Client::unreadable`]).
 
-use std::{collections::HashMap, io};
+use std::io;
 
 use netlink_batch::Reply;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 use crate::{
     Answer, Client, Daemon, DecodeError, Destination, Error, Info, KernelError, Query, Refusal,
@@ -78,12 +79,16 @@ impl Client {
     /// A failure of the conversation.
     pub fn services(&mut self) -> Result<Vec<Service>, Error> {
         self.unreadable.clear();
-        self.list_services()
+        self.list_services(Answer::decode)
     }
 
-    pub(crate) fn list_services(&mut self) -> Result<Vec<Service>, Error> {
-        let mut seen = std::collections::HashSet::new();
-        let services = self.list(Query::Services, as_service)?;
+    pub(crate) fn list_services(
+        &mut self,
+        decode: impl Fn(&[u8]) -> Result<Answer, DecodeError>,
+    ) -> Result<Vec<Service>, Error> {
+        let mut seen = HashSet::default();
+        let replies = self.replies(Query::Services)?;
+        let services = self.readable(Query::Services, &replies, decode, as_service);
         Ok(services.into_iter().filter(|service| seen.insert(service.key)).collect())
     }
 

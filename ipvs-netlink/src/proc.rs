@@ -20,10 +20,13 @@ use std::{
     num::NonZeroU32,
 };
 
+use self::word::{decimal, hex, words};
 use crate::{
     Destination, DestinationKey, ForwardMethod, Protocol,
     uapi::{IP_VS_SVC_F_ONEPACKET, IP_VS_SVC_F_PERSISTENT},
 };
+
+mod word;
 
 /// One virtual server with its destinations, as far as the text tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +190,7 @@ fn listing(line: &str) -> Result<Listing, &'static str> {
         let mark = u32::from_str_radix(place, 16).ok().and_then(NonZeroU32::new);
         ListedKey::Mark(mark.ok_or("a firewall mark")?)
     } else {
-        let (address, port) = address_and_port(place).ok_or("an address and port")?;
+        let (address, port) = address_and_port(place.as_bytes()).ok_or("an address and port")?;
         ListedKey::Address { protocol: protocol(kind).ok_or("a protocol")?, address, port }
     };
     let scheduler = words.next().ok_or("a scheduler")?.to_owned();
@@ -206,17 +209,17 @@ fn listing(line: &str) -> Result<Listing, &'static str> {
 
 /// ` C000020A:1F90      Masq    1      0          0`.
 fn destination(rest: &str) -> Result<ListedDestination, &'static str> {
-    let mut words = rest.split_ascii_whitespace();
+    let mut words = words(rest);
     let place = words.next().and_then(address_and_port);
     let (address, port) = place.ok_or("an address and port")?;
     let forward = match words.next() {
-        Some("Masq") => ListedForward::Masquerade,
-        Some("Local") => ListedForward::Local,
-        Some("Tunnel") => ListedForward::Tunnel,
-        Some("Route") => ListedForward::DirectRoute,
+        Some(b"Masq") => ListedForward::Masquerade,
+        Some(b"Local") => ListedForward::Local,
+        Some(b"Tunnel") => ListedForward::Tunnel,
+        Some(b"Route") => ListedForward::DirectRoute,
         _ => return Err("a forwarding method"),
     };
-    let mut number = |what| words.next().and_then(|word| word.parse().ok()).ok_or(what);
+    let mut number = |what| words.next().and_then(decimal).ok_or(what);
     Ok(ListedDestination {
         address,
         port,
@@ -241,13 +244,16 @@ fn protocol(name: &str) -> Option<Protocol> {
 }
 
 /// `0A600001:0050`, `[2001:0db8:0000:0000:0000:0000:0000:0053]:0035`.
-fn address_and_port(word: &str) -> Option<(IpAddr, u16)> {
-    let (address, port) = word.rsplit_once(':')?;
-    let address = match address.strip_prefix('[') {
-        Some(rest) => IpAddr::V6(rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
-        None => IpAddr::V4(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?)),
+fn address_and_port(word: &[u8]) -> Option<(IpAddr, u16)> {
+    let (address, port) = word.split_at_checked(word.len().checked_sub(5)?)?;
+    let address = match address.strip_prefix(b"[") {
+        Some(rest) => {
+            let text = std::str::from_utf8(rest.strip_suffix(b"]")?).ok()?;
+            IpAddr::V6(text.parse::<Ipv6Addr>().ok()?)
+        }
+        None => IpAddr::V4(Ipv4Addr::from(hex(address)?)),
     };
-    Some((address, u16::from_str_radix(port, 16).ok()?))
+    Some((address, hex(port.strip_prefix(b":")?)?.try_into().ok()?))
 }
 
 impl fmt::Display for ListedKey {

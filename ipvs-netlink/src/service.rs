@@ -102,12 +102,22 @@ impl Service {
     }
 
     /// Reads the attributes inside `IPVS_CMD_ATTR_SERVICE`.
-    pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read<'a>(
+        attributes: impl Iterator<Item = Result<Attribute<'a>, DecodeError>>,
+    ) -> Result<Self, DecodeError> {
         let mut draft = Draft::default();
         for attribute in attributes {
             draft.take(attribute?)?;
         }
         draft.finish()
+    }
+
+    /// The same without the counters.
+    pub(crate) fn read_without_counters(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
+        Self::read(attributes.filter(|attribute| {
+            let kind = attribute.as_ref().map(|attribute| attribute.kind);
+            !matches!(kind, Ok(IPVS_SVC_ATTR_STATS | IPVS_SVC_ATTR_STATS64))
+        }))
     }
 }
 

@@ -10,24 +10,25 @@
 //! linear in what the table holds. Never: a wrong family for a firewall mark (the text does not tell
 //! it: those virtual servers are asked for one by one).
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::{Read, Seek},
-};
+use std::io::{Read, Seek};
+
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 use crate::{
-    Client, Error, Service, ServiceKey, Unreadable,
+    Answer, Client, Error, Service, ServiceKey, Unreadable,
     proc::{self, ListedDestination, ListedKey, Listing},
 };
 
 /// How often the virtual servers are dumped again at most, when the table moves.
 const MORE_DUMPS: usize = 4;
+/// Bytes of the text that show the schedulers in use, nearly always.
+const FIRST: u64 = 1 << 14;
 
 /// A virtual server with its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VirtualServer {
-    /// The virtual server, exactly as netlink tells it.
+    /// The virtual server, exactly as netlink tells it, but without its counters.
     pub service: Service,
     /// Its destinations, as far as `/proc/net/ip_vs` tells: see [`proc`] for what it does not.
     pub destinations: Vec<ListedDestination>,
@@ -52,14 +53,15 @@ impl Client {
     ///
     /// A failure of the conversation.
     pub fn table(&mut self) -> Result<Vec<VirtualServer>, Error> {
-        let mut services = self.services()?;
+        self.unreadable.clear();
+        let mut services = self.list_services(Answer::decode_without_counters)?;
         let mut listed = destinations_by_key(self.listings());
         let mut seen: HashSet<ServiceKey> = services.iter().map(|service| service.key).collect();
         if !agree(&services, &seen, &listed) {
             let mut last = keys(&services);
             for _ in 0..MORE_DUMPS {
                 let known = self.unreadable.len();
-                let again = self.list_services()?;
+                let again = self.list_services(Answer::decode_without_counters)?;
                 // Named by the first dump.
                 self.unreadable.truncate(known);
                 let met = keys(&again);
@@ -85,6 +87,17 @@ impl Client {
         Ok(servers)
     }
 
+    /// Whether one of the first virtual servers that `/proc/net/ip_vs` lists has this scheduler, which the kernel then
+    /// knows. False says nothing: it may be another one's, or the file not be there.
+    pub fn lists_scheduler(&mut self, name: &str) -> bool {
+        let mut text = Vec::new();
+        let read = self.text.as_mut().map(|file| {
+            file.rewind().and_then(|()| file.take(FIRST).read_to_end(&mut text)).is_ok()
+        });
+        let (listings, _) = proc::parse_readable(&String::from_utf8_lossy(&text));
+        read.unwrap_or(false) && listings.iter().any(|listing| listing.scheduler == name)
+    }
+
     /// One virtual server with its destinations, unless it is gone.
     fn virtual_server(&mut self, key: ServiceKey) -> Result<Option<VirtualServer>, Error> {
         let Some(service) = self.readable_service(key)? else { return Ok(None) };
@@ -99,7 +112,7 @@ impl Client {
                 self.unreadable.push(Unreadable::Reply { what, source });
                 Ok(None)
             }
-            result => result,
+            result => Ok(result?.map(|service| Service { stats: None, stats64: None, ..service })),
         }
     }
 

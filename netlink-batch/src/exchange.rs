@@ -18,7 +18,7 @@ use netlink_packet_core::{
 };
 
 use crate::{
-    Echo, Error, KernelError, Reply, Request, frame,
+    Echo, Error, KernelError, Options, Reply, Request, frame,
     frame::Message,
     wire::{Granted, Received, Wait, Wire, io_error},
 };
@@ -27,7 +27,9 @@ use crate::{
 const DUMP_TRIES: u32 = 16;
 /// Room for one datagram. Dumps come in pieces of 32 KiB when the reader offers at least that much
 /// (`netlink_dump`); only single replies and echoed requests can be longer.
-const RECEIVE_SIZE: usize = 128 << 10;
+pub(crate) const DATAGRAM_SIZE: usize = 128 << 10;
+/// What the kernel may send at once without being asked for less (`NLMSG_GOODSIZE`, rounded up).
+const LEAST_SIZE: usize = 8 << 10;
 /// What a capped error message with its explanation costs in the receive buffer: the kernel counts
 /// the socket buffer around it too.
 const ERROR_COST: usize = 2048;
@@ -62,8 +64,9 @@ enum Dump {
 }
 
 impl<W: Wire> Exchange<W> {
-    pub(crate) fn new(wire: W, granted: Granted, echo: Echo) -> Self {
-        Exchange { wire, granted, echo, next: 1, incoming: vec![0; RECEIVE_SIZE] }
+    pub(crate) fn new(wire: W, granted: Granted, options: Options) -> Self {
+        let incoming = vec![0; options.datagram.max(LEAST_SIZE)];
+        Exchange { wire, granted, echo: options.echo, next: 1, incoming }
     }
 
     pub(crate) fn batch(

@@ -6,7 +6,11 @@
 
 use std::time::Duration;
 
-use crate::{Error, KernelError, Reply, Request, exchange::Exchange, wire};
+use crate::{
+    Error, KernelError, Reply, Request,
+    exchange::{self, Exchange},
+    wire,
+};
 
 /// Which netlink protocol a socket speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,15 +56,20 @@ pub struct Options {
     /// number for its own books, has a least one, and a largest one for callers without
     /// `CAP_NET_ADMIN` (`net.core.rmem_max`). It is a limit, not an allocation.
     pub receive_buffer: usize,
+    /// Bytes of room for one datagram. A dump comes in pieces of at most 32 KiB and of at most this, and for each
+    /// piece the kernel allocates and clears that much, however little it has to say
+    /// (`net/netlink/af_netlink.c: netlink_dump`): a page or two suits many small dumps.
+    pub datagram: usize,
 }
 
 impl Default for Options {
-    /// Header only, ten seconds, 16 MiB.
+    /// Header only, ten seconds, 16 MiB, 128 KiB.
     fn default() -> Self {
         Options {
             echo: Echo::default(),
             receive_timeout: Duration::from_secs(10),
             receive_buffer: wire::BUFFER_SIZE,
+            datagram: exchange::DATAGRAM_SIZE,
         }
     }
 }
@@ -91,7 +100,7 @@ impl Socket {
     /// [`Error::Io`] naming the system call.
     pub fn open_with(family: Family, options: Options) -> Result<Self, Error> {
         let (socket, granted) = wire::open(family, options)?;
-        Ok(Socket { exchange: Exchange::new(socket, granted, options.echo) })
+        Ok(Socket { exchange: Exchange::new(socket, granted, options) })
     }
 
     /// Sends all `requests` and returns one result for each, in order.

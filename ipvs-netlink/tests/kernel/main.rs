@@ -122,6 +122,7 @@ fn without_connections(mut destination: Destination) -> Destination {
 }
 
 /// Every kind of virtual server with its destinations, and how `ipvsadm --save` says it.
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
     let gue = |flags| ForwardMethod::Tunnel(Tunnel::Gue { port: 6080, flags });
     let gre = |flags| ForwardMethod::Tunnel(Tunnel::Gre { flags });

@@ -15,7 +15,8 @@ type Places = Vec<ListedDestination>;
 /// The slow way: one dump of the virtual servers, one for the destinations of each.
 fn slowly(client: &mut Client) -> BTreeMap<ServiceKey, (Service, Places)> {
     let services = client.services().unwrap();
-    let entry = |service: Service| {
+    let entry = |mut service: Service| {
+        (service.stats, service.stats64) = (None, None);
         let found = client.destinations(service.key).unwrap();
         let mut places: Places = found.iter().map(ListedDestination::from).collect();
         places.sort_by_key(ListedDestination::key);

@@ -68,7 +68,7 @@ impl Wire for Script {
 fn exchange(plays: Vec<Vec<Event>>) -> Exchange<Script> {
     let granted = Granted { port: PORT, send_buffer: 1 << 20, receive_buffer: 1 << 20 };
     let script = Script { plays: plays.into(), ..Script::default() };
-    Exchange::new(script, granted, Echo::HeaderOnly)
+    Exchange::new(script, granted, Options::default())
 }
 
 fn error(offset: u32, errno: i32) -> Answer {
