@@ -5,7 +5,8 @@
 //! because a call failed, or a neighbour stopped by it. The only consequence a failure has is that
 //! what would become reachable without its protection is held back until a later round.
 
-pub use self::kernel::{Cause, Connections, Kernel, Ready};
+pub use self::kernel::{Cause, Connections, Kernel, KernelReading, Part, Ready};
+pub use self::order::Stage;
 pub use self::outcome::{Failure, Outcome};
 pub(crate) use self::walk::Walk;
 pub use self::walk::{Effort, apply};

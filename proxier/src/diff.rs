@@ -10,6 +10,7 @@ pub use self::destinations::Destinations;
 pub use self::flow::Flow;
 pub(crate) use self::flow::{earlier_flows, is_tracked, new_servers, suspects};
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
+pub use self::own::Traces;
 
 use crate::model::{Family, Node};
 use crate::plan::{Desired, Settings, Touched};

@@ -6,12 +6,12 @@
 //! an unknown protocol) is turned away at the door and does not get here.
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
-pub use self::endpoint::{Endpoint, Hints, Slice, SlicePort};
+pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};
 pub use self::event::{Event, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 pub use self::service::{Affinity, Scope, Service, ServicePort};
-pub use self::store::{Dirty, Store};
+pub use self::store::{Dirty, Pending, Reported, Store};
 
 mod address;
 mod endpoint;

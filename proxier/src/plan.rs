@@ -4,7 +4,9 @@
 //! each Service, gathered in [`Desired`], which counts who wants what. Never: a look at what the
 //! kernel has, at what was planned before, at connection counts or at time.
 
-pub use self::desired::{Claimant, Contested, Desired, Touched};
+pub use self::backend::LacksLocal;
+pub use self::counts::Touched;
+pub use self::desired::{Claimant, Contested, Desired, WithoutLocal};
 pub use self::frontend::{Binding, Frontend, NodeAccess};
 pub use self::health::{HealthCheck, HealthCheckAddresses};
 pub(crate) use self::here::{Here, health_check_addresses};

@@ -9,11 +9,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::apply::{Cause, Effort, Failure, Kernel, Outcome, Ready, Walk, apply};
-use crate::diff::{
-    Belief, Change, ChangeSet, Comparison, Extent, Moment, Observed, is_tracked, suspects,
-};
-use crate::model::{Dirty, Event, Family, ServiceName, Store};
+use crate::apply::{Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Walk};
+use crate::diff::{Belief, Change, ChangeSet, Comparison, Extent, Moment, Observed, suspects};
+use crate::model::{Dirty, Event, Family, Pending, PerFamily, Reported, ServiceName, Store};
 use crate::plan::{
     Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched, VirtualServerKey,
     contribution, health_check_addresses,
@@ -21,7 +19,9 @@ use crate::plan::{
 
 use self::drain::{Drain, Leaving};
 
+mod differences;
 mod drain;
+mod flows;
 
 /// The proxy's whole memory.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Proxier {
     work: Option<Work>,
     drain: Drain,
     suspects: Suspects,
+    /// What slices have said of the time whose changes are planned and not yet in force.
+    reported: Vec<Reported>,
 }
 
 /// A round that is under way.
@@ -46,10 +48,14 @@ struct Work {
     belief: Belief,
     /// Destinations whose connections are to be counted when it is done.
     due: BTreeSet<Leaving>,
+    /// Why the rules of a family could not be read.
+    unread: PerFamily<Option<Cause>>,
     /// Whether facts came in between.
     is_interrupted: bool,
-    /// Virtual servers that were looked at; all of them if there are none here.
-    servers: Option<BTreeSet<VirtualServerKey>>,
+    /// Whether everything was compared, and not only what facts have touched.
+    is_whole: bool,
+    /// Virtual servers that facts have touched.
+    servers: BTreeSet<VirtualServerKey>,
 }
 
 /// So many changes are made before others that wait.
@@ -92,6 +98,7 @@ impl Proxier {
             work: None,
             drain: Drain::default(),
             suspects: Suspects::All,
+            reported: Vec::new(),
         }
     }
 
@@ -116,6 +123,16 @@ impl Proxier {
     /// True if facts have arrived that no round has seen.
     pub fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// How much no round has seen.
+    pub fn pending(&self) -> Pending {
+        self.dirty.changed.pending()
+    }
+
+    /// What the kernel is believed to hold; `None` in doubt.
+    pub fn believed(&self) -> Option<&Observed> {
+        self.belief.as_ref().map(Belief::state)
     }
 
     /// The facts.
@@ -158,7 +175,8 @@ impl Proxier {
 
     /// Plans what is dirty. Called by [`round`](Self::round); on its own it is the dry run.
     pub fn plan(&mut self) {
-        let dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.reported.append(&mut dirty.reported);
         let mut names: BTreeSet<ServiceName> = dirty.services;
         if dirty.everything {
             names.extend(self.store.services().map(|service| service.name.clone()));
@@ -232,27 +250,39 @@ impl Proxier {
 
     /// Plans, reads the kernel if need be, and names the changes.
     fn begin(&mut self, kernel: &mut dyn Kernel) -> Result<Work, Cause> {
+        kernel.enters(Part::Plan);
+        let has_news = self.is_dirty();
         self.plan();
-        let unread = std::mem::take(&mut self.compares_all);
-        let (belief, is_whole) = match self.belief.take() {
-            Some(belief) => (belief, unread),
-            None => (Belief::new(kernel.observe()?), true),
+        let audited = std::mem::take(&mut self.compares_all);
+        let (belief, is_whole, unread) = match self.belief.take() {
+            Some(belief) => (belief, audited, PerFamily::default()),
+            None => {
+                kernel.enters(Part::Read);
+                let KernelReading { observed, unread } = kernel.observe()?;
+                (Belief::new(observed), true, unread)
+            }
         };
+        kernel.enters(Part::Compare);
         let touched = std::mem::take(&mut self.touched);
         let extent = if is_whole { Extent::Everything } else { Extent::Keys(&touched) };
         let ChangeSet { changes, draining } = self.comparison(belief.state()).changes(extent);
         self.suspect(&changes);
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
-        let walk = Walk::new(changes, belief.state());
-        let servers = (!is_whole).then_some(touched.servers);
-        Ok(Work { walk, belief, due, is_interrupted: false, servers })
+        let differences = audited.then(|| self.differences(&changes, &touched, has_news));
+        let mut walk = Walk::new(changes, belief.state()).without_rules(&unread);
+        walk.outcome.differences = differences.unwrap_or_default();
+        note_unread(&unread, &mut walk.outcome);
+        let servers = touched.servers;
+        Ok(Work { walk, belief, due, unread, is_interrupted: false, is_whole, servers })
     }
 
     /// Plans facts that have arrived meanwhile and carries their changes out, if they are few;
     /// otherwise they join the others.
     fn squeeze_in(&mut self, work: &mut Work, kernel: &mut dyn Kernel) {
+        kernel.enters(Part::Plan);
         self.plan();
+        kernel.enters(Part::Compare);
         let touched = std::mem::take(&mut self.touched);
         let comparison = self.comparison(work.belief.state());
         let ChangeSet { mut changes, mut draining } = comparison.changes(Extent::Keys(&touched));
@@ -261,27 +291,34 @@ impl Proxier {
         work.walk.leave_out(|change| change.is_of(&touched) || is_common(change));
         work.is_interrupted = true;
         changes.retain(|change| !is_last(change));
-        if let Some(servers) = &mut work.servers {
-            servers.extend(&touched.servers);
-        }
+        work.servers.extend(&touched.servers);
         if changes.len() > FEW {
             work.walk.join(changes, work.belief.state());
         } else {
-            work.walk.outcome.absorb(apply(changes, kernel, &mut work.belief));
+            let walk = Walk::new(changes, work.belief.state()).without_rules(&work.unread);
+            work.walk.outcome.absorb(walk.carry_out(kernel, &mut work.belief));
         }
     }
 
     fn finish(&mut self, mut work: Work, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
         let mut outcome = std::mem::take(&mut work.walk.outcome);
+        kernel.enters(Part::Drain);
         self.finish_draining(work.due, kernel, &mut work.belief, now, &mut outcome);
+        kernel.enters(Part::Flows);
         self.forget_stale_flows(kernel, &mut work.belief, &mut outcome);
         if outcome.is_success() {
-            match work.servers {
-                Some(keys) => keys.iter().for_each(|key| work.belief.share(key, &self.desired)),
-                None => work.belief.share_all(&self.desired),
+            if work.is_whole {
+                work.belief.share_all(&self.desired);
+            } else {
+                work.servers.iter().for_each(|key| work.belief.share(key, &self.desired));
             }
             self.belief = Some(work.belief);
         }
+        outcome.touched = work.servers;
+        let blocked = |reported: &Reported| *outcome.blocked.of(reported.family);
+        let (still, now) = std::mem::take(&mut self.reported).into_iter().partition(blocked);
+        self.reported = still;
+        outcome.reported = now;
         outcome
     }
 
@@ -316,45 +353,22 @@ impl Proxier {
             node: self.store.node(),
         }
     }
-
-    /// Forgets the flows of changed virtual servers that lead nowhere. What could not be looked at
-    /// or forgotten is looked at again in the next round.
-    fn forget_stale_flows(
-        &mut self,
-        kernel: &mut dyn Kernel,
-        belief: &mut Belief,
-        outcome: &mut Outcome,
-    ) {
-        let keys = match &self.suspects {
-            Suspects::These(keys) => keys.clone(),
-            Suspects::All => {
-                let tracked = |key: &&VirtualServerKey| is_tracked(key.protocol);
-                self.desired.servers().map(|(key, _)| key).filter(tracked).copied().collect()
-            }
-        };
-        let kinds = keys.iter().map(|key| (key.family(), key.protocol)).collect::<BTreeSet<_>>();
-        let flows = match kinds.is_empty() {
-            true => Ok(Vec::new()),
-            false => kernel.flows(&kinds),
-        };
-        match flows {
-            Ok(flows) => {
-                let stale = self.comparison(belief.state()).stale_flows(flows, &keys);
-                let removed = apply(stale, kernel, belief);
-                let succeeded = removed.is_success();
-                outcome.absorb(removed);
-                self.suspects = Suspects::These(if succeeded { BTreeSet::new() } else { keys });
-            }
-            Err(cause) => {
-                outcome.failed.push(Failure { operation: "read tracked flows".into(), cause });
-            }
-        }
-    }
 }
 
 fn failed_read(operation: &str, cause: Cause) -> Outcome {
     let failure = Failure { operation: operation.into(), cause };
-    Outcome { failed: vec![failure], is_blocked: true, ..Outcome::default() }
+    let mut outcome = Outcome { failed: vec![failure], ..Outcome::default() };
+    outcome.block(None);
+    outcome
+}
+
+fn note_unread(unread: &PerFamily<Option<Cause>>, outcome: &mut Outcome) {
+    for family in Family::BOTH {
+        if let Some(cause) = unread.of(family).clone() {
+            outcome.failed.push(Failure { operation: format!("read rules {family}"), cause });
+            outcome.block(Some(family));
+        }
+    }
 }
 
 #[cfg(test)]

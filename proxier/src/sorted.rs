@@ -4,7 +4,43 @@
 //! for each handful of elements: a cluster has tens of thousands of sets with one to ten elements,
 //! for which a tree allocates several times what they need.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
+
+/// Where a key is that two sides may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side<A, B> {
+    /// On the left side only.
+    Left(A),
+    /// On the right side only.
+    Right(B),
+    /// On both.
+    Both(A, B),
+}
+
+/// Walks two sides in the order of their keys, in which both must come, once along each.
+pub(crate) fn join<K: Ord, A, B>(
+    left: impl IntoIterator<Item = (K, A)>,
+    right: impl IntoIterator<Item = (K, B)>,
+) -> impl Iterator<Item = (K, Side<A, B>)> {
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (left.peek(), right.peek()) {
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        match order {
+            Ordering::Less => left.next().map(|(key, value)| (key, Side::Left(value))),
+            Ordering::Greater => right.next().map(|(key, value)| (key, Side::Right(value))),
+            Ordering::Equal => {
+                let ((key, one), (_, other)) = left.next().zip(right.next())?;
+                Some((key, Side::Both(one, other)))
+            }
+        }
+    })
+}
 
 /// A set that never changes. Copies share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,6 +210,18 @@ mod tests {
         assert_eq!(set.iter().copied().collect::<Vec<_>>(), [1, 2, 3]);
         assert!(set.contains(&2) && !set.contains(&4));
         assert_eq!((set.first(), set.len()), (Some(&1), 3));
+    }
+
+    #[test]
+    fn two_sides_are_walked_together() {
+        let found: Vec<_> = join([(1, 'a'), (2, 'b'), (4, 'd')], [(2, 'x'), (3, 'y')]).collect();
+        let expected = [
+            (1, Side::Left('a')),
+            (2, Side::Both('b', 'x')),
+            (3, Side::Right('y')),
+            (4, Side::Left('d')),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

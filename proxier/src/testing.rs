@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::{
-    Affinity, Endpoint, Family, PerFamily, Protocol, Scope, Service, ServiceName, ServicePort,
-    Slice, SliceName, SlicePort,
+    Affinity, Endpoint, Family, LastChange, PerFamily, Protocol, Scope, Service, ServiceName,
+    ServicePort, Slice, SliceName, SlicePort,
 };
 use crate::plan::Settings;
 
@@ -68,6 +68,7 @@ pub fn slice(name: &str, service: &str, endpoints: Vec<Endpoint>) -> Slice {
         family: endpoints.first().map_or(Family::V4, |endpoint| Family::of(endpoint.address)),
         ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints,
+        last_change: LastChange::default(),
     }
 }
 

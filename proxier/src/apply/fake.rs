@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::kernel::{Cause, Connections, Kernel, Ready};
+use super::kernel::{Cause, Connections, Kernel, KernelReading, Ready};
 use crate::diff::{Change, Flow, Observed};
-use crate::model::{Family, Protocol};
-use crate::plan::VirtualServerKey;
+use crate::model::{Family, PerFamily, Protocol};
+use crate::plan::{Rules, VirtualServerKey};
 
 /// Kernel state with a log and faults on demand.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,8 @@ pub struct FakeKernel {
     pub connections: Connections,
     /// Tracked flows.
     pub flows: BTreeSet<Flow>,
+    /// Why the rules of a family cannot be read. They can be written all the same.
+    pub unread: PerFamily<Option<Cause>>,
     /// How often it was read in whole.
     pub reads: usize,
 }
@@ -111,9 +113,15 @@ impl Kernel for FakeKernel {
         Ok(Ready::default())
     }
 
-    fn observe(&mut self) -> Result<Observed, Cause> {
+    fn observe(&mut self) -> Result<KernelReading, Cause> {
         self.reads += 1;
-        Ok(self.state.clone())
+        let mut observed = self.state.clone();
+        for family in Family::BOTH {
+            if self.unread.of(family).is_some() {
+                *observed.rules.of_mut(family) = Rules::default();
+            }
+        }
+        Ok(KernelReading { observed, unread: self.unread.clone() })
     }
 
     fn count_connections(

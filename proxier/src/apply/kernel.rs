@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use super::order::Stage;
 use crate::diff::{Change, Flow, Observed};
 use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::VirtualServerKey;
@@ -39,8 +40,66 @@ impl Default for Ready {
     }
 }
 
+/// What was read of the kernel in whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelReading {
+    /// What is there.
+    pub observed: Observed,
+    /// Why the rules of a family could not be read, which says nothing of the other: what was
+    /// observed has none of them then, and nothing that needs them may be done.
+    pub unread: PerFamily<Option<Cause>>,
+}
+
+impl KernelReading {
+    /// True if nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.unread.v4.is_none() && self.unread.v6.is_none()
+    }
+}
+
+impl From<Observed> for KernelReading {
+    fn from(observed: Observed) -> Self {
+        Self { observed, ..Self::default() }
+    }
+}
+
+/// A part of a round, in the order in which it comes to them first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The wish is planned.
+    Plan,
+    /// The kernel is read in whole.
+    Read,
+    /// The wish is compared with the kernel.
+    Compare,
+    /// Changes of one stage are carried out.
+    Change(Stage),
+    /// What drains is counted, and goes if it is done.
+    Drain,
+    /// Tracked flows that lead nowhere are looked for and forgotten.
+    Flows,
+}
+
+impl Part {
+    /// Its name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Read => "read",
+            Self::Compare => "compare",
+            Self::Change(stage) => stage.name(),
+            Self::Drain => "drain",
+            Self::Flows => "flows",
+        }
+    }
+}
+
 /// Something that can be read and changed like the kernel's service tables.
 pub trait Kernel {
+    /// The round goes on with this part. For who measures the time, which the core does not know;
+    /// nothing else may depend on it.
+    fn enters(&mut self, _part: Part) {}
+
     /// Makes ready what lies under the first change: settings, modules, a scheduler. Called once,
     /// when the facts are complete; nothing may change the kernel before.
     ///
@@ -51,8 +110,9 @@ pub trait Kernel {
     /// Reads everything that could be ours.
     ///
     /// # Errors
-    /// If any part cannot be read in whole: a comparison with half a state would delete the rest.
-    fn observe(&mut self) -> Result<Observed, Cause>;
+    /// If any part but the rules of one family cannot be read in whole: a comparison with half a state
+    /// would delete the rest.
+    fn observe(&mut self) -> Result<KernelReading, Cause>;
 
     /// Counts the connections of some destinations, now. One that is not in the answer was not met; it drains on.
     ///

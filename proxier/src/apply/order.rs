@@ -26,23 +26,63 @@ use crate::plan::{Entry, SetKey, SetName, VirtualServerKey, weight};
 
 /// A part of a round; the next one begins when it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub enum Stage {
+    /// The device and the sets.
     Ground,
+    /// Set entries that permit, and what comes with a new virtual server.
     Entries,
+    /// Rules, with all that stood before.
     Rules,
+    /// Entries that shut clients out.
     Guards,
+    /// Exemptions from masquerading that go.
     ExemptionsGone,
+    /// Addresses that come.
     Addresses,
+    /// Virtual servers and destinations that come or change.
     Servers,
+    /// Destinations that leave.
     Leaving,
+    /// Entries that wait for them.
     Late,
+    /// Addresses that go.
     AddressesGone,
+    /// Virtual servers that go.
     ServersGone,
+    /// Guards that go.
     GuardsGone,
+    /// All other entries that go.
     EntriesGone,
+    /// Rules that go.
     RulesGone,
+    /// What other modes of kube-proxy have left.
     LeftoversGone,
+    /// Tracked flows.
     FlowsGone,
+}
+
+impl Stage {
+    /// Its name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ground => "ground",
+            Self::Entries => "entries",
+            Self::Rules => "rules",
+            Self::Guards => "guards",
+            Self::ExemptionsGone => "exemptions_gone",
+            Self::Addresses => "addresses",
+            Self::Servers => "servers",
+            Self::Leaving => "leaving",
+            Self::Late => "late",
+            Self::AddressesGone => "addresses_gone",
+            Self::ServersGone => "servers_gone",
+            Self::GuardsGone => "guards_gone",
+            Self::EntriesGone => "entries_gone",
+            Self::RulesGone => "rules_gone",
+            Self::LeftoversGone => "leftovers_gone",
+            Self::FlowsGone => "flows_gone",
+        }
+    }
 }
 
 /// What an entry does to packets that match it.

@@ -3,12 +3,13 @@
 //! In: results of single changes. Out: counts, and failures in words. Never: an error type that
 //! would have to be handled upstream; sources of facts do not learn of kernel failures.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::kernel::Cause;
+use crate::model::{Family, PerFamily, Reported};
 use crate::plan::VirtualServerKey;
 
 /// One thing that did not work.
@@ -35,19 +36,34 @@ pub struct Outcome {
     pub failed: Vec<Failure>,
     /// Changes not tried because what protects or carries them had failed.
     pub held_back: usize,
-    /// Whether something has failed that all Services of a family need: the reading of the kernel,
+    /// Whether something has failed that all Services of the family need: the reading of the kernel,
     /// a set, the rules. Without it single objects have failed at most.
-    pub is_blocked: bool,
+    pub blocked: PerFamily<bool>,
+    /// Virtual servers whose plan may differ from what it was, because facts have touched them.
+    pub touched: BTreeSet<VirtualServerKey>,
     /// Destinations that only finish their connections.
     pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
     /// When the first of them has had its time, if there is a limit.
     pub drain_ends: Option<Instant>,
+    /// Of each kind of object ([`Change::object`](crate::diff::Change::object)), how many differed
+    /// from what was believed of them, if the kernel was compared in whole although a belief stood.
+    pub differences: BTreeMap<&'static str, usize>,
+    /// What slices said of the time whose changes are in force now.
+    pub reported: Vec<Reported>,
 }
 
 impl Outcome {
     /// True if the kernel now is as wished, but for destinations that drain.
     pub fn is_success(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Something has failed that all Services of a family need, or those of both.
+    pub(crate) fn block(&mut self, family: Option<Family>) {
+        match family {
+            Some(family) => *self.blocked.of_mut(family) = true,
+            None => self.blocked = PerFamily { v4: true, v6: true },
+        }
     }
 
     /// True if nothing has failed or been held back so far.
@@ -60,6 +76,7 @@ impl Outcome {
         self.done += further.done;
         self.failed.extend(further.failed);
         self.held_back += further.held_back;
-        self.is_blocked |= further.is_blocked;
+        self.blocked.v4 |= further.blocked.v4;
+        self.blocked.v6 |= further.blocked.v6;
     }
 }

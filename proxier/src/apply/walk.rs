@@ -8,18 +8,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use super::kernel::{Cause, Kernel};
+use super::kernel::{Cause, Kernel, Part};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Belief, Change, Moment, Observed, earlier_flows, new_servers};
-use crate::model::Family;
+use crate::model::{Family, PerFamily};
 use crate::plan::{Entry, VirtualServerKey};
 
 /// Carries out changes in the order that breaks nothing, all of them.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
-    let mut walk = Walk::new(changes, belief.state());
-    walk.go_on(kernel, belief, Effort::MAX);
-    walk.outcome
+    Walk::new(changes, belief.state()).carry_out(kernel, belief)
 }
 
 /// How much is done before somebody may come in between; about the time in microseconds that a
@@ -73,6 +71,17 @@ impl Walk {
         }
     }
 
+    /// The rules of these families are unknown: they are left as they are, and so is all that must
+    /// not be reached without them.
+    pub(crate) fn without_rules(mut self, unread: &PerFamily<Option<Cause>>) -> Self {
+        for family in Family::BOTH {
+            if unread.of(family).is_some() {
+                self.held.families.insert(family);
+            }
+        }
+        self
+    }
+
     /// True if nothing is left to do.
     pub(crate) fn is_done(&self) -> bool {
         self.rest.is_empty()
@@ -91,6 +100,12 @@ impl Walk {
         self.rest = rest;
     }
 
+    /// Carries out everything.
+    pub(crate) fn carry_out(mut self, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
+        self.go_on(kernel, belief, Effort::MAX);
+        self.outcome
+    }
+
     /// Carries out the next changes until the effort is spent.
     pub(crate) fn go_on(&mut self, kernel: &mut dyn Kernel, belief: &mut Belief, effort: Effort) {
         let mut left = effort.0;
@@ -100,12 +115,14 @@ impl Walk {
             if stage == Stage::Servers && !std::mem::replace(&mut self.has_forgotten, true) {
                 let servers = self.rest.iter().take_while(|(other, _)| *other == stage);
                 let changes = servers.map(|(_, change)| change);
+                kernel.enters(Part::Flows);
                 self.outcome.done += forget_earlier_flows(changes, kernel);
             }
             let ready = self.next_batch(stage, &mut left);
             if ready.is_empty() {
                 continue;
             }
+            kernel.enters(Part::Change(stage));
             let results = kernel.carry_out(&ready);
             for (change, result) in ready.iter().zip(results) {
                 match result {
@@ -250,7 +267,9 @@ impl Held {
             },
             _ => {}
         }
-        outcome.is_blocked |= matches!(stage, Stage::Ground | Stage::Rules | Stage::RulesGone);
+        if matches!(stage, Stage::Ground | Stage::Rules | Stage::RulesGone) {
+            outcome.block(change.family());
+        }
         outcome.failed.push(Failure { operation: change.to_string(), cause });
     }
 }

@@ -8,6 +8,7 @@
 use super::change::Change;
 use super::observed::Observed;
 use crate::plan::{Desired, VirtualServerKey};
+use crate::sorted::{Side, join};
 
 /// A state, and what has happened since a reading began.
 #[derive(Debug, Default)]
@@ -45,8 +46,8 @@ impl Belief {
 
     /// The same of all.
     pub fn share_all(&mut self, desired: &Desired) {
-        for (key, found) in &mut self.state.servers {
-            if let Some(wished) = desired.server(key) {
+        for (_, side) in join(desired.servers(), &mut self.state.servers) {
+            if let Side::Both(wished, found) = side {
                 found.destinations.share(&wished.destinations);
             }
         }

@@ -98,6 +98,25 @@ impl Change {
         }
     }
 
+    /// The kind of object that it changes, in lower case.
+    pub fn object(&self) -> &'static str {
+        match self {
+            Self::AddLink => "device",
+            Self::AddSet(_) | Self::GrowSet(..) => "set",
+            Self::AddEntry(..) | Self::RemoveEntry(..) => "set_entry",
+            Self::WriteRules(_) => "rules",
+            Self::AddAddress(_) | Self::RemoveAddress(_) => "address",
+            Self::AddServer(..) | Self::UpdateServer(..) | Self::RemoveServer(_) => {
+                "virtual_server"
+            }
+            Self::AddDestination(..)
+            | Self::UpdateDestination(..)
+            | Self::RemoveDestination(..) => "destination",
+            Self::RemoveFlow(_) => "flow",
+            Self::RemoveLeftovers(_) => "leftovers",
+        }
+    }
+
     /// The family a change belongs to; `None` for the device, which both share.
     pub fn family(&self) -> Option<Family> {
         match self {

@@ -50,6 +50,11 @@ impl Destinations {
         self.iter().map(|(_, found)| found)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.plain.len() + self.various.len()
+    }
+
     /// Notes how one is.
     pub fn insert(&mut self, destination: SocketAddr, found: ObservedDestination) {
         self.various().insert(destination, found);

@@ -10,18 +10,16 @@ use super::own::is_our_address;
 use super::{Change, ChangeSet, Comparison, Extent};
 use crate::model::Family;
 use crate::plan::{Entry, SetKey, SetName};
+use crate::sorted::{Side, join};
 
 impl Comparison<'_> {
     pub(super) fn compare_addresses(&self, extent: Extent<'_>, changes: &mut ChangeSet) {
         match extent {
             Extent::Everything => {
-                for address in self.desired.addresses() {
-                    self.compare_address(address, changes);
-                }
-                for address in &self.observed.addresses {
-                    if !self.desired.has_address(address) {
-                        self.compare_address(address, changes);
-                    }
+                let observed = self.observed.addresses.iter().map(|address| (address, ()));
+                let desired = self.desired.addresses().map(|address| (address, ()));
+                for (address, side) in join(desired, observed) {
+                    self.change_address(address, side, changes);
                 }
             }
             Extent::Keys(touched) => {
@@ -33,12 +31,19 @@ impl Comparison<'_> {
     }
 
     fn compare_address(&self, address: &IpAddr, changes: &mut ChangeSet) {
-        match (self.desired.has_address(address), self.observed.addresses.contains(address)) {
-            (true, false) => changes.push(Change::AddAddress(*address)),
-            (false, true) if is_our_address(address, self.settings) => {
+        let has = self.observed.addresses.contains(address);
+        if let Some(side) = side(self.desired.has_address(address), has) {
+            self.change_address(address, side, changes);
+        }
+    }
+
+    fn change_address(&self, address: &IpAddr, side: Side<(), ()>, changes: &mut ChangeSet) {
+        match side {
+            Side::Left(()) => changes.push(Change::AddAddress(*address)),
+            Side::Right(()) if is_our_address(address, self.settings) => {
                 changes.push(Change::RemoveAddress(*address));
             }
-            (true, true) | (false, true | false) => {}
+            Side::Right(()) | Side::Both((), ()) => {}
         }
     }
 
@@ -84,22 +89,35 @@ impl Comparison<'_> {
     }
 
     fn compare_whole_set(&self, set: SetKey, changes: &mut ChangeSet) {
-        for entry in self.desired.entries(set) {
-            self.compare_entry(set, entry, changes);
-        }
-        for entry in self.observed.sets.get(&set).into_iter().flatten() {
-            if !self.desired.has_entry(set, entry) {
-                self.compare_entry(set, entry, changes);
-            }
+        let observed = self.observed.sets.get(&set).into_iter().flatten();
+        let desired = self.desired.entries(set).map(|entry| (entry, ()));
+        for (entry, side) in join(desired, observed.map(|entry| (entry, ()))) {
+            change_entry(set, entry, side, changes);
         }
     }
 
     fn compare_entry(&self, set: SetKey, entry: &Entry, changes: &mut ChangeSet) {
         let observed = self.observed.sets.get(&set).is_some_and(|has| has.contains(entry));
-        match (self.desired.has_entry(set, entry), observed) {
-            (true, false) => changes.push(Change::AddEntry(set, *entry)),
-            (false, true) => changes.push(Change::RemoveEntry(set, *entry)),
-            (true, true) | (false, false) => {}
+        if let Some(side) = side(self.desired.has_entry(set, entry), observed) {
+            change_entry(set, entry, side, changes);
         }
+    }
+}
+
+fn change_entry(set: SetKey, entry: &Entry, side: Side<(), ()>, changes: &mut ChangeSet) {
+    match side {
+        Side::Left(()) => changes.push(Change::AddEntry(set, *entry)),
+        Side::Right(()) => changes.push(Change::RemoveEntry(set, *entry)),
+        Side::Both((), ()) => {}
+    }
+}
+
+/// On which side something is that is wanted, or there.
+fn side(is_wanted: bool, is_there: bool) -> Option<Side<(), ()>> {
+    match (is_wanted, is_there) {
+        (true, false) => Some(Side::Left(())),
+        (false, true) => Some(Side::Right(())),
+        (true, true) => Some(Side::Both((), ())),
+        (false, false) => None,
     }
 }

@@ -1,14 +1,16 @@
 //! Which objects in the kernel are ours to change.
 //!
-//! In: an observed key and the settings. Out: yes or no. Never: state; ownership follows from what
-//! an object is, so that a restart owns exactly what the process before it owned.
+//! In: an observed key and the settings, or what else is there. Out: yes or no. Never: state;
+//! ownership follows from what an object is, so that a restart owns exactly what the process before
+//! it owned.
 //!
-//! Sources: spec 3.7 and 3.8.
+//! Sources: spec 3.7, 3.8, 14.2 and Q-52.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::Family;
-use crate::plan::{Settings, VirtualServerKey};
+use crate::model::{Family, Net, Protocol};
+use crate::plan::{Entry, SetKey, SetName, Settings, VirtualServerKey};
 
 /// Every virtual server of an enabled family is ours, unless its address is excluded.
 pub(super) fn is_our_server(key: &VirtualServerKey, settings: &Settings) -> bool {
@@ -23,4 +25,121 @@ pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
     };
     *settings.families.of(Family::of(*address)) && !special
+}
+
+/// What tells our virtual servers from others' when nobody says which Services there are: every one
+/// of ours has its address on the dummy device, or its frontend or node port in a set.
+#[derive(Clone, Copy, Debug)]
+pub struct Traces<'a> {
+    /// Addresses on the dummy device.
+    pub device: &'a BTreeSet<IpAddr>,
+    /// Sets of ours with their entries. They go last, so that a removal that was interrupted can be
+    /// taken up again.
+    pub sets: &'a BTreeMap<SetKey, BTreeSet<Entry>>,
+    /// Addresses on the node's other devices.
+    pub node: &'a BTreeSet<IpAddr>,
+    /// Virtual servers with addresses in these networks are others' whatever else is there.
+    pub exclude: &'a [Net],
+}
+
+/// Sets whose entries name a frontend.
+const FRONTENDS: [SetName; 8] = [
+    SetName::ClusterIp,
+    SetName::ExternalIp,
+    SetName::ExternalIpLocal,
+    SetName::LoadBalancer,
+    SetName::LoadBalancerLocal,
+    SetName::LoadBalancerFw,
+    SetName::NodePortSctpHash,
+    SetName::NodePortLocalSctpHash,
+];
+
+impl Traces<'_> {
+    /// True if the virtual server is known to be ours. One that is not may still have been, if what
+    /// belonged to it has been taken away by hand; it is left alone.
+    pub fn is_our_server(&self, key: &VirtualServerKey) -> bool {
+        let is_excluded = self.exclude.iter().any(|net| net.contains(&key.address));
+        !is_excluded && (self.is_bound(key) || self.is_frontend(key) || self.is_node_port(key))
+    }
+
+    fn is_bound(&self, key: &VirtualServerKey) -> bool {
+        let address = Entry::Address(key.address);
+        self.device.contains(&key.address) || self.has(key.family(), SetName::IpvsIps, address)
+    }
+
+    fn is_frontend(&self, key: &VirtualServerKey) -> bool {
+        let entry = Entry::AddressPort(key.address, key.protocol, key.port);
+        FRONTENDS.iter().any(|set| self.has(key.family(), *set, entry))
+    }
+
+    /// The entries of TCP and UDP say nothing of addresses: the node must have it.
+    fn is_node_port(&self, key: &VirtualServerKey) -> bool {
+        let set = match key.protocol {
+            Protocol::Tcp => SetName::NodePortTcp,
+            Protocol::Udp => SetName::NodePortUdp,
+            Protocol::Sctp => return false,
+        };
+        let has_port = self.has(key.family(), set, Entry::Port(key.port));
+        has_port && self.node.contains(&key.address)
+    }
+
+    fn has(&self, family: Family, name: SetName, entry: Entry) -> bool {
+        let set = self.sets.get(&SetKey { family, name });
+        set.is_some_and(|entries| entries.contains(&entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(protocol: Protocol, address: &str, port: u16) -> VirtualServerKey {
+        VirtualServerKey { protocol, address: address.parse().unwrap(), port }
+    }
+
+    fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
+        list.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_virtual_server_is_ours_by_its_address_or_its_entries_and_else_by_nothing() {
+        let (v4, v6) = (Family::V4, Family::V6);
+        let entry = |family, name, entry| (SetKey { family, name }, BTreeSet::from([entry]));
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let sets = BTreeMap::from([
+            entry(v4, SetName::NodePortTcp, Entry::Port(30080)),
+            entry(v6, SetName::NodePortUdp, Entry::Port(30053)),
+            entry(v6, SetName::IpvsIps, Entry::Address(ip("fd00::9"))),
+            entry(
+                v4,
+                SetName::ExternalIp,
+                Entry::AddressPort(ip("192.0.2.11"), Protocol::Tcp, 443),
+            ),
+        ]);
+        let (device, node) =
+            (addresses(&["10.96.0.1", "10.99.0.1"]), addresses(&["192.0.2.11", "2001:db8::11"]));
+        let exclude = ["10.99.0.0/16".parse().unwrap()];
+        let traces = Traces { device: &device, sets: &sets, node: &node, exclude: &exclude };
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        for ours in [
+            key(tcp, "10.96.0.1", 80),
+            key(tcp, "192.0.2.11", 30080),
+            key(tcp, "192.0.2.11", 443),
+            key(udp, "2001:db8::11", 30053),
+            key(udp, "fd00::9", 53),
+        ] {
+            assert!(traces.is_our_server(&ours), "{ours}");
+        }
+        for others in [
+            key(tcp, "10.99.0.1", 80),
+            key(tcp, "10.96.0.2", 80),
+            key(udp, "192.0.2.11", 30080),
+            key(udp, "192.0.2.11", 443),
+            key(tcp, "192.0.2.12", 30080),
+            key(udp, "192.0.2.11", 30053),
+            key(tcp, "2001:db8::11", 30080),
+        ] {
+            assert!(!traces.is_our_server(&others), "{others}");
+        }
+    }
 }

@@ -15,18 +15,14 @@ use super::own::is_our_server;
 use super::{Change, ChangeSet, Comparison, Extent, ObservedDestination, ObservedServer};
 use crate::model::Protocol;
 use crate::plan::{VirtualServer, VirtualServerKey, weight};
+use crate::sorted::{Side, join};
 
 impl Comparison<'_> {
     pub(super) fn compare_servers(&self, extent: Extent<'_>, changes: &mut ChangeSet) {
         match extent {
             Extent::Everything => {
-                for (key, _) in self.desired.servers() {
-                    self.compare_server(key, changes);
-                }
-                for key in self.observed.servers.keys() {
-                    if self.desired.server(key).is_none() {
-                        self.compare_server(key, changes);
-                    }
+                for (key, side) in join(self.desired.servers(), &self.observed.servers) {
+                    self.compare_sides(key, side, changes);
                 }
             }
             Extent::Keys(touched) => {
@@ -38,13 +34,28 @@ impl Comparison<'_> {
     }
 
     fn compare_server(&self, key: &VirtualServerKey, changes: &mut ChangeSet) {
-        match (self.desired.server(key), self.observed.servers.get(key)) {
-            (Some(desired), None) => add_server(key, desired, changes),
-            (Some(desired), Some(observed)) => change_server(key, desired, observed, changes),
-            (None, Some(_)) if is_our_server(key, self.settings) => {
+        let side = match (self.desired.server(key), self.observed.servers.get(key)) {
+            (Some(desired), None) => Side::Left(desired),
+            (Some(desired), Some(observed)) => Side::Both(desired, observed),
+            (None, Some(observed)) => Side::Right(observed),
+            (None, None) => return,
+        };
+        self.compare_sides(key, side, changes);
+    }
+
+    fn compare_sides(
+        &self,
+        key: &VirtualServerKey,
+        side: Side<&VirtualServer, &ObservedServer>,
+        changes: &mut ChangeSet,
+    ) {
+        match side {
+            Side::Left(desired) => add_server(key, desired, changes),
+            Side::Both(desired, observed) => change_server(key, desired, observed, changes),
+            Side::Right(_) if is_our_server(key, self.settings) => {
                 changes.push(Change::RemoveServer(*key));
             }
-            (None, Some(_) | None) => {}
+            Side::Right(_) => {}
         }
     }
 }
@@ -65,18 +76,17 @@ fn change_server(
     if desired.settings != observed.settings {
         changes.push(Change::UpdateServer(*key, desired.settings.clone()));
     }
-    for destination in &desired.destinations {
-        match observed.destinations.get(destination) {
-            None => changes.push(Change::AddDestination(*key, *destination, weight::SERVING)),
-            Some(found) if found.weight != weight::SERVING || !found.masquerades => {
+    let wished = desired.destinations.iter().map(|destination| (destination, ()));
+    for (destination, side) in join(wished, observed.destinations.iter()) {
+        match side {
+            Side::Left(()) => {
+                changes.push(Change::AddDestination(*key, *destination, weight::SERVING));
+            }
+            Side::Both((), found) if found.weight != weight::SERVING || !found.masquerades => {
                 changes.push(Change::UpdateDestination(*key, *destination, weight::SERVING));
             }
-            Some(_) => {}
-        }
-    }
-    for (destination, found) in observed.destinations.iter() {
-        if !desired.destinations.contains(destination) {
-            leave(key, destination, &found, changes);
+            Side::Both((), _) => {}
+            Side::Right(found) => leave(key, destination, &found, changes),
         }
     }
 }

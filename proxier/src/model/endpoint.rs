@@ -23,7 +23,22 @@ pub struct Slice {
     pub ports: Vec<SlicePort>,
     /// Endpoints with a usable address, in the order of the object.
     pub endpoints: Vec<Endpoint>,
+    /// When what made it change has happened.
+    pub last_change: LastChange,
 }
+
+/// When the pod or Service changed that made a slice be written, in nanoseconds since 1970, if the
+/// slice says so. No state of the kernel depends on it: slices that differ in nothing else are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastChange(pub Option<i64>);
+
+impl PartialEq for LastChange {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for LastChange {}
 
 impl Slice {
     /// True if topology may decide which of its endpoints are used.

@@ -22,6 +22,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_nets: Vec<Net>,
+    /// Whether it is about to be taken away, so that load balancers should send nothing more here.
+    pub is_leaving: bool,
 }
 
 /// Whether a node of the cluster, this or another, can be relied on.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::address::Family;
 use super::endpoint::{Endpoint, Slice};
 use super::event::{Event, Update};
 use super::name::{ServiceName, SliceName};
@@ -23,6 +24,8 @@ pub struct Store {
     /// In the order of their names.
     slices_of: BTreeMap<ServiceName, Vec<SliceName>>,
     names: Names,
+    /// Names of nodes, which are few and come with every endpoint.
+    nodes: Names,
     node: Option<Node>,
     addresses: Vec<InterfaceAddress>,
     /// Of every node whether it is ready; `None` while nobody says.
@@ -49,6 +52,45 @@ pub struct Dirty {
     pub everything: bool,
     /// A fact that only rules depend on has changed.
     pub rules: bool,
+    /// Services that have changed themselves, and how many changes of slices there were; for who
+    /// counts, no plan depends on it.
+    pub changed: Changed,
+    /// What slices that have changed said of the time; no plan depends on it either.
+    pub reported: Vec<Reported>,
+}
+
+/// What waits for a plan, counted as kube-proxy does (spec 11.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Services that have changed, each once.
+    pub services: usize,
+    /// Changes of EndpointSlices; one that changes twice counts twice.
+    pub slices: usize,
+}
+
+/// What has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    services: BTreeSet<ServiceName>,
+    slices: usize,
+}
+
+impl Changed {
+    /// How much of it there is.
+    pub fn pending(&self) -> Pending {
+        Pending { services: self.services.len(), slices: self.slices }
+    }
+}
+
+/// When something happened that a slice was written for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Whose endpoints have changed.
+    pub service: ServiceName,
+    /// In which family.
+    pub family: Family,
+    /// When, in nanoseconds since 1970.
+    pub at: i64,
 }
 
 impl Dirty {
@@ -197,19 +239,21 @@ impl Store {
     }
 
     fn put_service(&mut self, mut service: Service, dirty: &mut Dirty) {
+        self.names.share(&mut service.name.namespace);
         if self.service(&service.name) == Some(&service) {
             return;
         }
-        self.names.share(&mut service.name.namespace);
         self.names.share(&mut service.name.name);
         service.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
         service.ports.shrink_to_fit();
         dirty.services.insert(service.name.clone());
+        dirty.changed.services.insert(service.name.clone());
         self.services.insert(service.name.clone(), Box::new(service));
     }
 
     fn drop_service(&mut self, name: ServiceName, dirty: &mut Dirty) {
         if self.services.remove(&name).is_some() {
+            dirty.changed.services.insert(name.clone());
             dirty.services.insert(name);
         }
     }
@@ -222,25 +266,32 @@ impl Store {
                 let gone: Vec<_> =
                     self.slices.keys().filter(|name| !named.contains(name)).cloned().collect();
                 for name in gone {
-                    self.drop_slice(&name, dirty);
+                    self.lose_slice(&name, dirty);
                 }
                 for slice in slices {
                     self.put_slice(slice, dirty);
                 }
             }
             Update::Put(slice) => self.put_slice(slice, dirty),
-            Update::Gone(name) => self.drop_slice(&name, dirty),
+            Update::Gone(name) => self.lose_slice(&name, dirty),
         }
     }
 
     /// A slice that was relabelled leaves its old Service at once, unlike upstream, which keeps
     /// the stale endpoints until the slice is deleted.
     fn put_slice(&mut self, mut slice: Slice, dirty: &mut Dirty) {
+        let shared = [&mut slice.name.namespace, &mut slice.service.namespace];
+        shared.into_iter().for_each(|name| self.names.share(name));
         if self.slices.get(&slice.name).is_some_and(|known| **known == slice) {
             return;
         }
         self.share_names(&mut slice);
         self.drop_slice(&slice.name, dirty);
+        dirty.changed.slices += 1;
+        if let Some(at) = slice.last_change.0 {
+            let (service, family) = (slice.service.clone(), slice.family);
+            dirty.reported.push(Reported { service, family, at });
+        }
         dirty.services.insert(slice.service.clone());
         if self.readiness.is_some() {
             slice
@@ -258,14 +309,21 @@ impl Store {
 
     /// Of the slice's names only its own is nobody else's.
     fn share_names(&mut self, slice: &mut Slice) {
-        let shared = [&mut slice.name.namespace, &mut slice.service.namespace];
-        shared.into_iter().for_each(|name| self.names.share(name));
         self.names.share(&mut slice.service.name);
         slice.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
         let nodes = slice.endpoints.iter_mut().filter_map(|endpoint| endpoint.node.as_mut());
-        nodes.for_each(|node| self.names.share(node));
+        nodes.for_each(|node| self.nodes.share(node));
         slice.ports.shrink_to_fit();
         slice.endpoints.shrink_to_fit();
+    }
+
+    /// What was reported of a Service one of whose slices is gone is forgotten (spec 6.5).
+    fn lose_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {
+        let Some(slice) = self.slices.get(name) else { return };
+        let service = slice.service.clone();
+        dirty.reported.retain(|reported| reported.service != service);
+        dirty.changed.slices += 1;
+        self.drop_slice(name, dirty);
     }
 
     fn drop_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {

@@ -15,6 +15,23 @@ use super::settings::Policy;
 use crate::model::{Endpoint, Family, Scope, Service, ServicePort, Slice};
 use crate::sorted::SortedSet;
 
+/// For which traffic a Service would have endpoints on this node only, and has none here but some
+/// elsewhere (spec 5.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LacksLocal {
+    /// For traffic from inside the cluster.
+    pub internal: bool,
+    /// For traffic from outside.
+    pub external: bool,
+}
+
+impl LacksLocal {
+    pub(super) fn join(&mut self, other: Self) {
+        self.internal |= other.internal;
+        self.external |= other.external;
+    }
+}
+
 /// All endpoints of one Service port in one family, whatever their condition.
 #[derive(Debug)]
 pub(crate) struct Candidates<'a> {
@@ -104,6 +121,25 @@ impl<'a> Candidates<'a> {
                 if local.is_empty() { self.cluster(here) } else { local }
             }
         }
+    }
+
+    /// Whether a policy asks for endpoints of this node, and there are none here but some elsewhere.
+    ///
+    /// `Quirk:` both policies count as soon as one of them comes to nothing (spec 5.3).
+    pub(crate) fn lacks_local(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        here: &Here<'_>,
+    ) -> LacksLocal {
+        let internal = service.internal_policy == Scope::Local;
+        let external = service.external_policy == Scope::Local
+            && is_externally_accessible(service, port, self.family);
+        let is_usable = |e: &Endpoint| e.ready || (e.serving && e.terminating);
+        let lacks = (internal || external)
+            && self.endpoints.values().any(|endpoint| is_usable(endpoint))
+            && self.local(here).is_empty();
+        LacksLocal { internal: lacks && internal, external: lacks && external }
     }
 
     /// Usable endpoints anywhere, topology hints honoured for ready ones.

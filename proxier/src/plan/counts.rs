@@ -7,11 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::desired::Touched;
 use super::frontend::{Binding, Frontend, NodeAccess};
 use super::server::VirtualServerKey;
 use super::set::{Entry, SetKey};
 use crate::model::{Family, PerFamily};
+
+/// Kernel keys under which the wish may have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Virtual servers.
+    pub servers: BTreeSet<VirtualServerKey>,
+    /// Addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Set entries.
+    pub entries: BTreeSet<(SetKey, Entry)>,
+}
 
 /// Counts of wishes; a key that nobody wants is absent.
 #[derive(Clone, Debug, Default)]

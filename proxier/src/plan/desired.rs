@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::counts::Counts;
+use super::counts::{Counts, Touched};
 use super::frontend::Frontend;
 use super::health::HealthCheck;
 use super::rules::{Facts, Rules};
@@ -33,37 +33,48 @@ pub struct Claimant {
 /// Everything that is wanted of the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    contributions: BTreeMap<ServiceName, Box<Claim>>,
+    contributions: BTreeMap<ServiceName, Arc<Claim>>,
     claims: BTreeMap<VirtualServerKey, Claims>,
     contested: Contested,
     counts: Counts,
     health: Arc<BTreeMap<ServiceName, HealthCheck>>,
     rules: PerFamily<Option<Rules>>,
+    without_local: PerFamily<WithoutLocal>,
+}
+
+/// How many Services have endpoints, but none on this node although a policy asks for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WithoutLocal {
+    /// For traffic from inside the cluster.
+    pub internal: usize,
+    /// For traffic from outside.
+    pub external: usize,
 }
 
 /// A Service, and what it wants.
 #[derive(Clone, Debug)]
 struct Claim {
-    claimant: Arc<Claimant>,
+    claimant: Claimant,
     wanted: Contribution,
 }
 
 /// Who claims a virtual server: the one who has it, and seldom others, in their order.
 #[derive(Clone, Debug)]
 struct Claims {
-    first: Arc<Claimant>,
-    others: Vec<Arc<Claimant>>,
+    first: Arc<Claim>,
+    others: Vec<Arc<Claim>>,
 }
 
 impl Claims {
-    fn add(&mut self, claimant: &Arc<Claimant>) {
-        let later = if **claimant < *self.first {
-            std::mem::replace(&mut self.first, Arc::clone(claimant))
+    fn add(&mut self, claim: &Arc<Claim>) {
+        let later = if claim.claimant < self.first.claimant {
+            std::mem::replace(&mut self.first, Arc::clone(claim))
         } else {
-            Arc::clone(claimant)
+            Arc::clone(claim)
         };
-        if later != self.first
-            && let Err(at) = self.others.binary_search(&later)
+        let place = self.others.binary_search_by(|other| other.claimant.cmp(&later.claimant));
+        if later.claimant != self.first.claimant
+            && let Err(at) = place
         {
             self.others.insert(at, later);
         }
@@ -71,35 +82,29 @@ impl Claims {
 
     /// What is left without a claimant.
     fn without(mut self, claimant: &Claimant) -> Option<Self> {
-        if *self.first == *claimant {
+        if self.first.claimant == *claimant {
             if self.others.is_empty() {
                 return None;
             }
             self.first = self.others.remove(0);
         } else {
-            self.others.retain(|other| **other != *claimant);
+            self.others.retain(|other| other.claimant != *claimant);
         }
         Some(self)
     }
 
+    /// The frontend of the one who has it.
+    fn won(&self, key: &VirtualServerKey) -> Option<&Frontend> {
+        self.first.wanted.frontends.get(key)
+    }
+
     fn losers(&self) -> impl Iterator<Item = &Claimant> {
-        self.others.iter().map(|claimant| &**claimant)
+        self.others.iter().map(|other| &other.claimant)
     }
 }
 
 /// Of a virtual server and a Service that claims it in vain: the Service that has it.
 pub type Contested = BTreeMap<(VirtualServerKey, ServiceName), ServiceName>;
-
-/// Kernel keys under which the wish may have changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// Virtual servers.
-    pub servers: BTreeSet<VirtualServerKey>,
-    /// Addresses.
-    pub addresses: BTreeSet<IpAddr>,
-    /// Set entries.
-    pub entries: BTreeSet<(SetKey, Entry)>,
-}
 
 impl Desired {
     /// Replaces what a Service wants; `None` when it is gone.
@@ -112,7 +117,7 @@ impl Desired {
         let old = self.contributions.get(name);
         let is_same = match (old, &planned) {
             (None, None) => true,
-            (Some(old), Some((claimant, new))) => *old.claimant == *claimant && old.wanted == *new,
+            (Some(old), Some((claimant, new))) => old.claimant == *claimant && old.wanted == *new,
             (None, Some(_)) | (Some(_), None) => false,
         };
         if is_same {
@@ -125,6 +130,7 @@ impl Desired {
         for key in &keys {
             self.yield_frontend(key, touched);
         }
+        self.count_without_local(name, planned.as_ref().map(|(_, new)| new));
         if let Some(old) = self.contributions.remove(name) {
             old.wanted.frontends.keys().for_each(|key| self.withdraw(key, &old.claimant));
             for (set, entry) in &old.wanted.entries {
@@ -132,18 +138,18 @@ impl Desired {
             }
         }
         self.note_health(name, planned.as_ref().and_then(|(_, new)| new.health.as_ref()));
-        if let Some((claimant, new)) = planned {
-            let claimant = Arc::new(claimant);
-            for key in new.frontends.keys() {
+        if let Some((claimant, wanted)) = planned {
+            let claim = Arc::new(Claim { claimant, wanted });
+            for key in claim.wanted.frontends.keys() {
                 self.claims
                     .entry(*key)
-                    .and_modify(|claims| claims.add(&claimant))
-                    .or_insert_with(|| Claims { first: Arc::clone(&claimant), others: Vec::new() });
+                    .and_modify(|claims| claims.add(&claim))
+                    .or_insert_with(|| Claims { first: Arc::clone(&claim), others: Vec::new() });
             }
-            for (set, entry) in &new.entries {
+            for (set, entry) in &claim.wanted.entries {
                 self.counts.add_entry(*set, *entry, touched);
             }
-            self.contributions.insert(name.clone(), Box::new(Claim { claimant, wanted: new }));
+            self.contributions.insert(name.clone(), claim);
         }
         for key in &keys {
             self.award_frontend(key, touched);
@@ -188,12 +194,13 @@ impl Desired {
 
     /// Every wanted virtual server, by key.
     pub fn servers(&self) -> impl Iterator<Item = (&VirtualServerKey, &VirtualServer)> {
-        self.claims.keys().filter_map(|key| Some((key, self.server(key)?)))
+        let won = self.claims.iter().filter_map(|(key, claims)| Some((key, claims.won(key)?)));
+        won.map(|(key, frontend)| (key, &frontend.server))
     }
 
     /// Whose virtual server it is.
     pub fn owner(&self, key: &VirtualServerKey) -> Option<&ServiceName> {
-        self.claims.get(key).map(|claims| &claims.first.service)
+        self.claims.get(key).map(|claims| &claims.first.claimant.service)
     }
 
     /// Claims that came to nothing because an older Service has the same.
@@ -205,6 +212,11 @@ impl Desired {
     /// by the pointer whether it is still so.
     pub fn health_checks(&self) -> &Arc<BTreeMap<ServiceName, HealthCheck>> {
         &self.health
+    }
+
+    /// How many Services have no endpoint on this node although a policy asks for them.
+    pub fn without_local(&self, family: Family) -> WithoutLocal {
+        *self.without_local.of(family)
     }
 
     /// True if the address is to be on the dummy device.
@@ -239,7 +251,7 @@ impl Desired {
 
     /// The frontend of the Service that wins a key.
     fn frontend(&self, key: &VirtualServerKey) -> Option<&Frontend> {
-        winner(&self.claims, &self.contributions, key)
+        self.claims.get(key)?.won(key)
     }
 
     /// Takes away what the winner's frontend wants.
@@ -248,7 +260,7 @@ impl Desired {
         for claimant in self.claims.get(key).iter().flat_map(|claims| claims.losers()) {
             self.contested.remove(&(*key, claimant.service.clone()));
         }
-        if let Some(frontend) = winner(&self.claims, &self.contributions, key) {
+        if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {
             self.counts.remove(key, frontend, touched);
         }
     }
@@ -256,7 +268,7 @@ impl Desired {
     /// Adds what the winner's frontend wants.
     fn award_frontend(&mut self, key: &VirtualServerKey, touched: &mut Touched) {
         self.note_losers(key);
-        if let Some(frontend) = winner(&self.claims, &self.contributions, key) {
+        if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {
             self.counts.add(key, frontend, touched);
         }
     }
@@ -272,11 +284,25 @@ impl Desired {
         }
     }
 
+    fn count_without_local(&mut self, name: &ServiceName, new: Option<&Contribution>) {
+        let old = self.contributions.get(name).map(|claim| &claim.wanted);
+        for family in Family::BOTH {
+            let lacks = |wanted: Option<&Contribution>| {
+                wanted.map(|wanted| *wanted.lacks_local.of(family)).unwrap_or_default()
+            };
+            let (old, new, count) = (lacks(old), lacks(new), self.without_local.of_mut(family));
+            count.internal += usize::from(new.internal);
+            count.internal -= usize::from(old.internal);
+            count.external += usize::from(new.external);
+            count.external -= usize::from(old.external);
+        }
+    }
+
     fn note_losers(&mut self, key: &VirtualServerKey) {
         let Some(claims) = self.claims.get(key) else { return };
         for loser in claims.losers() {
             let lost = (*key, loser.service.clone());
-            self.contested.insert(lost, claims.first.service.clone());
+            self.contested.insert(lost, claims.first.claimant.service.clone());
         }
     }
 
@@ -286,15 +312,6 @@ impl Desired {
             self.claims.insert(*key, left);
         }
     }
-}
-
-fn winner<'a>(
-    claims: &BTreeMap<VirtualServerKey, Claims>,
-    contributions: &'a BTreeMap<ServiceName, Box<Claim>>,
-    key: &VirtualServerKey,
-) -> Option<&'a Frontend> {
-    let first = &claims.get(key)?.first;
-    contributions.get(&first.service)?.wanted.frontends.get(key)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::backend::Candidates;
+use super::backend::{Candidates, LacksLocal};
 use super::frontend::{Draft, Frontend, Port};
 use super::health::HealthCheck;
 use super::here::Here;
@@ -26,6 +26,8 @@ pub struct Contribution {
     pub entries: SortedSet<(SetKey, Entry)>,
     /// What is answered at its health-check node port, if it has one.
     pub health: Option<HealthCheck>,
+    /// In which families a policy asks for endpoints of this node and there are none.
+    pub lacks_local: PerFamily<LacksLocal>,
 }
 
 /// Plans one Service.
@@ -37,6 +39,7 @@ pub(crate) fn contribution(
 ) -> Contribution {
     let mut wanted = Wanted::default();
     let mut local_endpoints = PerFamily::default();
+    let mut lacks_local = PerFamily::<LacksLocal>::default();
     for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
         // A Service without a cluster IP of a family does not exist for that family (spec 13.3).
         let Some(cluster_ip) = *service.cluster_ips.of(family) else { continue };
@@ -45,6 +48,7 @@ pub(crate) fn contribution(
             let candidates = Candidates::gather(slices, port, family);
             wanted.add_hairpin(&candidates, port, here);
             healthy.extend(candidates.ready_on_node(here));
+            lacks_local.of_mut(family).join(candidates.lacks_local(service, port, here));
             let frontends = Port::new(service, port, &candidates, here, settings);
             for (key, frontend) in frontends.frontends(cluster_ip) {
                 wanted.add_frontend(key, frontend);
@@ -61,6 +65,7 @@ pub(crate) fn contribution(
         frontends: frontends.map(|(key, frontend)| (key, frontend.finish())).collect(),
         entries: wanted.entries.into_iter().collect(),
         health: service.health_check_node_port.map(health),
+        lacks_local,
     }
 }
 

@@ -31,6 +31,11 @@ impl Drain {
         self.all = true;
     }
 
+    /// True if it is known to drain.
+    pub(super) fn has(&self, leaving: &Leaving) -> bool {
+        self.since.contains_key(leaving)
+    }
+
     /// What is to be counted besides what begins to drain.
     pub(super) fn due(&mut self, whole: bool) -> BTreeSet<Leaving> {
         if std::mem::take(&mut self.all) || whole {

@@ -30,6 +30,7 @@ fn complete_with(settings: Settings) -> Proxier {
         zone: None,
         addresses: vec![ip("192.0.2.11")],
         pod_nets: vec![],
+        is_leaving: false,
     })));
     proxier.fold(interfaces(&["192.0.2.11/24", "2001:db8:1::11/64"]));
     proxier
@@ -636,4 +637,32 @@ fn leftovers_of_other_modes_go_when_everything_else_stands() {
     let (last, _) = kernel.log.last().expect("changes");
     assert_eq!(last.to_string(), "remove leftovers of other modes IPv4");
     assert!(matches!(last, Change::RemoveLeftovers(_)));
+}
+
+#[test]
+fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel::default();
+    proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    let rules = kernel.state.rules.v6.clone();
+    kernel.unread.v6 = Some(Cause("xtables are locked".into()));
+    proxier.doubt();
+    let both = service("both", &["10.96.0.2", "fd00::2"]);
+    proxier.fold(Event::Service(Update::Put(both)));
+    let before = kernel.log.len();
+    let outcome = proxier.round(&mut kernel, now());
+    assert_eq!(outcome.blocked, PerFamily { v4: false, v6: true });
+    let failed: Vec<_> = outcome.failed.iter().map(ToString::to_string).collect();
+    assert_eq!(failed, ["read rules IPv6: xtables are locked"]);
+    let reached = |text: &str| kernel.state.addresses.contains(&ip(text));
+    assert!(reached("10.96.0.2") && !reached("fd00::2"));
+    let writes = |(change, _): &(Change, bool)| matches!(change, Change::WriteRules(step) if step.family == Family::V6);
+    assert!(!kernel.log[before..].iter().any(writes));
+    assert_eq!(kernel.state.rules.v6, rules);
+
+    kernel.unread.v6 = None;
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(missing(&proxier, &kernel), "");
+    assert!(kernel.state.addresses.contains(&ip("fd00::2")));
 }

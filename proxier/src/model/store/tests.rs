@@ -1,7 +1,7 @@
 //! The store: completeness, dirt, relabelled slices.
 
 use super::*;
-use crate::model::Family;
+use crate::model::{Family, LastChange};
 
 fn slice(name: &str, service: &str) -> Slice {
     Slice {
@@ -10,6 +10,7 @@ fn slice(name: &str, service: &str) -> Slice {
         family: Family::V4,
         ports: vec![],
         endpoints: vec![],
+        last_change: LastChange::default(),
     }
 }
 
@@ -92,4 +93,25 @@ fn addresses_touch_only_services_that_depend_on_them_and_link_local_ones_nobody(
     let more = [("veth1", "fe80::1/64"), (DUMMY_DEVICE, "10.96.0.1/32"), eth0];
     store.fold(addresses(&more), &mut dirty);
     assert!(dirty.is_empty());
+}
+
+#[test]
+fn changes_are_counted_and_what_slices_report_goes_with_them() {
+    let (mut store, mut dirty) = (Store::default(), Dirty::default());
+    let reporting = |name: &str, service: &str, at| {
+        Event::Slice(Update::Put(Slice {
+            last_change: LastChange(Some(at)),
+            ..slice(name, service)
+        }))
+    };
+    store.fold(reporting("a", "web", 1), &mut dirty);
+    store.fold(reporting("a", "web", 2), &mut dirty);
+    assert_eq!(dirty.changed.pending(), Pending { services: 0, slices: 1 });
+    store.fold(reporting("b", "web", 3), &mut dirty);
+    store.fold(reporting("c", "api", 4), &mut dirty);
+    let times =
+        |dirty: &Dirty| dirty.reported.iter().map(|reported| reported.at).collect::<Vec<_>>();
+    assert_eq!(times(&dirty), [1, 3, 4]);
+    store.fold(Event::Slice(Update::Gone(SliceName::new("ns", "a"))), &mut dirty);
+    assert_eq!((times(&dirty), dirty.changed.pending().slices), (vec![4], 4));
 }

@@ -9,8 +9,13 @@ use crate::testing::{NODE, ready, service, settings, slice, terminating, unready
 
 /// This node in its zone.
 fn in_zone<T>(look: impl FnOnce(&Here<'_>) -> T) -> T {
-    let node =
-        Node { name: NODE.into(), zone: Some("z1".into()), addresses: vec![], pod_nets: vec![] };
+    let node = Node {
+        name: NODE.into(),
+        zone: Some("z1".into()),
+        addresses: vec![],
+        pod_nets: vec![],
+        is_leaving: false,
+    };
     look(&Here::new(Some(&node), &[], &settings()))
 }
 

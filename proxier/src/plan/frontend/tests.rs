@@ -27,6 +27,7 @@ fn planned(service: &Service, settings: &Settings) -> SortedMap<VirtualServerKey
         zone: None,
         addresses: vec![address("192.0.2.11")],
         pod_nets: vec![],
+        is_leaving: false,
     };
     let eth0 = InterfaceAddress {
         device: "eth0".into(),

@@ -24,7 +24,7 @@ fn interfaces() -> Vec<InterfaceAddress> {
 
 fn node(addresses: &[&str]) -> Node {
     let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-    Node { name: NODE.into(), zone: None, addresses, pod_nets: vec![] }
+    Node { name: NODE.into(), zone: None, addresses, pod_nets: vec![], is_leaving: false }
 }
 
 fn served(node_ports: NodePortAddresses, node: &Node, policy: Policy) -> PerFamily<Vec<String>> {
