@@ -1,10 +1,10 @@
 # The list of verbs. Everything a verb needs it installs or fetches itself, on Debian 12 with Rust.
 
 SHELL := /bin/bash
-SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) .ci/run
+SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) tests/kind/run tests/kind/ask tests/kind/hold image/entry .ci/run
 
 .NOTPARALLEL:
-.PHONY: help build fmt lint test test-it test-vm demo bench bench-vm deny doc ci clean tools
+.PHONY: help build fmt lint test test-it test-vm kind demo bench bench-vm deny doc ci clean tools
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -18,10 +18,14 @@ fmt:            ## format the source
 lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy --workspace $(NAMED:%=--test %) -- --deny warnings
 	cargo clippy $(CODECS:%=--package %) --no-default-features -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps $(AS_TESTED)
 	tests/vm/packages lint && shellcheck $(SCRIPTS)
+	tests/kind/run --check
 
+# Tests that run only when named, which all targets do not include.
+NAMED := netns kind kernel
 # Crates that are codecs without their feature `socket`.
 CODECS := netlink-batch ipvs-netlink ipset-netlink conntrack-netlink
 # No crate has examples. Asking for them makes cargo choose the features of dependencies as it does for tests, so
@@ -38,6 +42,9 @@ test-vm: tools  ## the tests that need a kernel with IPVS, in the lab
 	@tests/vm/tally tests/vm/run tests/vm/guard
 
 UNPRIVILEGED := cargo test --workspace --no-fail-fast -- --show-output
+
+kind:           ## the packet cases in a cluster of kind; without Docker what can be checked without one
+	@tests/kind/run
 
 demo: tools     ## a Service, three backends, a real kernel: watch requests being spread
 	@tests/vm/demo

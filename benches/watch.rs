@@ -74,6 +74,7 @@ async fn watch(server: &api::Api) -> mpsc::Receiver<Event> {
         kubeconfig: None,
         master: Some(format!("http://{}", server.address)),
         retry: Retry::default(),
+        ..ApiSettings::default()
     };
     let api = Api::new(&settings).await.unwrap();
     let (sender, events) = mpsc::channel(1024);

@@ -3,21 +3,29 @@
 //! In: the arguments of the process. Out: a [`Command`], or a [`UsageError`] of one line. Without a
 //! subcommand the proxy runs, so that the binary takes kube-proxy's place; flags follow kube-proxy's
 //! rules: `_` is `-`, a boolean may stand alone or with `=false`, the last one wins, lists split at
-//! commas. Never: files, except [`addresses`], and never the process' exit.
+//! commas, a path that is empty is none. Never: files, except [`addresses`], and never the process' exit.
 
 use std::any::TypeId;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::builder::ValueParser;
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::addresses::{AddressesError, addresses};
+pub use self::cleanup::CleanupArgs;
+pub use self::dump::{DumpArgs, Form};
+pub use self::shown::shown;
 use crate::config::Flags;
-use crate::config::flags::{Process, boolean};
+use crate::config::flags::{Process, boolean, named};
+use crate::version;
 
 mod addresses;
+mod cleanup;
+mod dump;
+mod shown;
 
 /// What the process is asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +34,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print what would be programmed.
     Plan(PlanArgs),
+    /// Remove everything of ours from the kernel.
+    Cleanup(CleanupArgs),
+    /// Print what the kernel holds.
+    Dump(DumpArgs),
     /// Print this text and succeed: help, or the version.
     Print(String),
 }
@@ -63,11 +75,21 @@ pub struct PlanArgs {
 }
 
 impl PlanArgs {
+    /// An empty path is none, and there is nothing to plan from.
+    fn checked(mut self) -> Result<Self, UsageError> {
+        if self.manifests.as_os_str().is_empty() {
+            return Err(UsageError("--manifests <FILE_OR_DIR> is required".to_owned()));
+        }
+        self.addresses = named(&self.addresses);
+        self.output = named(&self.output);
+        Ok(self)
+    }
+
     /// The same as flags of the proxy.
     pub fn flags(&self) -> Flags {
         Flags {
             process: Process {
-                config: self.config.clone(),
+                config: named(&self.config),
                 hostname_override: self.hostname_override.clone(),
                 ..Process::default()
             },
@@ -98,7 +120,7 @@ impl UsageError {
     subcommand_help_heading = "Commands (none: run the proxy)"
 )]
 struct Line {
-    /// Print the version and exit
+    /// Print the version and exit; `raw` prints all that is known of it
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     version: Option<String>,
@@ -113,6 +135,12 @@ enum Verb {
     /// Print the kernel state that would be programmed; needs no privileges and no kernel support
     #[command(args_override_self = true)]
     Plan(PlanArgs),
+    /// Remove everything that this proxy or kube-proxy has put into the kernel, and nothing else
+    #[command(args_override_self = true)]
+    Cleanup(CleanupArgs),
+    /// Print what the kernel holds, with the names of Services; needs CAP_NET_ADMIN
+    #[command(args_override_self = true)]
+    Dump(DumpArgs),
 }
 
 /// Reads the arguments; the first is the name of the program.
@@ -121,34 +149,70 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString>,
 {
-    let command = pflag(Line::command()).mut_subcommand("plan", pflag);
-    let line = command
-        .try_get_matches_from(hyphenated(arguments))
-        .and_then(|matches| Line::from_arg_matches(&matches));
+    let arguments = plain_help(hyphenated(arguments))?;
+    let program = program(arguments.first());
+    let words = arguments.clone();
+    let mut command = pflag(Line::command()).mut_subcommands(pflag);
+    let line = command.try_get_matches_from_mut(arguments).and_then(|matches| {
+        let mut line = Line::from_arg_matches(&matches)?;
+        line.run.flags.given = given(&command, &matches);
+        line.run.flags.process.forget_empty();
+        line.run.manifests = named(&line.run.manifests);
+        Ok(line)
+    });
     let line = match line {
         Ok(line) => line,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             return Ok(Command::Print(error.to_string()));
         }
-        Err(error) => return Err(one_line(&error)),
+        Err(error) => return Err(apart(&error, &words).unwrap_or_else(|| one_line(&error))),
     };
-    if let Some(Verb::Plan(plan)) = line.command {
-        return Ok(Command::Plan(plan));
+    match line.command {
+        Some(Verb::Plan(plan)) => return plan.checked().map(Command::Plan),
+        Some(Verb::Cleanup(cleanup)) => return Ok(Command::Cleanup(cleanup)),
+        Some(Verb::Dump(dump)) => return Ok(Command::Dump(dump.checked())),
+        None => {}
     }
-    if line.version.is_some_and(|form| boolean(&form) != Ok(false)) {
-        return Ok(Command::Print(format!("ipvs-proxy v{}\n", env!("CARGO_PKG_VERSION"))));
+    if let Some(text) = asked_version(line.version.as_deref(), &program)? {
+        return Ok(Command::Print(text));
     }
+    // What is to be written is written first, and ends the process (spec 12.1).
     let process = &line.run.flags.process;
-    for (flag, asked) in [
-        ("--cleanup", process.cleanup == Some(true)),
-        ("--init-only", process.init_only == Some(true)),
-        ("--write-config-to", process.write_config_to.is_some()),
-    ] {
-        if asked {
-            return Err(UsageError(format!("{flag} is not available in this version")));
-        }
+    if process.cleanup == Some(true) && process.write_config_to.is_none() {
+        return Ok(Command::Cleanup(CleanupArgs::of(line.run.flags)));
     }
     Ok(Command::Run(Box::new(line.run)))
+}
+
+/// The file name of the program.
+fn program(argument: Option<&OsString>) -> String {
+    let name = argument.and_then(|argument| Path::new(argument).file_name());
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A version to report instead is accepted, and nothing reports it.
+fn asked_version(form: Option<&str>, program: &str) -> Result<Option<String>, UsageError> {
+    match form {
+        None => Ok(None),
+        Some("raw") => Ok(Some(version::raw())),
+        Some(form) if form.starts_with('v') => Ok(None),
+        Some(form) => match boolean(form) {
+            Ok(true) => Ok(Some(version::line(program))),
+            Ok(false) => Ok(None),
+            Err(_) => Err(UsageError(format!(
+                "invalid value '{form}' for '--version[=<FORM>]': expected true, false, raw or v..."
+            ))),
+        },
+    }
+}
+
+/// The long names of the flags that were given.
+fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
+    let is_given = |argument: &&Arg| {
+        matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let given = command.get_arguments().filter(is_given);
+    given.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
 }
 
 /// Gives every option the manners of Go's pflag: a boolean's value follows `=` or is left out;
@@ -164,6 +228,11 @@ fn pflag(command: clap::Command) -> clap::Command {
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value("true")
+        } else if argument.get_value_parser().type_id() == TypeId::of::<PathBuf>() {
+            // Unlike the parser for paths, this one takes an empty one.
+            argument
+                .value_parser(OsStringValueParser::new().map(PathBuf::from))
+                .allow_hyphen_values(true)
         } else {
             argument.allow_hyphen_values(true)
         }
@@ -189,6 +258,47 @@ where
         }
     };
     arguments.into_iter().map(rewrite).collect()
+}
+
+/// `--help` with a value is `--help` alone, or nothing, up to a lone `--`.
+fn plain_help(arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    let value = |text: &str| {
+        let value = text.strip_prefix("--help=").or_else(|| text.strip_prefix("-h="));
+        value.map(boolean)
+    };
+    let flags = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    let mut kept = Vec::with_capacity(arguments.len());
+    for (at, argument) in arguments.into_iter().enumerate() {
+        match argument.to_str().filter(|_| at < flags).and_then(value) {
+            None => kept.push(argument),
+            Some(Ok(true)) => kept.push("--help".into()),
+            Some(Ok(false)) => {}
+            Some(Err(reason)) => {
+                return Err(UsageError(format!("invalid value for '--help': {reason}")));
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// A boolean's value that stands apart, as pflag takes it of no flag either.
+fn apart(error: &clap::Error, words: &[OsString]) -> Option<UsageError> {
+    let kinds =
+        [ErrorKind::UnknownArgument, ErrorKind::InvalidSubcommand, ErrorKind::ArgumentConflict];
+    if !kinds.contains(&error.kind()) {
+        return None;
+    }
+    let text = error.to_string();
+    let pairs = words.windows(2).filter_map(|pair| match pair {
+        [flag, value] => Some((flag.to_str()?, value.to_str()?)),
+        _ => None,
+    });
+    let mut pairs = pairs.filter(|(flag, value)| {
+        let is_flag = flag.starts_with("--") && !flag.contains('=');
+        is_flag && boolean(value).is_ok() && text.contains(&format!("'{value}'"))
+    });
+    let (flag, value) = pairs.next()?;
+    Some(UsageError(format!("unexpected argument {value:?} (write {flag}={value})")))
 }
 
 /// What clap says without its advice: the first paragraph, and a similar flag if there is one.

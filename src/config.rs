@@ -13,17 +13,34 @@ use std::time::Duration;
 use proxier::model::{Net, PerFamily};
 use proxier::plan::{DrainLimits, Policy};
 
+use crate::yaml;
+
 pub use self::check::Problem;
+pub use self::documents::Unreadable;
 pub use self::duration::GoDuration;
-pub use self::file::Unreadable;
+pub use self::excluded::excluded;
+pub use self::file::VModule;
 pub use self::flags::Flags;
+pub use self::follow::Followed;
+pub use self::gates::Gates;
+pub use self::given::Given;
 pub use self::own::Own;
 
 mod check;
+mod decode;
+mod documents;
 mod duration;
+mod effective;
+mod excluded;
 pub mod file;
 pub mod flags;
+mod follow;
+pub mod gates;
+mod given;
+mod net;
 pub mod own;
+mod places;
+mod written;
 
 /// The folder that is followed when there is no cluster and none was named.
 pub const DEFAULT_MANIFESTS: &str = "/etc/ipvs-proxy/manifests";
@@ -57,10 +74,25 @@ pub struct Config {
     pub oom_score_adj: i16,
     /// Whether Services may have external IPs (feature gate `AllowServiceExternalIPs`).
     pub external_ips: bool,
+    /// Every feature gate.
+    pub gates: Gates,
     /// Whether upstream's results stand where the API promises others.
     pub policy: Policy,
     /// How long destinations may drain.
     pub drain: DrainLimits,
+    /// What metrics of each Service may cost, if they are asked for.
+    pub service_metrics: Option<ServiceMetrics>,
+    /// Where root is told the names of virtual servers.
+    pub local_socket: Option<PathBuf>,
+}
+
+/// What metrics of each Service may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceMetrics {
+    /// Of so many Services at most; more than zero.
+    pub limit: u32,
+    /// So long a reading is good for.
+    pub interval: Duration,
 }
 
 /// Where objects come from.
@@ -98,7 +130,7 @@ impl fmt::Display for Source {
             Self::ApiServer { kubeconfig, master, pace: _ } => {
                 f.write_str("the API server")?;
                 if let Some(master) = master {
-                    write!(f, " {master}")?;
+                    write!(f, " {}", without_password(master))?;
                 }
                 if let Some(kubeconfig) = kubeconfig {
                     write!(f, " of {}", kubeconfig.display())?;
@@ -107,6 +139,35 @@ impl fmt::Display for Source {
             }
             Self::Manifests(path) => write!(f, "the manifests in {}", path.display()),
         }
+    }
+}
+
+/// A URL as it may be shown.
+pub fn without_password(url: &str) -> String {
+    let (scheme, secret, rest) = password_apart(url);
+    if secret.is_some() { format!("{scheme}{rest}") } else { url.to_owned() }
+}
+
+/// The URL with `xxxxx` for a name and a password in it, as a flag is shown to people.
+pub fn with_password_hidden(url: &str) -> String {
+    let (scheme, secret, rest) = password_apart(url);
+    if secret.is_some() { format!("{scheme}xxxxx@{rest}") } else { url.to_owned() }
+}
+
+/// The scheme with what follows it, a name and a password, and the rest. A password may have any character in it,
+/// a `/`, a `?` and a `#` included, if whoever wrote it did not escape them; so the last `@` ends it, and of a path
+/// with an `@` in it the part before is not shown either.
+fn password_apart(url: &str) -> (&str, Option<&str>, &str) {
+    let (scheme, rest) = match url.find("://") {
+        // A scheme has none of these; a password without one before it may have `://`.
+        Some(at) if !url.get(..at).is_some_and(|scheme| scheme.contains(['@', ':', '/'])) => {
+            url.split_at(at + "://".len())
+        }
+        Some(_) | None => ("", url),
+    };
+    match rest.rsplit_once('@') {
+        Some((secret, rest)) => (scheme, Some(secret), rest),
+        None => (scheme, None, rest),
     }
 }
 
@@ -196,8 +257,10 @@ pub struct Logging {
     pub format: LogFormat,
     /// 0 what matters, 4 each change, 6 everything.
     pub verbosity: u32,
-    /// Longest time a line may wait; more than zero.
+    /// Longest time a line may wait; more than zero. No line waits here.
     pub flush_frequency: Duration,
+    /// Levels of single source files; the first pattern that fits counts.
+    pub vmodule: Vec<VModule>,
 }
 
 /// The form of a log line.
@@ -261,59 +324,42 @@ pub enum Error {
         /// What is wrong, with line and field.
         source: Unreadable,
     },
+    /// The settings cannot be written as YAML.
+    #[error("cannot write the configuration: {0}")]
+    Write(String),
     /// Values that cannot be; all of them.
-    #[error("invalid configuration: {}", joined(.0))]
-    Invalid(Vec<Problem>),
+    #[error("invalid configuration{}: {}", of(files), joined(mistakes, problems))]
+    Invalid {
+        /// The files that were read; the values are of one of them, or of flags.
+        files: Vec<PathBuf>,
+        /// Fields of a wrong type.
+        mistakes: Vec<yaml::Error>,
+        /// Values that are out of range, or do not go together.
+        problems: Vec<Problem>,
+    },
 }
 
-fn joined(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+fn of(files: &[PathBuf]) -> String {
+    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    if files.is_empty() { String::new() } else { format!(" {}", files.join(", ")) }
 }
 
-/// Makes the configuration of flags, of the file they name, and of the folder of manifests, which
+fn joined(mistakes: &[yaml::Error], problems: &[Problem]) -> String {
+    let mistakes = mistakes.iter().map(yaml::Error::to_string);
+    mistakes.chain(problems.iter().map(Problem::to_string)).collect::<Vec<_>>().join("; ")
+}
+
+/// Makes the configuration of flags, of the files they name, and of the folder of manifests, which
 /// wins over an API server. The second value lists what was accepted but has no effect.
+///
+/// # Errors
+/// A file that cannot be read, or every problem at once.
 pub fn load(
     flags: &Flags,
     manifests: Option<&Path>,
     here: &Surroundings,
 ) -> Result<(Config, Vec<String>), Error> {
-    let (raw, mut warnings) = match &flags.process.config {
-        Some(path) => {
-            let (mut raw, warnings) = read(path)?;
-            flags.over_file(&mut raw);
-            (raw, warnings.into_iter().map(|text| format!("{}: {text}", path.display())).collect())
-        }
-        None => (flags.settings(), Vec::new()),
-    };
-    let mut raw = raw;
-    if let Some(path) = &flags.process.extra_config {
-        if raw.own != Own::default() {
-            return Err(Error::Decode { path: path.clone(), source: Unreadable::Twice });
-        }
-        let (own, more) = file::parse_own(&text(path)?)
-            .map_err(|source| Error::Decode { path: path.clone(), source })?;
-        raw.own = own;
-        warnings.extend(more.into_iter().map(|text| format!("{}: {text}", path.display())));
-    }
-    flags.over_own(&mut raw);
-    let config = check::check(&raw, manifests, here).map_err(Error::Invalid)?;
-    if manifests.is_none() && matches!(config.source, Source::Manifests(_)) {
-        warnings.push(format!(
-            "no kubeconfig, no master and not in a pod: following the manifests in {DEFAULT_MANIFESTS}"
-        ));
-    }
-    Ok((config, warnings))
-}
-
-fn text(path: &Path) -> Result<String, Error> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    String::from_utf8(bytes).map_err(|error| Error::Read {
-        path: path.to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error()),
-    })
-}
-
-fn read(path: &Path) -> Result<(file::Raw, Vec<String>), Error> {
-    file::parse(&text(path)?).map_err(|source| Error::Decode { path: path.to_owned(), source })
+    let mut given = Given::read(flags)?;
+    let config = given.check(manifests, here)?;
+    Ok((config, given.warnings))
 }

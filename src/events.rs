@@ -142,6 +142,11 @@ impl Queue {
         }
         self.told.recv().await
     }
+
+    /// An event that is there already.
+    fn ready(&mut self) -> Option<Told> {
+        self.told.try_recv().ok()
+    }
 }
 
 #[cfg(test)]

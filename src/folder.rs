@@ -20,6 +20,7 @@ use crate::yaml;
 mod documents;
 mod follow;
 mod json;
+mod kinds;
 mod read;
 mod state;
 
@@ -38,7 +39,7 @@ pub enum Problem {
         /// The file's path.
         file: PathBuf,
     },
-    /// A document of a file does not parse.
+    /// A document of a file does not parse, or a part of it is passed over that seems to be meant.
     Broken {
         /// The file's path.
         file: PathBuf,

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use proxier::apply::{Cause, Connections, Kernel, Ready};
-use proxier::diff::{Change, Flow, Observed};
+use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready};
+use proxier::diff::{Change, Flow};
 use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::VirtualServerKey;
 
@@ -21,17 +21,21 @@ use self::tables::Tables;
 mod errno;
 mod flows;
 pub mod ground;
+pub mod holdings;
 pub mod interfaces;
 pub mod iptables;
 pub mod link;
 mod module;
 mod nftables;
 pub mod probe;
+mod program;
+pub mod removal;
 mod route;
 mod servers;
 mod sets;
 pub mod sysctl;
 pub mod tables;
+pub mod traffic;
 
 /// The service tables of this node, and what changes them.
 pub struct LinuxKernel {
@@ -78,7 +82,7 @@ impl Kernel for LinuxKernel {
         Ok(Ready { ipvs_match: PerFamily::from_fn(|family| self.can_match_ipvs(family)) })
     }
 
-    fn observe(&mut self) -> Result<Observed, Cause> {
+    fn observe(&mut self) -> Result<KernelReading, Cause> {
         self.tables.observe()
     }
 

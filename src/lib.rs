@@ -3,16 +3,25 @@
 //! In: flags, files, an API server, the kernel. Out: a kernel as the pure core wishes it. Never: a
 //! decision about what the kernel should hold, which is [`proxier`]'s.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod addresses;
 pub mod cli;
 pub mod cmd;
 pub mod config;
+pub mod console;
+pub mod dump;
 pub mod events;
 pub mod folder;
 pub mod kernel;
+pub mod metrics;
 pub mod objects;
+pub mod one_line;
 pub mod serve;
+pub mod supervisor;
 pub mod sync;
 pub mod telemetry;
+pub mod traffic;
+pub mod version;
 pub mod watch;
 pub mod yaml;

@@ -9,6 +9,7 @@
 
 pub use self::field::{Field, List};
 pub use self::meta::Metadata;
+pub use self::name::Plain;
 pub use self::node::Node;
 pub use self::problem::{Kind, ObjectId, Problem};
 pub use self::reports::Reports;
@@ -18,6 +19,7 @@ pub use self::slice::EndpointSlice;
 pub mod convert;
 mod field;
 pub mod meta;
+mod name;
 pub mod node;
 mod problem;
 mod reports;

@@ -8,15 +8,16 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use proxier::Proxier;
-use proxier::apply::{Cause, Effort, Kernel, Outcome};
-use proxier::diff::Observed;
+use proxier::apply::{Cause, Effort, Kernel, KernelReading, Outcome};
 use proxier::model::Event;
 use tokio::sync::mpsc::Receiver;
 
-use self::audit::Audit;
+use self::audit::{Audit, Found};
 use self::pace::{Ended, Pace, Periods};
 use self::publish::Publish;
-use self::timed::Timed;
+use self::timed::{Seen, Timed};
+use crate::dump;
+use crate::metrics::Tally;
 
 mod audit;
 mod contested;
@@ -50,7 +51,7 @@ const PIECE: Effort = Effort(2000);
 pub fn run<K: Kernel>(
     proxier: Proxier,
     kernel: K,
-    read: impl FnMut() -> Result<Observed, Cause> + Send + 'static,
+    read: impl FnMut() -> Result<KernelReading, Cause> + Send + 'static,
     events: Receiver<Event>,
     periods: Periods,
     mut publish: Publish,
@@ -74,8 +75,7 @@ pub fn run<K: Kernel>(
         if sync.begins_audit() {
             continue;
         }
-        let outcome = sync.round(&mut kernel);
-        publish.round(&sync.proxier, &outcome);
+        sync.round(&mut kernel, &mut publish);
     }
 }
 
@@ -97,15 +97,16 @@ struct Rounds {
 impl Rounds {
     /// Takes what has arrived, or waits for more until the next round is due.
     async fn gather(&mut self, publish: &mut Publish) -> Gathered {
+        publish.questions().answer(&self.proxier);
         if let Ok(event) = self.events.try_recv() {
-            self.proxier.fold(event);
+            self.fold(event, publish);
             return Gathered::More;
         }
         let wait = self.wait(publish);
         // A timer of no length would still cost a tick of the clock.
         if wait.is_some_and(|wait| wait.is_zero()) {
             if let Some(found) = self.audit.try_end() {
-                self.take_audit(found);
+                self.take_audit(found, publish);
             }
             return Gathered::Due;
         }
@@ -113,24 +114,34 @@ impl Rounds {
             biased;
             event = self.events.recv() => match event {
                 Some(event) => {
-                    self.proxier.fold(event);
+                    self.fold(event, publish);
                     Gathered::More
                 }
                 None => Gathered::Closed,
             },
             found = self.audit.end() => {
-                self.take_audit(found);
+                self.take_audit(found, publish);
                 Gathered::Due
+            }
+            question = publish.questions().next() => {
+                dump::reply(question, &self.proxier);
+                Gathered::More
             }
             () = sleep(wait) => Gathered::Due,
         }
     }
 
-    fn take_audit(&mut self, found: Result<Observed, Cause>) {
-        match found {
-            Ok(found) => self.proxier.end_audit(found),
+    fn fold(&mut self, event: Event, publish: &Publish) {
+        publish.arrived(&event);
+        self.proxier.fold(event);
+    }
+
+    fn take_audit(&mut self, found: Found, publish: &Publish) {
+        publish.read_beside(found.took);
+        match found.reading {
+            Ok(found) if found.is_whole() => self.proxier.end_audit(found.observed),
             // The round reads for itself, and tells if that fails too.
-            Err(_) => self.proxier.doubt(),
+            Ok(_) | Err(_) => self.proxier.doubt(),
         }
     }
 
@@ -141,7 +152,7 @@ impl Rounds {
         }
         let is_dirty = self.proxier.is_dirty();
         if is_dirty {
-            publish.queued();
+            publish.queued(self.proxier.pending());
         }
         let now = Instant::now();
         let due = self.pace.next(is_dirty, self.audit.is_reading(), now);
@@ -161,10 +172,12 @@ impl Rounds {
     }
 
     /// A whole round, in pieces between which facts that arrive are taken in.
-    fn round<K: Kernel>(&mut self, kernel: &mut Timed<K>) -> Outcome {
+    fn round<K: Kernel>(&mut self, kernel: &mut Timed<K>, publish: &mut Publish) {
         let start = Instant::now();
+        publish.begins();
         let audited = self.proxier.compares_everything();
         let counted = self.pace.count_is_due(start);
+        let only_counts = counted && !audited && !self.proxier.is_dirty();
         if counted {
             self.proxier.look_at_draining();
         }
@@ -173,11 +186,12 @@ impl Rounds {
                 break outcome;
             }
             while let Ok(event) = self.events.try_recv() {
-                self.proxier.fold(event);
+                self.fold(event, publish);
             }
         };
         let at = Instant::now();
-        self.report.tell(&outcome, at - start, kernel.take_spent());
+        let seen = Seen { only_counts, ..kernel.take_seen() };
+        self.report.tell(&outcome, at - start, seen.by_kernel);
         self.pace.ended(Ended {
             at,
             audited,
@@ -186,7 +200,12 @@ impl Rounds {
             draining: !outcome.draining.is_empty(),
             drain_ends: outcome.drain_ends,
         });
-        outcome
+        if let Some(believed) = self.proxier.believed()
+            && (audited || kernel.tally.is_unsure)
+        {
+            kernel.tally = Tally::of(believed);
+        }
+        publish.round(&self.proxier, &outcome, at - start, &seen, &kernel.tally);
     }
 }
 
@@ -213,7 +232,7 @@ impl fmt::Display for Milliseconds {
     }
 }
 
-/// How many new failures a round tells one by one.
+/// How many new failures, and how many that are over, a round tells one by one.
 const TOLD: usize = 20;
 
 impl Report {
@@ -235,9 +254,46 @@ impl Report {
         if news.len() > TOLD {
             tracing::error!("and {} failures more", news.len() - TOLD);
         }
-        if failing.is_empty() && !self.failing.is_empty() {
-            tracing::info!("the kernel is as wished again");
+        for line in self.over(&failing) {
+            tracing::info!("{line}");
         }
         self.failing = failing;
+    }
+
+    /// One line if nothing fails any more, else one for each failure that is over.
+    fn over(&self, failing: &BTreeSet<String>) -> Vec<String> {
+        if failing.is_empty() && !self.failing.is_empty() {
+            return vec!["the kernel is as wished again".to_owned()];
+        }
+        let over: Vec<_> = self.failing.difference(failing).collect();
+        let lines = over.iter().take(TOLD).map(|failure| format!("no longer: {failure}"));
+        let more = over.len().checked_sub(TOLD).filter(|more| *more > 0);
+        lines.chain(more.map(|more| format!("no longer: {more} failures more"))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BTreeSet, Report, TOLD};
+
+    fn failing(range: std::ops::Range<usize>) -> BTreeSet<String> {
+        range.map(|number| format!("add {number:02}: no")).collect()
+    }
+
+    #[test]
+    fn a_failure_that_ends_while_another_lasts_is_told() {
+        let report = Report { failing: failing(0..3) };
+        assert_eq!(report.over(&failing(1..4)), ["no longer: add 00: no"]);
+        assert_eq!(report.over(&failing(0..3)), [""; 0]);
+        assert_eq!(report.over(&failing(0..0)), ["the kernel is as wished again"]);
+        assert_eq!(Report::default().over(&failing(0..1)), [""; 0]);
+    }
+
+    #[test]
+    fn no_more_ends_than_beginnings_are_told_one_by_one() {
+        let report = Report { failing: failing(0..TOLD + 3) };
+        let lines = report.over(&failing(TOLD + 2..TOLD + 3));
+        assert_eq!(lines.len(), TOLD + 1);
+        assert_eq!(lines.last().unwrap(), "no longer: 2 failures more");
     }
 }

@@ -1,20 +1,83 @@
-//! Logging.
+//! Logging, in the forms of Kubernetes' components.
 //!
-//! In: events of the `tracing` crate. Out: lines on standard error. Never: logs on standard
-//! output, which belongs to commands that print.
+//! In: events of the `tracing` crate. Out: one line each on standard error, as klog writes them
+//! ([`Lines`]). Never: logs on standard output, which belongs to commands that print; a line that
+//! waits; a word of other crates below their level `info`, whose details could show what is secret,
+//! unless `IPVS_PROXY_LOG` asks for it.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-/// Starts logging at the level `info`, or as the variable `IPVS_PROXY_LOG` says
-/// (`debug` shows each change of each round).
-pub fn start() {
-    let filter = EnvFilter::try_from_env("IPVS_PROXY_LOG").unwrap_or_else(|_| "info".into());
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+use self::levels::Levels;
+pub use self::lines::Lines;
+use crate::config::Logging;
+
+mod fields;
+mod levels;
+mod lines;
+
+/// Says what is logged instead of flags.
+const VARIABLE: &str = "IPVS_PROXY_LOG";
+
+/// Starts logging as the configuration says. The variable `IPVS_PROXY_LOG` says instead what is
+/// logged, in the words of `tracing_subscriber` (`debug` shows each change of each round).
+pub fn start(logging: &Logging) -> Verbosity {
+    let asked = EnvFilter::try_from_env(VARIABLE);
+    let refused = asked.as_ref().err().map(ToString::to_string);
+    let refused = refused.filter(|_| std::env::var_os(VARIABLE).is_some());
+    let (levels, verbosity) = match asked {
+        Ok(asked) => (asked.boxed(), Verbosity(None)),
+        Err(_) => {
+            let levels = Levels::new(logging.verbosity, &logging.vmodule);
+            let (levels, handle) = reload::Layer::new(levels);
+            (levels.boxed(), Verbosity(Some(handle)))
+        }
+    };
+    let lines = fmt::layer()
+        .event_format(Lines::new(logging.format))
+        .fmt_fields(fmt::format::DefaultFields::new())
+        .with_writer(std::io::stderr);
     // Only a second call could fail, and the first one's choice then stands.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(levels).with(lines).try_init();
+    if let Some(why) = refused {
+        tracing::warn!("{VARIABLE}: {why}; -v and --vmodule say what is logged");
+    }
+    verbosity
+}
+
+/// How much is logged, to be changed while the process runs.
+#[derive(Clone, Debug, Default)]
+pub struct Verbosity(Option<reload::Handle<Levels, Registry>>);
+
+impl Verbosity {
+    /// Logs as `-v` with this number would. `--vmodule` goes on to count for its files. False if
+    /// something else says what is logged.
+    #[must_use]
+    pub fn set(&self, verbosity: u32) -> bool {
+        let set =
+            |handle: &reload::Handle<Levels, _>| handle.modify(|levels| levels.set(verbosity));
+        self.0.as_ref().is_some_and(|handle| set(handle).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_verbosity_can_be_changed_where_it_counts() {
+        let (levels, handle) = reload::Layer::new(Levels::new(0, &[]));
+        let verbosity = Verbosity(Some(handle));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(levels), || {
+            let shown = || tracing::enabled!(target: "ipvs_proxy", Level::DEBUG);
+            assert!(!shown());
+            assert!(verbosity.set(4) && shown());
+            assert!(verbosity.set(0) && !shown());
+        });
+        assert!(!Verbosity::default().set(4));
+    }
 }

@@ -6,18 +6,21 @@
 //! cannot be reached is asked again for ever, and the operator is told when that begins and when it
 //! ends. Never: an event that takes facts away because of a failure; what was last known stays.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use proxier::model::Event;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
-use self::backoff::Backoff;
+pub use self::access::ServiceAccount;
+pub(crate) use self::backoff::Backoff;
 pub use self::backoff::Retry;
 pub use self::client::{Api, ApiError, ApiSettings};
+use self::failure::Failure;
 use self::node::ThisNode;
 use self::nodes::Nodes;
+use self::patience::Patience;
 use self::request::Resource;
 use self::services::Services;
 use self::slices::Slices;
@@ -25,19 +28,24 @@ use self::stream::{Step, Stream};
 pub use self::unserved::Unserved;
 use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
+mod access;
+mod answer;
 mod backoff;
 mod client;
+mod counted;
 mod failure;
 mod lines;
 mod node;
 mod nodes;
 mod outage;
+mod patience;
 mod post;
 mod request;
 mod services;
 mod slices;
 mod stream;
 mod unserved;
+mod veil;
 
 /// Which nodes matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +58,15 @@ pub enum NodesWatched {
 
 /// Watches every kind until nobody listens to `events` any more.
 pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Event>) {
+    let ApiSettings { wait_for_node, needs_pod_nets, .. } = *api.settings();
+    let patience = Patience::new(wait_for_node);
     tokio::select! {
         () = events.closed() => {}
+        () = patience.end(&events) => {}
         _ = follow(Nodes::default(), api, &events), if nodes == NodesWatched::All => {}
         _ = follow(Services, api, &events) => {}
         _ = follow(Slices, api, &events) => {}
-        _ = follow(ThisNode::new(node_name), api, &events) => {}
+        _ = follow(ThisNode::new(node_name, needs_pod_nets, &patience), api, &events) => {}
     }
 }
 
@@ -91,15 +102,21 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
     let mut gathering = Gathering { watched, reports: Reports::default(), list: None };
     let id = api.outage().enter();
     let mut failed = Instant::now();
-    let mut is_told = false;
+    let (mut is_told, mut ends_at_once) = (false, false);
     loop {
         match stream.next().await {
             Ok(step) => {
-                if std::mem::take(&mut is_told) {
+                // An answer that has begun may still come to nothing.
+                let works =
+                    matches!(step, Step::Connected | Step::Complete | Step::Put(_) | Step::Gone(_));
+                if works && std::mem::take(&mut is_told) {
                     api.outage().over(id);
                 }
                 if matches!(step, Step::Put(_) | Step::Gone(_)) {
                     backoff.reset();
+                    if std::mem::take(&mut ends_at_once) {
+                        tracing::info!("{}: watches bring changes again", W::KIND);
+                    }
                 }
                 if let Some(event) = gathering.take(step)
                     && events.send(event).await.is_err()
@@ -112,7 +129,16 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
                 tracing::debug!("{}: {failure}; next try in {pause:?}", W::KIND);
                 if failure.is_outage() {
                     is_told = true;
-                    api.outage().begin(id, &failure.to_string());
+                    api.outage().begin(id, &failure);
+                }
+                if matches!(failure, Failure::Brief { again: true })
+                    && !std::mem::replace(&mut ends_at_once, true)
+                {
+                    tracing::warn!(
+                        "{}: API server {} ends each watch at once: lists are read again and again instead",
+                        W::KIND,
+                        api.url()
+                    );
                 }
                 tokio::time::sleep(pause).await;
                 failed = Instant::now();
@@ -125,7 +151,34 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
 struct Gathering<W: Watched> {
     watched: W,
     reports: Reports,
-    list: Option<(Vec<W::Fact>, BTreeSet<ObjectId>)>,
+    list: Option<Listing<W::Fact>>,
+}
+
+/// A list that is not complete yet. Of an object that comes several times the last word counts.
+struct Listing<F> {
+    facts: Vec<Option<F>>,
+    places: BTreeMap<ObjectId, usize>,
+}
+
+impl<F> Listing<F> {
+    fn new() -> Self {
+        Self { facts: Vec::new(), places: BTreeMap::new() }
+    }
+
+    fn put(&mut self, id: ObjectId, fact: Option<F>) {
+        let place = *self.places.entry(id).or_insert(self.facts.len());
+        match self.facts.get_mut(place) {
+            Some(known) => *known = fact,
+            None => self.facts.push(fact),
+        }
+    }
+
+    fn lose(&mut self, id: &ObjectId) {
+        let place = self.places.remove(id);
+        if let Some(known) = place.and_then(|place| self.facts.get_mut(place)) {
+            *known = None;
+        }
+    }
 }
 
 impl<W: Watched> Gathering<W> {
@@ -133,7 +186,12 @@ impl<W: Watched> Gathering<W> {
         match step {
             Step::Connected => None,
             Step::Begin => {
-                self.list = Some((Vec::new(), BTreeSet::new()));
+                self.list = Some(Listing::new());
+                None
+            }
+            Step::Lost(object) => {
+                let (id, list) = (W::id(&object)?, self.list.as_mut()?);
+                list.lose(&id);
                 None
             }
             Step::Items(items) => {
@@ -143,9 +201,10 @@ impl<W: Watched> Gathering<W> {
                 None
             }
             Step::Complete => {
-                let (facts, seen) = self.list.take()?;
-                self.reports.retain(|object| seen.contains(object));
-                tracing::info!("{}: {} listed, {} in use", W::KIND, seen.len(), facts.len());
+                let Listing { facts, places } = self.list.take()?;
+                self.reports.retain(|object| places.contains_key(object));
+                let facts: Vec<_> = facts.into_iter().flatten().collect();
+                tracing::info!("{}: {} listed, {} in use", W::KIND, places.len(), facts.len());
                 self.watched.listed(facts)
             }
             Step::Put(object) => {
@@ -169,9 +228,8 @@ impl<W: Watched> Gathering<W> {
             return;
         };
         let converted = self.convert(object);
-        if let (Some((id, fact)), Some((facts, seen))) = (converted, &mut self.list) {
-            facts.extend(fact);
-            seen.insert(id);
+        if let (Some((id, fact)), Some(list)) = (converted, &mut self.list) {
+            list.put(id, fact);
         }
     }
 

@@ -107,17 +107,20 @@ fn locate<T: DeserializeOwned>(
 }
 
 /// The limits are those of a folder that describes a large cluster; depth stays bounded, because
-/// it costs stack.
+/// it costs stack, and so does what aliases repeat, because a few lines could ask for any amount of it.
+/// Numbers are those of YAML 1.1, as in the decoder of Kubernetes: `010` is eight.
 fn options(duplicates: Duplicates) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: usize::MAX,
             max_nodes: usize::MAX,
+            max_recorded_anchor_events: 10_000,
         },
         duplicate_keys: match duplicates {
             Duplicates::Refused => DuplicateKeyPolicy::Error,
             Duplicates::LastWins => DuplicateKeyPolicy::LastWins,
         },
+        legacy_octal_numbers: true,
         emit_comments: false,
         with_snippet: false,
     }
@@ -129,7 +132,8 @@ fn describe(error: &serde_saphyr::Error, lines_before: u64, field: &str) -> Erro
         .filter(|place| place.line() > 0)
         .map_or((0, 0), |place| (lines_before + place.line(), place.column()));
     // The text alone: a place in it would count from the document's first line, not the file's.
-    let reason = UserMessageFormatter.format_message(error);
+    let said = || UserMessageFormatter.format_message(error).into_owned();
+    let reason = told(error).unwrap_or_else(said);
     // Where the path was lost, it says `?`, and `.` for the whole.
     let known = field.trim_end_matches(['?', '.']);
     Error {
@@ -139,6 +143,35 @@ fn describe(error: &serde_saphyr::Error, lines_before: u64, field: &str) -> Erro
         reason: reason.lines().next().unwrap_or_default().to_owned(),
         duplicate: matches!(error, serde_saphyr::Error::DuplicateMappingKey { .. }),
     }
+}
+
+/// What the parser says in words of its own, in those of who writes a file.
+fn told(error: &serde_saphyr::Error) -> Option<String> {
+    use serde_saphyr::Error as E;
+    let told = match error {
+        E::AliasError { error, .. } | E::WithSnippet { error, .. } => return told(error),
+        E::Budget { .. } => "it is nested too deeply, or repeats too much by anchors and aliases",
+        E::AliasReplayLimitExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. } => "it repeats too much by anchors and aliases",
+        E::Unexpected { expected, .. } => match &**expected {
+            "sequence start" => "a list is expected",
+            "mapping start" => "a mapping is expected",
+            "string scalar" | "scalar" => "a single value is expected",
+            _ => return None,
+        },
+        E::InvalidScalar { ty, .. } => match &**ty {
+            "i32" => "must be a whole number from -2147483648 to 2147483647",
+            "u32" => "must be a whole number from 0 to 4294967295",
+            "u16" => "must be a whole number from 0 to 65535",
+            "i8" | "u8" | "i16" | "i64" | "u64" => "must be a whole number",
+            "floating point" | "f32" | "f64" => "must be a number",
+            "boolean" | "bool" => "must be true or false",
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(told.to_owned())
 }
 
 #[cfg(test)]
@@ -198,6 +231,32 @@ mod tests {
         let document = documents("port: 1\nport: 2\n")[0];
         assert!(decode::<Port>(document, Duplicates::Refused).unwrap_err().duplicate);
         assert_eq!(decode::<Port>(document, Duplicates::LastWins), Ok(Port { port: 2 }));
+    }
+
+    #[test]
+    fn mistakes_are_told_in_words_for_people() {
+        for (text, reason) in [
+            ("ports: 1", "a list is expected"),
+            ("ports: [1]", "a mapping is expected"),
+            ("ports: [{port: x}]", "must be a whole number from 0 to 65535"),
+            ("ports: [{port: [1]}]", "a single value is expected"),
+        ] {
+            let error = decode::<Spec>(documents(text)[0], Duplicates::Refused).unwrap_err();
+            assert_eq!(error.reason, reason, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_aliases_repeat_is_bounded() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..9 {
+            let inner = vec![format!("*a{}", level - 1); 9].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+        }
+        let error =
+            decode::<serde_json::Value>(documents(&text)[0], Duplicates::Refused).unwrap_err();
+        let wanted = "it is nested too deeply, or repeats too much by anchors and aliases";
+        assert_eq!(error.reason, wanted);
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod guard;
 mod plot;
 mod proxy;
 mod report;
+#[path = "../../tests/said.rs"]
+mod said;
 mod scenario;
 mod world;
 

@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::said;
+
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(600);
 const TRACING: &str = "/sys/kernel/tracing/events/raw_syscalls/sys_enter/trigger";
@@ -90,6 +92,7 @@ impl Proxy {
         let (tell, said) = channel();
         let started = Instant::now();
         let child = Command::new("ipvs-proxy")
+            .arg(said::AS_JSON)
             .args(arguments)
             .env("IPVS_PROXY_LOG", log)
             .stdin(Stdio::null())
@@ -99,7 +102,8 @@ impl Proxy {
             .expect("ipvs-proxy is in PATH");
         thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
-                if tell.send(Said { at: Instant::now(), line }).is_err() {
+                let (at, line) = (Instant::now(), said::plain(&line));
+                if tell.send(Said { at, line }).is_err() {
                     break;
                 }
             }
@@ -113,7 +117,7 @@ impl Proxy {
         loop {
             let said = self.said.recv_timeout(PATIENCE);
             let said = said.unwrap_or_else(|_| panic!("not said: {texts:?}; last: {last}"));
-            assert!(!said.line.contains(" ERROR "), "{}", said.line);
+            assert!(!said.line.starts_with("ERROR "), "{}", said.line);
             if texts.iter().any(|text| said.line.contains(text)) {
                 return said;
             }

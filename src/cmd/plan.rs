@@ -4,7 +4,6 @@
 //! of the kernel's own tools. Never: a read or a change of the kernel.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -14,7 +13,8 @@ use proxier::model::{Event, Family, PerFamily};
 use super::settings;
 use crate::cli::{self, PlanArgs};
 use crate::config::{self, Surroundings};
-use crate::folder;
+use crate::console::print;
+use crate::{folder, telemetry};
 
 /// Plans once and writes the result.
 ///
@@ -23,6 +23,7 @@ use crate::folder;
 pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     let (config, warnings) =
         config::load(&arguments.flags(), Some(&arguments.manifests), &Surroundings::look())?;
+    let _ = telemetry::start(&config.logging);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let everywhere = PerFamily { v4: true, v6: true };
     let mut proxier = Proxier::new(settings::planning(&config, everywhere, true));
@@ -41,7 +42,9 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     let texts = texts(&proxier);
     match &arguments.output {
         Some(directory) => write_files(directory, &texts),
-        None => print(&texts),
+        None => print(|out| {
+            texts.iter().try_for_each(|(name, text)| writeln!(out, "== {name} ==\n{text}"))
+        }),
     }
 }
 
@@ -62,20 +65,6 @@ fn write_files(directory: &Path, texts: &[(&str, String)]) -> anyhow::Result<()>
     for (name, text) in texts {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| context(&path))?;
-    }
-    Ok(())
-}
-
-/// A reader that stops reading is no error.
-fn print(texts: &[(&str, String)]) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for (name, text) in texts {
-        if let Err(error) = writeln!(out, "== {name} ==\n{text}") {
-            return match error.kind() {
-                std::io::ErrorKind::BrokenPipe => Ok(()),
-                _ => Err(error).context("cannot write to standard output"),
-            };
-        }
     }
     Ok(())
 }

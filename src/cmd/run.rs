@@ -4,40 +4,123 @@
 //! signal. Never: a change to the kernel before the first lists are complete, or when the process
 //! ends: everything stays as it is for the next one to adopt.
 //!
-//! Threads: this one waits for the source and for signals; `addresses` waits for the kernel to tell
+//! Threads: this one waits for the source, the configuration and signals, and for nothing else;
+//! `addresses` waits for the kernel to tell
 //! of addresses; `sync` runs rounds and owns the kernel.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use proxier::Proxier;
-use proxier::model::{Event, PerFamily};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch as latest};
+use proxier::apply::Kernel as _;
+use proxier::model::Event;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
-use super::settings;
-use crate::cli::RunArgs;
-use crate::config::{self, Config, Source, Surroundings};
-use crate::events::{self, Kind, Regarding, Sink};
+use super::changes::InForce;
+use super::{remarks, servers, settings};
+use crate::cli::{self, RunArgs};
+use crate::config::{Config, DetectLocal, Given, Source, Surroundings, gates};
+use crate::dump::Questions;
+use crate::events::{self, Sink};
 use crate::kernel::LinuxKernel;
-use crate::serve::{HealthTable, ProxyHealth, ServiceHealth};
-use crate::sync::publish::Publish;
-use crate::watch::{Api, ApiSettings, NodesWatched, Retry};
-use crate::{addresses, folder, sync, watch};
+use crate::metrics::Requests;
+use crate::serve::Process;
+use crate::supervisor::Supervisor;
+use crate::watch::{Api, ApiSettings, NodesWatched};
+use crate::{addresses, dump, folder, sync, telemetry, version, watch};
 
-/// Runs the proxy until SIGTERM or SIGINT.
+/// Runs the proxy until SIGTERM or SIGINT; or does what `--write-config-to` or `--init-only` asks for.
 ///
 /// # Errors
-/// What keeps it from starting, or from preparing the kernel.
+/// What keeps it from starting, or from preparing the kernel; that its configuration has changed.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let here = Surroundings::look();
-    let (config, warnings) = config::load(&arguments.flags, arguments.manifests.as_deref(), &here)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let mut given = Given::read(&arguments.flags)?;
+    let config = given.check(arguments.manifests.as_deref(), &here)?;
+    let verbosity = telemetry::start(&config.logging);
+    given.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let process = &arguments.flags.process;
+    if let Some(path) = &process.write_config_to {
+        return write_config(&given, path);
+    }
+    if process.init_only == Some(true) {
+        return initialise(&config);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(serve(&config, here.host_name))
+    let in_force = InForce::new(&given, &config);
+    let supervisor = Arc::new(Supervisor::from_environment());
+    let process = Process {
+        settings: given.effective(),
+        flags: cli::shown(std::env::args_os()),
+        kube_proxy: version::KUBE_PROXY,
+        profiling: config.serving.profiling,
+        flagz: config.gates.is_on(gates::FLAGZ),
+        statusz: config.gates.is_on(gates::STATUSZ),
+        verbosity,
+    };
+    let result = runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        tokio::select! {
+            biased;
+            () = stop.asked() => Ok(()),
+            result = serve(&config, process, here.host_name.clone(), &supervisor) => result,
+            error = in_force.ends(arguments, &here) => Err(error),
+        }
+    });
+    supervisor.stopping();
+    // What still waits for a server or the kernel is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn write_config(given: &Given, path: &Path) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    std::fs::write(path, given.yaml()?).with_context(context)?;
+    tracing::info!(file = %path.display(), "wrote configuration");
+    Ok(())
+}
+
+/// What needs more rights than a later run: modules, the device, settings under `/proc/sys`. Unlike
+/// upstream (spec Q-54) it needs no API server.
+fn initialise(config: &Config) -> anyhow::Result<()> {
+    let (mut kernel, _) = LinuxKernel::open(settings::ground(config))?;
+    kernel.prepare()?;
+    tracing::info!("the node is prepared; later runs need CAP_NET_ADMIN and CAP_NET_RAW only");
+    Ok(())
+}
+
+/// The signals that end the process.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// From now on they end nothing by themselves.
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: listen(terminate)?, interrupt: listen(interrupt)? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Does what may wait for the kernel or a program on a thread of its own, so that this one hears
+/// signals. Nobody waits for that thread when the process is to end.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a thread has died")
 }
 
 /// Lowering the score needs CAP_SYS_RESOURCE; without it the proxy works all the same.
@@ -47,12 +130,25 @@ fn resist_the_oom_killer(score: i16) {
     }
 }
 
-async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    process: Process,
+    host_name: String,
+    supervisor: &Arc<Supervisor>,
+) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(sync::QUEUE);
-    let source = Opened::new(config).await?;
-    let (kernel, abilities) = LinuxKernel::open(settings::ground(config))?;
+    let metrics = servers::metrics(config)?;
+    let source = Opened::new(config, Some(metrics.requests.clone())).await?;
+    let ground = settings::ground(config);
+    let (kernel, abilities) = apart(|| LinuxKernel::open(ground)).await??;
+    remarks::refuse(config, &abilities.families)?;
+    let remarks = remarks::remarks(config, &abilities.families);
     let mut reader = kernel.open_reader()?;
-    let publish = serve_and_tell(config, &abilities.families, source.tell(host_name));
+    let (tell_synced, synced) = oneshot::channel();
+    let (mut servers, publish) =
+        servers::start(config, process, &abilities.families, metrics, source.tell(host_name))?;
+    let publish = publish.first_sync_to(tell_synced).answering(answer_at_socket(config));
+    tokio::spawn(tell_ready(Arc::clone(supervisor), synced));
     let planning = settings::planning(config, abilities.families, abilities.random_fully);
     let periods = settings::periods(config);
     let (tell, mut ended) = oneshot::channel();
@@ -66,38 +162,36 @@ async fn serve(config: &Config, host_name: String) -> anyhow::Result<()> {
         .context("cannot start the sync thread")?;
     addresses::start(&sender).context("cannot start the addresses thread")?;
     resist_the_oom_killer(config.oom_score_adj);
-    settings::without_effect(config).iter().for_each(|missing| tracing::info!("{missing}"));
+    remarks.iter().for_each(|remark| tracing::info!("{remark}"));
     tracing::info!(node = %config.node_name, "following {}", config.source);
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let nodes = match config.drain.dead_node {
         Some(_) => NodesWatched::All,
         None => NodesWatched::This,
     };
     tokio::select! {
         () = source.follow(&config.node_name, nodes, sender) => {}
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
         result = &mut ended => return sync_ended(result),
+        error = servers.end() => return Err(error),
     }
     sync_ended(ended.await)?;
     Err(anyhow!("the source of objects has ended"))
 }
 
-/// Starts what answers and tells; what it answers with comes from the sync thread.
-fn serve_and_tell(config: &Config, families: &PerFamily<bool>, events: Sink) -> Publish {
-    events.tell(events::Event {
-        kind: Kind::Normal,
-        reason: "Starting",
-        action: "StartKubeProxy",
-        regarding: Regarding::Node(config.node_name.clone()),
-        note: String::new(),
-    });
-    let health = Arc::new(ProxyHealth::new(families, config.ipvs.sync_period));
-    let (checks, table) = latest::channel(HealthTable::default());
-    let servers = ServiceHealth::new(config.node_name.clone(), Arc::clone(&health), events.clone());
-    tokio::spawn(servers.run(table));
-    Publish::new(health, checks, events)
+async fn tell_ready(supervisor: Arc<Supervisor>, synced: oneshot::Receiver<()>) {
+    if synced.await.is_ok() {
+        supervisor.ready();
+    }
+}
+
+/// Lets `dump` ask for names; without that socket it is as useful as without a proxy.
+fn answer_at_socket(config: &Config) -> Questions {
+    let (ask, questions) = Questions::channel(1);
+    if let Some(path) = &config.local_socket
+        && let Err(error) = dump::agent::start(path, &config.node_name, ask)
+    {
+        tracing::warn!("localSocket {}: {error}: `dump` will have no names", path.display());
+    }
+    questions
 }
 
 fn sync_ended(
@@ -110,23 +204,35 @@ fn sync_ended(
 }
 
 /// A source that is known to be there, as far as that can be known without waiting for it.
-enum Opened {
+pub(super) enum Opened {
     Api(Box<Api>),
     Folder(Box<folder::Folder>),
 }
 
 impl Opened {
-    async fn new(config: &Config) -> anyhow::Result<Self> {
+    /// Requests to an API server are counted in `requests`, if anywhere.
+    pub(super) async fn new(config: &Config, requests: Option<Requests>) -> anyhow::Result<Self> {
         let (kubeconfig, master) = match &config.source {
             Source::Manifests(path) => {
-                let folder = folder::Folder::open(path, &config.node_name)?;
+                let (path, node_name) = (path.clone(), config.node_name.clone());
+                let folder = apart(move || folder::Folder::open(&path, &node_name)).await??;
                 return Ok(Self::Folder(Box::new(folder)));
             }
             Source::InCluster(_) => (None, None),
             Source::ApiServer { kubeconfig, master, .. } => (kubeconfig.clone(), master.clone()),
         };
-        let settings = ApiSettings { kubeconfig, master, retry: Retry::default() };
-        Ok(Self::Api(Box::new(Api::new(&settings).await?)))
+        let settings = ApiSettings {
+            kubeconfig,
+            master,
+            wait_for_node: settings::wait_for_node(config),
+            needs_pod_nets: config.detect_local == DetectLocal::NodeCidr,
+            requests,
+            ..ApiSettings::default()
+        };
+        // A kubeconfig may name a program that fetches credentials.
+        let runtime = Handle::current();
+        let api = apart(move || runtime.block_on(Api::new(&settings))).await??;
+        Ok(Self::Api(Box::new(api)))
     }
 
     /// Where events are told: to the API server, if the objects come from there. Must be called
@@ -142,7 +248,7 @@ impl Opened {
         }
     }
 
-    async fn follow(self, node: &str, nodes: NodesWatched, events: mpsc::Sender<Event>) {
+    pub(super) async fn follow(self, node: &str, nodes: NodesWatched, events: mpsc::Sender<Event>) {
         match self {
             Self::Api(api) => watch::run(&api, node, nodes, events).await,
             Self::Folder(folder) => folder.follow(events).await,

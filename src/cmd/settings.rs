@@ -9,7 +9,7 @@ use ipvs_netlink::Timeouts;
 use proxier::model::PerFamily;
 use proxier::plan::{self, LocalDetection, Settings};
 
-use crate::config::{Config, DetectLocal, LogFormat, NodePortAddresses, Source};
+use crate::config::{Config, DetectLocal, NodePortAddresses};
 use crate::kernel::{ground, sysctl};
 use crate::sync::pace::Periods;
 
@@ -70,21 +70,12 @@ pub(super) fn ground(config: &Config) -> ground::Wanted {
     }
 }
 
-/// What was asked for and this version does not do.
-pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
-    let mut missing = vec!["this version serves neither /healthz nor metrics"];
-    if config.drain.dead_node.is_some() && matches!(config.source, Source::Manifests(_)) {
-        missing.push(
-            "manifests say nothing of nodes: unreachableNodeTerminationTimeout has no effect",
-        );
+/// Without the Node's addresses `primary` is every address: worth a wait, as upstream's.
+pub(super) fn wait_for_node(config: &Config) -> Duration {
+    match config.node_port_addresses {
+        NodePortAddresses::Primary => Duration::from_secs(30),
+        NodePortAddresses::Nets(_) => Duration::ZERO,
     }
-    if config.logging.format == LogFormat::Json {
-        missing.push("this version logs text only: the logging format has no effect");
-    }
-    if config.logging.verbosity > 0 {
-        missing.push("the verbosity has no effect: set IPVS_PROXY_LOG=debug for details");
-    }
-    missing
 }
 
 /// How often rounds may and must be.

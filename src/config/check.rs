@@ -13,11 +13,17 @@ use proxier::plan::{DrainLimits, Policy};
 
 use super::duration::GoDuration;
 use super::file::{self, Raw};
+use super::gates::{EXTERNAL_IPS, Gates};
+use super::net::net;
 use super::own::{self, Own};
 use super::{
-    Config, Conntrack, DEFAULT_MANIFESTS, DetectLocal, Ipvs, LogFormat, Logging, NodePortAddresses,
-    Pace, Pod, Serving, Source, Surroundings,
+    Config, Conntrack, DEFAULT_MANIFESTS, DetectLocal, Ipvs, NodePortAddresses, Pace, Pod, Serving,
+    Source, Surroundings,
 };
+
+pub(super) mod gates;
+mod logging;
+mod service_metrics;
 
 /// One value that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +59,9 @@ pub(super) fn check(
 ) -> Result<Config, Vec<Problem>> {
     let mut check = Check { problems: Vec::new() };
     check.mode(raw);
+    check.gates(raw);
+    check.unused(raw);
+    let gates = Gates::of(raw.feature_gates.as_ref());
     let config = Config {
         node_name: check.node_name(raw, here).into(),
         source: check.source(raw, manifests, here),
@@ -67,23 +76,30 @@ pub(super) fn check(
         node_port_addresses: check.node_port_addresses(raw),
         conntrack: check.conntrack(&raw.conntrack),
         serving: check.serving(raw),
-        logging: check.logging(&raw.logging),
+        logging: check.logging(raw, &gates),
         config_sync_period: check.period("ConfigSyncPeriod", raw.config_sync_period, 15 * 60),
         oom_score_adj: check.int("OOMScoreAdj", raw.oom_score_adj.unwrap_or(-999), (-1000, 1000)),
-        external_ips: external_ips(raw),
+        external_ips: gates.is_on(EXTERNAL_IPS),
+        gates,
         policy: match raw.own.strict_traffic_policies {
             Some(true) => Policy::Strict,
             Some(false) | None => Policy::AsUpstream,
         },
         drain: check.drain(&raw.own),
+        service_metrics: check.service_metrics(&raw.own),
+        local_socket: raw.own.socket(),
     };
     if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
 }
 
-/// The one feature gate that says what is programmed.
-fn external_ips(raw: &Raw) -> bool {
-    let gates = raw.feature_gates.iter().flatten();
-    gates.filter(|(gate, _)| *gate == "AllowServiceExternalIPs").all(|(_, on)| *on)
+/// Where listeners are by default: on all addresses or on loopback, of the bind address' family.
+pub(super) fn listeners(raw: &Raw) -> (String, String) {
+    let bind = raw.bind_address.as_deref().unwrap_or_default().parse().map(Family::of);
+    let (any, loopback) = match bind {
+        Ok(Family::V6) => ("::", "::1"),
+        Ok(Family::V4) | Err(_) => ("0.0.0.0", "127.0.0.1"),
+    };
+    (any.to_owned(), loopback.to_owned())
 }
 
 /// Collects problems; every method returns some value, which counts only if there are none.
@@ -101,13 +117,16 @@ impl Check {
     }
 
     fn mode(&mut self, raw: &Raw) {
-        let mode = raw.mode.as_deref().unwrap_or_default();
-        if !["", "ipvs"].contains(&mode) {
-            self.refuse(
-                "Mode",
-                mode,
-                "this proxy knows the mode ipvs only, use kube-proxy itself for another",
-            );
+        match raw.mode.as_deref().unwrap_or_default() {
+            "" | "ipvs" => {}
+            mode @ ("iptables" | "nftables") => {
+                let reason = format!(
+                    "this proxy has the mode ipvs only: for {mode} run kube-proxy itself with \
+                     --proxy-mode={mode}"
+                );
+                self.refuse("Mode", mode, &reason);
+            }
+            mode => self.refuse("Mode", mode, "must be ipvs (kube-proxy itself has others)"),
         }
         if let Some(version) = raw.show_hidden_metrics_for_version.as_deref()
             && !["", PREVIOUS_MINOR].contains(&version)
@@ -128,10 +147,11 @@ impl Check {
     fn source(&mut self, raw: &Raw, manifests: Option<&Path>, here: &Surroundings) -> Source {
         let client = &raw.client_connection;
         let burst = client.burst.unwrap_or(10);
-        let pace = Pace {
-            qps: client.qps.unwrap_or(5.0),
-            burst: self.int("ClientConnection.Burst", burst, (0, i32::MAX)),
-        };
+        let qps = client.qps.unwrap_or(5.0);
+        if !qps.is_finite() {
+            self.refuse("ClientConnection.QPS", qps, "must be a number");
+        }
+        let pace = Pace { qps, burst: self.int("ClientConnection.Burst", burst, (0, i32::MAX)) };
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let (kubeconfig, master) = (given(&client.kubeconfig), given(&raw.master));
         match (manifests, here.pod) {
@@ -183,7 +203,7 @@ impl Check {
             return found;
         }
         for part in text.split(',') {
-            let slot = part.parse().ok().map(|net: Net| (found.of_mut(Family::of_net(&net)), net));
+            let slot = net(part).map(|net| (found.of_mut(Family::of_net(&net)), net));
             match slot {
                 Some((slot @ None, net)) => *slot = Some(net),
                 Some((Some(_), _)) | None => {
@@ -240,7 +260,6 @@ impl Check {
         }
         if words.iter().any(|word| word == "primary") {
             self.refuse("NodePortAddresses", "primary", "must be alone when it is used");
-            return NodePortAddresses::Primary;
         }
         NodePortAddresses::Nets(self.nets("NodePortAddresses", words))
     }
@@ -271,19 +290,15 @@ impl Check {
         }
     }
 
-    /// Unset listeners are on all addresses, or on loopback, of the bind address' family.
     fn serving(&mut self, raw: &Raw) -> Serving {
         let bind = raw.bind_address.as_deref().unwrap_or("0.0.0.0");
         let bind_address = bind.parse().unwrap_or_else(|_| {
             self.refuse("BindAddress", bind, "must be an IP address");
             IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         });
-        let (any, loopback) = match Family::of(bind_address) {
-            Family::V4 => ("0.0.0.0", "127.0.0.1"),
-            Family::V6 => ("::", "::1"),
-        };
-        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(any);
-        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(loopback);
+        let (any, loopback) = listeners(raw);
+        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(&any);
+        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(&loopback);
         Serving {
             bind_address,
             healthz: (!healthz.is_empty())
@@ -308,32 +323,14 @@ impl Check {
         })
     }
 
-    fn logging(&mut self, raw: &file::Logging) -> Logging {
-        let format = match raw.format.as_deref().unwrap_or("text") {
-            "text" => LogFormat::Text,
-            "json" => LogFormat::Json,
-            other => {
-                self.refuse("Logging.Format", other, "must be text or json");
-                LogFormat::Text
-            }
-        };
-        let verbosity = raw.verbosity.unwrap_or_default();
-        if i32::try_from(verbosity).is_err() {
-            self.refuse("Logging.Verbosity", verbosity, "must be at most 2147483647");
-        }
-        Logging {
-            format,
-            verbosity,
-            flush_frequency: self.period("Logging.FlushFrequency", raw.flush_frequency, 5),
-        }
-    }
-
     fn nets(&mut self, field: &str, words: &[String]) -> Vec<Net> {
         let mut nets = Vec::new();
         for (index, word) in words.iter().enumerate() {
-            match word.parse() {
-                Ok(net) => nets.push(net),
-                Err(_) => self.refuse(&format!("{field}[{index}]"), word, "must be a CIDR"),
+            match net(word) {
+                Some(net) => nets.push(net),
+                // Node ports alone have this word, and it was judged with them.
+                None if field == "NodePortAddresses" && word == "primary" => {}
+                None => self.refuse(&format!("{field}[{index}]"), word, "must be a CIDR"),
             }
         }
         nets

@@ -10,7 +10,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::duration::GoDuration;
+use super::file::VModule;
 
+pub use self::list::list;
+
+mod given;
+mod list;
 mod settings;
 
 /// Every flag of kube-proxy 1.36.
@@ -33,6 +38,9 @@ pub struct Flags {
     pub logging: Logging,
     #[command(flatten)]
     pub unused: Unused,
+    /// The long names of the flags that were given, without hyphens before them, each once.
+    #[arg(skip)]
+    pub given: Vec<String>,
 }
 
 /// What the process does and with which settings.
@@ -51,18 +59,32 @@ pub struct Process {
     /// Remove everything this proxy has put into the kernel and exit
     #[arg(long)]
     pub cleanup: Option<bool>,
-    /// Do what needs full privileges and exit; a later run then needs CAP_NET_ADMIN only
+    /// Do what needs full privileges and exit; later runs need CAP_NET_ADMIN and CAP_NET_RAW only
     #[arg(long)]
     pub init_only: Option<bool>,
     /// Name of this node [default: the host's name]; wins over the file
     #[arg(long, value_name = "NAME")]
     pub hostname_override: Option<String>,
     /// Score of this process for the out-of-memory killer, -1000 to 1000 [default: -999]
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = integer)]
     pub oom_score_adj: Option<i32>,
     /// Features to switch, as NAME=true or NAME=false
     #[arg(long, value_name = "GATES", value_delimiter = ',', value_parser = gate)]
-    pub feature_gates: Option<Vec<(String, bool)>>,
+    pub feature_gates: Option<Vec<Option<(String, bool)>>>,
+}
+
+impl Process {
+    /// An empty path is none, as with pflag, where the empty text is what was never set.
+    pub(crate) fn forget_empty(&mut self) {
+        for path in [&mut self.config, &mut self.extra_config, &mut self.write_config_to] {
+            *path = named(path);
+        }
+    }
+}
+
+/// The path, unless it is empty.
+pub fn named(path: &Option<PathBuf>) -> Option<PathBuf> {
+    path.clone().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Where Services and EndpointSlices come from.
@@ -78,13 +100,13 @@ pub struct Api {
     /// Content type of requests; JSON is used whatever it says
     #[arg(long, value_name = "TYPE")]
     pub kube_api_content_type: Option<String>,
-    /// Requests a second [default: 5]
+    /// Requests a second; four watches and the events' own limit stay below any [default: 5]
     #[arg(long, value_name = "N")]
     pub kube_api_qps: Option<f32>,
-    /// Requests in a burst [default: 10]
-    #[arg(long, value_name = "N")]
+    /// Requests in a burst; has no effect either [default: 10]
+    #[arg(long, value_name = "N", value_parser = integer)]
     pub kube_api_burst: Option<i32>,
-    /// How often everything is compared anew with what the API said [default: 15m]
+    /// How often objects are delivered again; has no effect, since none is forgotten [default: 15m]
     #[arg(long, value_name = "DURATION")]
     pub config_sync_period: Option<GoDuration>,
 }
@@ -106,8 +128,8 @@ pub struct Proxy {
     #[arg(long, value_name = "DURATION")]
     pub ipvs_min_sync_period: Option<GoDuration>,
     /// Virtual servers in these networks are left alone
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
-    pub ipvs_exclude_cidrs: Option<Vec<String>>,
+    #[arg(long, value_name = "CIDRS", value_parser = list)]
+    pub ipvs_exclude_cidrs: Option<Vec<Vec<String>>>,
     /// Answer and announce ARP only for addresses of the interface asked (arp_ignore, arp_announce)
     #[arg(long)]
     pub ipvs_strict_arp: Option<bool>,
@@ -128,15 +150,18 @@ pub struct Proxy {
     /// file [default: 0]
     #[arg(long, value_name = "DURATION")]
     pub ipvs_unreachable_node_termination_timeout: Option<GoDuration>,
+    /// Tell what each Service carries in /metrics; wins over any file
+    #[arg(long)]
+    pub ipvs_service_metrics: Option<bool>,
     /// Masquerade all traffic to Services
     #[arg(long)]
     pub masquerade_all: Option<bool>,
     /// Bit of the packet mark that asks for masquerading, 0 to 31 [default: 14]
-    #[arg(long, value_name = "BIT")]
+    #[arg(long, value_name = "BIT", value_parser = integer)]
     pub iptables_masquerade_bit: Option<i32>,
     /// Networks whose addresses serve node ports, or `primary` [default: every address]
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
-    pub nodeport_addresses: Option<Vec<String>>,
+    #[arg(long, value_name = "CIDRS", value_parser = list)]
+    pub nodeport_addresses: Option<Vec<Vec<String>>>,
 }
 
 /// What counts as traffic from this node's pods.
@@ -162,10 +187,10 @@ pub struct Local {
 #[command(next_help_heading = "Connection tracking")]
 pub struct Conntrack {
     /// Connections tracked per CPU; 0 leaves the kernel's limit [default: 32768]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = integer)]
     pub conntrack_max_per_core: Option<i32>,
     /// Connections tracked at least [default: 131072]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = integer)]
     pub conntrack_min: Option<i32>,
     /// Idle time of established TCP connections; 0 leaves the kernel's [default: 24h]
     #[arg(long, value_name = "DURATION")]
@@ -207,10 +232,10 @@ pub struct Serving {
     #[arg(long, value_name = "VERSION")]
     pub show_hidden_metrics_for_version: Option<String>,
     /// Port of /healthz; 0 switches it off (deprecated: use --healthz-bind-address)
-    #[arg(long, value_name = "PORT", hide = true)]
+    #[arg(long, value_name = "PORT", value_parser = integer)]
     pub healthz_port: Option<i32>,
     /// Port of /metrics (deprecated: use --metrics-bind-address)
-    #[arg(long, value_name = "PORT", hide = true)]
+    #[arg(long, value_name = "PORT", value_parser = integer)]
     pub metrics_port: Option<i32>,
 }
 
@@ -221,44 +246,95 @@ pub struct Logging {
     /// How much is logged: 0 what matters, 4 each change, 6 everything
     #[arg(short = 'v', long = "v", value_name = "LEVEL")]
     pub verbosity: Option<u32>,
-    /// text or json
+    /// text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub logging_format: Option<String>,
-    /// Longest time a line may wait [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub log_flush_frequency: Option<GoDuration>,
+    /// Levels of single source files, as PATTERN=LEVEL (text format only)
+    #[arg(long, value_name = "PATTERNS", value_delimiter = ',', value_parser = vmodule)]
+    pub vmodule: Option<Vec<Option<VModule>>>,
 }
 
 /// Flags that mean nothing to this proxy.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Accepted without effect")]
-#[expect(missing_docs, reason = "they have no effect")]
 pub struct Unused {
-    #[arg(long, value_name = "PATTERNS")]
-    pub vmodule: Option<String>,
+    /// Serve node ports on loopback; IPVS mode never does [default: true]
     #[arg(long, value_name = "BOOL")]
     pub iptables_localhost_nodeports: Option<bool>,
+    /// Longest time between two comparisons in iptables mode [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub iptables_sync_period: Option<GoDuration>,
+    /// Shortest time between two rounds in iptables mode [default: 1s]
     #[arg(long, value_name = "DURATION")]
     pub iptables_min_sync_period: Option<GoDuration>,
+    /// Files that may hold the boot's ID; none is read
     #[arg(long, value_name = "FILES")]
     pub boot_id_file: Option<String>,
+    /// Files that may hold the machine's ID; none is read
     #[arg(long, value_name = "FILES")]
     pub machine_id_file: Option<String>,
+    /// Longest time a line may wait; none does [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub log_flush_frequency: Option<GoDuration>,
+    /// Text format: errors to standard error, the rest to standard output
     #[arg(long)]
     pub log_text_split_stream: Option<bool>,
+    /// Text format: how much may wait of a split stream [default: 0]
     #[arg(long, value_name = "SIZE")]
     pub log_text_info_buffer_size: Option<String>,
+    /// JSON format: errors to standard error, the rest to standard output
     #[arg(long)]
     pub log_json_split_stream: Option<bool>,
+    /// JSON format: how much may wait of a split stream [default: 0]
     #[arg(long, value_name = "SIZE")]
     pub log_json_info_buffer_size: Option<String>,
 }
 
-fn gate(text: &str) -> Result<(String, bool), String> {
+/// Nothing is no gate and no mistake, as in a list that ends with a comma.
+fn gate(text: &str) -> Result<Option<(String, bool)>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
     let (name, value) = text.split_once('=').ok_or("expected NAME=true or NAME=false")?;
-    Ok((name.trim().to_owned(), boolean(value.trim())?))
+    Ok(Some((name.trim().to_owned(), boolean(value.trim())?)))
+}
+
+fn vmodule(text: &str) -> Result<Option<VModule>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let item = text.split_once('=').and_then(|(pattern, level)| {
+        let verbosity = level.parse().ok().filter(|_| !pattern.is_empty())?;
+        Some(VModule { file_pattern: pattern.to_owned(), verbosity })
+    });
+    item.map(Some).ok_or_else(|| "expected PATTERN=LEVEL".to_owned())
+}
+
+/// Reads a whole number as Go's `strconv.ParseInt` does with base 0: `10`, `0x1f`, `0o17`, `017`, `0b1`,
+/// digits parted by single `_`, one of which may follow the prefix.
+fn integer(text: &str) -> Result<i32, String> {
+    let refuse = || "expected a whole number".to_owned();
+    let (sign, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) if text.starts_with('-') => (-1, digits),
+        Some(digits) => (1, digits),
+        None => (1, text),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, lower.get(2..)),
+        [b'0', b'o', ..] => (8, lower.get(2..)),
+        [b'0', b'b', ..] => (2, lower.get(2..)),
+        [b'0', _, ..] => (8, lower.get(1..)),
+        _ => (10, Some(lower.as_str())),
+    };
+    let digits = digits.unwrap_or_default();
+    let is_parted = !digits.ends_with('_') && !digits.contains("__");
+    let begins_with_digit = !digits.starts_with(['-', '+']) && !lower.starts_with('_');
+    if !(is_parted && begins_with_digit) {
+        return Err(refuse());
+    }
+    let value = i64::from_str_radix(&digits.replace('_', ""), radix).map_err(|_| refuse())?;
+    i32::try_from(sign * value).map_err(|_| "does not fit into 32 bits".to_owned())
 }
 
 /// Reads a boolean as Go does: `1`, `t`, `T`, `true`, `True`, `TRUE` and their opposites.

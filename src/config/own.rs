@@ -3,12 +3,18 @@
 //! In: a document of a configuration file, or a file of its own. Out: an [`Own`] with every field
 //! that it sets. Never: a field of kube-proxy's; that document stays valid for kube-proxy itself.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 
 /// The `apiVersion` of the document.
 pub const API_VERSION: &str = "ipvs-proxy.io/v1alpha1";
+/// The group of [`API_VERSION`].
+pub const GROUP: &str = "ipvs-proxy.io";
+/// The default of `localSocket`.
+pub const DEFAULT_SOCKET: &str = "/run/ipvs-proxy/ipvs-proxy.sock";
 /// The `kind` of the document.
 pub const KIND: &str = "IPVSProxyConfiguration";
 
@@ -30,4 +36,21 @@ pub struct Own {
     /// The same for a destination on a node that is gone or not ready, if it is shorter; 0 makes no
     /// difference, and is the default.
     pub unreachable_node_termination_timeout: Option<GoDuration>,
+    /// Whether what each Service carries is told by `/metrics`. Default false.
+    pub service_metrics: Option<bool>,
+    /// Of how many Services it is told at most, in the order of their names. Default 1000.
+    pub service_metrics_limit: Option<u32>,
+    /// How long a reading of the kernel's counters is good for. Default 10 s.
+    pub service_metrics_interval: Option<GoDuration>,
+    /// The path of the socket at which root learns the names of virtual servers; empty for none.
+    /// Default `/run/ipvs-proxy/ipvs-proxy.sock`.
+    pub local_socket: Option<PathBuf>,
+}
+
+impl Own {
+    /// `localSocket` or its default, unless there is to be none.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        let path = self.local_socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into());
+        (!path.as_os_str().is_empty()).then_some(path)
+    }
 }

@@ -18,6 +18,10 @@ const FINISHED: Duration = Duration::from_secs(6 * 60);
 /// The least time between two patches of one object.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// For how long an event that cannot be written is tried again at least. client-go does so for two
+/// minutes; a restart of an API server may take longer.
+pub(super) const PERSISTENCE: Duration = Duration::from_secs(5 * 60);
+
 /// What to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Write {
@@ -31,6 +35,14 @@ impl Write {
     pub(super) fn id(&self) -> &Id {
         match self {
             Self::Create { id, .. } | Self::Patch { id, .. } => id,
+        }
+    }
+
+    /// How it is asked for.
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "POST",
+            Self::Patch { .. } => "PATCH",
         }
     }
 }
@@ -51,6 +63,8 @@ struct Entry {
     stage: Stage,
     /// When there is something to write.
     due: Option<Instant>,
+    /// Since when writing it has failed.
+    failing: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +93,21 @@ impl Series {
             return;
         }
         if self.entries.len() >= MOST {
-            self.entries.pop_front();
+            self.make_room();
         }
         let id = Id::new(&event.regarding, at);
         let (stage, due) = (Stage::New, Some(now));
-        self.entries.push_back(Entry { event, id, count: 1, at, seen: now, stage, due });
+        let failing = None;
+        self.entries.push_back(Entry { event, id, count: 1, at, seen: now, stage, due, failing });
+    }
+
+    /// What is written needs no more than to be remembered, and goes first.
+    fn make_room(&mut self) {
+        let spare = self.entries.iter().position(|entry| entry.due.is_none());
+        let gone = self.entries.remove(spare.unwrap_or(0));
+        if let (None, Some(Entry { id, .. })) = (spare, gone) {
+            tracing::debug!("event {}/{}: given up for newer ones", id.namespace, id.name);
+        }
     }
 
     /// When there will be something to write.
@@ -91,10 +115,10 @@ impl Series {
         self.entries.iter().filter_map(|entry| entry.due).min()
     }
 
-    /// Something to write now. It counts as written from now on.
+    /// Something to write now, what has waited longest first. It counts as written from now on.
     pub(super) fn due(&mut self, now: Instant) -> Option<Write> {
-        let is_due = |entry: &&mut Entry| entry.due.is_some_and(|due| due <= now);
-        let entry = self.entries.iter_mut().find(is_due)?;
+        let due = self.entries.iter_mut().filter(|entry| entry.due.is_some_and(|due| due <= now));
+        let entry = due.min_by_key(|entry| entry.due)?;
         let (id, at) = (entry.id.clone(), entry.at);
         let write = match entry.stage {
             // One that has happened again meanwhile is written once more, as a series.
@@ -111,6 +135,32 @@ impl Series {
         Some(write)
     }
 
+    /// It was written.
+    pub(super) fn succeeded(&mut self, id: &Id) {
+        if let Some(entry) = self.entry(id) {
+            entry.failing = None;
+        }
+    }
+
+    /// It could not be written now. Says whether it will be tried again; others come first.
+    pub(super) fn postpone(&mut self, write: &Write, now: Instant) -> bool {
+        let Some(entry) = self.entry(write.id()) else { return false };
+        let since = *entry.failing.get_or_insert(now);
+        if now.saturating_duration_since(since) >= PERSISTENCE {
+            self.forget(write.id());
+            return false;
+        }
+        entry.due = Some(now);
+        if let Write::Create { .. } = write {
+            entry.stage = Stage::New;
+        }
+        true
+    }
+
+    fn entry(&mut self, id: &Id) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.id == *id)
+    }
+
     /// Forgets an event that could not be written; the next one like it begins anew.
     pub(super) fn forget(&mut self, id: &Id) {
         self.entries.retain(|entry| entry.id != *id);
@@ -118,7 +168,7 @@ impl Series {
 
     /// The object of an event is gone, as all are after an hour: the event begins anew.
     pub(super) fn gone(&mut self, id: &Id, now: Instant) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == *id) {
+        if let Some(entry) = self.entry(id) {
             entry.id = Id::new(&entry.event.regarding, entry.at);
             entry.count = 1;
             entry.stage = Stage::New;
@@ -216,6 +266,55 @@ mod tests {
         let second = series.due(now).unwrap();
         assert!(matches!(second, Write::Create { .. }));
         assert_ne!(second.id(), first.id());
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_is_tried_again_for_minutes_and_lets_others_go_first() {
+        let (mut series, begin) = (Series::default(), Instant::now());
+        series.note(told("a", 1), begin);
+        let mut now = begin;
+        while now < begin + PERSISTENCE {
+            let write = series.due(now).unwrap();
+            assert!(matches!(write, Write::Create { .. }));
+            assert!(series.postpone(&write, now), "{:?}", now - begin);
+            now += SECOND * 10;
+        }
+        series.note(told("b", 2), now - SECOND * 20);
+        assert_eq!(writes(&mut series, now), ["create b", "create a"]);
+        let a = Id::new(&told("a", 1).event.regarding, told("a", 1).at);
+        let write = Write::Patch { id: a, count: 2, at: UNIX_EPOCH };
+        assert!(!series.postpone(&write, now));
+        assert_eq!(series.next_due(), None);
+    }
+
+    #[test]
+    fn a_failure_that_passed_does_not_count_for_the_next_one() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("a", 1), now);
+        let write = series.due(now).unwrap();
+        assert!(series.postpone(&write, now));
+        series.note(told("a", 2), now);
+        let write = series.due(now).unwrap();
+        series.succeeded(write.id());
+        let patch = series.due(now).unwrap();
+        assert!(matches!(patch, Write::Patch { count: 2, .. }));
+        assert!(series.postpone(&patch, now + PERSISTENCE));
+        assert_eq!(writes(&mut series, now + PERSISTENCE), ["count 2"]);
+    }
+
+    #[test]
+    fn what_waits_is_kept_rather_than_what_is_written() {
+        let (mut series, now) = (Series::default(), Instant::now());
+        series.note(told("waits", 1), now);
+        for second in 2..=512 {
+            series.note(told(&second.to_string(), second), now);
+        }
+        let first = series.due(now).unwrap();
+        let second = series.due(now).unwrap();
+        assert!(series.postpone(&first, now) && first.id() != second.id());
+        series.note(told("more", 999), now);
+        assert_eq!(series.entries.len(), MOST);
+        assert!(series.entry(first.id()).is_some());
     }
 
     #[test]

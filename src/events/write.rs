@@ -1,8 +1,9 @@
 //! Writes events to the API server.
 //!
-//! In: the queue of events. Out: requests, no faster than a limit. A request that fails is tried
-//! again a few times and then given up with a debug line: an event is never worth an outage.
-//! Never: a change of anything but events.
+//! In: the queue of events. Out: requests, no faster than a limit. While the server is not reached or
+//! in trouble, events wait and are tried again with growing pauses, for minutes; then, and at once after
+//! a refusal, an event is given up with a debug line: none is ever worth an outage. Never: a change of
+//! anything but events, a queue that is not emptied during a pause.
 
 use std::time::{Duration, Instant};
 
@@ -13,37 +14,88 @@ use super::object::{self, Id};
 use super::rate::Rate;
 use super::series::{Series, Write};
 use super::{Queue, Told};
-use crate::watch::{Api, Unserved};
+use crate::watch::{Api, Backoff, Unserved};
 
-/// How often a request is tried.
-const TRIES: u32 = 4;
-
-/// The longest pause between two tries; other events wait meanwhile.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause that the server may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Writes until every sink is gone. `host` is the name of this machine, which reports.
 pub async fn write(mut queue: Queue, api: Api, host: String) {
-    let mut series = Series::default();
-    let mut rate = Rate::new(Instant::now());
+    let mut writer = Writer::new(api, host);
     loop {
-        match next(&mut queue, series.next_due()).await {
-            Next::Told(told) => series.note(told, Instant::now()),
+        match next(&mut queue, writer.next_due()).await {
+            Next::Told(told) => writer.series.note(told, Instant::now()),
             Next::Due => {}
             Next::Closed => return,
         }
-        while let Some(write) = series.due(Instant::now()) {
-            time::sleep(rate.wait(Instant::now())).await;
-            let Err(error) = attempts(&api, &write, &host).await else { continue };
-            let id = write.id();
-            match write {
-                Write::Patch { .. } if error.is_not_found() => series.gone(id, Instant::now()),
-                Write::Create { .. } | Write::Patch { .. } => {
-                    tracing::debug!("event {}/{}: {error}; given up", id.namespace, id.name);
-                    series.forget(id);
-                }
+        // A series holds more than the queue, and equal events in one place.
+        while let Some(told) = queue.ready() {
+            writer.series.note(told, Instant::now());
+        }
+        writer.write_one().await;
+    }
+}
+
+/// What is to be written, and when.
+struct Writer {
+    api: Api,
+    host: String,
+    series: Series,
+    rate: Rate,
+    backoff: Backoff,
+    /// Nothing is written before, after a failure.
+    quiet_until: Instant,
+}
+
+impl Writer {
+    fn new(api: Api, host: String) -> Self {
+        let (now, backoff) = (Instant::now(), Backoff::new(api.retry()));
+        let (series, rate) = (Series::default(), Rate::new(now));
+        Self { api, host, series, rate, backoff, quiet_until: now }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.series.next_due().map(|due| due.max(self.quiet_until))
+    }
+
+    async fn write_one(&mut self) {
+        let now = Instant::now();
+        if now < self.quiet_until {
+            return;
+        }
+        let Some(write) = self.series.due(now) else { return };
+        let pause = self.rate.wait(now);
+        time::sleep(pause).await;
+        self.api.waited(write.method(), pause);
+        match attempt(&self.api, &write, &self.host).await {
+            Ok(()) => {
+                self.backoff.reset();
+                self.series.succeeded(write.id());
+            }
+            Err(error) => self.failed(&write, &error),
+        }
+    }
+
+    /// The server in trouble is left alone for a while; a refusal is an answer like any other.
+    fn failed(&mut self, write: &Write, error: &Unserved) {
+        let (id, now) = (write.id(), Instant::now());
+        if error.may_pass() {
+            let pause = self.backoff.next(Duration::ZERO).max(error.retry_after());
+            self.quiet_until = now + pause.min(LONGEST_PAUSE);
+            if self.series.postpone(write, now) {
+                return;
+            }
+        } else {
+            self.backoff.reset();
+        }
+        match write {
+            Write::Patch { .. } if error.is_not_found() => self.series.gone(id, now),
+            Write::Create { .. } | Write::Patch { .. } => {
+                tracing::debug!("event {}/{}: {error}; given up", id.namespace, id.name);
+                self.series.forget(id);
             }
         }
     }
@@ -65,20 +117,6 @@ async fn next(queue: &mut Queue, due: Option<Instant>) -> Next {
         },
     };
     told.map_or(Next::Closed, Next::Told)
-}
-
-async fn attempts(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {
-    let mut pause = api.retry().first;
-    let mut tries = 1;
-    loop {
-        let Err(error) = attempt(api, write, host).await else { return Ok(()) };
-        if tries == TRIES || !error.may_pass() {
-            return Err(error);
-        }
-        tries += 1;
-        time::sleep(pause.max(error.retry_after()).min(LONGEST_PAUSE)).await;
-        pause *= 2;
-    }
 }
 
 async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {

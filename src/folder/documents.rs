@@ -16,7 +16,7 @@ use crate::objects::{
 };
 use crate::yaml::{self, Document, Duplicates};
 
-use super::json;
+use super::{json, kinds};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Parsed {
     pub(super) entries: Vec<Arc<Entry>>,
     /// The documents that do not parse.
     pub(super) errors: Vec<yaml::Error>,
+    /// What is passed over although it seems to be meant; it spoils nothing else.
+    pub(super) notes: Vec<yaml::Error>,
 }
 
 /// One object of a file.
@@ -51,11 +53,11 @@ pub(super) enum Fact {
 /// Reads all documents of a text.
 pub(super) fn parse(text: &str) -> Parsed {
     if let Some(entries) = json::objects(text) {
-        return Parsed { entries, errors: Vec::new() };
+        return Parsed { entries, ..Parsed::default() };
     }
     let mut parsed = Parsed::default();
     for document in yaml::documents(text) {
-        if let Err(error) = read(document, &mut parsed.entries) {
+        if let Err(error) = read(document, &mut parsed) {
             parsed.errors.push(error);
         }
     }
@@ -77,25 +79,27 @@ struct Items<T> {
     items: List<T>,
 }
 
-fn read(document: Document<'_>, entries: &mut Vec<Arc<Entry>>) -> Result<(), yaml::Error> {
+fn read(document: Document<'_>, parsed: &mut Parsed) -> Result<(), yaml::Error> {
+    let Parsed { entries, notes, errors: _ } = parsed;
     let header: Header = match decode(document)? {
         Field::Given(header) => header,
         Field::Absent => return Ok(()),
-        Field::Wrong(found) => return Err(no_object(document, String::new(), &found)),
+        Field::Wrong(found) => return Err(wrong(document, String::new(), no_object(&found))),
     };
     if header.is("v1", "List") {
-        check_items(document, &header.items)?;
+        check_items(document, &header.items, notes)?;
+        check_kinds(document, &header.items, notes);
         list::<Service>(document, Some(&header.items), entries)?;
         list::<EndpointSlice>(document, Some(&header.items), entries)?;
         list::<Node>(document, Some(&header.items), entries)
     } else if header.is("v1", "ServiceList") {
-        check_items(document, &header.items)?;
+        check_items(document, &header.items, notes)?;
         list::<Service>(document, None, entries)
     } else if header.is("discovery.k8s.io/v1", "EndpointSliceList") {
-        check_items(document, &header.items)?;
+        check_items(document, &header.items, notes)?;
         list::<EndpointSlice>(document, None, entries)
     } else if header.is("v1", "NodeList") {
-        check_items(document, &header.items)?;
+        check_items(document, &header.items, notes)?;
         list::<Node>(document, None, entries)
     } else if is::<Service>(&header) {
         single::<Service>(document, entries)
@@ -104,6 +108,7 @@ fn read(document: Document<'_>, entries: &mut Vec<Arc<Entry>>) -> Result<(), yam
     } else if is::<Node>(&header) {
         single::<Node>(document, entries)
     } else {
+        notes.extend(header.mistake().map(|reason| wrong(document, String::new(), reason)));
         let Header { api_version, kind, items: _ } = header;
         tracing::debug!(?api_version, ?kind, "a manifest of a kind that does not matter here");
         Ok(())
@@ -123,32 +128,54 @@ impl Header {
         self.api_version.given().is_some_and(|found| found == api_version)
             && self.kind.given().is_some_and(|found| found == kind)
     }
+
+    fn mistake(&self) -> Option<String> {
+        kinds::mistake(self.api_version.given().map(String::as_str), self.kind.given()?)
+    }
+
+    fn is_list(&self) -> bool {
+        let version = self.api_version.given().map(String::as_str);
+        self.kind.given().is_some_and(|kind| kinds::is_list(version, kind))
+    }
 }
 
 fn is<T: Known>(header: &Header) -> bool {
     header.is(T::API_VERSION, T::NAME)
 }
 
-fn no_object(document: Document<'_>, field: String, found: &str) -> yaml::Error {
-    yaml::Error {
-        line: document.lines_before + 1,
-        column: 1,
-        field,
-        reason: format!("{found} is not an object"),
-        duplicate: false,
-    }
+fn no_object(found: &str) -> String {
+    format!("{found} is not an object")
 }
 
-fn check_items(document: Document<'_>, items: &List<Header>) -> Result<(), yaml::Error> {
+fn wrong(document: Document<'_>, field: String, reason: String) -> yaml::Error {
+    yaml::Error { line: document.lines_before + 1, column: 1, field, reason, duplicate: false }
+}
+
+/// An item that is no object spoils only itself.
+fn check_items(
+    document: Document<'_>,
+    items: &List<Header>,
+    notes: &mut Vec<yaml::Error>,
+) -> Result<(), yaml::Error> {
     if let List::Wrong(found) = items {
-        return Err(no_object(document, "items".to_owned(), found));
+        return Err(wrong(document, "items".to_owned(), format!("{found} is not a list")));
     }
     for (at, item) in items.items().iter().enumerate() {
         if let Field::Wrong(found) = item {
-            return Err(no_object(document, format!("items[{at}]"), found));
+            notes.push(wrong(document, format!("items[{at}]"), no_object(found)));
         }
     }
     Ok(())
+}
+
+/// The items of a list of any kind say what they are, and may say it wrongly.
+fn check_kinds(document: Document<'_>, items: &List<Header>, notes: &mut Vec<yaml::Error>) {
+    for (at, item) in items.items().iter().enumerate() {
+        let Some(header) = item.given() else { continue };
+        let nested = || "a list within a list is not read".to_owned();
+        let reason = header.mistake().or_else(|| header.is_list().then(nested));
+        notes.extend(reason.map(|reason| wrong(document, format!("items[{at}]"), reason)));
+    }
 }
 
 fn single<T: Known>(

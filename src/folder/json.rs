@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::documents::{Entry, Known, entry};
+use super::kinds;
 use crate::objects::{EndpointSlice, Node, Service};
 
 /// What stands in front of an object, or a list of them.
@@ -60,7 +61,11 @@ fn object(head: &Head<'_>, json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()>
     } else if is(Node::API_VERSION, Node::NAME) {
         one::<Node>(json, into)
     } else {
-        Some(())
+        // A mistake in what it says it is, or a list within the list, is the other reader's to tell.
+        let version = Some(&*head.api_version);
+        let is_wrong =
+            kinds::mistake(version, &head.kind).is_some() || kinds::is_list(version, &head.kind);
+        (!is_wrong).then_some(())
     }
 }
 

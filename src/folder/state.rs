@@ -146,11 +146,14 @@ impl File {
         }
         let is_first = self.fingerprint.is_none() && self.entries.is_empty();
         self.fingerprint = fingerprint;
-        let Parsed { entries, errors } = parse(&text);
+        let Parsed { entries, errors, notes } = parse(&text);
+        let broken = |error| Problem::Broken { file: path.to_owned(), error };
+        let notes = notes.into_iter().map(broken);
         // A file that is written in place is empty for a moment. Objects are taken away by taking
         // them out of a file that has others, or by deleting the file.
         if entries.is_empty() && errors.is_empty() && !self.entries.is_empty() {
             self.problems = vec![Problem::Emptied { file: path.to_owned() }];
+            self.problems.extend(notes);
             return;
         }
         // What parses of a file that never did is better than nothing. Later the file counts as
@@ -158,8 +161,7 @@ impl File {
         if errors.is_empty() || is_first {
             self.entries = entries;
         }
-        let broken = |error| Problem::Broken { file: path.to_owned(), error };
-        self.problems = errors.into_iter().map(broken).collect();
+        self.problems = errors.into_iter().map(broken).chain(notes).collect();
     }
 }
 

@@ -4,15 +4,15 @@
 //! fork for each rule, a flush of anybody else's chains, a choice between the nft and legacy
 //! flavours: whatever the PATH gives is used, as upstream does.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proxier::diff::RulesStep;
 use proxier::model::Family;
 use proxier::plan::Rules;
 
-use self::leftovers::Leftovers;
+use self::leftovers::{Leftovers, Whose};
+use super::program::{self, LIMIT};
 
 mod leftovers;
 mod text;
@@ -56,6 +56,18 @@ pub enum Remains {
     Nothing,
     /// It is.
     Something,
+}
+
+/// Chains and jumps of any of kube-proxy's modes in one table, and how they are taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OurTable {
+    /// The table.
+    pub table: String,
+    /// Jumps and chains, for the operator.
+    pub names: Vec<String>,
+    /// Chains that cannot go, because rules of others lead to them; they are emptied.
+    pub kept: Vec<String>,
+    payload: String,
 }
 
 /// The iptables programs of one family. Copies share what they have learnt.
@@ -108,7 +120,7 @@ impl Iptables {
             Some(spelled) if spelled.theirs == standing => spelled.ours.clone(),
             Some(_) | None => standing,
         };
-        let none = Leftovers::find(&listing).is_empty();
+        let none = Leftovers::find(&listing, Whose::IptablesMode).is_empty();
         Ok((rules, if none { Remains::Nothing } else { Remains::Something }))
     }
 
@@ -118,7 +130,7 @@ impl Iptables {
     /// If the rules cannot be listed, or `iptables-restore` refuses.
     pub fn remove_leftovers(&self) -> Result<(), Error> {
         let listing = self.save()?;
-        let found = Leftovers::find(&listing);
+        let found = Leftovers::find(&listing, Whose::IptablesMode);
         if found.is_empty() {
             return Ok(());
         }
@@ -126,6 +138,31 @@ impl Iptables {
             tracing::warn!("{chain} of iptables mode is emptied but stays: other rules lead to it");
         }
         self.restore(&found.payload())
+    }
+
+    /// Everything that kube-proxy has left in any of its modes, by table.
+    ///
+    /// # Errors
+    /// If the rules cannot be listed.
+    pub fn our_tables(&self) -> Result<Vec<OurTable>, Error> {
+        let listing = self.save()?;
+        let found = Leftovers::find(&listing, Whose::EveryMode);
+        let kept: Vec<_> = found.in_use().collect();
+        let of_table = |table: &str| OurTable {
+            table: table.into(),
+            names: found.names_of(table),
+            kept: kept.iter().filter(|name| name.starts_with(table)).cloned().collect(),
+            payload: found.payload_of(table),
+        };
+        Ok(found.tables().into_iter().map(of_table).collect())
+    }
+
+    /// Takes it away, in one transaction.
+    ///
+    /// # Errors
+    /// If `iptables-restore` refuses; then the table is as before.
+    pub fn remove_our_table(&self, found: &OurTable) -> Result<(), Error> {
+        self.restore(&found.payload)
     }
 
     /// Finds out whether a rule can match the virtual server that a packet was sent to, by making
@@ -210,19 +247,12 @@ fn program(family: Family, suffix: &str) -> String {
 }
 
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output, Error> {
-    let start = |source| Error::Start { program: program.into(), source };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // A program that stops reading says why on its standard error.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(start)?;
+    let output = program::run(program, arguments, input, LIMIT).map_err(|error| match error {
+        program::Error::Start(source) => Error::Start { program: program.into(), source },
+        hung @ program::Error::Hung(_) => {
+            Error::Failed { program: program.into(), message: hung.to_string() }
+        }
+    })?;
     if output.status.success() {
         return Ok(output);
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use netlink_batch::{Error, Family, KernelError, Request, Socket};
+use netlink_batch::{Error, Family, KernelError, Reply, Request, Socket};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable};
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeader, AddressMessage, AddressScope,
@@ -16,7 +16,7 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage}
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::errno;
-use super::route::{Address, Link, RTM_NEWADDR, RTM_NEWLINK};
+use super::route::{self, Address, Link, RTM_NEWADDR, RTM_NEWLINK};
 
 pub use proxier::model::DUMMY_DEVICE as DEVICE;
 
@@ -43,15 +43,32 @@ impl Links {
 
     /// The device's index, if it exists.
     pub(super) fn index(&mut self) -> Result<Option<u32>, Error> {
+        let link = self.find()?.map_or(Ok(None), |reply| Link::read(&reply.payload))?;
+        Ok(link.map(|link| link.index))
+    }
+
+    /// True if a device of this name is of the kind that we create.
+    pub(super) fn is_dummy(&mut self) -> Result<bool, Error> {
+        let kind = self.find()?.map_or(Ok(None), |reply| route::kind(&reply.payload))?;
+        Ok(kind.is_some_and(|kind| kind == "dummy"))
+    }
+
+    fn find(&mut self) -> Result<Option<Reply>, Error> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(DEVICE.into()));
         match self.socket.ask(&request(RouteNetlinkMessage::GetLink(message), 0)) {
-            Ok(replies) => {
-                let reply = replies.iter().find(|reply| reply.kind == RTM_NEWLINK);
-                let link = reply.map_or(Ok(None), |reply| Link::read(&reply.payload))?;
-                Ok(link.map(|link| link.index))
-            }
+            Ok(replies) => Ok(replies.into_iter().find(|reply| reply.kind == RTM_NEWLINK)),
             Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the device; one that is gone is fine.
+    pub(super) fn delete(&mut self, index: u32) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        match self.socket.ask(&request(RouteNetlinkMessage::DelLink(message), 0)) {
+            Ok(_) | Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(()),
             Err(error) => Err(error),
         }
     }

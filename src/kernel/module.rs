@@ -3,7 +3,7 @@
 //! In: a module's name. Out: nothing; whether it worked shows in what is tried next. Never: a
 //! failure of its own: the module may be built in, or be none of our business to load.
 
-use std::process::{Command, Stdio};
+use super::program::{self, LIMIT};
 
 /// True if a module is there that can be unloaded. One that is built in may not be seen.
 pub(super) fn is_loaded(name: &str) -> bool {
@@ -12,7 +12,6 @@ pub(super) fn is_loaded(name: &str) -> bool {
 
 /// Asks `modprobe` for a module.
 pub(super) fn load_module(name: &str) {
-    let tried =
-        Command::new("modprobe").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let tried = program::run("modprobe", &[name], None, LIMIT).map(|output| output.status);
     tracing::debug!(module = name, ?tried, "modprobe");
 }

@@ -5,12 +5,12 @@
 //!
 //! Source: spec 14.1.
 
-use std::process::{Command, Stdio};
-
 use netlink_batch::attribute::Writer;
 use netlink_batch::{Request, Socket};
 use proxier::apply::Cause;
 use proxier::model::Family;
+
+use super::program::{self, LIMIT};
 
 const TABLE: &str = "kube-proxy";
 
@@ -44,9 +44,8 @@ pub(super) fn has_table(family: Family) -> bool {
 
 /// Takes the table away.
 pub(super) fn remove_table(family: Family) -> Result<(), Cause> {
-    let mut nft = Command::new("nft");
-    let output = nft.args(["delete", "table", name(family), TABLE]).stdin(Stdio::null());
-    let output = output.output().map_err(Cause::new)?;
+    let arguments = ["delete", "table", name(family), TABLE];
+    let output = program::run("nft", &arguments, None, LIMIT).map_err(Cause::new)?;
     if output.status.success() {
         return Ok(());
     }

@@ -27,7 +27,8 @@ pub struct Abilities {
     pub random_fully: bool,
 }
 
-const RIGHTS: &str = "not permitted to change the network: run as root or with CAP_NET_ADMIN";
+pub(super) const RIGHTS: &str =
+    "not permitted to change the network: run as root or with CAP_NET_ADMIN";
 
 impl LinuxKernel {
     /// Opens everything that is needed and finds out what it can do.
@@ -92,7 +93,7 @@ fn usable_iptables(family: Family) -> Result<Iptables, Cause> {
 }
 
 /// Spec 13.1.
-fn has_ipv6() -> bool {
+pub(super) fn has_ipv6() -> bool {
     let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     fs::exists("/proc/thread-self/net/if_inet6").unwrap_or(false)
         && disabled.is_ok_and(|value| value.trim() != "1")

@@ -26,6 +26,8 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
@@ -91,6 +93,24 @@ impl Address {
             Self { index, local, prefix, peer }
         }))
     }
+}
+
+/// The kind of virtual device that a link is, such as `dummy`; `None` for any other.
+pub(super) fn kind(payload: &[u8]) -> Result<Option<String>, DecodeError> {
+    let (_, attributes) = split::<16>(payload, "ifinfomsg")?;
+    for attribute in Attributes::new(attributes) {
+        let attribute = attribute?;
+        if attribute.kind != IFLA_LINKINFO {
+            continue;
+        }
+        for inner in Attributes::new(attribute.value) {
+            let inner = inner?;
+            if inner.kind == IFLA_INFO_KIND {
+                return Ok(Some(inner.string_lossy()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn ip(family: u8, attribute: &Attribute<'_>) -> Result<IpAddr, DecodeError> {

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use ipvs_netlink::proc::ListedForward;
+use ipvs_netlink::proc::{ListedDestination, ListedForward};
 use ipvs_netlink::{
     Client, Command, Destination, DestinationKey, Error, Refusal, Service, ServiceKey, Timeouts,
 };
+use netlink_batch::Options;
 use proxier::apply::{Cause, Connections};
 use proxier::diff::{Change, ObservedDestination, ObservedServer};
 use proxier::model::Protocol;
@@ -18,14 +20,46 @@ use proxier::plan::{ServerFlags, ServerSettings, VirtualServerKey};
 
 use super::all_failed;
 
+/// A virtual server, as people look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldServer {
+    /// Which.
+    pub key: VirtualServerKey,
+    /// Scheduler, flags, timeout.
+    pub settings: ServerSettings,
+    /// In the order of their addresses.
+    pub destinations: Vec<HeldDestination>,
+}
+
+/// A destination, with its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldDestination {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// Its share of new connections.
+    pub weight: u32,
+    /// Connections that count as active.
+    pub active: u32,
+    /// The others.
+    pub inactive: u32,
+    /// How packets get there, in one word.
+    pub forwarding: &'static str,
+}
+
 /// A connection to IPVS.
 pub(super) struct Servers {
     client: Client,
+    /// Destinations are counted here, of one virtual server at a time.
+    counting: Client,
 }
 
 /// The address and port that try out a scheduler; nobody may use it (RFC 5737), and the virtual
 /// server stands for an instant (spec 3.10).
 const PROBE: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 0)), 20000);
+
+/// Most virtual servers have few destinations: the kernel tells of some twenty in so many bytes, and clears no more for
+/// its answer.
+const FEW: usize = 8 << 10;
 
 impl Servers {
     /// # Errors
@@ -33,7 +67,8 @@ impl Servers {
     pub(super) fn open() -> Result<Self, Error> {
         let mut client = Client::open()?;
         client.info()?;
-        Ok(Self { client })
+        let counting = Client::open_with(Options { datagram: FEW, ..Options::default() })?;
+        Ok(Self { client, counting })
     }
 
     pub(super) fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
@@ -42,6 +77,7 @@ impl Servers {
         for unreadable in self.client.unreadable() {
             tracing::debug!("left out of the table of virtual servers: {unreadable}");
         }
+        let mut schedulers = Schedulers::default();
         Ok(table
             .into_iter()
             .filter_map(|server| {
@@ -61,12 +97,36 @@ impl Servers {
                     (SocketAddr::new(listed.address, listed.port), found)
                 });
                 let observed = ObservedServer {
-                    settings: our_settings(&server.service),
+                    settings: our_settings(&server.service, &mut schedulers),
                     destinations: destinations.collect(),
                 };
                 Some((key, observed))
             })
             .collect())
+    }
+
+    /// Everything that is there, with the connections of each destination.
+    pub(super) fn held(&mut self) -> Result<Vec<HeldServer>, Cause> {
+        let table = self.client.table().map_err(Cause::new)?;
+        let mut schedulers = Schedulers::default();
+        let held = table.into_iter().filter_map(|server| {
+            let mut destinations: Vec<_> = server.destinations.iter().map(held).collect();
+            destinations.sort();
+            let settings = our_settings(&server.service, &mut schedulers);
+            Some(HeldServer { key: our_key(server.service.key)?, settings, destinations })
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort_by_key(|server| server.key);
+        Ok(held)
+    }
+
+    /// Which virtual servers there are.
+    pub(super) fn keys(&mut self) -> Result<Vec<VirtualServerKey>, Cause> {
+        let services = self.client.services().map_err(Cause::new)?;
+        let mut keys: Vec<_> =
+            services.into_iter().filter_map(|service| our_key(service.key)).collect();
+        keys.sort();
+        Ok(keys)
     }
 
     pub(super) fn count_connections(
@@ -76,7 +136,7 @@ impl Servers {
         let mut counts = Connections::new();
         let keys: BTreeSet<_> = of.iter().map(|(key, _)| *key).collect();
         for key in keys {
-            for found in self.client.destinations_met(service_key(&key)).map_err(Cause::new)? {
+            for found in self.counting.destinations_met(service_key(&key)).map_err(Cause::new)? {
                 let asked = (key, SocketAddr::new(found.address, found.port));
                 if of.contains(&asked) {
                     let connections = found.connections.unwrap_or_default();
@@ -105,8 +165,7 @@ impl Servers {
 
     /// Finds out whether the kernel has a scheduler, loading its module if need be.
     pub(super) fn try_scheduler(&mut self, scheduler: &str) -> Result<(), Cause> {
-        let standing = self.client.services().map_err(Cause::new)?;
-        if standing.iter().any(|service| service.scheduler == scheduler) {
+        if self.client.lists_scheduler(scheduler) {
             return Ok(());
         }
         let key = ServiceKey::address(ipvs_netlink::Protocol::Tcp, PROBE.0, PROBE.1);
@@ -128,6 +187,21 @@ impl Servers {
             return Ok(());
         }
         self.client.set_timeouts(timeouts).map_err(Cause::new)
+    }
+}
+
+fn held(listed: &ListedDestination) -> HeldDestination {
+    HeldDestination {
+        address: SocketAddr::new(listed.address, listed.port),
+        weight: listed.weight,
+        active: listed.active_connections,
+        inactive: listed.inactive_connections,
+        forwarding: match listed.forward {
+            ListedForward::Masquerade => "masquerade",
+            ListedForward::Local => "local",
+            ListedForward::Tunnel => "tunnel",
+            ListedForward::DirectRoute => "direct",
+        },
     }
 }
 
@@ -180,14 +254,27 @@ fn service(key: &VirtualServerKey, settings: &ServerSettings) -> Service {
     service
 }
 
-fn our_settings(service: &Service) -> ServerSettings {
+/// The name of the last virtual server's scheduler, which the next one most probably has too.
+#[derive(Default)]
+struct Schedulers(Option<Arc<str>>);
+
+impl Schedulers {
+    fn share(&mut self, name: &str) -> Arc<str> {
+        match &self.0 {
+            Some(last) if **last == *name => Arc::clone(last),
+            Some(_) | None => Arc::clone(self.0.insert(name.into())),
+        }
+    }
+}
+
+fn our_settings(service: &Service, schedulers: &mut Schedulers) -> ServerSettings {
     let flags = ServerFlags(service.flags.value & !ServerFlags::HASHED.0);
     // Without persistence the kernel keeps a timeout that nothing looks at.
     let timeout = if flags.has(ServerFlags::PERSISTENT) { service.timeout } else { 0 };
-    ServerSettings { scheduler: service.scheduler.as_str().into(), flags, timeout }
+    ServerSettings { scheduler: schedulers.share(&service.scheduler), flags, timeout }
 }
 
-fn service_key(key: &VirtualServerKey) -> ServiceKey {
+pub(super) fn service_key(key: &VirtualServerKey) -> ServiceKey {
     let protocol = match key.protocol {
         Protocol::Tcp => ipvs_netlink::Protocol::Tcp,
         Protocol::Udp => ipvs_netlink::Protocol::Udp,
@@ -196,7 +283,7 @@ fn service_key(key: &VirtualServerKey) -> ServiceKey {
     ServiceKey::address(protocol, key.address, key.port)
 }
 
-fn our_key(key: ServiceKey) -> Option<VirtualServerKey> {
+pub(super) fn our_key(key: ServiceKey) -> Option<VirtualServerKey> {
     let ServiceKey::Address { protocol, address, port } = key else { return None };
     let protocol = match protocol {
         ipvs_netlink::Protocol::Tcp => Protocol::Tcp,

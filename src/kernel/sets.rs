@@ -3,7 +3,8 @@
 //! In: sets to create, entries to add and remove. Out: one result each, from one packed exchange a
 //! set; the entries of our sets. Never: a look at sets of other names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ipset_netlink::{Error, Ipset, Network, Reason, Repeat, SetSpec, SetType};
 use proxier::apply::Cause;
@@ -18,6 +19,9 @@ pub(super) struct Sets {
 
 /// The name of a set that is being filled to take another one's place.
 const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
+
+/// After what time a set that is in use is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is done with one set or its entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,37 @@ impl Sets {
     /// Destroys a set that a killed process was filling.
     pub(super) fn forget_unfinished(&mut self) -> Result<(), Cause> {
         self.destroy_if_there(&GROWING.parse().map_err(Cause::new)?)
+    }
+
+    /// The names of our sets that are there, whatever their type.
+    pub(super) fn names(&mut self) -> Result<Vec<ipset_netlink::SetName>, Cause> {
+        let keys = Family::BOTH
+            .into_iter()
+            .flat_map(|family| SetName::ALL.into_iter().map(move |name| name.in_family(family)));
+        let ours: BTreeSet<_> = keys.chain([GROWING]).collect();
+        let mut names = self.ipset.names().map_err(Cause::new)?;
+        names.retain(|name| ours.contains(name.to_string().as_str()));
+        Ok(names)
+    }
+
+    /// Destroys a set. The kernel lets go of what deleted rules referred to a moment later, so that one
+    /// in use is tried again, so many times for all sets together.
+    pub(super) fn destroy(
+        &mut self,
+        name: &ipset_netlink::SetName,
+        attempts: &mut u32,
+    ) -> Result<(), Cause> {
+        loop {
+            match self.ipset.destroy(name) {
+                Ok(()) | Err(Error { reason: Reason::NoSuchSet, .. }) => return Ok(()),
+                Err(Error { reason: Reason::InUse, .. }) if *attempts > 0 => *attempts -= 1,
+                Err(Error { reason: Reason::InUse, .. }) => {
+                    return Err(Cause("rules or sets of others refer to it".into()));
+                }
+                Err(error) => return Err(Cause::new(error)),
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Fills a bigger set and puts it in the place of the one in use; rules that refer to it by

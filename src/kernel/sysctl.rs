@@ -11,14 +11,40 @@ use std::path::PathBuf;
 
 /// A setting that could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set {name}={value}: {source} (needs root, and /proc/sys writable)")]
+#[error("{}cannot set {name}={value}: {source} (needs root, and {} writable)", because(.field), below(.name))]
 pub struct Error {
     /// The name below `/proc/sys`.
     pub name: String,
     /// The value wanted.
     pub value: u64,
+    /// The field of the configuration that asks for it, if one does.
+    pub field: Option<&'static str>,
     /// What the system said.
     pub source: io::Error,
+}
+
+fn because(field: &Option<&'static str>) -> String {
+    field.map_or_else(String::new, |field| format!("{field}: "))
+}
+
+/// Where a setting stands: its file system has to be writable.
+fn below(name: &str) -> &'static str {
+    if name == BUCKETS { "/sys" } else { "/proc/sys" }
+}
+
+/// A setting that is wanted.
+struct Setting {
+    /// Its name below `/proc/sys`.
+    name: String,
+    value: u64,
+    /// The field of the configuration that asks for it; others are needed whatever it says.
+    field: Option<&'static str>,
+}
+
+impl Setting {
+    fn fails(self, source: io::Error) -> Error {
+        Error { name: self.name, value: self.value, field: self.field, source }
+    }
 }
 
 /// What the configuration says about kernel settings.
@@ -76,12 +102,15 @@ fn count(list: &str) -> Option<u64> {
 /// # Errors
 /// The first setting that could not be made; those before it stand.
 pub fn apply(wanted: &Wanted) -> Result<(), Error> {
-    for (name, value) in settings(wanted) {
-        set(&name, value)?;
+    for setting in settings(wanted) {
+        set(setting)?;
     }
-    match wanted.conntrack_max {
-        Some(max) if !is_read_only(CONNTRACK_MAX) => grow_conntrack_buckets(max),
-        Some(_) | None => Ok(()),
+    match missing_buckets(wanted) {
+        Some(setting) => {
+            let (path, value) = (PathBuf::from(BUCKETS), setting.value);
+            write(&path, value).map_err(|source| setting.fails(source))
+        }
+        None => Ok(()),
     }
 }
 
@@ -98,38 +127,56 @@ pub fn check(wanted: &Wanted) -> Result<(), Error> {
              not set to {max}"
         );
     }
-    for (name, value) in settings(wanted) {
-        let path = PathBuf::from("/proc/sys").join(&name);
-        if read(&path) != Some(value) {
-            let opened = fs::OpenOptions::new().write(true).open(&path);
-            opened.map_err(|source| Error { name, value, source })?;
+    for setting in settings(wanted) {
+        let path = path(&setting.name);
+        if read(&path) != Some(setting.value) {
+            try_open(&path, setting)?;
         }
     }
-    Ok(())
+    match missing_buckets(wanted) {
+        Some(setting) => try_open(&PathBuf::from(BUCKETS), setting),
+        None => Ok(()),
+    }
+}
+
+fn try_open(path: &PathBuf, setting: Setting) -> Result<(), Error> {
+    let opened = fs::OpenOptions::new().write(true).open(path);
+    opened.map(drop).map_err(|source| setting.fails(source))
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(name)
 }
 
 const CONNTRACK_MAX: &str = "net/netfilter/nf_conntrack_max";
 
+/// How many buckets the connection tracking table has; no sysctl, and the whole machine's.
+const BUCKETS: &str = "/sys/module/nf_conntrack/parameters/hashsize";
+
+/// Which of the two is to be changed depends on the number of CPUs.
+const SIZE: &str = "conntrack.maxPerCore or conntrack.min";
+
 /// Names and values, those of connection tracking first.
-fn settings(wanted: &Wanted) -> Vec<(String, u64)> {
+fn settings(wanted: &Wanted) -> Vec<Setting> {
     let mut settings = Vec::new();
+    let mut add = |name: String, value, field| settings.push(Setting { name, value, field });
     if let Some(max) = wanted.conntrack_max
         && !is_read_only(CONNTRACK_MAX)
     {
-        settings.push((CONNTRACK_MAX.to_owned(), max));
+        add(CONNTRACK_MAX.to_owned(), max, Some(SIZE));
     }
-    for (name, value) in [
-        ("tcp_timeout_established", wanted.tcp_established),
-        ("tcp_timeout_close_wait", wanted.tcp_close_wait),
-        ("tcp_be_liberal", u64::from(wanted.tcp_be_liberal)),
-        ("udp_timeout", wanted.udp),
-        ("udp_timeout_stream", wanted.udp_stream),
+    for (name, value, field) in [
+        ("tcp_timeout_established", wanted.tcp_established, "conntrack.tcpEstablishedTimeout"),
+        ("tcp_timeout_close_wait", wanted.tcp_close_wait, "conntrack.tcpCloseWaitTimeout"),
+        ("tcp_be_liberal", u64::from(wanted.tcp_be_liberal), "conntrack.tcpBeLiberal"),
+        ("udp_timeout", wanted.udp, "conntrack.udpTimeout"),
+        ("udp_timeout_stream", wanted.udp_stream, "conntrack.udpStreamTimeout"),
     ] {
         if value > 0 {
-            settings.push((format!("net/netfilter/nf_conntrack_{name}"), value));
+            add(format!("net/netfilter/nf_conntrack_{name}"), value, Some(field));
         }
     }
-    let mut ipv4 = |name: &str, value| settings.push((format!("net/ipv4/{name}"), value));
+    let mut ipv4 = |name: &str, value| add(format!("net/ipv4/{name}"), value, None);
     ipv4("vs/conntrack", 1);
     if needs_conn_reuse_off() {
         ipv4("vs/conn_reuse_mode", 0);
@@ -138,24 +185,18 @@ fn settings(wanted: &Wanted) -> Vec<(String, u64)> {
     ipv4("vs/expire_quiescent_template", 1);
     ipv4("ip_forward", 1);
     if wanted.strict_arp {
-        ipv4("conf/all/arp_ignore", 1);
-        ipv4("conf/all/arp_announce", 2);
+        for (name, value) in [("arp_ignore", 1), ("arp_announce", 2)] {
+            add(format!("net/ipv4/conf/all/{name}"), value, Some("ipvs.strictARP"));
+        }
     }
     settings
 }
 
 /// A table needs a bucket for every four entries, or its chains grow long.
-fn grow_conntrack_buckets(max: u64) -> Result<(), Error> {
-    let path = PathBuf::from("/sys/module/nf_conntrack/parameters/hashsize");
-    let buckets = max / 4;
-    if read(&path).is_some_and(|now| now >= buckets) {
-        return Ok(());
-    }
-    write(&path, buckets).map_err(|source| Error {
-        name: path.display().to_string(),
-        value: buckets,
-        source,
-    })
+fn missing_buckets(wanted: &Wanted) -> Option<Setting> {
+    let value = wanted.conntrack_max.filter(|_| !is_read_only(CONNTRACK_MAX))? / 4;
+    let is_enough = read(&PathBuf::from(BUCKETS)).is_some_and(|now| now >= value);
+    (!is_enough).then(|| Setting { name: BUCKETS.to_owned(), value, field: Some(SIZE) })
 }
 
 /// Before Linux 5.9 a reused client port could meet a one-second delay or a dead endpoint, and
@@ -176,12 +217,12 @@ fn is_read_only(name: &str) -> bool {
         .is_ok_and(|metadata| metadata.permissions().readonly())
 }
 
-fn set(name: &str, value: u64) -> Result<(), Error> {
-    let path = PathBuf::from("/proc/sys").join(name);
-    if read(&path) == Some(value) {
+fn set(setting: Setting) -> Result<(), Error> {
+    let path = path(&setting.name);
+    if read(&path) == Some(setting.value) {
         return Ok(());
     }
-    write(&path, value).map_err(|source| Error { name: name.into(), value, source })
+    write(&path, setting.value).map_err(|source| setting.fails(source))
 }
 
 fn read(path: &PathBuf) -> Option<u64> {
@@ -195,6 +236,23 @@ fn write(path: &PathBuf, value: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_the_field_the_setting_and_what_must_be_writable() {
+        let wanted = Wanted { strict_arp: true, udp_stream: 180, ..Wanted::default() };
+        let said = |name: &str| {
+            let setting = settings(&wanted).into_iter().find(|setting| setting.name == name);
+            setting.unwrap().fails(io::ErrorKind::ReadOnlyFilesystem.into()).to_string()
+        };
+        let arp = said("net/ipv4/conf/all/arp_announce");
+        assert!(arp.starts_with("ipvs.strictARP: cannot set net/ipv4/conf/all/arp_announce=2: "));
+        let stream = said("net/netfilter/nf_conntrack_udp_timeout_stream");
+        assert!(stream.starts_with("conntrack.udpStreamTimeout: cannot set net/netfilter/"));
+        assert!(said("net/ipv4/ip_forward").starts_with("cannot set net/ipv4/ip_forward=1: "));
+        let buckets = Setting { name: BUCKETS.to_owned(), value: 1, field: Some(SIZE) };
+        let buckets = buckets.fails(io::ErrorKind::ReadOnlyFilesystem.into()).to_string();
+        assert!(buckets.contains("hashsize=1: ") && buckets.contains("/sys writable"), "{buckets}");
+    }
 
     #[test]
     fn cores_are_counted_from_ranges() {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use proxier::apply::Cause;
+use proxier::apply::{Cause, KernelReading};
 use proxier::diff::Observed;
 use proxier::model::{Family, PerFamily};
 
@@ -51,8 +51,8 @@ impl Tables {
     /// Reads everything that could be ours.
     ///
     /// # Errors
-    /// If any part cannot be read in whole.
-    pub fn observe(&mut self) -> Result<Observed, Cause> {
+    /// If any part but the rules of one family cannot be read in whole.
+    pub fn observe(&mut self) -> Result<KernelReading, Cause> {
         self.device = self.links.index().map_err(Cause::new)?;
         let addresses = match self.device {
             Some(index) => self.links.addresses(index).map_err(Cause::new)?,
@@ -64,16 +64,25 @@ impl Tables {
             servers: self.servers.observe()?,
             ..Observed::default()
         };
+        let mut unread = PerFamily::default();
         for family in Family::BOTH {
             if let Some(iptables) = self.iptables.of(family) {
-                let (rules, remains) = iptables.observe().map_err(Cause::new)?;
-                *observed.rules.of_mut(family) = rules;
+                let remains = match iptables.observe() {
+                    Ok((rules, remains)) => {
+                        *observed.rules.of_mut(family) = rules;
+                        remains
+                    }
+                    Err(error) => {
+                        *unread.of_mut(family) = Some(Cause::new(error));
+                        Remains::Nothing
+                    }
+                };
                 let has_table = *self.nftables.of(family) && nftables::has_table(family);
                 *self.nftables.of_mut(family) = has_table;
                 *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
                 self.sets.observe(family, &mut observed)?;
             }
         }
-        Ok(observed)
+        Ok(KernelReading { observed, unread })
     }
 }

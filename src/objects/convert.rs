@@ -15,6 +15,7 @@ pub use self::service::service;
 pub use self::slice::slice;
 use super::field::{Field, List, quoted};
 use super::meta::Metadata;
+use super::name::{LABEL, SUBDOMAIN, is_label, is_subdomain};
 use super::problem::{Kind, ObjectId, Problem};
 
 mod node;
@@ -49,7 +50,8 @@ impl<'a> Reader<'a> {
         problems: &'a mut Vec<Problem>,
     ) -> Option<Self> {
         if let Some(object) = id(kind, metadata) {
-            return Some(Self { object, problems });
+            let mut reader = Self { object, problems };
+            return reader.has_good_names().then_some(reader);
         }
         let namespace = metadata.given().and_then(|metadata| metadata.namespace.given());
         let object = ObjectId {
@@ -59,6 +61,26 @@ impl<'a> Reader<'a> {
         };
         Self { object, problems }.report("metadata.name", "an object needs a name");
         None
+    }
+
+    /// The API server has judged them; a manifest may say anything.
+    fn has_good_names(&mut self) -> bool {
+        let ObjectId { kind, namespace, name } = self.object.clone();
+        let (is_good, wanted): (fn(&str) -> bool, _) = match kind {
+            Kind::Service => (is_label, LABEL),
+            Kind::EndpointSlice => (is_subdomain, SUBDOMAIN),
+            // It is the one that the configuration names, or none that matters.
+            Kind::Node => return true,
+        };
+        let mut judge = |is_good: fn(&str) -> bool, text: &str, field: &str, wanted: &str| {
+            let good = is_good(text);
+            if !good {
+                self.report(field, format_args!("{} is not {wanted}", quoted(text)));
+            }
+            good
+        };
+        let namespace = judge(is_label, &namespace, "metadata.namespace", LABEL);
+        judge(is_good, &name, "metadata.name", wanted) && namespace
     }
 
     fn report(&mut self, field: impl Display, message: impl Display) {

@@ -1,8 +1,8 @@
 //! `metadata`, as far as it matters here.
 //!
 //! In: `metadata` of any object. Out: its name and what a watch needs; labels only as far as the
-//! kind at hand names them in its own type. Never: managed fields, annotations, owners, which
-//! make up most of an object's text.
+//! kind at hand names them in its own type, and one annotation. Never: managed fields, other
+//! annotations, owners, which make up most of an object's text.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
@@ -23,6 +23,20 @@ pub struct Metadata<L> {
     pub creation_timestamp: Field<String>,
     /// `labels`.
     pub labels: Field<L>,
+    /// Whether `deletionTimestamp` is there: somebody has asked for the object to be deleted.
+    #[serde(deserialize_with = "presence_of_value")]
+    pub deletion_timestamp: bool,
+    /// `annotations`.
+    pub annotations: Field<Annotations>,
+}
+
+/// The annotations of any object that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// `endpoints.kubernetes.io/last-change-trigger-time` of an EndpointSlice, RFC 3339.
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub last_change: Field<String>,
 }
 
 impl<L> Metadata<L> {
@@ -35,4 +49,9 @@ impl<L> Metadata<L> {
 /// For labels of which only the presence counts, whatever their value.
 pub(super) fn presence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// The same for a field that may be `null`, which is absence.
+fn presence_of_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }

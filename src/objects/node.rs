@@ -1,6 +1,6 @@
 //! `core/v1 Node`, as far as kube-proxy's IPVS mode looks at it.
 //!
-//! In: JSON or YAML. Out: zone, addresses, pod ranges and conditions. Never: capacity and images,
+//! In: JSON or YAML. Out: zone, addresses, pod ranges, taints and conditions. Never: capacity and images,
 //! which make a Node the most often written object of a cluster.
 
 use serde::Deserialize;
@@ -39,6 +39,16 @@ pub struct Spec {
     /// `podCIDRs`.
     #[serde(rename = "podCIDRs")]
     pub pod_cidrs: List<String>,
+    /// `taints`.
+    pub taints: List<Taint>,
+}
+
+/// An element of `spec.taints`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    /// `key`.
+    pub key: Field<String>,
 }
 
 /// `status`.

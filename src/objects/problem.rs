@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::name::Plain;
+
 /// A kind of API object that this program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -52,9 +54,10 @@ impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.kind)?;
         if !self.namespace.is_empty() {
-            write!(f, "{}/", self.namespace)?;
+            write!(f, "{}/", Plain(&self.namespace))?;
         }
-        f.write_str(if self.name.is_empty() { "(without a name)" } else { &self.name })
+        let name = if self.name.is_empty() { "(without a name)" } else { &self.name };
+        write!(f, "{}", Plain(name))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which problems the operator has been told of.
 //!
 //! In: each object's problems, every time it is seen. Out: one warning for each problem when it
-//! first appears. Never: the same warning again because of a relist or an unrelated change; once
-//! a problem is gone, or its object, it is forgotten and would be told again.
+//! first appears, and one line when it is gone, or its object. Never: the same warning again because of a
+//! relist or an unrelated change.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,13 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Takes note of one object's problems, all of them, and logs those that are new.
+    /// Takes note of one object's problems, all of them, and logs those that are new or gone.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
-        let news = self.news(object, &problems);
-        for problem in &news {
+        for problem in &self.news(object, &problems) {
             tracing::warn!("{problem}");
+        }
+        for problem in &self.gone(object, &problems) {
+            tracing::info!("no longer: {problem}");
         }
         if problems.is_empty() {
             self.known.remove(object);
@@ -28,14 +30,17 @@ impl Reports {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets an object that is gone, and its problems with it.
     pub fn forget(&mut self, object: &ObjectId) {
-        self.known.remove(object);
+        self.update(object, Vec::new());
     }
 
     /// Forgets all objects that are not among those for which `present` holds, after a list.
     pub fn retain(&mut self, mut present: impl FnMut(&ObjectId) -> bool) {
-        self.known.retain(|object, _| present(object));
+        let absent = self.known.keys().filter(|object| !present(object));
+        for object in absent.cloned().collect::<Vec<_>>() {
+            self.forget(&object);
+        }
     }
 
     /// All problems in force, by object.
@@ -44,9 +49,20 @@ impl Reports {
     }
 
     fn news(&self, object: &ObjectId, problems: &[Problem]) -> Vec<Problem> {
-        let told = self.known.get(object).map_or(&[][..], Vec::as_slice);
-        problems.iter().filter(|problem| !told.contains(problem)).cloned().collect()
+        without(problems, self.of(object))
     }
+
+    fn gone(&self, object: &ObjectId, problems: &[Problem]) -> Vec<Problem> {
+        without(self.of(object), problems)
+    }
+
+    fn of(&self, object: &ObjectId) -> &[Problem] {
+        self.known.get(object).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn without(these: &[Problem], those: &[Problem]) -> Vec<Problem> {
+    these.iter().filter(|problem| !those.contains(problem)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -71,6 +87,18 @@ mod tests {
         assert_eq!(reports.news(&object("web"), &[problem("a"), problem("b")]), [problem("b")]);
         reports.update(&object("web"), vec![]);
         assert_eq!(reports.news(&object("web"), &[problem("a")]), [problem("a")]);
+    }
+
+    #[test]
+    fn a_problem_that_is_gone_is_news_once() {
+        let mut reports = Reports::default();
+        assert_eq!(reports.gone(&object("web"), &[]), []);
+        reports.update(&object("web"), vec![problem("a"), problem("b")]);
+        assert_eq!(reports.gone(&object("web"), &[problem("b"), problem("c")]), [problem("a")]);
+        reports.update(&object("web"), vec![problem("b")]);
+        assert_eq!(reports.gone(&object("web"), &[]), [problem("b")]);
+        reports.forget(&object("web"));
+        assert_eq!(reports.gone(&object("web"), &[]), []);
     }
 
     #[test]

@@ -7,10 +7,11 @@
 //! Source: spec 10.1. A family is unhealthy while something queued has waited for two sync periods;
 //! an idle one is healthy however long ago its last round was.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use proxier::model::{Family, PerFamily};
+use proxier::model::{Family, Node, PerFamily};
 
 /// A point in time, as intervals are measured and as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct ProxyHealth {
     families: Vec<Family>,
     patience: Duration,
     states: Mutex<PerFamily<State>>,
+    /// Whether this node has been seen and is to stay.
+    is_eligible: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +82,34 @@ impl ProxyHealth {
     pub fn new(families: &PerFamily<bool>, sync_period: Duration) -> Self {
         let families = Family::BOTH.into_iter().filter(|family| *families.of(*family));
         let patience = sync_period.saturating_mul(2);
-        Self { families: families.collect(), patience, states: Mutex::default() }
+        Self {
+            families: families.collect(),
+            patience,
+            states: Mutex::default(),
+            is_eligible: AtomicBool::new(false),
+        }
+    }
+
+    /// This node is as the API says. What was said last stays when the Node is gone.
+    pub fn saw_node(&self, node: &Node) {
+        self.is_eligible.store(!node.is_leaving, Ordering::Relaxed);
+    }
+
+    /// This node counts as one to stay although nobody has said anything of it.
+    pub fn needs_no_node(&self) {
+        self.is_eligible.store(true, Ordering::Relaxed);
+    }
+
+    /// True if load balancers may send traffic here: the Node was seen, nobody has asked for its
+    /// deletion, and the cluster's autoscaler does not mean to take it away.
+    pub fn is_node_eligible(&self) -> bool {
+        self.is_eligible.load(Ordering::Relaxed)
+    }
+
+    /// The proxy begins its work, which counts as an update (spec 8.3): nothing has waited yet.
+    pub fn started(&self) {
+        let now = Moment::now();
+        self.families.iter().for_each(|family| self.updated(*family, now));
     }
 
     /// Something waits for a round. What waits already has waited longer.
@@ -90,13 +120,18 @@ impl ProxyHealth {
         }
     }
 
-    /// A round has brought everything up to date.
-    pub fn updated(&self, now: Moment) {
-        let mut states = self.states();
-        for family in &self.families {
+    /// A round has brought everything of this family up to date. One that is not programmed has
+    /// nothing.
+    pub fn updated(&self, family: Family, now: Moment) {
+        if self.families.contains(&family) {
             let state = State { last_updated: Some(now.wall), oldest_pending: None };
-            *states.of_mut(*family) = state;
+            *self.states().of_mut(family) = state;
         }
+    }
+
+    /// True if one of the families that are programmed is not blocked.
+    pub fn serves(&self, blocked: &PerFamily<bool>) -> bool {
+        self.families.iter().any(|family| !blocked.of(*family))
     }
 
     /// How the proxy fares now.
@@ -152,19 +187,19 @@ mod tests {
     #[test]
     fn an_idle_proxy_stays_healthy() {
         let (health, at) = health();
-        health.updated(at(0));
+        health.updated(Family::V4, at(0));
         assert!(is_healthy(&health, at(1_000_000)));
     }
 
     #[test]
     fn what_waits_for_two_periods_makes_it_unhealthy_until_the_next_update() {
         let (health, at) = health();
-        health.updated(at(0));
+        health.updated(Family::V4, at(0));
         health.queued(at(10));
         assert!(is_healthy(&health, at(69)));
         assert!(!is_healthy(&health, at(70)));
         assert_eq!(health.standing(at(70)).last_updated(), Some(at(0).wall));
-        health.updated(at(71));
+        health.updated(Family::V4, at(71));
         assert!(is_healthy(&health, at(1000)));
         assert_eq!(health.standing(at(1000)).last_updated(), Some(at(71).wall));
     }
@@ -172,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_queued_later_does_not_renew_the_patience() {
         let (health, at) = health();
-        health.updated(at(0));
+        health.updated(Family::V4, at(0));
         for second in 1..100 {
             health.queued(at(second));
         }
@@ -181,9 +216,25 @@ mod tests {
     }
 
     #[test]
+    fn a_family_that_is_blocked_makes_the_other_neither_unhealthy_nor_older() {
+        let (_, at) = health();
+        let health = ProxyHealth::new(&PerFamily { v4: true, v6: true }, PERIOD);
+        Family::BOTH.iter().for_each(|family| health.updated(*family, at(0)));
+        health.queued(at(10));
+        health.updated(Family::V4, at(11));
+        let PerFamily { v4, v6 } = health.standing(at(80)).families;
+        let told = |seconds: u64, is_healthy| {
+            Some(FamilyHealth { last_updated: at(seconds).wall, is_healthy })
+        };
+        assert_eq!((v4, v6), (told(11, true), told(0, false)));
+        let blocked = PerFamily { v4: false, v6: true };
+        assert!(health.serves(&blocked) && !health.serves(&PerFamily { v4: true, v6: true }));
+    }
+
+    #[test]
     fn only_families_that_are_programmed_are_told() {
         let (health, at) = health();
-        health.updated(at(3));
+        health.updated(Family::V4, at(3));
         let standing = health.standing(at(4));
         let v4 = FamilyHealth { last_updated: at(3).wall, is_healthy: true };
         assert_eq!(standing.families, PerFamily { v4: Some(v4), v6: None });

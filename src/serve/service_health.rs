@@ -3,8 +3,8 @@
 //!
 //! In: the table of health checks, each time it changes. Out: one listener for each Service, family
 //! and address that it names, opened, closed and left alone as the table differs from what stands; a
-//! port that cannot be had is told as an event when that begins, logged when it ends, and tried
-//! again meanwhile. Never: a listener of one family that answers the other, a connection that
+//! port that cannot be had is told as an event when that begins and now and then while it lasts,
+//! logged when it ends, and tried again meanwhile. Never: a listener of one family that answers the other, a connection that
 //! outlives its server.
 //!
 //! Source: spec 10.2. Departs: each address stands for itself, where upstream gives up a Service's
@@ -21,13 +21,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::answer::Shown;
-use self::listener::Listener;
 use super::health::ProxyHealth;
+use super::listener::{Listener, Wildcard};
 use super::table::{HealthTable, Place};
 use crate::events::{Event, Kind, Regarding, Sink};
 
 mod answer;
-mod listener;
 
 /// How long until ports that could not be had are tried again.
 const RETRY: Duration = Duration::from_secs(3);
@@ -37,15 +36,35 @@ pub struct ServiceHealth {
     node: Arc<str>,
     health: Arc<ProxyHealth>,
     events: Sink,
-    open: BTreeMap<Place, Listener>,
+    open: BTreeMap<Place, Listener<Shown>>,
     /// What the operator was told about each Service that lacks a listener.
-    failing: BTreeMap<ServiceName, String>,
+    failing: Failing,
+}
+
+/// How often a failure that lasts is told: kube-proxy does so at each sync. Often enough for one series of
+/// events ([`crate::events`] begins anew after six minutes), whose object the API server keeps for an hour.
+const REPEAT: Duration = Duration::from_secs(5 * 60);
+
+/// Services that lack a listener, with what was told of each and when.
+#[derive(Default)]
+struct Failing(BTreeMap<ServiceName, (String, Instant)>);
+
+impl Failing {
+    /// Whether this is to be told; then it counts as told.
+    fn is_to_be_told(&mut self, service: &ServiceName, reasons: &str, now: Instant) -> bool {
+        let told = self.0.get(service);
+        if told.is_some_and(|(told, at)| told == reasons && now < *at + REPEAT) {
+            return false;
+        }
+        self.0.insert(service.clone(), (reasons.to_owned(), now));
+        true
+    }
 }
 
 impl ServiceHealth {
     /// No server yet. `node` is this node's name for events.
     pub fn new(node: Arc<str>, health: Arc<ProxyHealth>, events: Sink) -> Self {
-        Self { node, health, events, open: BTreeMap::new(), failing: BTreeMap::new() }
+        Self { node, health, events, open: BTreeMap::new(), failing: Failing::default() }
     }
 
     /// Follows the table until its writer is gone; then all servers are closed.
@@ -54,7 +73,7 @@ impl ServiceHealth {
             let places = table.borrow_and_update().places();
             self.follow(places).await;
             let again = Instant::now() + RETRY;
-            let is_failing = !self.failing.is_empty();
+            let is_failing = !self.failing.0.is_empty();
             let changed = tokio::select! {
                 changed = table.changed() => changed,
                 () = tokio::time::sleep_until(again), if is_failing => Ok(()),
@@ -77,7 +96,7 @@ impl ServiceHealth {
         let mut failures: BTreeMap<ServiceName, Vec<String>> = BTreeMap::new();
         for (place, count) in places {
             if let Some(listener) = self.open.get(&place) {
-                listener.shown().tell(count);
+                listener.answers().tell(count);
                 continue;
             }
             match self.open_listener(&place, count) {
@@ -88,10 +107,10 @@ impl ServiceHealth {
         self.report(failures.into_iter().map(|(name, reasons)| (name, reasons.join("; "))));
     }
 
-    fn open_listener(&self, place: &Place, count: usize) -> Result<Listener, String> {
+    fn open_listener(&self, place: &Place, count: usize) -> Result<Listener<Shown>, String> {
         let (service, address) = place;
         let shown = Shown::new(service.clone(), count, Arc::clone(&self.health));
-        Listener::open(*address, shown).map_err(|error| {
+        Listener::open(*address, Wildcard::Own, shown).map_err(|error| {
             let holder = self.open.keys().find(|(_, taken)| taken == address);
             match holder {
                 Some((holder, _)) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -102,12 +121,12 @@ impl ServiceHealth {
         })
     }
 
-    /// Tells what begins and what ends.
+    /// Tells what begins, what lasts and what ends.
     fn report(&mut self, failing: impl Iterator<Item = (ServiceName, String)>) {
         let mut lasting = BTreeSet::new();
         for (service, reasons) in failing {
             lasting.insert(service.clone());
-            if self.failing.get(&service) == Some(&reasons) {
+            if !self.failing.is_to_be_told(&service, &reasons, Instant::now()) {
                 continue;
             }
             let node = &self.node;
@@ -118,14 +137,33 @@ impl ServiceHealth {
                 regarding: Regarding::Service(service.clone()),
                 note: format!("node {node} cannot answer health checks of {service} on {reasons}"),
             });
-            self.failing.insert(service, reasons);
         }
-        self.failing.retain(|service, _| {
+        self.failing.0.retain(|service, _| {
             let lasts = lasting.contains(service);
             if !lasts {
                 tracing::info!("Service {service}: no health check is without its port any more");
             }
             lasts
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_lasts_is_told_again_now_and_then() {
+        let (mut failing, begin) = (Failing::default(), Instant::now());
+        let service = ServiceName::new("shop", "web");
+        let told = (0..600).map(|turn| begin + RETRY * turn);
+        let told = told.filter(|now| failing.is_to_be_told(&service, "taken", *now));
+        assert_eq!(
+            told.map(|now| (now - begin).as_secs()).collect::<Vec<_>>(),
+            [0, 300, 600, 900, 1200, 1500]
+        );
+        let now = begin + RETRY * 600;
+        assert!(failing.is_to_be_told(&service, "something else", now), "a change at once");
+        assert!(!failing.is_to_be_told(&service, "something else", now + RETRY));
     }
 }

@@ -46,6 +46,32 @@ impl HealthTable {
         places
     }
 
+    /// Takes over what `before` says of blocked families: there the checks are answered as the kernel
+    /// was left, until its way is laid anew.
+    pub fn keep(&mut self, before: &Self, blocked: &PerFamily<bool>) {
+        let is_blocked = |family: &Family| *blocked.of(*family);
+        if !Family::BOTH.iter().any(is_blocked) {
+            return;
+        }
+        let checks = Arc::make_mut(&mut self.checks);
+        for family in Family::BOTH.into_iter().filter(is_blocked) {
+            self.addresses.of_mut(family).clone_from(before.addresses.of(family));
+            checks.values_mut().for_each(|check| *check.local_endpoints.of_mut(family) = None);
+            for (service, had) in &*before.checks {
+                let Some(count) = *had.local_endpoints.of(family) else { continue };
+                let check = checks.entry(service.clone()).or_insert_with(|| HealthCheck {
+                    port: had.port,
+                    local_endpoints: PerFamily::default(),
+                });
+                // A port that has changed is answered as soon as the family is served again.
+                if check.port == had.port {
+                    *check.local_endpoints.of_mut(family) = Some(count);
+                }
+            }
+        }
+        checks.retain(|_, check| check.local_endpoints != PerFamily::default());
+    }
+
     /// An address of the other family, which the plan does not give, is not listened on.
     fn addresses_of(&self, family: Family) -> Vec<IpAddr> {
         match self.addresses.of(family) {
@@ -88,6 +114,28 @@ mod tests {
         assert_eq!(shown(&table), ["shop/web 0.0.0.0:31000 2"]);
         table.checks = Arc::new([(web, check(31000, Some(2), Some(0)))].into());
         assert_eq!(shown(&table), ["shop/web 0.0.0.0:31000 2", "shop/web [::]:31000 0"]);
+    }
+
+    #[test]
+    fn a_blocked_family_keeps_what_was_published() {
+        let (web, new) = (ServiceName::new("shop", "web"), ServiceName::new("shop", "new"));
+        let table = |checks: &[(&ServiceName, HealthCheck)]| HealthTable {
+            checks: Arc::new(checks.iter().map(|(name, c)| ((*name).clone(), c.clone())).collect()),
+            ..HealthTable::default()
+        };
+        let before = table(&[(&web, check(31000, Some(2), Some(1)))]);
+        let wanted =
+            table(&[(&web, check(31000, Some(3), Some(3))), (&new, check(2, None, Some(1)))]);
+        let kept = |mut table: HealthTable, v4, v6| {
+            table.keep(&before, &PerFamily { v4, v6 });
+            shown(&table)
+        };
+        assert_eq!(kept(wanted.clone(), true, true), shown(&before));
+        assert_eq!(kept(wanted.clone(), false, false), shown(&wanted));
+        let mixed = ["shop/web 0.0.0.0:31000 3", "shop/web [::]:31000 1"];
+        assert_eq!(kept(wanted, false, true), mixed);
+        assert_eq!(kept(table(&[]), false, true), ["shop/web [::]:31000 1"]);
+        assert_eq!(kept(table(&[(&web, check(7, None, Some(1)))]), false, true), [""; 0]);
     }
 
     #[test]

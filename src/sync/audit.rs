@@ -4,10 +4,9 @@
 //! table takes its time and no change is to wait for it. Never: two readings at once.
 
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use proxier::apply::Cause;
-use proxier::diff::Observed;
+use proxier::apply::{Cause, KernelReading};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -15,14 +14,14 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 #[derive(Debug)]
 pub(super) struct Audit {
     ask: mpsc::Sender<()>,
-    found: Receiver<Result<Observed, Cause>>,
+    found: Receiver<Found>,
     is_reading: bool,
 }
 
 impl Audit {
     /// Starts the thread, which ends when this is dropped.
     pub(super) fn start(
-        read: impl FnMut() -> Result<Observed, Cause> + Send + 'static,
+        read: impl FnMut() -> Result<KernelReading, Cause> + Send + 'static,
     ) -> std::io::Result<Self> {
         let (ask, asked) = mpsc::channel();
         let (tell, found) = channel(1);
@@ -43,23 +42,23 @@ impl Audit {
     }
 
     /// Waits for what was read; for ever if nothing is being read.
-    pub(super) async fn end(&mut self) -> Result<Observed, Cause> {
+    pub(super) async fn end(&mut self) -> Found {
         if !self.is_reading {
             return std::future::pending().await;
         }
         let found = self.found.recv().await;
         self.is_reading = false;
-        found.unwrap_or_else(|| Err(died()))
+        found.unwrap_or_else(Found::died)
     }
 
     /// What was read, if it has been.
-    pub(super) fn try_end(&mut self) -> Option<Result<Observed, Cause>> {
+    pub(super) fn try_end(&mut self) -> Option<Found> {
         if !self.is_reading {
             return None;
         }
         let found = match self.found.try_recv() {
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(died()),
+            Err(TryRecvError::Disconnected) => Found::died(),
             Ok(found) => found,
         };
         self.is_reading = false;
@@ -67,19 +66,32 @@ impl Audit {
     }
 }
 
-fn died() -> Cause {
-    Cause("the audit thread has died".into())
+/// What came of a reading.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What was read.
+    pub(super) reading: Result<KernelReading, Cause>,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+impl Found {
+    fn died() -> Self {
+        let reading = Err(Cause("the audit thread has died".into()));
+        Self { reading, took: Duration::ZERO }
+    }
 }
 
 fn answer(
-    mut read: impl FnMut() -> Result<Observed, Cause>,
+    mut read: impl FnMut() -> Result<KernelReading, Cause>,
     asked: &mpsc::Receiver<()>,
-    tell: &Sender<Result<Observed, Cause>>,
+    tell: &Sender<Found>,
 ) {
     while asked.recv().is_ok() {
         let start = Instant::now();
-        let found = read();
-        let read_ms = super::Milliseconds(start.elapsed());
+        let reading = read();
+        let found = Found { reading, took: start.elapsed() };
+        let read_ms = super::Milliseconds(found.took);
         tracing::debug!(%read_ms, "the whole kernel is read");
         if tell.blocking_send(found).is_err() {
             return;
@@ -89,16 +101,18 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
+    use proxier::diff::Observed;
+
     use super::*;
 
     #[tokio::test]
     async fn what_was_read_is_given_once() {
-        let read = || Ok(Observed { link: true, ..Observed::default() });
+        let read = || Ok(Observed { link: true, ..Observed::default() }.into());
         let mut audit = Audit::start(read).unwrap();
         assert!(audit.try_end().is_none());
         audit.begin();
         assert!(audit.is_reading());
-        assert!(audit.end().await.unwrap().link);
+        assert!(audit.end().await.reading.unwrap().observed.link);
         assert!(!audit.is_reading() && audit.try_end().is_none());
 
         audit.begin();
@@ -108,6 +122,6 @@ mod tests {
                 None => std::thread::yield_now(),
             }
         };
-        assert!(found.unwrap().link);
+        assert!(found.reading.unwrap().observed.link);
     }
 }

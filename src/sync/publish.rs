@@ -1,19 +1,25 @@
 //! What the sync thread leaves behind for those who answer and tell.
 //!
-//! In: what the core says after a round. Out: the health table, where it differs from the last one;
-//! whether the proxy keeps up; log lines and events. Never: a wait for any reader.
+//! In: what arrives, and what the core says after a round. Out: the health table, where it differs from
+//! the last one; whether the proxy keeps up; metrics; log lines and events. Never: a wait for any reader.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxier::Proxier;
 use proxier::apply::Outcome;
-use proxier::model::PerFamily;
-use proxier::plan::Contested;
-use tokio::sync::watch;
+use proxier::model::{Event, Family, Pending, PerFamily, Update};
+use proxier::plan::{Contested, VirtualServerKey};
+use tokio::sync::{oneshot, watch};
 
 use super::contested;
+use super::timed::Seen;
+use crate::dump::Questions;
 use crate::events::Sink;
+use crate::metrics::{Metrics, Tally};
 use crate::serve::{HealthTable, Moment, ProxyHealth};
+use crate::traffic::{Leaving, Traffic};
 
 /// How many claims that begin or end a round tells one by one.
 const TOLD: usize = 20;
@@ -22,39 +28,168 @@ const TOLD: usize = 20;
 #[derive(Debug)]
 pub struct Publish {
     health: Arc<ProxyHealth>,
+    metrics: Arc<Metrics>,
     checks: watch::Sender<HealthTable>,
     events: Sink,
     contested: Contested,
+    /// Who counts what Services carry, if somebody does, and what drains as it was told last.
+    traffic: Option<Traffic>,
+    draining: BTreeSet<Leaving>,
+    /// Who wants to know of the first sync.
+    first: Option<oneshot::Sender<()>>,
+    /// Whether no round has said yet what is in the kernel.
+    shows_nothing: bool,
+    /// Where questions for names arrive.
+    questions: Questions,
 }
 
 impl Publish {
-    /// Nothing has been left behind yet: to `health` whether the proxy keeps up, to `checks` the
-    /// health checks of Services, to `events` what Services are to be warned of.
-    pub fn new(health: Arc<ProxyHealth>, checks: watch::Sender<HealthTable>, events: Sink) -> Self {
-        Self { health, checks, events, contested: Contested::new() }
+    /// Nothing has been left behind yet: to `health` whether the proxy keeps up, to `metrics` what is
+    /// counted, to `checks` the health checks of Services, to `events` what Services are to be warned of.
+    pub fn new(
+        health: Arc<ProxyHealth>,
+        metrics: Arc<Metrics>,
+        checks: watch::Sender<HealthTable>,
+        events: Sink,
+    ) -> Self {
+        Self {
+            health,
+            metrics,
+            checks,
+            events,
+            contested: Contested::new(),
+            traffic: None,
+            draining: BTreeSet::new(),
+            first: None,
+            shows_nothing: true,
+            questions: Questions::channel(1).1,
+        }
+    }
+
+    /// The first round in which nothing failed that all Services need is told here.
+    pub fn first_sync_to(self, first: oneshot::Sender<()>) -> Self {
+        Self { first: Some(first), ..self }
+    }
+
+    /// What Services carry is counted there.
+    pub fn with_traffic(self, traffic: Option<Traffic>) -> Self {
+        Self { traffic, ..self }
+    }
+
+    /// A source says something.
+    pub(super) fn arrived(&self, event: &Event) {
+        match event {
+            Event::Service(update) => self.metrics.rounds.services_arrived(objects(update)),
+            Event::Slice(update) => self.metrics.rounds.slices_arrived(objects(update)),
+            Event::Node(Some(node)) => self.health.saw_node(node),
+            Event::Together(events) => events.iter().for_each(|event| self.arrived(event)),
+            Event::Node(None) | Event::NodeReadiness(_) | Event::Addresses(_) => {}
+        }
+    }
+
+    /// Answers these questions too.
+    #[must_use]
+    pub fn answering(self, questions: Questions) -> Self {
+        Self { questions, ..self }
+    }
+
+    /// Where questions for names arrive.
+    pub(super) fn questions(&mut self) -> &mut Questions {
+        &mut self.questions
+    }
+
+    /// A round begins. What it has to do waits from now on, so that one that never ends is seen by
+    /// whoever asks for the proxy's health.
+    pub(super) fn begins(&self) {
+        self.health.queued(Moment::now());
+    }
+
+    /// The whole kernel was read beside the rounds, for so long.
+    pub(super) fn read_beside(&self, took: Duration) {
+        self.metrics.rounds.read_beside(took);
     }
 
     /// Facts have arrived that no round has seen.
-    pub(super) fn queued(&self) {
-        self.health.queued(Moment::now());
+    pub(super) fn queued(&self, pending: Pending) {
+        let now = Moment::now();
+        self.health.queued(now);
+        self.metrics.rounds.queued(pending, now.wall);
     }
 
     /// A round has ended. Its health checks count unless something failed that all Services need: a
     /// load balancer must not be sent where the way is not laid. A single object that fails, for ever
     /// perhaps, makes nobody else unhealthy (spec 8.4).
-    pub(super) fn round(&mut self, proxier: &Proxier, outcome: &Outcome) {
+    pub(super) fn round(
+        &mut self,
+        proxier: &Proxier,
+        outcome: &Outcome,
+        took: Duration,
+        seen: &Seen,
+        tally: &Tally,
+    ) {
+        self.tell_traffic(proxier, outcome);
         self.tell_of_contested(proxier.contested());
-        if !outcome.is_blocked {
-            self.health.updated(Moment::now());
-            self.publish(HealthTable {
+        self.count(outcome, took, seen, proxier.pending());
+        let now = Moment::now();
+        for family in Family::BOTH.into_iter().filter(|family| !outcome.blocked.of(*family)) {
+            self.health.updated(family, now);
+            if !seen.only_counts {
+                let without = proxier.desired().without_local(family);
+                self.metrics.rounds.synced(family, &without, now.wall);
+            }
+        }
+        self.metrics.rounds.programmed(&outcome.reported, now.wall);
+        self.tell_first(&outcome.blocked);
+        self.publish(
+            HealthTable {
                 checks: Arc::clone(proxier.desired().health_checks()),
                 addresses: PerFamily::from_fn(|family| proxier.health_check_addresses(family)),
-            });
+            },
+            &outcome.blocked,
+        );
+        // Whoever sees what is in the kernel now finds the rest told too.
+        if seen.has_changed || !outcome.differences.is_empty() || self.shows_nothing {
+            self.metrics.tables.show(tally);
+            self.shows_nothing = false;
         }
     }
 
-    fn publish(&self, table: HealthTable) {
+    fn count(&self, outcome: &Outcome, took: Duration, seen: &Seen, pending: Pending) {
+        let rounds = &self.metrics.rounds;
+        rounds.ended(outcome, (!seen.only_counts).then_some(took), &seen.parts, pending);
+        seen.restores_failed.iter().for_each(|family| rounds.restore_failed(*family));
+        seen.flows.iter().for_each(|(family, pass)| rounds.looked_for_flows(*family, *pass));
+    }
+
+    /// A virtual server may pass from one Service to another without a change in the kernel.
+    fn tell_traffic(&mut self, proxier: &Proxier, outcome: &Outcome) {
+        let Some(traffic) = &self.traffic else { return };
+        let owned = |key: &VirtualServerKey| (*key, proxier.desired().owner(key).cloned());
+        if !outcome.touched.is_empty() {
+            traffic.owners(outcome.touched.iter().map(owned).collect());
+        }
+        if self.draining != outcome.draining {
+            self.draining.clone_from(&outcome.draining);
+            traffic.draining(self.draining.clone());
+        }
+    }
+
+    /// Whoever waits for the first sync is told when a family is served that can be: one in which
+    /// everything fails must not keep the other's clients from being told so.
+    fn tell_first(&mut self, blocked: &PerFamily<bool>) {
+        if !self.health.serves(blocked) {
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            // Nobody has to be there to hear it.
+            let _ = first.send(());
+        }
+    }
+
+    /// What was published of a blocked family stays.
+    fn publish(&self, mut table: HealthTable, blocked: &PerFamily<bool>) {
         self.checks.send_if_modified(|current| {
+            table.keep(current, blocked);
             let differs = *current != table;
             if differs {
                 *current = table;
@@ -82,33 +217,43 @@ impl Publish {
     }
 }
 
+/// How many objects an update speaks of.
+fn objects<K, V>(update: &Update<K, V>) -> usize {
+    match update {
+        Update::Listed(objects) => objects.len(),
+        Update::Put(_) | Update::Gone(_) => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proxier::model::ServiceName;
     use proxier::plan::{HealthCheck, HealthCheckAddresses};
 
     use super::*;
+    use crate::metrics::Build;
+
+    const NONE: PerFamily<bool> = PerFamily { v4: false, v6: false };
 
     #[test]
     fn a_table_is_published_only_when_it_differs() {
         let (checks, mut seen) = watch::channel(HealthTable::default());
         let health = ProxyHealth::new(&PerFamily { v4: true, v6: true }, Duration::from_secs(30));
-        let publish = Publish::new(Arc::new(health), checks, Sink::log());
-        publish.publish(HealthTable::default());
+        let metrics = Metrics::new(&Build::default()).unwrap();
+        let publish = Publish::new(Arc::new(health), Arc::new(metrics), checks, Sink::log());
+        publish.publish(HealthTable::default(), &NONE);
         assert!(!seen.has_changed().unwrap());
         let web = ServiceName::new("shop", "web");
         let local_endpoints = PerFamily { v4: Some(1), v6: None };
         let checks = Arc::new([(web, HealthCheck { port: 31000, local_endpoints })].into());
         let mut table = HealthTable { checks, ..HealthTable::default() };
-        publish.publish(table.clone());
+        publish.publish(table.clone(), &NONE);
         assert!(seen.has_changed().unwrap());
         assert_eq!(*seen.borrow_and_update(), table);
         table.addresses.v6 = HealthCheckAddresses::These([].into());
-        publish.publish(table.clone());
+        publish.publish(table.clone(), &NONE);
         assert_eq!(*seen.borrow_and_update(), table);
-        publish.publish(table);
+        publish.publish(table.clone(), &NONE);
         assert!(!seen.has_changed().unwrap());
     }
 }

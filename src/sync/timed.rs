@@ -1,61 +1,131 @@
-//! How much of a round is the kernel's.
+//! Where the time of a round goes, and what it leaves in the kernel.
 //!
-//! In: a kernel. Out: the same kernel, and the time spent in it. Never: another answer than its own.
+//! In: a kernel. Out: the same kernel, and what was seen of its use. Never: another answer than its
+//! own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use proxier::apply::{Cause, Connections, Kernel, Ready};
-use proxier::diff::{Change, Flow, Observed};
+use proxier::apply::{Cause, Connections, Kernel, KernelReading, Part, Ready};
+use proxier::diff::{Change, Flow};
 use proxier::model::{Family, Protocol};
 use proxier::plan::VirtualServerKey;
+
+use crate::metrics::{FlowPass, Tally};
 
 /// A kernel, and a watch that runs while it works.
 pub(super) struct Timed<K> {
     kernel: K,
-    spent: Duration,
+    seen: Seen,
+    /// What is in the kernel.
+    pub(super) tally: Tally,
+    /// The part of the round that is under way.
+    part: Option<(Part, Instant)>,
+}
+
+/// What was seen of a round.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Time spent in the kernel.
+    pub(super) by_kernel: Duration,
+    /// Time spent in each part of the round that there was.
+    pub(super) parts: BTreeMap<Part, Duration>,
+    /// Families whose rules could not be written.
+    pub(super) restores_failed: Vec<Family>,
+    /// What looking for stale flows came to.
+    pub(super) flows: BTreeMap<Family, FlowPass>,
+    /// Whether anything has changed.
+    pub(super) has_changed: bool,
+    /// Whether the round was only there to count the connections of what drains.
+    pub(super) only_counts: bool,
 }
 
 impl<K: Kernel> Timed<K> {
     pub(super) fn new(kernel: K) -> Self {
-        Self { kernel, spent: Duration::ZERO }
+        Self { kernel, seen: Seen::default(), tally: Tally::default(), part: None }
     }
 
-    /// The time since this was asked last.
-    pub(super) fn take_spent(&mut self) -> Duration {
-        std::mem::take(&mut self.spent)
+    /// What was seen since this was asked last.
+    pub(super) fn take_seen(&mut self) -> Seen {
+        self.leave();
+        std::mem::take(&mut self.seen)
     }
 
-    fn time<T>(&mut self, work: impl FnOnce(&mut K) -> T) -> T {
+    fn leave(&mut self) {
+        if let Some((part, since)) = self.part.take() {
+            *self.seen.parts.entry(part).or_default() += since.elapsed();
+        }
+    }
+
+    fn time<T>(&mut self, work: impl FnOnce(&mut K) -> T) -> (T, Duration) {
         let start = Instant::now();
         let result = work(&mut self.kernel);
-        self.spent += start.elapsed();
-        result
+        let took = start.elapsed();
+        self.seen.by_kernel += took;
+        (result, took)
+    }
+
+    fn note(&mut self, change: &Change, is_done: bool) {
+        match change {
+            Change::WriteRules(step) if !is_done => self.seen.restores_failed.push(step.family),
+            Change::RemoveFlow(flow) if is_done => {
+                let family = Family::of(flow.frontend.ip());
+                self.seen.flows.entry(family).or_default().deleted += 1;
+            }
+            _ => {}
+        }
+        if is_done {
+            self.seen.has_changed = true;
+            self.tally.record(change);
+        }
     }
 }
 
 impl<K: Kernel> Kernel for Timed<K> {
-    fn prepare(&mut self) -> Result<Ready, Cause> {
-        self.time(K::prepare)
+    fn enters(&mut self, part: Part) {
+        if self.part.is_some_and(|(current, _)| current == part) {
+            return;
+        }
+        self.leave();
+        self.part = Some((part, Instant::now()));
     }
 
-    fn observe(&mut self) -> Result<Observed, Cause> {
-        self.time(K::observe)
+    fn prepare(&mut self) -> Result<Ready, Cause> {
+        self.time(K::prepare).0
+    }
+
+    fn observe(&mut self) -> Result<KernelReading, Cause> {
+        self.time(K::observe).0
     }
 
     fn count_connections(
         &mut self,
         of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
     ) -> Result<Connections, Cause> {
-        self.time(|kernel| kernel.count_connections(of))
+        self.time(|kernel| kernel.count_connections(of)).0
     }
 
     fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
-        self.time(|kernel| kernel.flows(of))
+        let (result, took) = self.time(|kernel| kernel.flows(of));
+        if result.is_ok() {
+            for (family, _) in of {
+                let pass = self.seen.flows.entry(*family).or_default();
+                pass.took += took / u32::try_from(of.len()).unwrap_or(1);
+            }
+        }
+        result
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
-        self.time(|kernel| kernel.carry_out(changes))
+        let (results, took) = self.time(|kernel| kernel.carry_out(changes));
+        for (change, result) in changes.iter().zip(&results) {
+            self.note(change, result.is_ok());
+        }
+        if let Some(Change::RemoveFlow(flow)) = changes.first() {
+            let family = Family::of(flow.frontend.ip());
+            self.seen.flows.entry(family).or_default().took += took;
+        }
+        results
     }
 }

@@ -23,20 +23,22 @@ impl Default for Retry {
     }
 }
 
-pub(super) struct Backoff {
+/// The pauses of one who tries.
+pub(crate) struct Backoff {
     retry: Retry,
     pause: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(retry: Retry) -> Self {
+    /// Before the first failure.
+    pub(crate) fn new(retry: Retry) -> Self {
         Self { retry, pause: retry.first }
     }
 
     /// The pause after one more failure, when the last one was `quiet` ago: a random one from the
     /// present length to its double. A list alone is no success that starts them anew, or a server
     /// that gives lists but no watches would be asked for lists without end.
-    pub(super) fn next(&mut self, quiet: Duration) -> Duration {
+    pub(crate) fn next(&mut self, quiet: Duration) -> Duration {
         if quiet > self.retry.longest.saturating_mul(2) {
             self.reset();
         }
@@ -45,8 +47,8 @@ impl Backoff {
         pause.saturating_add(pause.mul_f64(random())).min(self.retry.longest)
     }
 
-    /// After a change that a watch brought.
-    pub(super) fn reset(&mut self) {
+    /// After a change that a watch brought, or an answer to a write.
+    pub(crate) fn reset(&mut self) {
         self.pause = self.retry.first;
     }
 }

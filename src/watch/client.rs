@@ -2,27 +2,38 @@
 //!
 //! In: a kubeconfig file, a server address, or the environment of a pod. Out: an [`Api`] that
 //! speaks HTTP/2 over one connection for all watches, and HTTP/1.1 where the server knows no more.
-//! A peer that vanishes without a word is noticed within 45 s. Never: a retry; that is the
+//! A peer that vanishes without a word is noticed within 45 s. Tokens in files are read for each
+//! request, and everything is read again when the server refuses it. Never: a retry; that is the
 //! watches' own, so that it can be seen and told.
 
-use std::error::Error;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt as _;
 use futures_util::io::AsyncBufRead;
-use http::{Request, Uri};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt as _;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Config, client};
+use tokio::runtime::Handle;
 use tower::{BoxError, ServiceBuilder};
 
+use super::access::{self, Access, ServiceAccount};
+use super::answer;
 use super::backoff::Retry;
+use super::counted::{Counted, Counts};
 use super::outage::Outage;
+use super::unserved::{Doubted, Unserved};
+use super::veil::Plugin;
+use crate::config::without_password;
+use crate::metrics::Requests;
+use crate::one_line::one_line;
 
 /// Which API server, and how to be known to it.
 #[derive(Clone, Debug, Default)]
@@ -33,15 +44,45 @@ pub struct ApiSettings {
     pub master: Option<String>,
     /// The pauses between tries.
     pub retry: Retry,
+    /// Where there is neither: what this pod knows; `None` asks the environment.
+    pub pod: Option<ServiceAccount>,
+    /// How long this Node may be without an address before that is said; zero is not at all.
+    pub wait_for_node: Duration,
+    /// Whether pod networks are needed of this Node, so that it is told when it has none.
+    pub needs_pod_nets: bool,
+    /// Where requests are counted, if anywhere.
+    pub requests: Option<Requests>,
 }
+
+/// The least time between two readings of credentials that are refused.
+const RENEWAL: Duration = Duration::from_secs(1);
 
 /// An API server.
 #[derive(Clone)]
 pub struct Api {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: ApiSettings,
+    url: String,
+    outage: Outage,
+    counts: Counts,
+    way: Mutex<Way>,
+}
+
+/// How the server is reached at present.
+struct Way {
     client: kube::Client,
-    url: Arc<str>,
-    retry: Retry,
-    outage: Arc<Outage>,
+    /// Read anew for each request.
+    token: Option<PathBuf>,
+    /// What the token file said last: it may be gone for good after the start.
+    last: Option<HeaderValue>,
+    /// Why the token file cannot be read, as the operator was told.
+    unread: Option<String>,
+    credentials: Option<PathBuf>,
+    authority: Option<PathBuf>,
+    made: Instant,
 }
 
 /// Why there is no [`Api`]. All of these are the operator's to mend; none goes away by itself.
@@ -69,14 +110,28 @@ pub enum ApiError {
         /// What is wrong with it.
         cause: String,
     },
+    /// A file that every pod has cannot be used.
+    #[error("service account {}: {cause}", path.display())]
+    Pod {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Certificates, keys or credentials cannot be used.
-    #[error("API server {url}: {cause}")]
+    #[error("API server {url}{}: {cause}", of(file.as_deref()))]
     Credentials {
         /// The server.
         url: String,
+        /// The file that they come from.
+        file: Option<PathBuf>,
         /// What is wrong.
         cause: String,
     },
+}
+
+fn of(file: Option<&Path>) -> String {
+    file.map(|file| format!(" of {}", file.display())).unwrap_or_default()
 }
 
 impl Api {
@@ -85,95 +140,200 @@ impl Api {
     /// # Errors
     /// See [`ApiError`].
     pub async fn new(settings: &ApiSettings) -> Result<Self, ApiError> {
-        let mut config = config(settings).await?;
-        // Where no TLS is spoken, a machine without certificate authorities is none the worse.
-        if config.cluster_url.scheme_str() == Some("http") {
-            config.root_cert.get_or_insert_default();
+        let access = Access::read(settings).await?;
+        for ignored in &access.ignored {
+            tracing::warn!("{ignored}");
         }
-        let url = config.cluster_url.to_string();
-        let url = url.trim_end_matches('/');
-        let client = client(&config).map_err(|cause| ApiError::Credentials {
-            url: url.to_owned(),
-            cause: chain(&*cause),
-        })?;
-        let outage = Arc::new(Outage::new(url.to_owned()));
-        Ok(Self { client, url: url.into(), retry: settings.retry, outage })
+        let (url, way) = Way::new(settings, access)?;
+        let outage = Outage::new(url.clone());
+        let counts = Counts::new(settings.requests.clone(), &url);
+        let shared =
+            Shared { settings: settings.clone(), url, outage, counts, way: Mutex::new(way) };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The server's URL.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.shared.url
     }
 
     /// The pauses between tries.
     pub fn retry(&self) -> Retry {
-        self.retry
+        self.shared.settings.retry
+    }
+
+    pub(super) fn settings(&self) -> &ApiSettings {
+        &self.shared.settings
     }
 
     pub(super) fn outage(&self) -> &Outage {
-        &self.outage
+        &self.shared.outage
     }
 
-    /// The body of a good answer; `kube::Error::Api` for any other.
-    pub(super) async fn text(&self, request: Request<Vec<u8>>) -> kube::Result<String> {
-        self.client.request_text(request).await
+    /// The body of a good answer.
+    pub(super) async fn text(&self, request: Request<Vec<u8>>) -> Result<String, Unserved> {
+        let (client, request) = self.way().prepare(request)?;
+        let begun = Counts::begin(&request);
+        let answer = text(&client, request).await;
+        self.shared.counts.end(begun, answer.as_ref().ok().map(String::len));
+        self.take_to_heart(answer).await
+    }
+
+    /// A request of that method waited so long for its turn.
+    pub(crate) fn waited(&self, method: &str, waited: Duration) {
+        self.shared.counts.waited(method, waited);
     }
 
     /// The same, read as it comes.
     pub(super) async fn stream(
         &self,
         request: Request<Vec<u8>>,
-    ) -> kube::Result<impl AsyncBufRead + Send + use<>> {
-        self.client.request_stream(request).await
+    ) -> Result<impl AsyncBufRead + Send + use<>, Unserved> {
+        let (client, request) = self.way().prepare(request)?;
+        let answer = send(&client, request).await;
+        let body = self.take_to_heart(answer).await?.into_body().into_data_stream();
+        Ok(body.map_err(std::io::Error::other).into_async_read())
     }
-}
 
-async fn config(settings: &ApiSettings) -> Result<Config, ApiError> {
-    let mut config = match (&settings.kubeconfig, &settings.master) {
-        (Some(path), _) => from_file(path.clone()).await?,
-        (None, Some(url)) => Config::new(master(url)?),
-        (None, None) => {
-            Config::incluster().map_err(|cause| ApiError::NotInCluster { cause: chain(&cause) })?
+    /// A refusal that other credentials or certificates may end has the files read again, and names them.
+    async fn take_to_heart<T>(&self, answer: Result<T, Unserved>) -> Result<T, Unserved> {
+        let Err(mut unserved) = answer else { return answer };
+        let doubted = unserved.doubted();
+        let file = match doubted {
+            None => return Err(unserved),
+            Some(Doubted::Credentials) => self.way().credentials.clone(),
+            Some(Doubted::Certificate) => self.way().authority.clone(),
+        };
+        if let Some(file) = file {
+            unserved.blame(&file);
         }
-    };
-    if let Some(url) = &settings.master {
-        config.cluster_url = master(url)?;
+        self.renew().await;
+        Err(unserved)
     }
-    Ok(config)
+
+    /// Reads the files again. What cannot be used does not take the place of what is there.
+    async fn renew(&self) {
+        if self.way().made.elapsed() < RENEWAL {
+            return;
+        }
+        self.way().made = Instant::now();
+        let (settings, runtime) = (self.shared.settings.clone(), Handle::current());
+        // A kubeconfig may name a program that fetches credentials.
+        let renewed = tokio::task::spawn_blocking(move || {
+            let access = runtime.block_on(Access::read(&settings))?;
+            Way::new(&settings, access)
+        });
+        match renewed.await {
+            Ok(Ok((_, way))) => self.way().become_new(way),
+            Ok(Err(error)) => tracing::debug!("{error}"),
+            Err(error) => tracing::debug!("reading the credentials: {error}"),
+        }
+    }
+
+    /// A panic elsewhere leaves it as good as it was.
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.shared.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-async fn from_file(path: PathBuf) -> Result<Config, ApiError> {
-    let read = async {
-        let file = Kubeconfig::read_from(&path)?;
-        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await
-    };
-    let config = read.await;
-    let config = config
-        .map_err(|cause| ApiError::Kubeconfig { path: path.clone(), cause: chain(&cause) })?;
-    if config.proxy_url.is_some() {
-        let cause = "proxy-url is not supported".to_owned();
-        return Err(ApiError::Kubeconfig { path, cause });
+impl Way {
+    /// The server's URL, and the way to it.
+    fn new(settings: &ApiSettings, access: Access) -> Result<(String, Self), ApiError> {
+        let Access { mut config, token, credentials, authority, ignored: _ } = access;
+        // Where no TLS is spoken, a machine without certificate authorities is none the worse.
+        if config.cluster_url.scheme_str() == Some("http") {
+            config.root_cert.get_or_insert_default();
+        }
+        let url = config.cluster_url.to_string();
+        let url = without_password(url.trim_end_matches('/'));
+        let counts = Counts::new(settings.requests.clone(), &url);
+        let client = client(&config, &counts).map_err(|cause| ApiError::Credentials {
+            url: url.clone(),
+            file: authority.clone(),
+            cause: one_line(&*Plugin::of(&config.auth_info).veil(cause)),
+        })?;
+        let made = Instant::now();
+        let (last, unread) = (None, None);
+        Ok((url, Self { client, token, last, unread, credentials, authority, made }))
     }
-    Ok(config)
+
+    /// What the operator was told of the token file is told of the new one too.
+    fn become_new(&mut self, way: Self) {
+        let unread = self.unread.take();
+        *self = Self { unread, ..way };
+    }
+
+    /// The client, and the request with the token that the file has now.
+    fn prepare(
+        &mut self,
+        mut request: Request<Vec<u8>>,
+    ) -> Result<(kube::Client, Request<Vec<u8>>), Unserved> {
+        if let Some(path) = &self.token {
+            match (access::bearer(path), &self.last) {
+                (Ok(token), _) => {
+                    self.last = Some(token);
+                    note(&mut self.unread, path, None);
+                }
+                (Err(error), Some(_)) => note(&mut self.unread, path, Some(error.to_string())),
+                (Err(error), None) => {
+                    let text = format!("token file {}: {error}", path.display());
+                    return Err(Unserved::Unreachable(text));
+                }
+            }
+        }
+        if let Some(token) = &self.last {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
+        Ok((self.client.clone(), request))
+    }
 }
 
-fn master(url: &str) -> Result<Uri, ApiError> {
-    let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let uri: Result<Uri, _> = whole.parse();
-    uri.map_err(|cause| ApiError::Master { url: url.to_owned(), cause: cause.to_string() })
+/// A good answer, as soon as it begins.
+async fn send(
+    client: &kube::Client,
+    request: Request<Vec<u8>>,
+) -> Result<Response<client::Body>, Unserved> {
+    answer::good(client.send(request.map(client::Body::from)).await?).await
+}
+
+/// The whole body of a good answer.
+async fn text(client: &kube::Client, request: Request<Vec<u8>>) -> Result<String, Unserved> {
+    let body = send(client, request).await?.into_body().collect().await?.to_bytes();
+    let text = String::from_utf8(body.into());
+    text.map_err(|error| Unserved::Unreachable(format!("the answer is not UTF-8: {error}")))
+}
+
+/// Says when a token file can no longer be read though its last token is in use, and when it can again.
+fn note(unread: &mut Option<String>, path: &Path, reason: Option<String>) {
+    let path = path.display();
+    match (&*unread, &reason) {
+        (_, Some(why)) if *unread != reason => {
+            tracing::warn!("token file {path}: {why}; the last token that was in it is used");
+        }
+        (Some(_), None) => tracing::info!("token file {path}: read again"),
+        (_, _) => {}
+    }
+    *unread = reason;
 }
 
 /// kube's own client speaks HTTP/1.1 only (kube-rs/kube#1923): one connection for each watch, and
 /// a dead one found only when the watch would have ended anyway.
-fn client(config: &Config) -> Result<kube::Client, BoxError> {
+fn client(config: &Config, counts: &Counts) -> Result<kube::Client, BoxError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(Duration::from_secs(10)));
     http.set_keepalive(Some(Duration::from_secs(30)));
     http.set_tcp_user_timeout(Some(Duration::from_secs(45)));
+    // A credential plugin that gives a token runs once; certificates have it run for them.
+    let plugin = Plugin::of(&config.auth_info);
+    let user = config.auth_layer()?;
+    let mut without_plugin = config.clone();
+    if user.is_some() {
+        without_plugin.auth_info.exec = None;
+    }
     let https = HttpsConnectorBuilder::new()
-        .with_tls_config(config.rustls_client_config()?)
+        .with_tls_config(without_plugin.rustls_client_config()?)
         .https_or_http();
     let https = match &config.tls_server_name {
         Some(name) => {
@@ -189,26 +349,12 @@ fn client(config: &Config) -> Result<kube::Client, BoxError> {
         .http2_keep_alive_while_idle(true)
         .build(https.enable_all_versions().wrap_connector(http));
     let service = ServiceBuilder::new()
+        .map_err(move |error: BoxError| plugin.veil(error))
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
+        .option_layer(user)
         .layer(config.extra_headers_layer()?)
+        .layer_fn(|inner| Counted::new(inner, counts.clone()))
         .map_err(BoxError::from)
         .service(service);
     Ok(client::Client::new(service, config.default_namespace.clone()))
-}
-
-/// An error with what caused it, in one line, each said once: wrappers often end with their
-/// cause's own text, and parsers append the place in several lines.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let first_line = |error: &dyn Error| error.to_string().lines().next().unwrap_or("").to_owned();
-    let mut text = first_line(error);
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = first_line(cause);
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
 }

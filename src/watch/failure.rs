@@ -19,9 +19,12 @@ pub(super) enum Failure {
     /// What came is not what the API promises.
     #[error("answer not understood: {0}")]
     Garbled(String),
-    /// A watch ended before it was of any use.
+    /// A watch ended before it was of any use, again and again or for once.
     #[error("the watch ended at once")]
-    Brief,
+    Brief {
+        /// Whether it is one of many.
+        again: bool,
+    },
 }
 
 impl Failure {
@@ -33,7 +36,18 @@ impl Failure {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Unserved(_) | Self::Garbled(_) => true,
-            Self::Expired | Self::Brief => false,
+            Self::Expired | Self::Brief { .. } => false,
+        }
+    }
+
+    /// What sort of trouble it is, whatever the words: they may name the time or the request.
+    pub(super) fn sort(&self) -> String {
+        match self {
+            Self::Unserved(Unserved::Refused { code, .. }) => format!("HTTP {code}"),
+            Self::Unserved(Unserved::Unreachable(text)) => {
+                text.chars().filter(|character| !character.is_ascii_digit()).collect()
+            }
+            Self::Expired | Self::Garbled(_) | Self::Brief { .. } => "answer".to_owned(),
         }
     }
 
@@ -41,14 +55,14 @@ impl Failure {
     pub(super) fn retry_after(&self) -> Duration {
         match self {
             Self::Unserved(unserved) => unserved.retry_after(),
-            Self::Expired | Self::Garbled(_) | Self::Brief => Duration::ZERO,
+            Self::Expired | Self::Garbled(_) | Self::Brief { .. } => Duration::ZERO,
         }
     }
 }
 
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        match Unserved::from(error) {
+impl From<Unserved> for Failure {
+    fn from(unserved: Unserved) -> Self {
+        match unserved {
             Unserved::Refused { code: 410, .. } => Self::Expired,
             unserved => Self::Unserved(unserved),
         }

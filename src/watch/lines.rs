@@ -1,7 +1,7 @@
-//! What a watch sends: one JSON document a line.
+//! What a watch sends: one JSON document after the other, a line each as a rule.
 //!
 //! In: the body of an answer, as it comes. Out: typed events, decoded from the bytes in place.
-//! Never: more than one line in memory.
+//! Never: more than one line, or one event of several lines, in memory.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use super::client::chain;
 use super::failure::Failure;
 use super::unserved::Unserved;
 use crate::objects::Field;
+use crate::one_line::one_line;
 
 /// One line (`metav1.WatchEvent`).
 #[derive(Deserialize)]
@@ -60,12 +60,16 @@ pub(super) struct Status {
     pub(super) code: Field<u16>,
     #[serde(default)]
     pub(super) message: Field<String>,
+    #[serde(default)]
+    pub(super) reason: Field<String>,
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        let reason = status.reason.given().map(String::as_str);
         match status.code.given() {
             Some(410) => Self::Expired,
+            _ if matches!(reason, Some("Expired" | "Gone")) => Self::Expired,
             code => Self::Unserved(Unserved::Refused {
                 code: code.copied().unwrap_or_default(),
                 message: status.message.given().cloned().unwrap_or_default(),
@@ -83,14 +87,21 @@ impl Bookmark {
     /// Whether this is the mark behind the initial state (KEP-3157).
     pub(super) fn ends_initial_events(&self) -> bool {
         let annotations = self.metadata.given().and_then(|metadata| metadata.annotations.given());
-        annotations.is_some_and(|all| all.initial_events_end.given().is_some())
+        annotations
+            .is_some_and(|all| all.initial_events_end.given().is_some_and(|end| end == "true"))
     }
 }
+
+/// No event is longer.
+const LONGEST: usize = 64 << 20;
 
 /// An open watch.
 pub(super) struct Lines {
     body: Pin<Box<dyn AsyncBufRead + Send>>,
-    line: Vec<u8>,
+    /// What has come and is not taken yet, from `taken` on.
+    text: Vec<u8>,
+    taken: usize,
+    has_ended: bool,
     patience: Duration,
     began: Instant,
 }
@@ -98,7 +109,8 @@ pub(super) struct Lines {
 impl Lines {
     /// A body that is given up when it is silent for longer than `patience`.
     pub(super) fn new(body: impl AsyncBufRead + Send + 'static, patience: Duration) -> Self {
-        Self { body: Box::pin(body), line: Vec::new(), patience, began: Instant::now() }
+        let (text, began) = (Vec::new(), Instant::now());
+        Self { body: Box::pin(body), text, taken: 0, has_ended: false, patience, began }
     }
 
     /// How long this watch has been open.
@@ -107,8 +119,8 @@ impl Lines {
     }
 
     /// The next event; `None` where the watch ended, in order, broken off, or silent for too long:
-    /// it is resumed the same way after each. A last line without its end is dropped: it will be
-    /// sent again.
+    /// it is resumed the same way after each. The beginning of an event at the end is dropped: it will
+    /// be sent again.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Line<T>>, Failure> {
         self.next_within(self.patience).await
     }
@@ -118,19 +130,121 @@ impl Lines {
         &mut self,
         patience: Duration,
     ) -> Result<Option<Line<T>>, Failure> {
-        self.line.clear();
-        match timeout(patience, self.body.read_until(b'\n', &mut self.line)).await {
-            Ok(Ok(_)) if self.line.ends_with(b"\n") => {}
-            Ok(Ok(_)) => return Ok(None),
-            Ok(Err(error)) => {
-                tracing::debug!("watch broken off: {}", chain(&error));
+        loop {
+            if let Some(line) = self.take()? {
+                return Ok(Some(line));
+            }
+            if self.has_ended {
                 return Ok(None);
             }
-            Err(_) => {
-                tracing::debug!("watch silent for {patience:?}: given up");
-                return Ok(None);
+            match timeout(patience, self.body.read_until(b'\n', &mut self.text)).await {
+                Ok(Ok(length)) => self.has_ended = length == 0 || !self.text.ends_with(b"\n"),
+                Ok(Err(error)) => {
+                    tracing::debug!("watch broken off: {}", one_line(&error));
+                    return Ok(None);
+                }
+                Err(_) => {
+                    tracing::debug!("watch silent for {patience:?}: given up");
+                    return Ok(None);
+                }
             }
         }
-        serde_json::from_slice(&self.line).map(Some).map_err(|error| Failure::garbled(&error))
+    }
+
+    /// An event that is there in whole. Kubernetes' servers send one a line; any others that are valid
+    /// JSON, one after the other, are taken as client-go takes them.
+    fn take<T: DeserializeOwned>(&mut self) -> Result<Option<Line<T>>, Failure> {
+        // The whole text's encoding is checked at a fraction of what checking each of its words costs.
+        let rest = self.text.get(self.taken..).unwrap_or_default();
+        let rest = std::str::from_utf8(rest)
+            .map_err(|error| Failure::Garbled(format!("not UTF-8: {error}")))?;
+        if rest.trim_ascii().is_empty() {
+            self.clear();
+            return Ok(None);
+        }
+        if let Ok(line) = serde_json::from_str(rest) {
+            self.clear();
+            return Ok(Some(line));
+        }
+        let mut events = serde_json::Deserializer::from_str(rest).into_iter();
+        match events.next() {
+            Some(Ok(line)) => {
+                self.taken += events.byte_offset();
+                Ok(Some(line))
+            }
+            Some(Err(error)) if error.is_eof() && rest.len() < LONGEST => Ok(None),
+            Some(Err(error)) => Err(Failure::garbled(&error)),
+            None => Ok(None),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.taken = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::io::Cursor;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The names of the objects that are added, and how it ends.
+    async fn heard(text: &str) -> (Vec<String>, Option<Failure>) {
+        let mut lines = Lines::new(Cursor::new(text.to_owned().into_bytes()), Duration::MAX);
+        let mut names = Vec::new();
+        loop {
+            match lines.next::<Value>().await {
+                Ok(Some(Line::Added(object))) => names.push(object.to_string()),
+                Ok(Some(_)) => names.push("?".to_owned()),
+                Ok(None) => return (names, None),
+                Err(failure) => return (names, Some(failure)),
+            }
+        }
+    }
+
+    fn added(object: &str) -> String {
+        format!("{{\"type\":\"ADDED\",\"object\":{object}}}")
+    }
+
+    #[tokio::test]
+    async fn events_are_taken_however_they_are_spaced() {
+        let (one, two) = (added("1"), added("2"));
+        let indented = two.replace(',', ",\n  ");
+        for text in [
+            format!("{one}\n{two}\n"),
+            format!("{one}\r\n\n \n{two}\n\n"),
+            format!("{one}{two}\n"),
+            format!("{one}\n{two}"),
+            format!("{one}\n{indented}\n"),
+            format!("{indented}{one}").replace("2", "x").replace("1", "2").replace('x', "1"),
+            format!("{one}\n{two}\n{}", &one[..10]),
+            format!("{one}\n{two}\n{}\n", &one[..7]),
+        ] {
+            let (names, failure) = heard(&text).await;
+            assert_eq!(names, ["1", "2"], "{text:?}");
+            assert!(failure.is_none(), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_event_is_told() {
+        for wrong in ["[]\n", "{\"type\":\"ADDED\"}\n", "x\n", "{} {}\n"] {
+            let (names, failure) = heard(&(added("1") + wrong)).await;
+            assert_eq!(names, ["1"], "{wrong:?}");
+            assert!(matches!(failure, Some(Failure::Garbled(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_too_old_is_known_by_its_reason_too() {
+        for text in
+            [r#"{"code":410}"#, r#"{"reason":"Expired"}"#, r#"{"reason":"Gone","code":400}"#]
+        {
+            let status: Status = serde_json::from_str(text).unwrap();
+            assert!(matches!(Failure::from(status), Failure::Expired), "{text}");
+        }
     }
 }

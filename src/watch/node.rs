@@ -9,21 +9,26 @@ use std::sync::Arc;
 use proxier::model::{self, Event};
 
 use super::Watched;
+use super::patience::Patience;
 use super::request::Resource;
 use crate::objects::{Kind, Node, ObjectId, Problem, convert};
 
-pub(super) struct ThisNode {
+pub(super) struct ThisNode<'a> {
     name: Arc<str>,
-    seen: bool,
+    needs_pod_nets: bool,
+    last: Option<model::Node>,
+    /// Whether the operator was told that there is none.
+    is_missed: bool,
+    patience: &'a Patience,
 }
 
-impl ThisNode {
-    pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), seen: false }
+impl<'a> ThisNode<'a> {
+    pub(super) fn new(name: &str, needs_pod_nets: bool, patience: &'a Patience) -> Self {
+        Self { name: name.into(), needs_pod_nets, last: None, is_missed: false, patience }
     }
 }
 
-impl Watched for ThisNode {
+impl Watched for ThisNode<'_> {
     type Object = Node;
     type Fact = model::Node;
     const KIND: Kind = Kind::Node;
@@ -48,10 +53,10 @@ impl Watched for ThisNode {
         let node = facts.into_iter().find(|node| node.name == self.name);
         match node {
             Some(node) => self.put(node),
-            None if self.seen => self.gone_but_kept(),
+            None if self.last.is_some() => self.gone_but_kept(),
             None => {
-                tracing::warn!("Node {}: there is none with this name", self.name);
-                Some(Event::Node(None))
+                self.miss("there is none with this name");
+                self.patience.take(Event::Node(None))
             }
         }
     }
@@ -60,8 +65,21 @@ impl Watched for ThisNode {
         if fact.name != self.name {
             return None;
         }
-        self.seen = true;
-        Some(Event::Node(Some(fact)))
+        if std::mem::take(&mut self.is_missed) {
+            tracing::info!("Node {}: there is one with this name now", self.name);
+        }
+        let last = self.last.replace(fact.clone());
+        if let Some(last) = &last {
+            tell(last, &fact);
+        }
+        let had_pod_nets = last.is_none_or(|last| !last.pod_nets.is_empty());
+        if self.needs_pod_nets && had_pod_nets && fact.pod_nets.is_empty() {
+            tracing::warn!(
+                "Node {}: it has no pod networks, so no traffic counts as this node's pods' until it has",
+                self.name
+            );
+        }
+        self.patience.take(Event::Node(Some(fact)))
     }
 
     fn gone(&mut self, _object: &ObjectId) -> Option<Event> {
@@ -69,9 +87,39 @@ impl Watched for ThisNode {
     }
 }
 
-impl ThisNode {
-    fn gone_but_kept(&self) -> Option<Event> {
-        tracing::warn!("Node {}: deleted; what was last known of it stays in force", self.name);
+impl ThisNode<'_> {
+    fn gone_but_kept(&mut self) -> Option<Event> {
+        self.miss("deleted; what was last known of it stays in force");
         None
+    }
+
+    /// A list says again what the last one said.
+    fn miss(&mut self, how: &str) {
+        if !std::mem::replace(&mut self.is_missed, true) {
+            tracing::warn!("Node {}: {how}", self.name);
+        }
+    }
+}
+
+/// Says what of the node's identity has changed; all of it is acted upon.
+fn tell(last: &model::Node, now: &model::Node) {
+    let name = &now.name;
+    if last.addresses != now.addresses {
+        let addresses = joined(&now.addresses);
+        tracing::info!("Node {name}: its addresses are {addresses} now");
+    }
+    if last.pod_nets != now.pod_nets {
+        tracing::info!("Node {name}: its pod networks are {} now", joined(&now.pod_nets));
+    }
+    if last.zone != now.zone {
+        let zone = now.zone.as_deref().unwrap_or("none");
+        tracing::info!("Node {name}: its zone is {zone} now");
+    }
+}
+
+fn joined<T: ToString>(values: &[T]) -> String {
+    match values {
+        [] => "none".to_owned(),
+        _ => values.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
     }
 }

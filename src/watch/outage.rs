@@ -1,11 +1,13 @@
 //! What the operator is told while the API server does not answer.
 //!
-//! In: failures and successes of the watches. Out: one warning for each cause in turn, and
-//! one line when it is over. Never: a line for each try, nor one for each watch of the same trouble.
+//! In: failures and successes of the watches. Out: one warning for each cause in turn, and one line when
+//! no watch has it any more. Never: a line for each try, nor one for each watch of the same trouble.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use super::failure::Failure;
 
 pub(super) struct Outage {
     url: String,
@@ -18,12 +20,35 @@ pub(super) struct WatchId(u32);
 
 #[derive(Default)]
 struct State {
-    /// Whose watches cannot go on.
-    failing: BTreeSet<WatchId>,
+    /// Whose watches cannot go on, and why.
+    failing: BTreeMap<WatchId, Trouble>,
     watches: u32,
-    /// What the operator was told since all were well.
-    told: BTreeSet<String>,
-    began: Option<Instant>,
+    /// What the operator was told and is not over.
+    told: BTreeMap<String, Told>,
+}
+
+/// Of one watch, since it worked last.
+#[derive(Default)]
+struct Trouble {
+    now: String,
+    had: BTreeSet<String>,
+    /// The cause of each sort that was told first: others of its sort differ in their words.
+    sorts: BTreeMap<String, String>,
+}
+
+/// Of one cause.
+struct Told {
+    began: Instant,
+    /// Whether a watch that had it works again. As long as none does, one that has another cause now may
+    /// only see the same outage from another side.
+    is_mended: bool,
+}
+
+/// What is over, and how many seconds it lasted.
+#[derive(Debug, PartialEq, Eq)]
+enum Over {
+    Everything(u64),
+    Cause(String, u64),
 }
 
 impl Outage {
@@ -39,28 +64,162 @@ impl Outage {
     }
 
     /// This watch cannot go on.
-    pub(super) fn begin(&self, watch: WatchId, cause: &str) {
+    pub(super) fn begin(&self, watch: WatchId, failure: &Failure) {
         let mut state = self.state();
-        state.began.get_or_insert_with(Instant::now);
-        state.failing.insert(watch);
-        if state.told.insert(cause.to_owned()) {
+        let cause = cut(failure.to_string());
+        if state.begin(watch, failure.sort(), &cause) {
             tracing::warn!("API server {}: {cause}; trying again until it works", self.url);
         }
+        self.tell(state.take_over());
     }
 
     /// This watch works.
     pub(super) fn over(&self, watch: WatchId) {
         let mut state = self.state();
-        if !state.failing.remove(&watch) || !state.failing.is_empty() {
-            return;
+        state.over(watch);
+        self.tell(state.take_over());
+    }
+
+    fn tell(&self, over: Vec<Over>) {
+        let url = &self.url;
+        for over in over {
+            match over {
+                Over::Everything(lasted) => {
+                    tracing::info!("API server {url}: works again after {lasted} s");
+                }
+                Over::Cause(cause, lasted) => {
+                    tracing::info!(
+                        "API server {url}: works again after {lasted} s, no longer: {cause}"
+                    );
+                }
+            }
         }
-        state.told.clear();
-        let lasted = state.began.take().map_or(0, |began| began.elapsed().as_secs());
-        tracing::info!("API server {}: works again after {lasted} s", self.url);
     }
 
     /// A panic elsewhere leaves the causes as good as they were.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether the cause is news.
+    fn begin(&mut self, watch: WatchId, sort: String, cause: &str) -> bool {
+        let trouble = self.failing.entry(watch).or_default();
+        let cause = trouble.sorts.entry(sort).or_insert_with(|| cause.to_owned()).clone();
+        trouble.now.clone_from(&cause);
+        trouble.had.insert(cause.clone());
+        let is_news = !self.told.contains_key(&cause);
+        if is_news {
+            self.told.insert(cause, Told { began: Instant::now(), is_mended: false });
+        }
+        is_news
+    }
+
+    fn over(&mut self, watch: WatchId) {
+        let Some(trouble) = self.failing.remove(&watch) else { return };
+        for cause in trouble.had {
+            if let Some(told) = self.told.get_mut(&cause) {
+                told.is_mended = true;
+            }
+        }
+    }
+
+    /// Forgets what is over: all of it when every watch works, else what is mended and no watch has now.
+    fn take_over(&mut self) -> Vec<Over> {
+        let Self { failing, told, .. } = self;
+        if failing.is_empty() {
+            let began = std::mem::take(told).into_values().map(|told| told.began).min();
+            return began.map(|began| Over::Everything(seconds_since(began))).into_iter().collect();
+        }
+        let has = |cause: &String| failing.values().any(|trouble| trouble.now == *cause);
+        let mut over = Vec::new();
+        told.retain(|cause, told| {
+            let is_over = told.is_mended && !has(cause);
+            if is_over {
+                over.push(Over::Cause(cause.clone(), seconds_since(told.began)));
+            }
+            !is_over
+        });
+        over
+    }
+}
+
+/// The words of a proxy before the server may be a whole page.
+fn cut(mut cause: String) -> String {
+    const LONGEST: usize = 300;
+    if let Some((end, _)) = cause.char_indices().nth(LONGEST) {
+        cause.truncate(end);
+        cause.push('…');
+    }
+    cause
+}
+
+fn seconds_since(began: Instant) -> u64 {
+    began.elapsed().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Over, State, WatchId, cut};
+
+    const NODES: WatchId = WatchId(1);
+    const SERVICES: WatchId = WatchId(2);
+    const SLICES: WatchId = WatchId(3);
+
+    fn cause(text: &str) -> Vec<Over> {
+        vec![Over::Cause(text.to_owned(), 0)]
+    }
+
+    fn begin(state: &mut State, watch: WatchId, cause: &str) -> (bool, Vec<Over>) {
+        (state.begin(watch, cause.to_owned(), cause), state.take_over())
+    }
+
+    fn over(state: &mut State, watch: WatchId) -> Vec<Over> {
+        state.over(watch);
+        state.take_over()
+    }
+
+    #[test]
+    fn each_outage_begins_and_ends_by_a_line_though_one_watch_is_never_well() {
+        let mut state = State::default();
+        assert_eq!(begin(&mut state, NODES, "forbidden"), (true, vec![]));
+        for _ in 0..2 {
+            assert_eq!(begin(&mut state, SERVICES, "refused"), (true, vec![]));
+            for watch in [SLICES, NODES] {
+                assert_eq!(begin(&mut state, watch, "refused"), (false, vec![]));
+            }
+            assert_eq!(over(&mut state, SERVICES), []);
+            assert_eq!(over(&mut state, SLICES), []);
+            assert_eq!(begin(&mut state, NODES, "forbidden"), (false, cause("refused")));
+        }
+        assert_eq!(over(&mut state, NODES), [Over::Everything(0)]);
+        assert_eq!(over(&mut state, NODES), []);
+    }
+
+    #[test]
+    fn words_that_differ_each_time_are_told_once_and_bounded() {
+        let mut state = State::default();
+        for turn in 0..100 {
+            let cause = format!("HTTP 500: request {turn}");
+            let is_news = state.begin(SERVICES, "HTTP 500".to_owned(), &cause);
+            assert_eq!(is_news, turn == 0);
+        }
+        assert_eq!(state.told.len(), 1);
+        assert!(state.begin(SERVICES, "HTTP 403".to_owned(), "HTTP 403: no"));
+        assert_eq!(over(&mut state, SERVICES), [Over::Everything(0)]);
+        assert_eq!(cut("ä".repeat(5000)).chars().count(), 301);
+        assert_eq!(cut("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn an_outage_seen_from_several_sides_is_one() {
+        let mut state = State::default();
+        assert_eq!(begin(&mut state, SERVICES, "reset"), (true, vec![]));
+        assert_eq!(begin(&mut state, SERVICES, "refused"), (true, vec![]));
+        assert_eq!(begin(&mut state, SERVICES, "reset"), (false, vec![]));
+        assert_eq!(begin(&mut state, SLICES, "refused"), (false, vec![]));
+        assert_eq!(over(&mut state, SLICES), cause("refused"));
+        assert_eq!(over(&mut state, SERVICES), [Over::Everything(0)]);
     }
 }

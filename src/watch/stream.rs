@@ -41,6 +41,8 @@ pub(super) enum Step<T> {
     Begin,
     /// Objects of the list.
     Items(Vec<Field<T>>),
+    /// An object of the list that is gone before it is complete.
+    Lost(T),
     /// These were all.
     Complete,
     /// An object as it is now.
@@ -78,13 +80,16 @@ pub(super) struct Stream<'a, W: Watched> {
     state: State,
     /// Failures since the last useful thing in this state.
     failures: u32,
+    /// Whether the watch that is open has brought an object.
+    has_brought: bool,
     steps: VecDeque<Step<W::Object>>,
 }
 
 impl<'a, W: Watched> Stream<'a, W> {
     pub(super) fn new(api: &'a Api, resource: Resource) -> Self {
         let (lists, state) = (Lists::Streamed, State::Start(Freshness::Any));
-        Self { api, resource, lists, state, failures: 0, steps: VecDeque::new() }
+        let (failures, has_brought) = (0, false);
+        Self { api, resource, lists, state, failures, has_brought, steps: VecDeque::new() }
     }
 
     /// The next thing that happens.
@@ -123,6 +128,12 @@ impl<'a, W: Watched> Stream<'a, W> {
                 self.lists = Lists::Paged { limit: PAGE };
                 Ok(())
             }
+            // What the trouble is, only a plain list can tell; the next one may be streamed again.
+            Err(Failure::Unserved(Unserved::Refused { code, .. }))
+                if !matches!(code, 401 | 429) =>
+            {
+                self.page(freshness, PAGE, None).await
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -138,6 +149,7 @@ impl<'a, W: Watched> Stream<'a, W> {
                 let version = mark.version().ok_or_else(no_version)?.to_owned();
                 self.failures = 0;
                 self.steps.push_back(Step::Complete);
+                self.has_brought = true;
                 self.state = State::Watching { version, lines };
                 Ok(())
             }
@@ -146,13 +158,19 @@ impl<'a, W: Watched> Stream<'a, W> {
                 self.lists = Lists::Paged { limit: PAGE };
                 Ok(())
             }
-            Some(Line::Deleted(_)) => Err(Failure::Garbled("deleted within a list".to_owned())),
+            // The state that is sent may be older than the changes behind it.
+            Some(Line::Deleted(object)) => {
+                self.steps.push_back(Step::Lost(object));
+                self.state = State::Initial(lines);
+                Ok(())
+            }
             Some(Line::Error(status)) => Err(status.into()),
             None => {
-                if self.enough_failures() {
+                let again = self.enough_failures();
+                if again {
                     self.lists = Lists::Paged { limit: PAGE };
                 }
-                Err(Failure::Brief)
+                Err(Failure::Brief { again })
             }
         }
     }
@@ -178,9 +196,6 @@ impl<'a, W: Watched> Stream<'a, W> {
         let List::Items(items) = page.items else {
             return Err(Failure::Garbled("a list without items".to_owned()));
         };
-        if token.is_none() {
-            self.steps.push_back(Step::Begin);
-        }
         let meta = page.metadata.given();
         let next = meta.and_then(|meta| meta.token.given()).filter(|token| !token.is_empty());
         self.state = match next {
@@ -191,6 +206,9 @@ impl<'a, W: Watched> Stream<'a, W> {
             }
         };
         let is_last = next.is_none();
+        if token.is_none() {
+            self.steps.push_back(Step::Begin);
+        }
         self.steps.push_back(Step::Items(items));
         if is_last {
             self.failures = 0;
@@ -203,6 +221,7 @@ impl<'a, W: Watched> Stream<'a, W> {
         match self.open(Since::Version(&version)).await {
             Ok(lines) => {
                 self.steps.push_back(Step::Connected);
+                self.has_brought = false;
                 self.state = State::Watching { version, lines };
                 Ok(())
             }
@@ -229,18 +248,20 @@ impl<'a, W: Watched> Stream<'a, W> {
             Some(Line::Bookmark(mark)) => (mark.version().map(str::to_owned), None),
             Some(Line::Error(status)) => return Err(status.into()),
             None => {
-                if lines.age() >= BRIEF {
+                if self.has_brought || lines.age() >= BRIEF {
                     self.state = State::Resume { version };
                     return Ok(());
                 }
-                if !self.enough_failures() {
+                let again = self.enough_failures();
+                if !again {
                     self.state = State::Resume { version };
                 }
-                return Err(Failure::Brief);
+                return Err(Failure::Brief { again });
             }
         };
         let version = newer.unwrap_or(version);
         self.failures = 0;
+        self.has_brought |= step.is_some();
         self.steps.extend(step);
         self.state = State::Watching { version, lines };
         Ok(())

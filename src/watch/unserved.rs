@@ -3,9 +3,9 @@
 //! In: errors of the client and answers other than success. Out: whether the server was reached and
 //! what it said. Never: what follows from it, which differs between those who read and who write.
 
+use crate::one_line::one_line;
+use std::path::Path;
 use std::time::Duration;
-
-use super::client::chain;
 
 /// Why a request had no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +25,49 @@ pub enum Unserved {
     },
 }
 
+/// What is in doubt when a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubted {
+    /// Who asks: a token that has expired, for one.
+    Credentials,
+    /// Who answers.
+    Certificate,
+}
+
 impl Unserved {
-    /// Whether another try may succeed.
+    /// Whether other files would make a difference.
+    pub(super) fn doubted(&self) -> Option<Doubted> {
+        match self {
+            Self::Refused { code: 401, .. } => Some(Doubted::Credentials),
+            // rustls says what it does not like of the server's; an alert is the server's word on ours.
+            Self::Unreachable(text) if text.contains("received fatal alert") => {
+                Some(Doubted::Credentials)
+            }
+            Self::Unreachable(text) if text.contains("certificate") => Some(Doubted::Certificate),
+            Self::Unreachable(_) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Adds which file is in doubt.
+    pub(super) fn blame(&mut self, file: &Path) {
+        let doubted = self.doubted();
+        let (Self::Unreachable(text) | Self::Refused { message: text, .. }) = self;
+        text.push_str(&match doubted {
+            Some(Doubted::Certificate) => {
+                format!(" (certificates are trusted as {} says)", file.display())
+            }
+            Some(Doubted::Credentials) | None => {
+                format!(" (credentials of {}, invalid or expired)", file.display())
+            }
+        });
+    }
+
+    /// Whether another try may succeed: the server was not reached or is in trouble, or credentials are
+    /// just being replaced.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused { code, .. } => *code == 429 || *code >= 500,
+            Self::Refused { code, .. } => matches!(*code, 401 | 429 | 500..),
         }
     }
 
@@ -53,12 +90,6 @@ impl Unserved {
 
 impl From<kube::Error> for Unserved {
     fn from(error: kube::Error) -> Self {
-        let kube::Error::Api(status) = &error else { return Self::Unreachable(chain(&error)) };
-        let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-        Self::Refused {
-            code: status.code,
-            message: status.message.clone(),
-            retry_after: Duration::from_secs(seconds.into()),
-        }
+        Self::Unreachable(one_line(&error))
     }
 }

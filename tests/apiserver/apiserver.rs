@@ -42,6 +42,10 @@ pub struct Behaviour {
     pub streaming: Streaming,
     /// How a watch from a forgotten resource version is refused.
     pub gone: Gone,
+    /// The version of which streamed lists begin, as a cache that lags behind has it.
+    pub lag: Option<u64>,
+    /// Whether each watch ends as soon as it has said what it knows.
+    pub brief: bool,
     /// Wait before each answer.
     pub delay: Duration,
     /// Lists have no more than this many objects a page, whatever the request says.
@@ -119,6 +123,7 @@ struct Shared {
     events: Mutex<Events>,
     pulse: watch::Sender<Pulse>,
     identity: Identity,
+    tokens: Mutex<Vec<String>>,
 }
 
 /// Counts of what open watches and connections have to notice.
@@ -166,6 +171,8 @@ impl ApiServer {
             page: usize::MAX,
             http2: true,
             refuse: None,
+            lag: None,
+            brief: false,
         };
         let shared = Arc::new(Shared {
             store: Mutex::default(),
@@ -174,6 +181,7 @@ impl ApiServer {
             events: Mutex::default(),
             pulse: watch::Sender::default(),
             identity: Identity::new(address.ip()),
+            tokens: Mutex::new(vec![tls::TOKEN.to_owned()]),
         });
         let server = Self { shared, address, thread: Mutex::default() };
         server.serve(listener);
@@ -205,6 +213,31 @@ impl ApiServer {
     /// `https://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    /// `ADDRESS:PORT`.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The certificate of the authority, as in `ca.crt`.
+    pub fn authority(&self) -> &str {
+        self.shared.identity.authority()
+    }
+
+    /// The newest token that is admitted.
+    pub fn token(&self) -> String {
+        lock(&self.shared.tokens).last().unwrap().clone()
+    }
+
+    /// From now on admits this token too.
+    pub fn admit_too(&self, token: &str) {
+        lock(&self.shared.tokens).push(token.to_owned());
+    }
+
+    /// From now on admits this token and no other.
+    pub fn admit(&self, token: &str) {
+        *lock(&self.shared.tokens) = vec![token.to_owned()];
     }
 
     /// A kubeconfig with the authority's certificate and the token inside.
@@ -262,6 +295,11 @@ impl ApiServer {
     /// Forgets the history, so that watches from before now are refused.
     pub fn compact(&self) {
         self.shared.change(Store::compact);
+    }
+
+    /// The resource version of the last change.
+    pub fn version(&self) -> u64 {
+        lock(&self.shared.store).version()
     }
 
     /// Sends every watch a bookmark.

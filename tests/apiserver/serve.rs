@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::store::Selector;
-use super::{Gone, Pulse, Seen, Shared, Streaming, lock, tls};
+use super::{Gone, Pulse, Seen, Shared, Streaming, lock};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Lines = mpsc::Sender<Bytes>;
@@ -81,7 +81,9 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         agent: header("user-agent"),
         status: 0,
     };
-    let is_known = header("authorization") == format!("Bearer {}", tls::TOKEN);
+    let authorization = header("authorization");
+    let is_known =
+        lock(&shared.tokens).iter().any(|token| authorization == format!("Bearer {token}"));
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let response = match (is_known, &seen.method) {
         (false, _) => failure(401, "Unauthorized"),
@@ -234,19 +236,27 @@ impl Watch {
             Begin::After(version) => version,
             Begin::State => self.state().await?,
             Begin::StateAndMark => {
-                let version = self.state().await?;
+                let lag = lock(&self.shared.behaviour).lag;
+                let version = match lag {
+                    Some(version) => {
+                        self.state_at(version).await?;
+                        self.news(version).await?
+                    }
+                    None => self.state().await?,
+                };
                 let mark = json!({"k8s.io/initial-events-end": "true"});
                 self.bookmark(version, mark).await?;
                 version
             }
         };
         loop {
-            version = self.news(version).await?;
+            // What happens after this is heard of by the next pulse.
             let now = *pulse.borrow_and_update();
+            version = self.news(version).await?;
             if now.bookmarks != last.bookmarks && self.bookmarks {
                 self.bookmark(version, Value::Null).await?;
             }
-            if now.endings != last.endings {
+            if now.endings != last.endings || lock(&self.shared.behaviour).brief {
                 return Err(Over);
             }
             last = now;
@@ -258,15 +268,17 @@ impl Watch {
     }
 
     async fn state(&self) -> Result<u64, Over> {
-        let (version, objects) = {
-            let store = lock(&self.shared.store);
-            let version = store.version();
-            (version, store.list(self.kind, &self.selector, version))
-        };
+        let version = lock(&self.shared.store).version();
+        self.state_at(version).await?;
+        Ok(version)
+    }
+
+    async fn state_at(&self, version: u64) -> Result<(), Over> {
+        let objects = lock(&self.shared.store).list(self.kind, &self.selector, version);
         for object in objects {
             self.send("ADDED", object).await?;
         }
-        Ok(version)
+        Ok(())
     }
 
     async fn news(&self, version: u64) -> Result<u64, Over> {

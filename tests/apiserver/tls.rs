@@ -55,6 +55,11 @@ impl Identity {
         TlsAcceptor::from(Arc::new(config))
     }
 
+    /// The authority's certificate.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// A kubeconfig, as JSON, which is YAML.
     pub fn kubeconfig(&self, url: &str, token: &str) -> String {
         let authority = ByteString(self.authority.clone().into_bytes());

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ipvs_proxy::cli::{self, Command, RunArgs};
+use ipvs_proxy::cli::{self, CleanupArgs, Command, RunArgs};
 
 fn parse(arguments: &[&str]) -> Result<Command, String> {
     cli::parse([&["ipvs-proxy"], arguments].concat()).map_err(|error| error.to_string())
@@ -112,7 +112,62 @@ fn the_last_of_several_wins_and_lists_add_up() {
     .proxy;
     assert_eq!(proxy.ipvs_scheduler.as_deref(), Some("sh"));
     assert_eq!(proxy.masquerade_all, Some(false));
-    assert_eq!(proxy.nodeport_addresses.unwrap(), ["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]);
+    let words = proxy.nodeport_addresses.unwrap().concat();
+    assert_eq!(words, ["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]);
+}
+
+#[test]
+fn words_of_a_list_may_stand_in_quotes() {
+    let words = |value: &str| {
+        let flags = run(&[&format!("--ipvs-exclude-cidrs={value}")]).flags;
+        flags.settings().ipvs.exclude_cidrs
+    };
+    for value in [r#""10.0.0.0/8","fd00::/8""#, r#"10.0.0.0/8,"fd00::/8""#, "10.0.0.0/8,fd00::/8"] {
+        assert_eq!(words(value).unwrap(), ["10.0.0.0/8", "fd00::/8"], "{value}");
+    }
+    assert_eq!(words(""), Some(Vec::new()));
+    assert_eq!(
+        words("10.0.0.0/8,").unwrap(),
+        ["10.0.0.0/8", ""],
+        "kube-proxy keeps it, and refuses it"
+    );
+    let message = parse(&[r#"--nodeport-addresses="10.0.0.0/8"#]).unwrap_err();
+    assert!(message.contains("a quote is not closed"), "{message}");
+}
+
+#[test]
+fn a_path_that_is_empty_is_none() {
+    let empty = run(&["--config=", "--extra-config=", "--write-config-to=", "--manifests="]);
+    let process = &empty.flags.process;
+    assert_eq!((&process.config, &process.extra_config), (&None, &None));
+    assert_eq!((&process.write_config_to, &empty.manifests), (&None, &None));
+    assert_eq!(
+        run(&["--config=/a", "--config="]).flags.process.config,
+        None,
+        "the last one counts"
+    );
+    assert_eq!(run(&["--config", ""]).flags.process.config, None);
+
+    let Ok(Command::Cleanup(cleanup)) = parse(&["cleanup", "--config="]) else { panic!() };
+    assert_eq!(cleanup.flags().process.config, None);
+    let Ok(Command::Dump(dump)) = parse(&["dump", "--config=", "--socket=", "--manifests="]) else {
+        panic!()
+    };
+    assert_eq!(dump, cli::DumpArgs::default());
+    let Ok(Command::Plan(plan)) =
+        parse(&["plan", "--manifests=m", "--config=", "--addresses=", "--output="])
+    else {
+        panic!()
+    };
+    assert_eq!((plan.flags().process.config, plan.addresses, plan.output), (None, None, None));
+    assert!(parse(&["plan", "--manifests="]).unwrap_err().contains("--manifests"));
+}
+
+#[test]
+fn what_is_to_be_written_is_written_before_anything_is_cleaned_up() {
+    let both = ["--cleanup", "--write-config-to=/f"];
+    assert!(matches!(parse(&both), Ok(Command::Run(_))));
+    assert!(matches!(parse(&["--cleanup", "--write-config-to="]), Ok(Command::Cleanup(_))));
 }
 
 #[test]
@@ -160,7 +215,19 @@ fn mistakes_are_one_line() {
         (&["--ipvs-sync-period=30"], "30s"),
         (&["--oom-score-adj=x"], "--oom-score-adj"),
         (&["--config"], "--config"),
-        (&["--cleanup"], "not available"),
+        (&["--version=newest"], "--version"),
+        (&["--feature-gates=A"], "NAME=true"),
+        (&["--vmodule=a"], "PATTERN=LEVEL"),
+        (&["--oom-score-adj=1__0"], "whole number"),
+        (&["--oom-score-adj=_1"], "whole number"),
+        (&["--oom-score-adj=1_"], "whole number"),
+        (&["--oom-score-adj=4294967296"], "32 bits"),
+        (
+            &["--masquerade-all", "false"],
+            "unexpected argument \"false\" (write --masquerade-all=false)",
+        ),
+        (&["cleanup", "stray"], "stray"),
+        (&["cleanup", "--dry-run=perhaps"], "true or false"),
     ] {
         let message = parse(arguments).unwrap_err();
         assert!(message.contains(expected), "{arguments:?}: {message}");
@@ -172,13 +239,15 @@ fn mistakes_are_one_line() {
 fn help_names_every_flag_and_is_grouped() {
     let Ok(Command::Print(help)) = parse(&["--help"]) else { panic!() };
     for (flag, _) in FLAGS {
-        let hidden = ["--healthz-port", "--metrics-port"].contains(flag);
-        assert_eq!(
-            help.contains(&format!("{flag} <")) || help.contains(&format!("{flag}[=")),
-            !hidden,
-            "{flag}\n{help}"
-        );
+        let mut lines = help.lines().skip_while(|line| {
+            !line.contains(&format!("{flag} <")) && !line.contains(&format!("{flag}[="))
+        });
+        let line = lines.next().unwrap_or_else(|| panic!("{flag}\n{help}"));
+        let is_beside = line.trim_start().contains("  ");
+        let is_below = lines.next().is_some_and(|next| next.starts_with(&" ".repeat(10)));
+        assert!(is_beside || is_below, "{flag} is not described\n{help}");
     }
+    assert_eq!(help.matches("(deprecated: ").count(), 2, "{help}");
     for heading in ["Process:", "API server:", "Proxy:", "Connection tracking:", "Commands"] {
         assert!(help.contains(heading), "{heading}");
     }
@@ -186,9 +255,77 @@ fn help_names_every_flag_and_is_grouped() {
 
 #[test]
 fn the_version_is_printed_unless_refused() {
-    assert_eq!(parse(&["--version"]), Ok(Command::Print("ipvs-proxy v0.1.0\n".to_owned())));
-    assert!(matches!(parse(&["--version=raw"]), Ok(Command::Print(_))));
-    assert!(matches!(parse(&["--version=false"]), Ok(Command::Run(_))));
+    let version = |program: &str, form: &str| match cli::parse([program, form]) {
+        Ok(Command::Print(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(version("ipvs-proxy", "--version"), "ipvs-proxy v0.1.0 (as kube-proxy v1.36.2)\n");
+    let as_kube_proxy = version("/usr/local/bin/kube-proxy", "--version=true");
+    assert_eq!(as_kube_proxy, "Kubernetes v1.36.2 (ipvs-proxy v0.1.0)\n");
+    let raw = version("ipvs-proxy", "--version=raw");
+    assert!(
+        raw.starts_with("version.Info{Major:\"1\", Minor:\"36\", GitVersion:\"v1.36.2\""),
+        "{raw}"
+    );
+    for runs in ["--version=false", "--version=v1.36.9"] {
+        assert!(matches!(parse(&[runs]), Ok(Command::Run(_))), "{runs}");
+    }
+}
+
+#[test]
+fn help_is_asked_for_by_either_name_and_shows_the_name_of_the_program() {
+    for flag in ["--help", "-h"] {
+        let Ok(Command::Print(help)) = cli::parse(["/bin/kube-proxy", flag]) else { panic!() };
+        assert!(help.contains("Usage: kube-proxy"), "{help}");
+    }
+}
+
+#[test]
+fn help_may_have_a_value() {
+    for flag in ["--help=true", "--help=1", "-h=true"] {
+        assert!(matches!(parse(&["--v=2", flag]), Ok(Command::Print(_))), "{flag}");
+    }
+    assert_eq!(run(&["--help=false", "--v=2"]), run(&["--v=2"]));
+    assert!(parse(&["--help=perhaps"]).unwrap_err().contains("--help"));
+    assert!(parse(&["--", "--help=false"]).unwrap_err().contains("--help=false"), "positional");
+    let shown = cli::shown(["ipvs-proxy", "--help=false", "--v=2"]);
+    assert_eq!(shown["v"], "2");
+}
+
+#[test]
+fn whole_numbers_are_read_as_go_reads_them() {
+    for (text, number) in [
+        ("14", 14),
+        ("0xe", 14),
+        ("0o16", 14),
+        ("016", 14),
+        ("0b1_110", 14),
+        ("-5", -5),
+        ("+5", 5),
+        ("0", 0),
+    ] {
+        let score = run(&["--oom-score-adj", text]).flags.process.oom_score_adj;
+        assert_eq!(score, Some(number), "{text}");
+    }
+}
+
+#[test]
+fn maps_add_up_and_empty_parts_do_not_count() {
+    let process =
+        run(&["--feature-gates=A=true,B=false,", "--feature_gates= B=T ", "--feature-gates="])
+            .flags
+            .process;
+    let gates: Vec<_> = process.feature_gates.unwrap().into_iter().flatten().collect();
+    let gate = |name: &str, on| (name.to_owned(), on);
+    assert_eq!(gates, [gate("A", true), gate("B", false), gate("B", true)], "the later one counts");
+}
+
+#[test]
+fn what_was_given_is_known_by_name() {
+    assert_eq!(
+        run(&["--ipvs_scheduler=rr", "-v=2", "--proxy-mode=ipvs"]).flags.given,
+        ["proxy-mode", "ipvs-scheduler", "v"]
+    );
 }
 
 #[test]
@@ -206,4 +343,25 @@ fn addresses_are_read_line_by_line() {
         assert!(message.starts_with(&format!("{}:2: ", file.path().display())), "{message}");
     }
     assert!(cli::addresses("/no/such".as_ref()).unwrap_err().to_string().contains("/no/such"));
+}
+
+#[test]
+fn cleaning_up_is_a_flag_of_kube_proxy_and_a_command_of_ours() {
+    let cleanup = |arguments: &[&str]| match parse(arguments) {
+        Ok(Command::Cleanup(cleanup)) => cleanup,
+        other => panic!("{arguments:?}: {other:?}"),
+    };
+    assert_eq!(cleanup(&["cleanup"]), CleanupArgs::default());
+    let beside = cleanup(&["--cleanup", "--oom-score-adj=5"]).flags();
+    assert_eq!(beside.process.oom_score_adj, Some(5), "all that stands beside it is judged");
+    assert_eq!(cleanup(&["cleanup", "--dry-run"]).dry_run, Some(true));
+    let excluded = Some(vec!["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()]);
+    let named = |arguments: &[&str]| cleanup(arguments).flags().settings().ipvs.exclude_cidrs;
+    for arguments in [
+        ["--cleanup", "--ipvs-exclude-cidrs=10.0.0.0/8,fd00::/8"],
+        ["cleanup", "--ipvs_exclude_cidrs=10.0.0.0/8,fd00::/8"],
+    ] {
+        assert_eq!(named(&arguments), excluded, "{arguments:?}");
+    }
+    assert!(matches!(parse(&["--cleanup=false"]), Ok(Command::Run(_))));
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ipvs_proxy::cli::{self, Command};
 use ipvs_proxy::config::{
-    self, Config, DetectLocal, Flags, LogFormat, NodePortAddresses, Pod, Source, Surroundings,
+    self, Config, DetectLocal, Flags, Given, LogFormat, NodePortAddresses, Pod, Source,
+    Surroundings,
 };
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
@@ -78,75 +80,191 @@ fn nothing_set_gives_the_published_defaults() {
     assert_eq!(as_file, config);
 }
 
+#[test]
+fn flags_that_do_not_count_are_warned_about_once_each() {
+    let warnings = |arguments: &[&str]| load(&flags(arguments)).unwrap().1;
+    assert_eq!(
+        warnings(&["--ipvs-scheduler=rr", "-v=2", "--metrics-bind-address=127.0.0.1"]),
+        [""; 0]
+    );
+    assert_eq!(
+        warnings(&["--healthz-port=10256"]),
+        [
+            "flag --healthz-port is deprecated and will go in a future release: use --healthz-bind-address instead"
+        ]
+    );
+    let idle = [
+        "--iptables-sync-period=1s",
+        "--iptables-min-sync-period=1s",
+        "--iptables-localhost-nodeports",
+        "--boot-id-file=/b",
+        "--machine-id-file=/m",
+        "--kube-api-content-type=application/json",
+        "--kube-api-qps=1",
+        "--kube-api-burst=1",
+        "--config-sync-period=1m",
+        "--log-flush-frequency=1s",
+        "--log-text-info-buffer-size=0",
+        "--log-json-split-stream=false",
+    ];
+    let told = warnings(&idle);
+    assert_eq!(told.len(), 1, "{told:?}");
+    for flag in idle {
+        assert!(told[0].contains(flag.split('=').next().unwrap()), "{flag}: {told:?}");
+    }
+    assert_eq!(
+        warnings(&["--feature-gates=A=true,AllowServiceExternalIPs=true,B=false"]),
+        ["feature gates without effect here: A, B"]
+    );
+
+    let (_, told) = from_file_and(
+        "",
+        &[
+            "--ipvs-scheduler=sh",
+            "--hostname-override=n",
+            "--kubeconfig=/k",
+            "-v=1",
+            "--master=http://m",
+        ],
+    )
+    .unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].ends_with("counts and these flags do not: --kubeconfig, --ipvs-scheduler"),
+        "{told:?}"
+    );
+}
+
+/// The settings in force, as they are written.
+fn written(arguments: &[&str]) -> Value {
+    let yaml = Given::read(&flags(arguments)).unwrap().yaml().unwrap();
+    serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"))
+}
+
+#[test]
+fn the_settings_in_force_are_written_as_kube_proxy_writes_them() {
+    let recorded: Value =
+        serde_saphyr::from_str(include_str!("config/written-by-kube-proxy.yaml")).unwrap();
+    assert_eq!(written(&["--proxy-mode=ipvs"]), recorded);
+    assert_eq!(
+        written(&[
+            "--proxy-mode=ipvs",
+            "--healthz-port=1",
+            "--metrics-port=0",
+            "--write-config-to=/x"
+        ]),
+        recorded,
+        "deprecated ports are passed over"
+    );
+
+    let file = file(KUBEADM);
+    let config = format!("--config={}", file.path().display());
+    let mut wanted = recorded;
+    wanted["clientConnection"]["kubeconfig"] = "/var/lib/kube-proxy/kubeconfig.conf".into();
+    wanted["clusterCIDR"] = "10.244.0.0/16".into();
+    wanted["ipvs"]["minSyncPeriod"] = "0s".into();
+    assert_eq!(written(&[&config]), wanted);
+    wanted["logging"]["verbosity"] = 3.into();
+    wanted["hostnameOverride"] = "n".into();
+    assert_eq!(written(&[&config, "-v=3", "--hostname-override=n"]), wanted);
+}
+
+#[test]
+fn the_settings_in_force_are_written_byte_by_byte_as_kube_proxy_writes_them() {
+    let from_flags = Given::read(&flags(&["--proxy-mode=ipvs"])).unwrap();
+    assert_eq!(from_flags.yaml().unwrap(), include_str!("config/written-by-kube-proxy.yaml"));
+    let recorded = WRITTEN.replace("MIN", "0s");
+    let file = file(&recorded);
+    let from_file = Given::read(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
+    assert_eq!(from_file.yaml().unwrap(), recorded);
+}
+
+#[test]
+fn what_is_written_means_the_same_when_it_is_read() {
+    let arguments = [
+        "--kube-api-qps=7.5",
+        "--kube-api-burst=20",
+        "--kubeconfig=/k",
+        "--cluster-cidr=10.0.0.0/8,fd00::/56",
+        "--nodeport-addresses=10.0.0.0/8",
+        "--ipvs-exclude-cidrs=10.1.0.0/16,fd01::/64",
+        "--ipvs-scheduler=wrr",
+        "--ipvs-tcp-timeout=1h30m",
+        "--ipvs-strict-arp",
+        "--ipvs-graceful-termination-timeout=90s",
+        "--healthz-bind-address=::1",
+        "--show-hidden-metrics-for-version=1.35",
+        "--feature-gates=AllowServiceExternalIPs=false",
+        "--vmodule=sync=4,watch*=6",
+        "--conntrack-max-per-core=0",
+        "--oom-score-adj=5",
+        "--detect-local-mode=BridgeInterface",
+        "--pod-bridge-interface=cni0",
+        "--hostname-override=Node1",
+    ];
+    let (config, _) = load(&flags(&arguments)).unwrap();
+    let yaml = Given::read(&flags(&arguments)).unwrap().yaml().unwrap();
+    let file = file(&yaml);
+    let (again, warnings) =
+        load(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
+    assert_eq!(again, config, "{yaml}");
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn levels_of_single_files_are_joined_flags_first() {
+    let text = "logging: {vmodule: [{filePattern: sync, verbosity: 1}]}\n";
+    let (config, _) = from_file_and(text, &["--vmodule=watch=6,sync=4", "--vmodule=a*=5"]).unwrap();
+    let modules: Vec<_> = config
+        .logging
+        .vmodule
+        .iter()
+        .map(|m| format!("{}={}", m.file_pattern, m.verbosity))
+        .collect();
+    assert_eq!(modules, ["watch=6", "sync=4", "a*=5", "sync=1"]);
+}
+
+#[test]
+fn options_of_the_log_that_are_still_tried_out_need_their_gate() {
+    let gate = "--feature-gates=LoggingAlphaOptions=true";
+    for (flag, field) in [
+        ("--log-text-split-stream", "Logging.Options.Text.SplitStream"),
+        ("--log-json-split-stream", "Logging.Options.JSON.SplitStream"),
+        ("--log-text-info-buffer-size=1Ki", "Logging.Options.Text.InfoBufferSize"),
+        ("--log-json-info-buffer-size=64", "Logging.Options.JSON.InfoBufferSize"),
+    ] {
+        let message = from_flags(&[flag]).unwrap_err();
+        assert!(message.contains(field), "{flag}: {message}");
+        from_flags(&[flag, gate]).unwrap();
+    }
+    let message = from_flags(&["--log-text-info-buffer-size=64Ki"]).unwrap_err();
+    assert!(message.contains("Invalid value: \"64Ki\": needs the feature gate"), "{message}");
+    let message = from_flags(&["--log-text-info-buffer-size=much", gate]).unwrap_err();
+    assert!(message.contains("must be a quantity"), "{message}");
+}
+
+#[test]
+fn the_json_format_needs_its_gate() {
+    for (gates, is_open) in [
+        ("", true),
+        ("LoggingBetaOptions=false", false),
+        ("AllBeta=false", false),
+        ("AllBeta=false,LoggingBetaOptions=true", true),
+    ] {
+        let arguments = [format!("--feature-gates={gates}"), "--logging-format=json".to_owned()];
+        match from_flags(&arguments.each_ref().map(String::as_str)) {
+            Ok(_) => assert!(is_open, "{gates}"),
+            Err(message) => {
+                let wanted = "Logging.Format: Invalid value: \"json\": needs the feature gate";
+                assert!(!is_open && message.contains(wanted), "{gates}: {message}");
+            }
+        }
+        from_flags(&[&arguments[0]]).unwrap();
+    }
+}
+
 /// What kubeadm writes into its ConfigMap.
-const KUBEADM: &str = r#"apiVersion: kubeproxy.config.k8s.io/v1alpha1
-bindAddress: 0.0.0.0
-bindAddressHardFail: false
-clientConnection:
-  acceptContentTypes: ""
-  burst: 0
-  contentType: ""
-  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
-  qps: 0
-clusterCIDR: 10.244.0.0/16
-configSyncPeriod: 0s
-conntrack:
-  maxPerCore: null
-  min: null
-  tcpBeLiberal: false
-  tcpCloseWaitTimeout: null
-  tcpEstablishedTimeout: null
-  udpStreamTimeout: 0s
-  udpTimeout: 0s
-detectLocal:
-  bridgeInterface: ""
-  interfaceNamePrefix: ""
-detectLocalMode: ""
-enableProfiling: false
-healthzBindAddress: ""
-hostnameOverride: ""
-iptables:
-  localhostNodePorts: null
-  masqueradeAll: false
-  masqueradeBit: null
-  minSyncPeriod: 0s
-  syncPeriod: 0s
-ipvs:
-  excludeCIDRs: null
-  minSyncPeriod: 0s
-  scheduler: ""
-  strictARP: false
-  syncPeriod: 0s
-  tcpFinTimeout: 0s
-  tcpTimeout: 0s
-  udpTimeout: 0s
-kind: KubeProxyConfiguration
-logging:
-  flushFrequency: 0
-  options:
-    json:
-      infoBufferSize: "0"
-    text:
-      infoBufferSize: "0"
-  verbosity: 0
-metricsBindAddress: ""
-mode: ipvs
-nftables:
-  masqueradeAll: false
-  masqueradeBit: null
-  minSyncPeriod: 0s
-  syncPeriod: 0s
-nodePortAddresses: null
-oomScoreAdj: null
-portRange: ""
-showHiddenMetricsForVersion: ""
-winkernel:
-  enableDSR: false
-  forwardHealthCheckVip: false
-  networkName: ""
-  rootHnsEndpointName: ""
-  sourceVip: ""
-"#;
+const KUBEADM: &str = include_str!("../netns/daemonset/config.conf");
 
 #[test]
 fn kubeadms_nulls_zeros_and_empty_strings_mean_the_defaults() {
@@ -258,7 +376,9 @@ fn every_setting_of_a_file_arrives() {
         "
 featureGates: {Whatever: true}
 clientConnection: {kubeconfig: /k, qps: 7.5, burst: 20}
-logging: {format: json, flushFrequency: 1000000000, verbosity: 4, vmodule: [{filePattern: a, verbosity: 9}]}
+logging: {format: json, flushFrequency: 1000000000, verbosity: 4}
+nftables: {masqueradeBit: 3, masqueradeAll: true, syncPeriod: 1s, minSyncPeriod: 1s}
+winkernel: {networkName: n, sourceVip: s, enableDSR: true, rootHnsEndpointName: r, forwardHealthCheckVip: true}
 hostnameOverride: ' Node-A '
 bindAddress: 192.0.2.1
 healthzBindAddress: 192.0.2.1
@@ -362,28 +482,148 @@ fn every_check_names_its_field() {
         ("detectLocalMode: BridgeInterface", "DetectLocal.BridgeInterface"),
         ("detectLocalMode: InterfaceNamePrefix", "DetectLocal.InterfaceNamePrefix"),
         ("logging: {format: xml}", "Logging.Format"),
+        ("logging: {verbosity: 2147483648}", "Logging.Verbosity"),
+        ("logging: {vmodule: [{filePattern: '', verbosity: 1}]}", "Logging.VModule[0].FilePattern"),
+        (
+            "logging: {vmodule: [{filePattern: 'a=b', verbosity: 1}]}",
+            "Logging.VModule[0].FilePattern",
+        ),
+        (
+            "logging: {format: json, vmodule: [{filePattern: a, verbosity: 1}]}",
+            "Logging.VModule[0]",
+        ),
+        ("logging: {options: {text: {splitStream: true}}}", "Logging.Options.Text.SplitStream"),
+        ("nftables: {masqueradeBit: 32}", "KubeProxyNFTablesConfiguration.MasqueradeBit"),
+        (
+            "featureGates: {MultiCIDRServiceAllocator: false}",
+            "FeatureGates[MultiCIDRServiceAllocator]",
+        ),
+        ("mode: nfs", "Mode"),
         ("showHiddenMetricsForVersion: '1.30'", "ShowHiddenMetricsForVersion"),
     ] {
         let message = from_file(text).expect_err(text);
-        let expected = format!("invalid configuration: KubeProxyConfiguration.{field}: ");
-        assert!(message.starts_with(&expected), "{text}: {message}");
+        let expected = format!(": KubeProxyConfiguration.{field}: Invalid value: ");
+        assert!(message.starts_with("invalid configuration /"), "the file is named: {message}");
+        assert!(message.contains(&expected), "{text}: {message}");
         assert!(!message.contains('\n') && !message.contains(';'), "{message}");
     }
 }
 
 #[test]
 fn what_is_no_configuration_is_refused_with_line_and_field() {
-    for (text, expected) in [
-        ("ipvs:\n  syncPeriod: 30\n", "line 4, column 15: ipvs.syncPeriod: "),
-        ("ipvs:\n  strictARP: perhaps\n", "line 4, column 14: ipvs.strictARP: "),
-        ("oomScoreAdj: many\n", "line 3, column 14: oomScoreAdj: "),
-        ("nodePortAddresses: 10.0.0.0/8\n", "line 3, column 20: nodePortAddresses: "),
-        ("ipvs: [\n", "line "),
+    for (text, line, column, field) in [
+        ("ipvs:\n  syncPeriod: 30\n", 4, 15, "ipvs.syncPeriod"),
+        ("ipvs:\n  strictARP: perhaps\n", 4, 14, "ipvs.strictARP"),
+        ("oomScoreAdj: many\n", 3, 14, "oomScoreAdj"),
+        ("nodePortAddresses: 10.0.0.0/8\n", 3, 20, "nodePortAddresses"),
+        ("enableProfiling: \"true\"\n", 3, 18, "enableProfiling"),
+        ("oomScoreAdj: '5'\n", 3, 14, "oomScoreAdj"),
+        ("logging: {verbosity: '3'}\n", 3, 22, "logging.verbosity"),
+        ("clientConnection: {qps: '3'}\n", 3, 25, "clientConnection.qps"),
+        ("featureGates: {A: 'true'}\n", 3, 19, "featureGates.A"),
+        (
+            "logging: {vmodule: [{filePattern: a, verbosity: '3'}]}\n",
+            3,
+            49,
+            "logging.vmodule[0].verbosity",
+        ),
     ] {
-        let message = from_file(text).unwrap_err();
-        assert!(message.contains(expected), "{text:?}: {message}");
-        assert!(message.starts_with("configuration file /"), "{message}");
-        assert!(!message.contains('\n'), "{message:?}");
+        let message = from_file(text).expect_err(text);
+        let expected = format!(": line {line}, column {column}: KubeProxyConfiguration.{field}: ");
+        assert!(message.contains(&expected), "{text:?}: {message}");
+        assert!(message.starts_with("invalid configuration /"), "{message}");
+        assert!(!message.contains('\n') && !message.contains(';'), "{message:?}");
+    }
+    let message = from_file("ipvs: [\n").unwrap_err();
+    assert!(message.starts_with("configuration file /") && message.contains("line "), "{message}");
+}
+
+#[test]
+fn scalars_without_quotes_are_what_their_field_is() {
+    let text = "hostnameOverride: 123\nshowHiddenMetricsForVersion: 1.35\nenableProfiling: yes\n\
+                featureGates: {AllowServiceExternalIPs: null}\noomScoreAdj: 0x5\nmode: null\n";
+    let config = from_file(text).unwrap();
+    assert_eq!((&*config.node_name, config.oom_score_adj), ("123", 5));
+    assert!(config.serving.show_hidden_metrics && config.serving.profiling);
+    assert!(!config.external_ips, "a null in a map is false");
+}
+
+#[test]
+fn numbers_are_what_kube_proxys_decoder_takes_for_them() {
+    let text = "oomScoreAdj: 0100\niptables: {masqueradeBit: 02}\n\
+                conntrack: {maxPerCore: 1e3, min: 131072.0}\nclientConnection: {qps: 1_000, burst: 1_0}\n\
+                logging: {verbosity: 010}\n";
+    let config = from_file(text).unwrap();
+    assert_eq!((config.oom_score_adj, config.masquerade_bit), (64, 2));
+    assert_eq!((config.conntrack.max_per_core, config.conntrack.min), (1000, 131_072));
+    assert_eq!(config.logging.verbosity, 8);
+    for (text, told) in [
+        (
+            "oomScoreAdj: 1.5\n",
+            "line 3, column 14: KubeProxyConfiguration.oomScoreAdj: must be a whole",
+        ),
+        ("conntrack: {min: 1.0}\noomScoreAdj: x\n", "line 4, column 14: "),
+        ("conntrack: []\n", "KubeProxyConfiguration.conntrack: a mapping is expected"),
+        ("nodePortAddresses: x\n", "KubeProxyConfiguration.nodePortAddresses: a list is expected"),
+        ("oomScoreAdj: '0100'\n", "text in quotes where a number is expected"),
+        ("mode: [x]\n", "KubeProxyConfiguration.mode: a single value is expected"),
+    ] {
+        let message = from_file(text).expect_err(text);
+        assert!(message.contains(told), "{text}: {message}");
+    }
+    assert_eq!(from_flags(&["--iptables-masquerade-bit=1_4"]).unwrap().masquerade_bit, 14);
+}
+
+#[test]
+fn networks_that_are_empty_or_have_leading_zeros_are_refused() {
+    for (flag, told) in [
+        ("--ipvs-exclude-cidrs=10.0.0.0/8,", "ExcludeCidrs[1]: Invalid value: \"\""),
+        ("--ipvs-exclude-cidrs=10.0.0.0/8,,11.0.0.0/8", "ExcludeCidrs[1]: Invalid value: \"\""),
+        ("--cluster-cidr=010.0.0.0/8", "ClusterCIDR: Invalid value: \"010.0.0.0/8\""),
+    ] {
+        let message = from_flags(&[flag]).expect_err(flag);
+        assert!(message.contains(told), "{flag}: {message}");
+    }
+    assert!(from_flags(&["--ipvs-exclude-cidrs="]).unwrap().ipvs.exclude_cidrs.is_empty());
+}
+
+#[test]
+fn fields_of_a_wrong_type_are_told_together_with_values_that_cannot_be() {
+    let own = format!("{OWN}serviceMetrics: [1]\ngracefulTerminationTimeout: -1s\n");
+    let message = from_file(&format!(
+        "enableProfiling: maybe\noomScoreAdj: 5000\nipvs:\n  syncPeriod: 30\n  \
+         excludeCIDRs: [10.0.0.0/8, nonsense]\nnodePortAddresses:\n- {{a: b}}\n\
+         conntrack: {{min: \"1\"}}\n---\n{own}"
+    ))
+    .unwrap_err();
+    for told in [
+        "line 3, column 18: KubeProxyConfiguration.enableProfiling: ",
+        "line 6, column 15: KubeProxyConfiguration.ipvs.syncPeriod: ",
+        "line 9, column 3: KubeProxyConfiguration.nodePortAddresses[0]: ",
+        "line 10, column 18: KubeProxyConfiguration.conntrack.min: ",
+        "line 14, column 17: IPVSProxyConfiguration.serviceMetrics: ",
+        "KubeProxyConfiguration.OOMScoreAdj: Invalid value: \"5000\"",
+        "KubeProxyConfiguration.KubeProxyIPVSConfiguration.ExcludeCidrs[1]",
+        "; IPVSProxyConfiguration.gracefulTerminationTimeout: ",
+    ] {
+        assert_eq!(message.matches(told).count(), 1, "{told}\n{message}");
+    }
+    assert_eq!(message.matches("; ").count(), 7, "{message}");
+}
+
+#[test]
+fn a_list_of_which_one_word_is_primary_has_its_other_mistakes_told() {
+    let message = from_file("nodePortAddresses: [a, primary]\n").unwrap_err();
+    assert!(message.contains("NodePortAddresses: Invalid value: \"primary\""), "{message}");
+    assert!(message.contains("NodePortAddresses[0]: Invalid value: \"a\""), "{message}");
+    assert_eq!(message.matches("KubeProxyConfiguration.").count(), 2, "{message}");
+}
+
+#[test]
+fn a_rate_that_is_no_number_is_refused() {
+    for word in ["nan", "inf"] {
+        let message = from_flags(&[&format!("--kube-api-qps={word}")]).unwrap_err();
+        assert!(message.contains("ClientConnection.QPS"), "{message}");
     }
 }
 
@@ -407,18 +647,21 @@ fn another_kind_of_file_is_refused() {
 #[test]
 fn unknown_and_repeated_keys_are_warnings() {
     let (config, warnings) = from_file_and(
-        "mode: iptables\nipvs: {scheduler: sh, novel: 1}\nfuture: {a: b}\nmode: ipvs\n---\na: b\n",
+        "mode: iptables\nipvs: {scheduler: sh, novel: 1}\nfuture: {a: b}\nmode: ipvs\n\
+         iptables: {masqueradeAll: false, masqueradeAll: true}\n---\na: b\n",
         &[],
     )
     .unwrap();
     assert_eq!(config.ipvs.scheduler, "sh");
     let has =
         |word: &str| assert!(warnings.iter().any(|w| w.contains(word)), "{word}: {warnings:?}");
-    has("line 6");
+    assert!(config.masquerade_all);
+    has("line 6, column 1: mode: ");
+    has("line 7, column 34: iptables.masqueradeAll: ");
     has("ipvs.novel");
     has("future: unknown field");
     has("1 further document");
-    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
 }
 
 #[test]
@@ -452,8 +695,10 @@ fn beside_a_file_only_some_flags_count() {
         panic!()
     };
     assert_eq!(master, "http://m");
-    let (config, _) = from_file_and(text, &[]).unwrap();
-    assert_eq!((&*config.node_name, config.logging.verbosity), ("file", 1));
+    for nothing in [&[][..], &["--hostname-override="]] {
+        let (config, _) = from_file_and(text, nothing).unwrap();
+        assert_eq!((&*config.node_name, config.logging.verbosity), ("file", 1), "{nothing:?}");
+    }
 }
 
 #[test]
@@ -482,6 +727,27 @@ fn the_source_is_chosen_by_what_is_there() {
     );
     let default = ("the manifests in /etc/ipvs-proxy/manifests".to_owned(), 1);
     assert_eq!(chosen(&[], None, &outside), default, "and a note says why");
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    for (url, shown) in [
+        ("https://user:secret@10.0.0.1:6443/path", "https://10.0.0.1:6443/path"),
+        ("https://user:sec/ret?#@10.0.0.1:6443/path", "https://10.0.0.1:6443/path"),
+        ("user:se@cret@host:80", "host:80"),
+        ("user:se://cret@host:80", "host:80"),
+        ("user:se/cret@host:80", "host:80"),
+        ("https://host/a", "https://host/a"),
+        ("host:80", "host:80"),
+    ] {
+        assert_eq!(config::without_password(url), shown);
+        // The two rules differ in what stands for the secret only.
+        let hidden = config::with_password_hidden(url);
+        assert_eq!(hidden.replace("xxxxx@", ""), shown);
+        assert_eq!(hidden.contains("xxxxx@"), url != shown, "{hidden}");
+    }
+    let master = from_flags(&["--master=http://user:secret@host"]).unwrap().source.to_string();
+    assert_eq!(master, "the API server http://host");
 }
 
 #[test]
@@ -555,6 +821,63 @@ fn the_proxys_own_document_stands_before_or_after_kube_proxys_or_in_another_file
     assert_eq!(plain.drain, proxier::plan::DrainLimits::default());
     let twice = loaded(&format!("{HEAD}---\n{own}"), Some(&own), &[]).unwrap_err();
     assert!(twice.contains("more than one IPVSProxyConfiguration"), "{twice}");
+}
+
+#[test]
+fn an_own_document_of_another_version_is_refused_and_not_passed_over() {
+    let later = "apiVersion: ipvs-proxy.io/v2\nkind: IPVSProxyConfiguration\n";
+    let other = "apiVersion: ipvs-proxy.io/v1alpha1\nkind: Other\n";
+    let misplaced = "apiVersion: example.com/v1alpha1\nkind: IPVSProxyConfiguration\n";
+    for (own, found) in [
+        (later, "found apiVersion \"ipvs-proxy.io/v2\" and kind \"IPVSProxyConfiguration\""),
+        (other, "found apiVersion \"ipvs-proxy.io/v1alpha1\" and kind \"Other\""),
+        (misplaced, "found apiVersion \"example.com/v1alpha1\""),
+    ] {
+        for (config, extra) in [
+            (format!("{HEAD}---\n{own}"), None),
+            (format!("{own}---\n{HEAD}"), None),
+            (own.to_owned(), None),
+            (HEAD.to_owned(), Some(own)),
+        ] {
+            let message = loaded(&config, extra, &[]).unwrap_err();
+            assert!(message.contains(found), "{config}: {message}");
+        }
+    }
+    let alone = loaded(OWN, None, &[]).unwrap_err();
+    assert!(
+        alone.contains("kind KubeProxyConfiguration, found apiVersion \"ipvs-proxy"),
+        "{alone}"
+    );
+    let two = loaded(HEAD, Some(&format!("{OWN}---\n{OWN}")), &[]).unwrap_err();
+    assert!(two.contains("expected one document") && two.ends_with("found 2"), "{two}");
+}
+
+#[test]
+fn who_cleans_up_is_told_of_a_configuration_that_cannot_be_but_may_come_from_any_mode() {
+    let excluded = |arguments: &[&str]| {
+        let arguments = [&["ipvs-proxy", "--cleanup"], arguments].concat();
+        let Ok(Command::Cleanup(cleanup)) = cli::parse(arguments) else { panic!() };
+        config::excluded(&cleanup.flags()).map_err(|error| error.to_string())
+    };
+    for mode in ["", "ipvs", "iptables", "nftables"] {
+        let nets = excluded(&[&format!("--proxy-mode={mode}"), "--ipvs-exclude-cidrs=10.0.0.0/8"]);
+        assert_eq!(nets.unwrap().len(), 1, "{mode}");
+    }
+    for (flag, field) in [
+        ("--proxy-mode=bogus", ".Mode: "),
+        ("--oom-score-adj=9999", ".OOMScoreAdj: "),
+        ("--ipvs-exclude-cidrs=x", ".ExcludeCidrs[0]: "),
+    ] {
+        let message = excluded(&[flag]).unwrap_err();
+        assert!(message.contains(field) && !message.contains(';'), "{message}");
+    }
+    let file = file(&format!("{HEAD}mode: iptables\noomScoreAdj: 9999\n"));
+    let config = format!("--config={}", file.path().display());
+    assert!(excluded(&[&config]).unwrap_err().contains("OOMScoreAdj"));
+    let Ok(Command::Cleanup(own)) = cli::parse(["ipvs-proxy", "cleanup", &config]) else {
+        panic!()
+    };
+    assert_eq!(config::excluded(&own.flags()).unwrap(), [], "ours asks for nothing else");
 }
 
 #[test]

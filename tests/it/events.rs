@@ -31,8 +31,8 @@ impl Writing {
         fs::write(file.path(), server.kubeconfig()).unwrap();
         let settings = ApiSettings {
             kubeconfig: Some(file.path().to_owned()),
-            master: None,
             retry: Retry { first: Duration::from_millis(50), longest: Duration::from_millis(200) },
+            ..ApiSettings::default()
         };
         let api = Api::new(&settings).await.unwrap();
         let (sink, queue) = events::channel();
@@ -168,29 +168,49 @@ async fn an_event_whose_object_has_expired_is_created_again() {
 #[tokio::test]
 async fn a_server_in_trouble_is_tried_again() {
     let server = ApiServer::start();
-    server.behave(|behaviour| behaviour.refuse = Some((EVENTS, 503)));
     let writing = Writing::to(&server).await;
-    writing.tell("a");
-    until(|| (answered(&server, &Method::POST, 503) == 2).then_some(())).await.unwrap();
-    server.behave(|behaviour| behaviour.refuse = None);
-    has(&server, |events| notes(events) == ["a"]).await;
+    for (note, status) in [("a", 503), ("b", 429), ("c", 401)] {
+        server.behave(|behaviour| behaviour.refuse = Some((EVENTS, status)));
+        writing.tell(note);
+        until(|| (answered(&server, &Method::POST, status) == 6).then_some(())).await.unwrap();
+        server.behave(|behaviour| behaviour.refuse = None);
+        has(&server, |events| events.last().is_some_and(|event| event["note"] == note)).await;
+    }
+    assert_eq!(notes(&server.events()), ["a", "b", "c"]);
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_written_is_given_up_and_the_next_one_is_not() {
+async fn events_of_an_outage_are_written_after_it() {
     let server = ApiServer::start();
-    server.behave(|behaviour| behaviour.refuse = Some((EVENTS, 503)));
     let writing = Writing::to(&server).await;
+    server.stop();
     writing.tell("a");
-    until(|| (answered(&server, &Method::POST, 503) == 4).then_some(())).await.unwrap();
-    server.behave(|behaviour| behaviour.refuse = Some((EVENTS, 403)));
+    // Many times the longest pause.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     writing.tell("b");
-    until(|| (answered(&server, &Method::POST, 403) == 1).then_some(())).await.unwrap();
+    writing.tell("a");
+    server.restart();
+    let events = has(&server, |events| events.len() == 2).await;
+    assert_eq!(notes(&events), ["a", "b"]);
+    has(&server, |events| events[0]["series"]["count"] == 2).await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_given_up_and_the_next_one_is_not() {
+    let server = ApiServer::start();
+    let writing = Writing::to(&server).await;
+    for status in [403, 404, 409, 422] {
+        server.behave(|behaviour| behaviour.refuse = Some((EVENTS, status)));
+        writing.tell(&status.to_string());
+        until(|| (answered(&server, &Method::POST, status) == 1).then_some(())).await.unwrap();
+    }
     server.behave(|behaviour| behaviour.refuse = None);
     writing.tell("c");
     let events = has(&server, |events| !events.is_empty()).await;
     assert_eq!(notes(&events), ["c"]);
-    assert_eq!(answered(&server, &Method::POST, 403), 1, "a refusal is final");
+    for status in [403, 404, 409, 422] {
+        assert_eq!(answered(&server, &Method::POST, status), 1, "a refusal is final");
+    }
 }
 
 #[tokio::test]

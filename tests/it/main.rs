@@ -12,11 +12,20 @@ mod addresses;
 #[path = "../apiserver/apiserver.rs"]
 mod apiserver;
 mod architecture;
+#[path = "../cases/cases.rs"]
+mod cases;
+mod cleanup;
 mod cli;
 mod config;
+mod dump;
 mod events;
 mod folder;
+mod followed;
 mod golden;
+mod image;
+mod kind;
+mod manifests;
+mod metrics;
 mod process;
 mod serve;
 mod transitions;

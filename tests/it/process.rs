@@ -3,8 +3,10 @@
 //! In: command lines. Out: the status and both outputs. Never: a kernel; what needs one is in
 //! `tests/netns`.
 
-use std::fs;
-use std::process::{Command, Output};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ipvs-proxy")).args(arguments).output().expect("it runs")
@@ -55,6 +57,23 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
+fn nobody_needs_to_read_what_is_printed() {
+    let full = || File::options().write(true).open("/dev/full").expect("a device");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
+    let status = command.arg("--bogus").stderr(full()).status().expect("it runs");
+    assert_eq!(status.code(), Some(2));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
+    let output = command.arg("--help").stdout(full()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
+    let output = command.arg("--help").stdout(writer).output().expect("it runs");
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+}
+
+#[test]
 fn arguments_that_make_no_sense_exit_with_2() {
     assert!(refusal(2, &["--bogus"]).contains("--bogus"));
     assert!(refusal(2, &["plan"]).contains("--manifests"));
@@ -82,7 +101,12 @@ fn a_source_that_is_not_there_exits_with_1_before_the_kernel_is_looked_at() {
 
 #[test]
 fn another_proxy_mode_is_refused() {
-    assert!(refusal(1, &["--proxy-mode=nftables"]).contains("nftables"));
+    for mode in ["nftables", "iptables"] {
+        let said = refusal(1, &[&format!("--proxy-mode={mode}")]);
+        let instead = format!("for {mode} run kube-proxy itself with --proxy-mode={mode}");
+        assert!(said.contains(&instead), "{said}");
+    }
+    assert!(refusal(1, &["--proxy-mode=userspace"]).contains("must be ipvs"));
 }
 
 #[test]
@@ -93,7 +117,7 @@ fn a_plan_reports_each_bad_object_once_with_its_field_and_keeps_the_rest() {
     let planned = String::from_utf8_lossy(&output.stdout);
     assert!(planned.contains("-a -t 10.96.0.3:443 -r 10.0.0.4:8443 -m -w 1"), "{planned}");
     assert_eq!(planned.matches("\n-A -t").count(), 1, "{planned}");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr).replace("\\\"", "\"");
     for report in [
         "Service shop/bad: spec.clusterIP: ",
         "Service shop/good: spec.ports[0].port: 0 is not a port",
@@ -144,4 +168,175 @@ fn an_address_file_that_makes_no_sense_is_refused_with_its_line() {
         ],
     );
     assert!(said.contains(":2:"), "{said}");
+}
+
+/// Each flag of kube-proxy once, with another value than its default, and where it is written.
+const EVERY_FLAG: &[(&str, &str, &str)] = &[
+    ("--bind-address", "192.0.2.1", "bindAddress"),
+    ("--bind-address-hard-fail", "true", "bindAddressHardFail"),
+    ("--boot-id-file", "/b", ""),
+    ("--cleanup", "false", ""),
+    ("--cluster-cidr", "10.0.0.0/8,fd00::/8", "clusterCIDR"),
+    ("--config-sync-period", "1m0s", "configSyncPeriod"),
+    ("--conntrack-max-per-core", "1", "conntrack.maxPerCore"),
+    ("--conntrack-min", "2", "conntrack.min"),
+    ("--conntrack-tcp-be-liberal", "true", "conntrack.tcpBeLiberal"),
+    ("--conntrack-tcp-timeout-close-wait", "3s", "conntrack.tcpCloseWaitTimeout"),
+    ("--conntrack-tcp-timeout-established", "4s", "conntrack.tcpEstablishedTimeout"),
+    ("--conntrack-udp-timeout", "5s", "conntrack.udpTimeout"),
+    ("--conntrack-udp-timeout-stream", "6s", "conntrack.udpStreamTimeout"),
+    ("--detect-local-mode", "BridgeInterface", "detectLocalMode"),
+    ("--feature-gates", "AllowServiceExternalIPs=false", "featureGates.AllowServiceExternalIPs"),
+    ("--healthz-bind-address", "192.0.2.1:7", "healthzBindAddress"),
+    ("--healthz-port", "8", ""),
+    ("--hostname-override", "node7", "hostnameOverride"),
+    ("--init-only", "false", ""),
+    ("--iptables-localhost-nodeports", "false", "iptables.localhostNodePorts"),
+    ("--iptables-masquerade-bit", "15", "iptables.masqueradeBit"),
+    ("--iptables-min-sync-period", "7s", ""),
+    ("--iptables-sync-period", "8s", ""),
+    ("--ipvs-exclude-cidrs", "10.1.0.0/16", "ipvs.excludeCIDRs"),
+    ("--ipvs-min-sync-period", "9s", "ipvs.minSyncPeriod"),
+    ("--ipvs-scheduler", "lc", "ipvs.scheduler"),
+    ("--ipvs-strict-arp", "true", "ipvs.strictARP"),
+    ("--ipvs-sync-period", "10s", "ipvs.syncPeriod"),
+    ("--ipvs-tcp-timeout", "11s", "ipvs.tcpTimeout"),
+    ("--ipvs-tcpfin-timeout", "12s", "ipvs.tcpFinTimeout"),
+    ("--ipvs-udp-timeout", "13s", "ipvs.udpTimeout"),
+    ("--kube-api-burst", "14", "clientConnection.burst"),
+    ("--kube-api-content-type", "application/json", "clientConnection.contentType"),
+    ("--kube-api-qps", "15", "clientConnection.qps"),
+    ("--kubeconfig", "/k", "clientConnection.kubeconfig"),
+    ("--log-flush-frequency", "16s", "logging.flushFrequency"),
+    ("--log-json-info-buffer-size", "0", "logging.options.json.infoBufferSize"),
+    ("--log-json-split-stream", "false", ""),
+    ("--log-text-info-buffer-size", "0", "logging.options.text.infoBufferSize"),
+    ("--log-text-split-stream", "false", ""),
+    ("--logging-format", "text", "logging.format"),
+    ("--machine-id-file", "/m", ""),
+    ("--masquerade-all", "true", "iptables.masqueradeAll"),
+    ("--master", "https://192.0.2.2:6443", ""),
+    ("--metrics-bind-address", "192.0.2.1:9", "metricsBindAddress"),
+    ("--metrics-port", "17", ""),
+    ("--nodeport-addresses", "192.0.2.0/24", "nodePortAddresses"),
+    ("--oom-score-adj", "18", "oomScoreAdj"),
+    ("--pod-bridge-interface", "cni0", "detectLocal.bridgeInterface"),
+    ("--pod-interface-name-prefix", "veth", "detectLocal.interfaceNamePrefix"),
+    ("--profiling", "true", "enableProfiling"),
+    ("--proxy-mode", "ipvs", "mode"),
+    ("--show-hidden-metrics-for-version", "1.35", "showHiddenMetricsForVersion"),
+    ("--v", "4", "logging.verbosity"),
+    ("--version", "false", ""),
+    ("--vmodule", "sync=5", ""),
+];
+
+#[test]
+fn every_flag_at_once_is_taken_in_both_spellings_and_written_where_it_belongs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("kube-proxy");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ipvs-proxy"), &program).expect("a link");
+    for separator in ["-", "_"] {
+        let path = folder.path().join(format!("written{separator}"));
+        let spelled = |flag: &str| format!("--{}", flag[2..].replace('-', separator));
+        let mut command = Command::new(&program);
+        command
+            .args(EVERY_FLAG.iter().map(|(flag, value, _)| format!("{}={value}", spelled(flag))));
+        let output =
+            command.arg(spelled("--write-config-to")).arg(&path).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        for word in
+            ["--healthz-port is deprecated", "--metrics-port is deprecated", "--boot-id-file"]
+        {
+            assert_eq!(said.matches(word).count(), 1, "{word}: {said}");
+        }
+        let written = fs::read_to_string(&path).expect("it is written");
+        let written: serde_json::Value = serde_saphyr::from_str(&written).expect("it is YAML");
+        for (flag, value, field) in EVERY_FLAG.iter().filter(|(_, _, field)| !field.is_empty()) {
+            let found = field.split('.').fold(&written, |value, key| &value[key]);
+            let found = match found {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Array(list) => list[0].as_str().expect("a word").to_owned(),
+                other => other.to_string(),
+            };
+            assert_eq!(found, value.rsplit_once('=').map_or(*value, |(_, on)| on), "{flag}");
+        }
+        assert_eq!(written["iptables"]["syncPeriod"], "0s", "another mode's");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_and_nothing_is_written_of_settings_that_cannot_be() {
+    assert!(
+        refusal(
+            1,
+            &["--write-config-to=/nowhere/config", "--master=http://m", "--proxy-mode=ipvs"]
+        )
+        .contains("/nowhere/config")
+    );
+    let path = tempfile::tempdir().expect("a folder").path().join("config");
+    let to = format!("--write-config-to={}", path.display());
+    assert!(refusal(1, &[&to, "--oom-score-adj=2000"]).contains("OOMScoreAdj"));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_signal_ends_it_at_once_though_the_program_for_its_credentials_never_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (program, started) = (folder.path().join("credentials"), folder.path().join("started"));
+    fs::write(&program, format!("#!/bin/sh\n: >{}\nexec sleep 30\n", started.display()))
+        .expect("written");
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("may run");
+    let kubeconfig = file(&format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:1'}}}}]\n\
+         users: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: {}, \
+         interactiveMode: Never}}}}}}]\n",
+        program.display()
+    ));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
+    let mut process = command.arg("--kubeconfig").arg(kubeconfig.path()).spawn().expect("it runs");
+    while !started.exists() {
+        assert_eq!(process.try_wait().expect("it can be asked"), None, "it waits for the program");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+    let asked = Instant::now();
+    assert_eq!(process.wait().expect("it ends").code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_proxy_in_the_environment_is_told_once_and_does_not_stop_the_start() {
+    let kubeconfig = file(
+        "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\n\
+         clusters: [{name: c, cluster: {server: 'http://[::2]:1'}}]\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
+    command.env("HTTPS_PROXY", "no URL").env("HTTP_PROXY", "http://me:s3cr3t@10.9.9.9:3128");
+    command.env_remove("NO_PROXY").env_remove("no_proxy").stderr(Stdio::piped());
+    let mut process = command.arg("--kubeconfig").arg(kubeconfig.path()).spawn().expect("it runs");
+    let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+    let warning = lines.find_map(|line| line.ok().filter(|line| line.contains("_PROXY")));
+    process.kill().expect("it can be ended");
+    process.wait().expect("it ends");
+    let rest: Vec<_> = lines.map_while(Result::ok).filter(|line| line.contains("_PROXY")).collect();
+    let warning = warning.expect("a warning");
+    assert!(warning.contains("HTTP_PROXY is http://10.9.9.9:3128, which is not"), "{warning}");
+    assert_eq!(rest, [""; 0]);
+}
+
+#[test]
+fn what_only_writes_settings_follows_no_manifests_and_a_filter_that_is_none_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
+    command.env("IPVS_PROXY_LOG", "a=b=c").env_remove("KUBERNETES_SERVICE_HOST");
+    command.arg(format!("--write-config-to={}", folder.path().join("config").display()));
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("following the manifests"), "{said}");
+    assert_eq!(said.matches("IPVS_PROXY_LOG: ").count(), 1, "{said}");
 }

@@ -1,6 +1,7 @@
-//! Health checks of Services over real sockets of the loopback device.
+//! Everything that is answered, over real sockets of the loopback device.
 //!
-//! In: tables of health checks. Out: what a load balancer sees. Never: a kernel that is changed.
+//! In: tables of health checks, states of the proxy. Out: what load balancers, probes and scrapers see.
+//! Never: a kernel that is changed.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use ipvs_proxy::events::Sink;
 use ipvs_proxy::serve::{HealthTable, Moment, ProxyHealth, ServiceHealth};
-use proxier::model::{PerFamily, ServiceName};
+use proxier::model::{Family, PerFamily, ServiceName};
 use proxier::plan::{HealthCheck, HealthCheckAddresses};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +21,9 @@ use tokio::time::timeout;
 
 mod answers;
 mod clients;
+mod inspect;
+mod ports;
+mod probes;
 mod table;
 
 /// Long enough for a busy machine; nothing waits so long when all is well.
@@ -65,7 +69,7 @@ impl Serving {
     fn fall_behind(&self) {
         let now = Moment::now();
         let long_ago = Moment { steady: now.steady - 2 * PERIOD, ..now };
-        self.health.updated(long_ago);
+        Family::BOTH.iter().for_each(|family| self.health.updated(*family, long_ago));
         self.health.queued(long_ago);
     }
 }

@@ -20,18 +20,21 @@ use tokio::time::timeout;
 use crate::apiserver::{ApiServer, Seen};
 
 mod changes;
+mod credentials;
 mod failures;
+mod kubeconfig;
 mod lists;
 
-/// Long enough for a busy machine; nothing waits so long when all is well.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Longer than a peer that vanishes without a word stays unnoticed (45 s).
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A source that watches a server, and what was heard of it.
 struct Watching {
     events: Receiver<Event>,
     store: Store,
     task: JoinHandle<()>,
-    _kubeconfig: tempfile::NamedTempFile,
+    /// Read again whenever credentials are refused.
+    kubeconfig: Option<tempfile::NamedTempFile>,
 }
 
 impl Watching {
@@ -46,18 +49,26 @@ impl Watching {
     async fn watching(kubeconfig: &str, nodes: NodesWatched) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), kubeconfig).unwrap();
-        let settings = ApiSettings {
-            kubeconfig: Some(file.path().to_owned()),
-            master: None,
-            retry: Retry { first: Duration::from_millis(20), longest: Duration::from_millis(200) },
-        };
-        let api = Api::new(&settings).await.unwrap();
+        let kubeconfig = Some(file.path().to_owned());
+        let settings = ApiSettings { kubeconfig, ..ApiSettings::default() };
+        let mut watching = Self::watching_by(settings, nodes).await;
+        watching.kubeconfig = Some(file);
+        watching
+    }
+
+    async fn by(settings: ApiSettings) -> Self {
+        Self::watching_by(settings, NodesWatched::This).await
+    }
+
+    async fn watching_by(settings: ApiSettings, nodes: NodesWatched) -> Self {
+        let retry = Retry { first: Duration::from_millis(20), longest: Duration::from_millis(200) };
+        let api = Api::new(&ApiSettings { retry, ..settings }).await.unwrap();
         let (sender, events) = mpsc::channel(16);
         let task = tokio::spawn(async move { watch::run(&api, "node1", nodes, sender).await });
         let mut store = Store::default();
         // Another source's, without which no facts are complete.
         store.fold(Event::Addresses(vec![]), &mut Dirty::default());
-        Self { events, store, task, _kubeconfig: file }
+        Self { events, store, task, kubeconfig: None }
     }
 
     /// The next event, also folded into the store.
@@ -185,12 +196,19 @@ impl Log {
     }
 
     pub(crate) async fn has(&self, part: &str) {
+        self.has_times(part, 1).await;
+    }
+
+    /// Waits until so many lines have it.
+    pub(crate) async fn has_times(&self, part: &str, times: usize) {
         let found = async {
-            while self.lines_with(part).is_empty() {
+            while self.lines_with(part).len() < times {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("no line with {part:?}"));
+        timeout(LIMIT, found)
+            .await
+            .unwrap_or_else(|_| panic!("{times} lines with {part:?}: {:#?}", self.lines_with("")));
     }
 }
 

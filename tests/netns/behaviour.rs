@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use crate::apiserver::ApiServer;
 use crate::canonical::{Dumps, Kernel, virtual_servers};
 use crate::node::{Namespace, Node};
-use crate::proxy::{PATIENCE, Proxy, Source, config, replace, until};
+use crate::proxy::{PATIENCE, Proxy, Source, config, replace, until, until_at};
 
 #[test]
 fn without_an_api_server_nothing_changes_until_there_is_one() {
@@ -121,7 +121,7 @@ fn an_unknown_scheduler_ends_it_before_anything_is_done() {
     let mut proxy = Proxy::start(&node, &source, &config);
     assert_eq!(proxy.wait(Duration::from_secs(20)).code(), Some(1));
     kernel.is(&untouched);
-    assert_eq!(proxy.said("ipvs-proxy: ").len(), 1);
+    assert_eq!(proxy.said("ERROR").len(), 1);
     assert_eq!(proxy.said("`modprobe ip_vs_nosuch`").len(), 1);
 }
 
@@ -314,7 +314,7 @@ pub(crate) fn serves(node: &Namespace, wanted: &[(&str, &str)]) {
         .collect();
     let wanted = virtual_servers(&wanted);
     let found = || virtual_servers(&node.run("ipvsadm -Sn"));
-    if until(PATIENCE, || (found() == wanted).then_some(())).is_none() {
+    if until_at(node, PATIENCE, || (found() == wanted).then_some(())).is_none() {
         assert_eq!(found(), wanted);
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use similar::TextDiff;
 
 use crate::node::Namespace;
-use crate::proxy::{PATIENCE, until};
+use crate::proxy::{PATIENCE, until_at};
 
 /// The files of a recorded step, and the order in which differences are shown.
 const FILES: [&str; 7] = [
@@ -65,7 +65,7 @@ impl<'n> Kernel<'n> {
     pub(crate) fn becomes(&self, wanted: &Dumps) {
         // Starting programs is what costs time here: at the first difference the others need not be asked.
         let holds = || FILES.into_iter().all(|file| self.dump(file) == wanted.0[file]);
-        if until(PATIENCE, || holds().then_some(())).is_none() {
+        if until_at(self.node, PATIENCE, || holds().then_some(())).is_none() {
             self.is(wanted);
         }
     }
@@ -128,6 +128,11 @@ impl Dumps {
     pub(crate) fn recorded(step: &Path) -> Self {
         let text = |file| fs::read_to_string(step.join(file)).unwrap();
         Self(FILES.into_iter().map(|file| (file, unordered(&text(file)))).collect())
+    }
+
+    /// One of them.
+    pub(crate) fn text(&self, file: &str) -> &str {
+        &self.0[file]
     }
 
     /// What must change to get from these dumps to others; nothing if they are the same.

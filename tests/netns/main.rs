@@ -11,11 +11,18 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod answers;
 #[path = "../apiserver/apiserver.rs"]
 mod apiserver;
 mod behaviour;
 mod canonical;
 mod case;
+#[path = "../cases/cases.rs"]
+mod cases;
+mod cleanup;
+mod daemonset;
+mod dump;
+mod families;
 mod golden;
 mod lab;
 mod leftovers;
@@ -23,5 +30,10 @@ mod node;
 mod odd_input;
 mod packets;
 mod proxy;
+mod rights;
+#[path = "../said.rs"]
+mod said;
+mod switching;
 mod traffic;
 mod transitions;
+mod upstream;

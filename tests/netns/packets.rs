@@ -23,6 +23,7 @@ mod service;
 mod settings;
 mod source_ranges;
 mod spec;
+mod table;
 mod world;
 
 /// Makes a test of each function for each of the named kinds, `FUNCTION::KIND`; without names for every

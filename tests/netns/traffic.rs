@@ -171,7 +171,7 @@ pub(crate) fn ask_within(
     protocol: Protocol,
     to: SocketAddr,
 ) -> io::Result<Answer> {
-    ask_as(inside, protocol, any_port(to, 0), to, patience)
+    ask_as(inside, protocol, || any_port(to, fresh_port()), to, patience)
 }
 
 /// Asks `to` once from inside a namespace, over a new connection, from the given address; port 0 is any.
@@ -181,25 +181,25 @@ pub(crate) fn ask_from(
     from: SocketAddr,
     to: SocketAddr,
 ) -> io::Result<Answer> {
-    ask_as(inside, protocol, from, to, PATIENCE)
+    ask_as(inside, protocol, || from, to, PATIENCE)
 }
 
 fn ask_as(
     inside: &Namespace,
     protocol: Protocol,
-    from: SocketAddr,
+    from: impl Fn() -> SocketAddr + Send,
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<Answer> {
     inside
-        .enter(|| exchange_anew(protocol, || from, to, patience))
+        .enter(|| exchange_anew(protocol, from, to, patience))
         .map_err(|error| io::Error::new(error.kind(), format!("{protocol:?} to {to}: {error}")))
 }
 
 /// From which address the answer to a datagram comes, as a socket sees it that would take any.
 pub(crate) fn source_of_reply(inside: &Namespace, to: SocketAddr) -> io::Result<SocketAddr> {
     inside.enter(|| {
-        let socket = UdpSocket::from(Protocol::Udp.socket(any_port(to, 0))?);
+        let socket = UdpSocket::from(Protocol::Udp.socket(any_port(to, fresh_port()))?);
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.send_to(b"?", to)?;
         Ok(socket.recv_from(&mut [0; 128])?.1)

@@ -5,9 +5,16 @@
 
 use std::net::IpAddr;
 
-use super::{Api, Conntrack, Flags, Local, Logging, Proxy, Serving};
+use super::{Api, Conntrack, Flags, Local, Logging, Proxy, Serving, Unused};
 use crate::config::GoDuration;
 use crate::config::file::{self, Raw};
+
+/// Whether the deprecated port flags count; beside `--write-config-to` they do not (spec 12.4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    Counted,
+    PassedOver,
+}
 
 impl Flags {
     /// The settings when there is no file.
@@ -18,23 +25,30 @@ impl Flags {
                 .process
                 .feature_gates
                 .as_ref()
-                .map(|gates| gates.iter().cloned().collect()),
+                .map(|gates| gates.iter().flatten().cloned().collect()),
             ..Raw::default()
         };
         self.api.put(&mut raw);
         self.proxy.put(&mut raw);
         self.local.put(&mut raw);
         self.conntrack.put(&mut raw);
-        self.serving.put(&mut raw);
+        let ports = match self.process.write_config_to {
+            Some(_) => Ports::PassedOver,
+            None => Ports::Counted,
+        };
+        self.serving.put(&mut raw, ports);
+        raw.iptables.localhost_node_ports = self.unused.iptables_localhost_nodeports;
         self.over_file(&mut raw);
         raw
     }
 
     /// Puts the few flags that win over a file into its settings; the others are ignored.
     pub fn over_file(&self, raw: &mut Raw) {
-        win(&mut raw.hostname_override, self.process.hostname_override.as_ref());
+        let name = self.process.hostname_override.as_ref();
+        win(&mut raw.hostname_override, name.filter(|name| !name.is_empty()));
         raw.master = self.api.master.clone();
         self.logging.put(&mut raw.logging);
+        self.unused.put(&mut raw.logging);
     }
 }
 
@@ -51,6 +65,7 @@ impl Flags {
             &mut own.unreachable_node_termination_timeout,
             proxy.ipvs_unreachable_node_termination_timeout.as_ref(),
         );
+        win(&mut own.service_metrics, proxy.ipvs_service_metrics.as_ref());
     }
 }
 
@@ -80,7 +95,7 @@ impl Proxy {
             sync_period: self.ipvs_sync_period,
             min_sync_period: self.ipvs_min_sync_period.or(Some(GoDuration::from_secs(1))),
             scheduler: self.ipvs_scheduler.clone(),
-            exclude_cidrs: list(self.ipvs_exclude_cidrs.as_ref()),
+            exclude_cidrs: words(self.ipvs_exclude_cidrs.as_ref()),
             strict_arp: self.ipvs_strict_arp,
             tcp_timeout: self.ipvs_tcp_timeout,
             tcp_fin_timeout: self.ipvs_tcpfin_timeout,
@@ -88,13 +103,13 @@ impl Proxy {
         };
         raw.iptables.masquerade_all = self.masquerade_all;
         raw.iptables.masquerade_bit = self.iptables_masquerade_bit;
-        raw.node_port_addresses = list(self.nodeport_addresses.as_ref());
+        raw.node_port_addresses = words(self.nodeport_addresses.as_ref());
     }
 }
 
-/// `--flag=` is an empty list, not a list of one empty word.
-fn list(flag: Option<&Vec<String>>) -> Option<Vec<String>> {
-    flag.map(|words| words.iter().filter(|word| !word.is_empty()).cloned().collect())
+/// Every word, the empty one included: kube-proxy refuses it by its place.
+fn words(flag: Option<&Vec<Vec<String>>>) -> Option<Vec<String>> {
+    flag.map(|words| words.iter().flatten().cloned().collect())
 }
 
 impl Local {
@@ -124,19 +139,20 @@ impl Conntrack {
 
 impl Serving {
     /// The default addresses do not follow `--bind-address` to IPv6, unlike a file's.
-    fn put(&self, raw: &mut Raw) {
-        raw.bind_address = self.bind_address.clone();
+    fn put(&self, raw: &mut Raw, ports: Ports) {
+        let port = |given: Option<i32>| given.filter(|_| ports == Ports::Counted);
+        raw.bind_address = self.bind_address.clone().filter(|address| !address.is_empty());
         raw.bind_address_hard_fail = self.bind_address_hard_fail;
         raw.enable_profiling = self.profiling;
         raw.show_hidden_metrics_for_version = self.show_hidden_metrics_for_version.clone();
         raw.healthz_bind_address = Some(listener(
             self.healthz_bind_address.as_deref(),
-            self.healthz_port,
+            port(self.healthz_port),
             "0.0.0.0:10256",
         ));
         raw.metrics_bind_address = Some(listener(
             self.metrics_bind_address.as_deref(),
-            self.metrics_port,
+            port(self.metrics_port),
             "127.0.0.1:10249",
         ));
     }
@@ -158,6 +174,21 @@ impl Logging {
     fn put(&self, logging: &mut file::Logging) {
         win(&mut logging.verbosity, self.verbosity.as_ref());
         win(&mut logging.format, self.logging_format.as_ref());
+        // Upstream joins the two lists, and the first pattern that fits counts.
+        let modules = self.vmodule.iter().flatten().flatten().cloned();
+        let modules: Vec<_> = modules.chain(logging.vmodule.take().unwrap_or_default()).collect();
+        logging.vmodule = (!modules.is_empty()).then_some(modules);
+    }
+}
+
+impl Unused {
+    /// They are checked, and written by `--write-config-to`, all the same.
+    fn put(&self, logging: &mut file::Logging) {
         win(&mut logging.flush_frequency, self.log_flush_frequency.as_ref());
+        let options = &mut logging.options;
+        win(&mut options.text.split_stream, self.log_text_split_stream.as_ref());
+        win(&mut options.text.info_buffer_size, self.log_text_info_buffer_size.as_ref());
+        win(&mut options.json.split_stream, self.log_json_split_stream.as_ref());
+        win(&mut options.json.info_buffer_size, self.log_json_info_buffer_size.as_ref());
     }
 }

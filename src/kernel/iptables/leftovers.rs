@@ -1,16 +1,26 @@
-//! What kube-proxy's iptables mode leaves behind when IPVS mode takes over.
+//! What kube-proxy's iptables mode leaves behind when IPVS mode takes over, and what all of
+//! kube-proxy does.
 //!
-//! In: a listing of `iptables-save`. Out: its chains and the jumps to them, and the input of
-//! `iptables-restore` that takes them away. Never: one of our chains, which iptables mode shares
-//! names with and our own rules have rewritten; kubelet's chains; a chain that somebody else's rule
-//! leads to: that one is only emptied.
+//! In: a listing of `iptables-save`. Out: chains and the jumps to them, and the input of
+//! `iptables-restore` that takes them away. Never: when IPVS mode takes over, one of our chains, which
+//! iptables mode shares names with and our own rules have rewritten; kubelet's chains; a chain that
+//! somebody else's rule leads to: that one is only emptied.
 //!
 //! Sources: spec 14.1, 14.2 and Q-53.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use proxier::plan::ChainKey;
+use proxier::plan::{ChainKey, Jump};
+
+/// Whose chains are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those that only iptables mode makes.
+    IptablesMode,
+    /// Those of our own mode too.
+    EveryMode,
+}
 
 /// Chains by table and name.
 type Chains<'a> = BTreeSet<(&'a str, &'a str)>;
@@ -28,7 +38,7 @@ pub(super) struct Leftovers<'a> {
 
 impl<'a> Leftovers<'a> {
     /// Reads a listing.
-    pub(super) fn find(listing: &'a str) -> Self {
+    pub(super) fn find(listing: &'a str, whose: Whose) -> Self {
         let mut found = Self::default();
         let mut rules: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         let mut table = "";
@@ -37,7 +47,8 @@ impl<'a> Leftovers<'a> {
                 table = name;
             } else if let Some(declared) = line.strip_prefix(':') {
                 let chain = declared.split(' ').next().unwrap_or_default();
-                if is_of_iptables_mode(table, chain) {
+                let also = whose == Whose::EveryMode;
+                if is_of_iptables_mode(table, chain) || also && is_ours_or_probe(table, chain) {
                     found.gone.insert((table, chain));
                 }
             } else if let Some((chain, rule)) =
@@ -66,7 +77,8 @@ impl<'a> Leftovers<'a> {
         let is_old_firewall = table == "filter"
             && target == "KUBE-PROXY-FIREWALL"
             && rule.contains("--comment \"kubernetes load balancer firewall\"");
-        if is_built_in(chain) && is_jump_of_kube_proxy(rule) && (leads_there || is_old_firewall) {
+        let is_jump = is_jump_of_kube_proxy(rule) || is_our_jump(table, chain, rule);
+        if is_built_in(chain) && is_jump && (leads_there || is_old_firewall) {
             self.jumps.push((table, chain, rule));
         } else if leads_there {
             self.emptied.insert((table, target));
@@ -91,30 +103,51 @@ impl<'a> Leftovers<'a> {
         self.emptied.iter().map(|(table, chain)| format!("{table} {chain}"))
     }
 
-    /// The input of `iptables-restore --noflush`: declaring a chain empties it.
+    /// The input of `iptables-restore --noflush`.
     pub(super) fn payload(&self) -> String {
-        let mut tables: BTreeSet<&str> = self.jumps.iter().map(|(table, ..)| *table).collect();
-        tables.extend(self.gone.iter().chain(&self.emptied).map(|(table, _)| *table));
-        let mut text = String::new();
-        for table in tables {
-            let of = |chains: &Chains<'a>| -> Vec<&'a str> {
-                chains.iter().filter(|(of, _)| *of == table).map(|(_, chain)| *chain).collect()
-            };
-            let (gone, emptied) = (of(&self.gone), of(&self.emptied));
-            let _ = writeln!(text, "*{table}");
-            for chain in gone.iter().chain(&emptied) {
-                let _ = writeln!(text, ":{chain} - [0:0]");
-            }
-            for (_, chain, rule) in self.jumps.iter().filter(|(of, ..)| *of == table) {
-                let _ = writeln!(text, "-D {chain} {rule}");
-            }
-            for chain in gone {
-                let _ = writeln!(text, "-X {chain}");
-            }
-            text.push_str("COMMIT\n");
+        self.tables().into_iter().map(|table| self.payload_of(table)).collect()
+    }
+
+    /// The tables in which there is anything.
+    pub(super) fn tables(&self) -> BTreeSet<&'a str> {
+        let jumps = self.jumps.iter().map(|(table, ..)| *table);
+        jumps.chain(self.gone.iter().chain(&self.emptied).map(|(table, _)| *table)).collect()
+    }
+
+    /// The input for one table: declaring a chain empties it.
+    pub(super) fn payload_of(&self, table: &str) -> String {
+        let (gone, emptied) = (in_table(&self.gone, table), in_table(&self.emptied, table));
+        let mut text = format!("*{table}\n");
+        for chain in gone.iter().chain(&emptied) {
+            let _ = writeln!(text, ":{chain} - [0:0]");
         }
+        for (_, chain, rule) in self.jumps.iter().filter(|(of, ..)| *of == table) {
+            let _ = writeln!(text, "-D {chain} {rule}");
+        }
+        for chain in gone {
+            let _ = writeln!(text, "-X {chain}");
+        }
+        text.push_str("COMMIT\n");
         text
     }
+
+    /// What goes from a table, for the operator: jumps, then chains.
+    pub(super) fn names_of(&self, table: &str) -> Vec<String> {
+        let jumps = self.jumps.iter().filter(|(of, ..)| *of == table);
+        let jumps = jumps.map(|(_, chain, rule)| {
+            format!("jump from {chain} to {}", target(rule).unwrap_or_default())
+        });
+        let chains = in_table(&self.gone, table).into_iter();
+        let emptied = in_table(&self.emptied, table).into_iter();
+        jumps
+            .chain(chains.map(|chain| format!("chain {chain}")))
+            .chain(emptied.map(|chain| format!("rules of chain {chain}")))
+            .collect()
+    }
+}
+
+fn in_table<'a>(chains: &Chains<'a>, table: &str) -> Vec<&'a str> {
+    chains.iter().filter(|(of, _)| *of == table).map(|(_, chain)| *chain).collect()
 }
 
 /// Chains that only iptables mode makes.
@@ -136,6 +169,16 @@ fn is_of_iptables_mode(table: &str, chain: &str) -> bool {
 
 fn is_ours(table: &str, chain: &str) -> bool {
     ChainKey::ALL.iter().any(|key| key.table.to_string() == table && key.chain == chain)
+}
+
+fn is_ours_or_probe(table: &str, chain: &str) -> bool {
+    is_ours(table, chain) || (table, chain) == ("filter", super::PROBE)
+}
+
+fn is_our_jump(table: &str, chain: &str, rule: &str) -> bool {
+    let is_it =
+        |jump: &Jump| jump.table.to_string() == table && jump.from == chain && jump.rule() == rule;
+    Jump::ALL.iter().any(is_it)
 }
 
 /// True for a jump as kube-proxy writes it, which matches nothing but perhaps new connections; a

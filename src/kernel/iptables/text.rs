@@ -78,7 +78,11 @@ pub(super) fn explain(said: &str, input: &str) -> String {
             rest.trim_start_matches([':', ' ']).chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<usize>().ok()
     });
-    let said = said.lines().collect::<Vec<_>>().join("; ");
+    let mut said = said.lines().collect::<Vec<_>>().join("; ");
+    // The match of sets asks the kernel for their numbers through a raw socket.
+    if said.contains("socket to ipset") {
+        said.push_str(" CAP_NET_RAW is needed");
+    }
     match number.and_then(|number| input.lines().nth(number.checked_sub(1)?)) {
         Some(line) => format!("{said} (the line: {line})"),
         None => said,

@@ -1,6 +1,6 @@
 //! `core/v1 Node` → [`model::Node`].
 //!
-//! In: a Node. Out: its zone, addresses and pod ranges. Never: a choice among the addresses.
+//! In: a Node. Out: its zone, addresses and pod ranges, and whether it is leaving. Never: a choice among the addresses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use proxier::model;
 
 use super::{OBJECT, Reader};
 use crate::objects::field::Field;
-use crate::objects::node::{Condition, Node};
+use crate::objects::node::{Condition, Node, Taint};
 use crate::objects::problem::{Kind, Problem};
 
 /// Converts a Node. Problems are appended; what they concern is left out.
@@ -24,7 +24,18 @@ pub fn node(object: &Node, problems: &mut Vec<Problem>) -> Option<model::Node> {
         zone: zone.map(Arc::from),
         addresses: addresses(object, reader),
         pod_nets: pod_nets(object, reader),
+        is_leaving: is_leaving(object),
     })
+}
+
+/// The cluster's autoscaler puts this on a node that it is about to take away (spec 10.1).
+const GOING: &str = "ToBeDeletedByClusterAutoscaler";
+
+fn is_leaving(object: &Node) -> bool {
+    let taints = object.spec.given().map_or(&[][..], |spec| spec.taints.items());
+    let is_going = |taint: &Taint| taint.key.given().is_some_and(|key| key == GOING);
+    object.metadata.given().is_some_and(|metadata| metadata.deletion_timestamp)
+        || taints.iter().filter_map(Field::given).any(is_going)
 }
 
 /// Whether a node can be relied on: its condition `Ready` is `True`, or it says nothing of one.

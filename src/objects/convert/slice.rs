@@ -6,10 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use proxier::model::{self, Family, ServiceName, SliceName, SlicePort};
+use k8s_openapi::jiff::Timestamp;
+use proxier::model::{self, Family, LastChange, ServiceName, SliceName, SlicePort};
 
 use super::{BOOLEAN, OBJECT, Reader};
 use crate::objects::field::{Field, List, quoted};
+use crate::objects::name::is_label;
 use crate::objects::problem::{Kind, Problem};
 use crate::objects::slice::{Endpoint, EndpointSlice, Hint, Port};
 
@@ -27,6 +29,10 @@ pub fn slice(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<mode
         reader.report(field, "a slice without this label belongs to no Service");
     }
     let service = reader.text(service, field)?;
+    if !is_label(service) {
+        reader.report(field, format_args!("{} is not the name of a Service", quoted(service)));
+        return None;
+    }
     let ports = reader.items(&object.ports, "ports", OBJECT);
     let endpoints = reader.items(&object.endpoints, "endpoints", OBJECT);
     Some(model::Slice {
@@ -38,7 +44,16 @@ pub fn slice(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<mode
             .into_iter()
             .filter_map(|(at, item)| endpoint(item, at, family, reader))
             .collect(),
+        last_change: last_change(object),
     })
+}
+
+/// It is only measured with: what is no time is left out, as upstream does.
+fn last_change(object: &EndpointSlice) -> LastChange {
+    let annotations = object.metadata.given().and_then(|metadata| metadata.annotations.given());
+    let text = annotations.and_then(|annotations| annotations.last_change.given());
+    let time = text.and_then(|text| text.parse::<Timestamp>().ok());
+    LastChange(time.and_then(|time| i64::try_from(time.as_nanosecond()).ok()))
 }
 
 fn family(object: &EndpointSlice, reader: &mut Reader<'_>) -> Option<Family> {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use proxier::model::ServiceName;
 
 use crate::serve::health::{Moment, ProxyHealth};
+use crate::serve::listener::{Answer, Answers};
 
 /// What one server tells; the number may change while it runs.
 #[derive(Debug)]
@@ -36,17 +37,18 @@ impl Shown {
     pub(super) fn tell(&self, count: usize) {
         self.count.store(count, Ordering::Relaxed);
     }
+}
 
-    /// The answer at this moment.
-    pub(super) fn answer(&self, now: Moment) -> Response<Full<Bytes>> {
+impl Answers for Shown {
+    async fn answer(&self, _: Request<Incoming>) -> Answer {
         let count = self.count.load(Ordering::Relaxed);
-        let is_healthy = self.health.standing(now).is_healthy();
+        let is_healthy = self.health.standing(Moment::now()).is_healthy();
         answer(&self.service, count, is_healthy)
     }
 }
 
 /// Headers are sent in this order.
-fn answer(service: &ServiceName, count: usize, is_healthy: bool) -> Response<Full<Bytes>> {
+fn answer(service: &ServiceName, count: usize, is_healthy: bool) -> Answer {
     let body = body(service, count, is_healthy);
     let length = body.len();
     let mut response = Response::new(Full::new(Bytes::from(body)));

@@ -63,6 +63,6 @@ async fn a_proxy_that_does_not_keep_up_is_503_until_it_does() {
     let answer = get(v4(port)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     assert!(answer.contains("\t\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": false\n}"));
-    serving.health.updated(ipvs_proxy::serve::Moment::now());
+    serving.health.started();
     tells(v4(port), "200 3").await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipvs_proxy::watch::NodesWatched;
 use proxier::model::{Event, NodeReadiness, Update};
 
-use super::{Watching, asked, node, service, slice, small_cluster};
+use super::{Log, Watching, asked, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
 
 fn lists(server: &ApiServer) -> usize {
@@ -29,6 +29,24 @@ async fn each_change_is_one_event() {
     let Event::Node(Some(node)) = watching.event().await else { panic!("not a node") };
     assert_eq!(node.addresses[0].to_string(), "192.0.2.13");
     assert_eq!(lists(&server), 3);
+}
+
+#[tokio::test]
+async fn a_problem_is_told_when_it_begins_and_when_it_is_over() {
+    let server = small_cluster();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    let log = Log::begin();
+    let bad = |name: &str| slice(name, "10.244.1.5").replace("addresses: [10.", "addresses: [x.");
+    server.put(&bad("web"));
+    log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/web-a: ").await;
+    server.put(&slice("web", "10.244.1.6"));
+    log.has("INFO ipvs_proxy::objects::reports: no longer: EndpointSlice shop/web-a: ").await;
+    server.put(&bad("other"));
+    log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/other-a: ").await;
+    server.delete("EndpointSlice", "shop", "other-a");
+    log.has("no longer: EndpointSlice shop/other-a: ").await;
+    assert_eq!(log.lines_with("no longer: ").len(), 2);
 }
 
 #[tokio::test]

@@ -71,6 +71,28 @@ async fn one_kind_that_is_forbidden_is_told_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn every_outage_is_told_while_one_kind_is_forbidden_for_good() {
+    let server = small_cluster();
+    server.behave(|behaviour| behaviour.refuse = Some(("/api/v1/nodes", 403)));
+    let log = Log::begin();
+    let mut watching = Watching::new(&server).await;
+    watching.event().await;
+    watching.event().await;
+    log.has("HTTP 403: refused by the test").await;
+    for turn in 1..3 {
+        server.stop();
+        log.has_times("Connection refused (os error 111); trying again", turn).await;
+        // Every watch is to see it.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        server.put(&service("web", 80 + u16::try_from(turn).unwrap()));
+        server.restart();
+        watching.event().await;
+        log.has_times("no longer: ", turn).await;
+    }
+    assert_eq!(log.lines_with("HTTP 403").len(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_list_takes_nothing_away() {
     let server = small_cluster();
     let log = Log::begin();
@@ -81,9 +103,40 @@ async fn an_answer_that_is_no_list_takes_nothing_away() {
     server.disconnect();
     log.has("answer not understood").await;
     assert!(watching.events.try_recv().is_err());
+    let tries = server.requests().len();
+    asked_more(&server, tries + 9).await;
+    assert_eq!(log.lines_with("answer not understood").len(), 1);
+    assert_eq!(log.lines_with("works again").len(), 0, "an answer alone is no work");
     server.behave(|behaviour| behaviour.refuse = None);
     server.put(&service("web", 81));
     watching.agrees_with(&server).await;
+}
+
+/// Waits for so many requests.
+async fn asked_more(server: &ApiServer, count: usize) {
+    while server.requests().len() < count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn watches_that_end_at_once_are_told_of_once() {
+    let server = small_cluster();
+    let log = Log::begin();
+    server.behave(|behaviour| behaviour.brief = true);
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    log.has_times("ends each watch at once", 3).await;
+    let tries = server.requests().len();
+    asked_more(&server, tries + 20).await;
+    assert_eq!(log.lines_with("ends each watch at once").len(), 3, "one for each kind");
+    server.behave(|behaviour| behaviour.brief = false);
+    // Whatever watch there is has begun after that.
+    let tries = server.requests().len();
+    asked_more(&server, tries + 3).await;
+    server.put(&service("web", 81));
+    watching.agrees_with(&server).await;
+    log.has("Service: watches bring changes again").await;
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn http1_will_do() {
 
 #[tokio::test]
 async fn a_server_that_refuses_to_stream_is_asked_for_pages() {
-    for status in [400, 403, 422] {
+    for status in [400, 403, 404, 422, 500, 504] {
         let server = small_cluster();
         server.behave(|behaviour| behaviour.streaming = Streaming::Refused(status));
         let mut watching = Watching::new(&server).await;
@@ -94,6 +94,35 @@ async fn a_server_that_does_not_know_streaming_is_found_out() {
         () = bookmarks => {}
     }
     assert_eq!(server.requests().iter().filter(|seen| seen.is_list()).count(), 3);
+}
+
+#[tokio::test]
+async fn what_changes_before_a_streamed_list_is_complete_counts() {
+    let server = small_cluster();
+    server.put(&service("gone", 1));
+    server.put(&service("outside", 2));
+    server.put(&slice("gone", "10.244.1.9"));
+    let before = server.version();
+    server.behave(|behaviour| behaviour.lag = Some(before));
+    server.put(&service("web", 81));
+    server.put(
+        "{kind: Service, metadata: {name: outside, namespace: shop}, spec: {type: ExternalName, clusterIP: '', \
+         externalName: example.org}}",
+    );
+    server.delete("Service", "shop", "gone");
+    server.delete("EndpointSlice", "shop", "gone");
+    server.put(&node("node1", "192.0.2.99"));
+    let log = Log::begin();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    let services: Vec<_> = watching.store.services().map(|service| &*service.name.name).collect();
+    assert_eq!(services, ["web"]);
+    let node = watching.store.node().unwrap();
+    assert_eq!(node.addresses, ["192.0.2.99".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(server.requests().len(), 3, "one list each is enough");
+    assert_eq!(log.lines_with("Service: 2 listed, 1 in use").len(), 1);
+    server.put(&service("web", 82));
+    watching.agrees_with(&server).await;
 }
 
 #[tokio::test]

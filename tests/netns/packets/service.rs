@@ -6,16 +6,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::Kind;
 use super::spec::{Condition, Hint, Policy, Spec, Way};
 use super::world::World;
 use crate::node::Pod;
+use crate::proxy::{PATIENCE, until_at};
 use crate::traffic::{Protocol, Server};
-
-/// Far above what a busy emulated machine needs for a round.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Service with one port of one family.
 pub(super) struct Service<'w> {
@@ -167,17 +164,14 @@ impl<'w> Service<'w> {
     }
 
     fn wait(&self, is_so: impl Fn(&BTreeMap<SocketAddr, Destinations>) -> bool) {
-        let start = Instant::now();
-        while !is_so(&self.virtual_servers()) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{} has {:?}; the proxy said:\n{}",
-                self.spec.name,
-                self.virtual_servers(),
-                self.world.proxy.output()
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        let found = || is_so(&self.virtual_servers()).then_some(());
+        assert!(
+            until_at(&self.world.lab.node1, PATIENCE, found).is_some(),
+            "{} has {:?}; the proxy said:\n{}",
+            self.spec.name,
+            self.virtual_servers(),
+            self.world.proxy.output()
+        );
     }
 
     /// The destinations and their weights at the cluster IP, as `ipvsadm` has them.

@@ -46,7 +46,7 @@ COMMIT
 
 #[test]
 fn chains_and_jumps_of_iptables_mode_go_and_all_others_stay() {
-    let found = Leftovers::find(LISTING);
+    let found = Leftovers::find(LISTING, Whose::IptablesMode);
     let payload = found.payload();
     let lines: Vec<_> = payload.lines().filter(|line| line.starts_with('-')).collect();
     assert_eq!(
@@ -75,12 +75,12 @@ fn chains_and_jumps_of_iptables_mode_go_and_all_others_stay() {
 fn a_chain_that_somebody_else_uses_is_emptied_once() {
     let rule = "-A KUBE-EXTERNAL-SERVICES -j REJECT\n-A MINE";
     let listing = LISTING.replace("-A MINE", rule);
-    let found = Leftovers::find(&listing);
+    let found = Leftovers::find(&listing, Whose::IptablesMode);
     assert_eq!(found.in_use().collect::<Vec<_>>(), ["filter KUBE-EXTERNAL-SERVICES"]);
     assert!(found.payload().contains(":KUBE-EXTERNAL-SERVICES"));
     let after = "*filter\n:KUBE-EXTERNAL-SERVICES - [0:0]\n:MINE - [0:0]\n\
                  -A MINE -s 192.0.2.0/24 -j KUBE-EXTERNAL-SERVICES\nCOMMIT\n";
-    assert!(Leftovers::find(after).is_empty());
+    assert!(Leftovers::find(after, Whose::IptablesMode).is_empty());
 }
 
 #[test]
@@ -88,6 +88,30 @@ fn without_iptables_mode_there_is_nothing_to_do() {
     let ours = "*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n\
                 *filter\n:KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-NODE-PORT - [0:0]\n\
                 -A INPUT -m comment --comment \"kube-proxy firewall rules\" -j KUBE-PROXY-FIREWALL\nCOMMIT\n";
-    assert!(Leftovers::find(ours).is_empty());
-    assert_eq!(Leftovers::find("").payload(), "");
+    assert!(Leftovers::find(ours, Whose::IptablesMode).is_empty());
+    assert_eq!(Leftovers::find("", Whose::IptablesMode).payload(), "");
+}
+
+#[test]
+fn of_every_mode_our_own_go_too_and_each_table_by_itself() {
+    let found = Leftovers::find(LISTING, Whose::EveryMode);
+    assert_eq!(found.tables(), BTreeSet::from(["filter", "mangle", "nat"]));
+    assert_eq!(
+        found.payload_of("nat"),
+        "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-SEP-AAAA - [0:0]\n\
+         :KUBE-SERVICES - [0:0]\n:KUBE-SVC-BBBB - [0:0]\n\
+         -D PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+         -X KUBE-MARK-MASQ\n-X KUBE-NODEPORTS\n-X KUBE-SEP-AAAA\n-X KUBE-SERVICES\n\
+         -X KUBE-SVC-BBBB\nCOMMIT\n"
+    );
+    let filter = found.payload_of("filter");
+    assert!(filter.contains("-D INPUT -m comment --comment \"kube-proxy firewall rules\""));
+    assert!(filter.contains("-X KUBE-FORWARD\n-X KUBE-PROXY-CANARY\n-X KUBE-PROXY-FIREWALL\n"));
+    // Kubelet's, others', and a rule of others that merely looks alike.
+    for kept in ["KUBE-FIREWALL", "MINE", "of mine"] {
+        assert!(!filter.contains(kept), "{kept}");
+    }
+    let names = found.names_of("filter");
+    assert!(names.contains(&"jump from INPUT to KUBE-PROXY-FIREWALL".to_owned()), "{names:?}");
+    assert!(names.contains(&"chain KUBE-FORWARD".to_owned()), "{names:?}");
 }

@@ -40,3 +40,21 @@ fn a_bare_node_is_one() {
     assert!(convert("{metadata: {name: node1}, spec: null, status: null}").0.is_some());
     assert_eq!(convert("{metadata: null}").0, None);
 }
+
+#[test]
+fn a_node_is_leaving_once_its_deletion_is_asked_for_or_the_autoscaler_means_to_take_it() {
+    for (text, is_leaving) in [
+        ("{metadata: {name: node1}}", false),
+        ("{metadata: {name: node1, deletionTimestamp: null}}", false),
+        ("{metadata: {name: node1, deletionTimestamp: '2026-11-25T10:00:00Z'}}", true),
+        ("{metadata: {name: node1}, spec: {taints: [{key: other}]}}", false),
+        (
+            "{metadata: {name: node1}, spec: {taints: [{key: other}, \
+             {key: ToBeDeletedByClusterAutoscaler, value: '1', effect: NoSchedule}]}}",
+            true,
+        ),
+        ("{metadata: {name: node1}, spec: {taints: nonsense}}", false),
+    ] {
+        assert_eq!(convert(text).0.unwrap().is_leaving, is_leaving, "{text}");
+    }
+}

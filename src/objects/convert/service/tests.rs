@@ -319,3 +319,23 @@ fn wrong_types_everywhere_are_reported_and_survived() {
         "Service shop/(without a name): metadata.name: an object needs a name"
     );
 }
+
+#[test]
+fn a_service_whose_name_cannot_be_is_left_out() {
+    for (metadata, fields) in [
+        ("name: web.a", &["metadata.name"][..]),
+        ("name: web, namespace: Shop", &["metadata.namespace"]),
+        (r#"name: "a\\eb", namespace: "c\\n""#, &["metadata.namespace", "metadata.name"]),
+    ] {
+        let text = format!(
+            "{{metadata: {{{metadata}}}, spec: {{clusterIP: 10.96.0.1, ports: [{{port: 80}}]}}}}"
+        );
+        let mut problems = Vec::new();
+        let service = super::service(&serde_saphyr::from_str(&text).unwrap(), &mut problems);
+        assert_eq!(service, None);
+        let found: Vec<_> = problems.iter().map(|problem| &*problem.field).collect();
+        assert_eq!(found, fields);
+        let said = problems[0].to_string();
+        assert!(said.contains("is not a DNS label") && !said.contains(char::is_control), "{said}");
+    }
+}

@@ -132,3 +132,41 @@ fn a_bad_endpoint_spoils_only_itself() {
         .map(|problem| format!("EndpointSlice shop/web-a: {problem}"))
     );
 }
+
+#[test]
+fn when_something_changed_is_taken_from_the_annotation_if_it_is_a_time() {
+    for (annotation, wanted) in [
+        ("'2026-11-25T10:00:00.5Z'", Some(1_795_600_800_500_000_000)),
+        ("yesterday", None),
+        ("7", None),
+        ("null", None),
+    ] {
+        let (slice, problems) = convert(&format!(
+            "{{metadata: {{name: a, labels: {{kubernetes.io/service-name: web}}, annotations: \
+             {{a: b, endpoints.kubernetes.io/last-change-trigger-time: {annotation}}}}}, \
+             addressType: IPv4}}"
+        ));
+        assert_eq!((slice.unwrap().last_change.0, problems.len()), (wanted, 0), "{annotation}");
+    }
+}
+
+#[test]
+fn a_slice_whose_name_or_services_name_cannot_be_is_left_out() {
+    for (name, service, said) in [
+        ("a.b-1", "web", ""),
+        ("A", "web", "metadata.name: \"A\" is not a DNS subdomain"),
+        (r"a\e[2J", "web", r#"metadata.name: "a\u{1b}[2J" is not a DNS subdomain"#),
+        ("a", r"web\n", "kubernetes.io/service-name]: \"web\\n\" is not the name of a Service"),
+    ] {
+        let metadata = format!(
+            r#"metadata: {{name: "{name}", namespace: shop, labels: {{kubernetes.io/service-name: "{service}"}}}}"#
+        );
+        let (slice, problems) = convert(&format!("{{{metadata}, addressType: IPv4}}"));
+        assert_eq!(
+            (slice.is_some(), problems.len()),
+            (said.is_empty(), usize::from(!said.is_empty()))
+        );
+        assert!(problems.iter().all(|problem| problem.contains(said)), "{problems:?}");
+        assert!(!problems.concat().contains('\x1b'), "{problems:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! The arguments of `dump`.
+//!
+//! In: parsed values. Out: in which form, and who says names. Never: files.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::config::Flags;
+use crate::config::flags::{Api, Process, named};
+
+/// What to print, and who is asked for names.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct DumpArgs {
+    /// The form
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Form,
+    /// The socket of the running proxy, which knows the names of Services
+    /// [default: /run/ipvs-proxy/ipvs-proxy.sock, or what the file says]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// If it does not answer: take names from the YAML and JSON files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// If it does not answer: take names from the API server of this kubeconfig
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// Address of the API server; wins over the kubeconfig
+    #[arg(long, value_name = "URL")]
+    pub master: Option<String>,
+    /// If it does not answer: take names from where this KubeProxyConfiguration file says
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name of this node [default: the file's, then the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub hostname_override: Option<String>,
+}
+
+/// The form of a dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: docs/dump.md.
+    Json,
+}
+
+impl DumpArgs {
+    /// An empty path is none.
+    pub(super) fn checked(mut self) -> Self {
+        for path in [&mut self.socket, &mut self.manifests, &mut self.config] {
+            *path = named(path);
+        }
+        self.kubeconfig = self.kubeconfig.filter(|path| !path.is_empty());
+        self
+    }
+
+    /// True if something is said of where names could be had without a running proxy.
+    pub fn names_a_source(&self) -> bool {
+        self.manifests.is_some()
+            || self.kubeconfig.is_some()
+            || self.master.is_some()
+            || self.config.is_some()
+    }
+
+    /// The same as flags of the proxy.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            process: Process {
+                config: self.config.clone(),
+                hostname_override: self.hostname_override.clone(),
+                ..Process::default()
+            },
+            api: Api {
+                kubeconfig: self.kubeconfig.clone(),
+                master: self.master.clone(),
+                ..Api::default()
+            },
+            ..Flags::default()
+        }
+    }
+}

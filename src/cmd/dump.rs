@@ -1,0 +1,127 @@
+//! `dump`: what the kernel holds, with the names of Services.
+//!
+//! In: the kernel; names from the running proxy, else from the API server or manifests if those are
+//! given. Out: a table or JSON on standard output; on standard error what could not be had. Never: a
+//! change to anything.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use proxier::Proxier;
+use proxier::model::PerFamily;
+use tokio::sync::mpsc;
+
+use super::run::Opened;
+use super::settings;
+use crate::cli::{DumpArgs, Form};
+use crate::config::own::DEFAULT_SOCKET;
+use crate::config::{self, Config, Source, Surroundings};
+use crate::console::{complain, print};
+use crate::dump::ask;
+use crate::dump::{Dump, Names, NamesFrom, names};
+use crate::kernel::holdings::Holdings;
+use crate::watch::NodesWatched;
+use crate::{addresses, sync, telemetry};
+
+/// How long an API server may take to list everything.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Prints a dump.
+///
+/// # Errors
+/// If the configuration cannot be, or a part of the kernel cannot be read.
+pub fn dump(arguments: &DumpArgs) -> anyhow::Result<()> {
+    let (flags, manifests) = (arguments.flags(), arguments.manifests.as_deref());
+    let load = || config::load(&flags, manifests, &Surroundings::look());
+    let config = arguments.names_a_source().then(load).transpose()?.map(|(config, _)| config);
+    if let Some(config) = &config {
+        let _ = telemetry::start(&config.logging);
+    }
+    let (names, from) = find_names(arguments, config.as_ref());
+    let held = Holdings::read();
+    for trouble in &held.troubles {
+        complain(trouble);
+    }
+    let dump = Dump::new(&held, &names, from);
+    match arguments.output {
+        Form::Table => print(|out| write!(out, "{dump}"))?,
+        Form::Json => print(|out| {
+            serde_json::to_writer_pretty(&mut *out, &dump)?;
+            writeln!(out)
+        })?,
+    }
+    match held.troubles.len() {
+        0 => Ok(()),
+        parts => bail!("the dump is incomplete: {parts} parts of the kernel could not be read"),
+    }
+}
+
+/// Names, and who said them; what does not answer is told of and passed over.
+fn find_names(arguments: &DumpArgs, config: Option<&Config>) -> (Names, NamesFrom) {
+    let path = socket(arguments, config);
+    match ask::ask(&path) {
+        Ok(names) => return (names, NamesFrom::Agent),
+        Err(error) => {
+            complain(format_args!("no names from a running proxy: {}: {error}", path.display()));
+        }
+    }
+    let Some(config) = config else {
+        complain("frontends are without names: give --manifests, --kubeconfig or --config");
+        return (Names::new(), NamesFrom::Nobody);
+    };
+    match plan_names(config) {
+        Ok(names) => (names, from(&config.source)),
+        Err(error) => {
+            complain(format_args!("frontends are without names: {}: {error:#}", config.source));
+            (Names::new(), NamesFrom::Nobody)
+        }
+    }
+}
+
+fn socket(arguments: &DumpArgs, config: Option<&Config>) -> PathBuf {
+    let of_config = || config.and_then(|config| config.local_socket.as_deref());
+    let path = arguments.socket.as_deref().or_else(of_config);
+    path.unwrap_or(Path::new(DEFAULT_SOCKET)).to_owned()
+}
+
+fn from(source: &Source) -> NamesFrom {
+    match source {
+        Source::Manifests(_) => NamesFrom::Manifests,
+        Source::InCluster(_) | Source::ApiServer { .. } => NamesFrom::Api,
+    }
+}
+
+/// Plans as the proxy would, and names what came of it.
+fn plan_names(config: &Config) -> anyhow::Result<Names> {
+    let everywhere = PerFamily { v4: true, v6: true };
+    let mut proxier = Proxier::new(settings::planning(config, everywhere, true));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listing = list(config, &mut proxier);
+    let listed = runtime.block_on(async { tokio::time::timeout(LIMIT, listing).await });
+    listed.context("it has not listed everything in time")??;
+    proxier.plan();
+    Ok(names(&proxier))
+}
+
+/// Takes in the first lists of everything.
+async fn list(config: &Config, proxier: &mut Proxier) -> anyhow::Result<()> {
+    let (sender, mut events) = mpsc::channel(sync::QUEUE);
+    let source = Opened::new(config, None).await?;
+    addresses::start(&sender).context("cannot read the node's addresses")?;
+    let following = source.follow(&config.node_name, NodesWatched::This, sender);
+    let complete = async {
+        while !proxier.is_complete() {
+            match events.recv().await {
+                Some(event) => proxier.fold(event),
+                None => bail!("it has ended"),
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        complete = complete => complete,
+        () = following => bail!("it has ended"),
+    }
+}

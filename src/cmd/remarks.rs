@@ -1,0 +1,149 @@
+//! What an operator should know of settings that are in force (spec 12.6).
+//!
+//! In: a checked configuration, and which families the node can serve. Out: one remark each, or why the two cannot go
+//! together. Never: a word of a setting that does what it says.
+
+use std::net::SocketAddr;
+
+use anyhow::ensure;
+use proxier::model::{Family, PerFamily};
+
+use crate::config::{Config, DetectLocal, NodePortAddresses, Source};
+
+/// Refuses local detection by networks of which the node has no family: nothing would ever be local.
+///
+/// # Errors
+/// If so.
+pub(super) fn refuse(config: &Config, families: &PerFamily<bool>) -> anyhow::Result<()> {
+    let DetectLocal::ClusterCidr(nets) = &config.detect_local else { return Ok(()) };
+    let (is_there, is_here) = (nets.v4.is_some() || nets.v6.is_some(), |family: &Family| {
+        *families.of(*family) && nets.of(*family).is_some()
+    });
+    ensure!(
+        !is_there || Family::BOTH.iter().any(is_here),
+        "clusterCIDR names networks only of a family that this node does not serve"
+    );
+    Ok(())
+}
+
+/// All remarks.
+pub(super) fn remarks(config: &Config, families: &PerFamily<bool>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if config.drain.dead_node.is_some() && matches!(config.source, Source::Manifests(_)) {
+        let field = "unreachableNodeTerminationTimeout";
+        remarks.push(format!("manifests say nothing of nodes: {field} has no effect"));
+    }
+    remarks.extend(open_node_ports(&config.node_port_addresses, families));
+    remarks.extend(undetected(&config.detect_local, families));
+    let absent = |family: &Family| !*families.of(*family);
+    remarks
+        .extend(Family::BOTH.into_iter().filter(absent).flat_map(|family| unused(config, family)));
+    remarks
+}
+
+/// The families that are served and for which nothing is named.
+fn missing(is_named: impl Fn(Family) -> bool, families: &PerFamily<bool>) -> Option<String> {
+    let is_missing = |family: &Family| *families.of(*family) && !is_named(*family);
+    let missing: Vec<_> =
+        Family::BOTH.into_iter().filter(is_missing).map(|family| family.to_string()).collect();
+    (!missing.is_empty()).then(|| missing.join(" and "))
+}
+
+fn open_node_ports(addresses: &NodePortAddresses, families: &PerFamily<bool>) -> Option<String> {
+    let NodePortAddresses::Nets(nets) = addresses else { return None };
+    let open = missing(|family| nets.iter().any(|net| Family::of_net(net) == family), families)?;
+    Some(format!(
+        "nodePortAddresses names no network of {open}: node ports answer there on every address of the node; \
+         consider `primary`"
+    ))
+}
+
+fn undetected(detect_local: &DetectLocal, families: &PerFamily<bool>) -> Option<String> {
+    let DetectLocal::ClusterCidr(nets) = detect_local else { return None };
+    // Without any it is a choice.
+    let is_chosen = nets.v4.is_some() || nets.v6.is_some();
+    let family = missing(|family| nets.of(family).is_some(), families).filter(|_| is_chosen)?;
+    Some(format!(
+        "clusterCIDR names no network of {family}: what comes from pods is not told apart there"
+    ))
+}
+
+/// Settings that mean a family which the node does not serve.
+fn unused(config: &Config, family: Family) -> Vec<String> {
+    let is_of =
+        |address: &SocketAddr| Family::of(address.ip()) == family && !address.ip().is_unspecified();
+    let excluded = config.ipvs.exclude_cidrs.iter().any(|net| Family::of_net(net) == family);
+    let serving = &config.serving;
+    [
+        ("ipvs.excludeCIDRs", excluded),
+        ("healthzBindAddress", serving.healthz.as_ref().is_some_and(is_of)),
+        ("metricsBindAddress", is_of(&serving.metrics)),
+    ]
+    .into_iter()
+    .filter(|(_, is_used)| *is_used)
+    .map(|(field, _)| format!("{field} names {family}, a family that this node does not serve"))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command, parse};
+    use crate::config::{self, Surroundings};
+
+    fn config(flags: &[&str]) -> Config {
+        let arguments = ["ipvs-proxy", "--manifests", "/"].iter().chain(flags);
+        let Ok(Command::Run(run)) = parse(arguments.copied()) else { panic!("it runs") };
+        config::load(&run.flags, run.manifests.as_deref(), &Surroundings::look()).unwrap().0
+    }
+
+    const BOTH: PerFamily<bool> = PerFamily { v4: true, v6: true };
+    const V4: PerFamily<bool> = PerFamily { v4: true, v6: false };
+
+    #[test]
+    fn families_without_a_network_are_named() {
+        for (flags, families, wanted) in [
+            (&["--nodeport-addresses=primary", "--cluster-cidr=10.0.0.0/8"][..], V4, vec![]),
+            (
+                &["--nodeport-addresses=192.0.2.0/24", "--cluster-cidr=10.0.0.0/8,fd00::/8"],
+                BOTH,
+                vec!["nodePortAddresses names no network of IPv6"],
+            ),
+            (&[], BOTH, vec!["nodePortAddresses names no network of IPv4 and IPv6"]),
+            (
+                &["--nodeport-addresses=primary", "--cluster-cidr=10.0.0.0/8"],
+                BOTH,
+                vec!["clusterCIDR names no network of IPv6"],
+            ),
+            (
+                &[
+                    "--nodeport-addresses=primary",
+                    "--ipvs-exclude-cidrs=fd00::/8",
+                    "--metrics-bind-address=[::1]:1",
+                    "--healthz-bind-address=[::]:2",
+                ],
+                V4,
+                vec!["ipvs.excludeCIDRs names IPv6", "metricsBindAddress names IPv6"],
+            ),
+        ] {
+            let found = remarks(&config(flags), &families);
+            assert_eq!(found.len(), wanted.len(), "{flags:?}: {found:?}");
+            for (found, wanted) in found.iter().zip(wanted) {
+                assert!(found.starts_with(wanted), "{flags:?}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn networks_of_a_family_that_is_not_served_alone_are_refused() {
+        for (nets, families, is_refused) in [
+            ("fd00::/8", V4, true),
+            ("fd00::/8", BOTH, false),
+            ("10.0.0.0/8,fd00::/8", V4, false),
+            ("", V4, false),
+        ] {
+            let config = config(&[&format!("--cluster-cidr={nets}")]);
+            assert_eq!(refuse(&config, &families).is_err(), is_refused, "{nets}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The proxy's own servers, and what the sync thread leaves behind for them.
+//!
+//! In: the configuration, what the process is, where events go. Out: servers that run, and a
+//! [`Publish`] for the sync thread. Never: a wait for a port.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use proxier::model::PerFamily;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch as latest;
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Source};
+use crate::events::{self, Kind, Regarding, Sink};
+use crate::kernel::traffic::Reader;
+use crate::metrics::{Build, Metrics};
+use crate::serve::{
+    HealthTable, Inspect, Probes, Process, ProxyHealth, RETRY, Server, ServiceHealth, Unbound,
+    Which, WithoutPort,
+};
+use crate::sync::publish::Publish;
+use crate::traffic::{Limits, Traffic};
+use crate::version;
+
+/// Servers that run. They end with this value.
+pub(super) struct Servers {
+    running: JoinSet<Unbound>,
+}
+
+impl Servers {
+    /// Waits until the process has to end because a port cannot be had; for ever as a rule.
+    pub(super) async fn end(&mut self) -> anyhow::Error {
+        match self.running.join_next().await {
+            Some(Ok(unbound)) => unbound.into(),
+            Some(Err(_)) => anyhow!("a server has died"),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What is counted, from the beginning of the process.
+pub(super) fn metrics(config: &Config) -> anyhow::Result<Arc<Metrics>> {
+    let build = Build {
+        kube_proxy: version::KUBE_PROXY,
+        own: version::OWN,
+        features: config.gates.all().map(|(name, stage, on)| (name, stage.name(), on)).collect(),
+    };
+    Ok(Arc::new(Metrics::new(&build).context("cannot declare the metrics")?))
+}
+
+/// Starts everything that answers and tells; what it answers with comes from the sync thread. Must be
+/// called within the runtime.
+pub(super) fn start(
+    config: &Config,
+    process: Process,
+    families: &PerFamily<bool>,
+    metrics: Arc<Metrics>,
+    events: Sink,
+) -> anyhow::Result<(Servers, Publish)> {
+    events.tell(events::Event {
+        kind: Kind::Normal,
+        reason: "Starting",
+        action: "StartKubeProxy",
+        regarding: Regarding::Node(config.node_name.clone()),
+        note: String::new(),
+    });
+    allow_files();
+    metrics.rounds.begin(families);
+    let health = Arc::new(ProxyHealth::new(families, config.ipvs.sync_period));
+    health.started();
+    if matches!(config.source, Source::Manifests(_)) {
+        // They say nothing of nodes as a rule, and there is no autoscaler.
+        health.needs_no_node();
+    }
+    let traffic = traffic(config)?;
+    let running = own_servers(config, process, &health, &metrics, traffic.clone(), &events);
+    let (checks, table) = latest::channel(HealthTable::default());
+    let servers = ServiceHealth::new(config.node_name.clone(), Arc::clone(&health), events.clone());
+    tokio::spawn(servers.run(table));
+    let publish = Publish::new(health, metrics, checks, events).with_traffic(traffic);
+    Ok((Servers { running }, publish))
+}
+
+/// As many files as the process may have, which is what Go's runtime does: the connections of all servers
+/// may be more than the 1024 that a process has at first.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("cannot raise the number of open files: {error}");
+    }
+}
+
+/// The kernel's counters are read by a socket of their own.
+fn traffic(config: &Config) -> anyhow::Result<Option<Traffic>> {
+    let Some(wanted) = config.service_metrics else { return Ok(None) };
+    let services = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let limits = Limits { services, interval: wanted.interval };
+    let mut reader = Reader::open().context("cannot read what Services carry")?;
+    let traffic = Traffic::start(limits, move |servers| reader.read(servers));
+    Ok(Some(traffic.context("cannot start the traffic thread")?))
+}
+
+fn own_servers(
+    config: &Config,
+    process: Process,
+    health: &Arc<ProxyHealth>,
+    metrics: &Arc<Metrics>,
+    traffic: Option<Traffic>,
+    events: &Sink,
+) -> JoinSet<Unbound> {
+    let serving = &config.serving;
+    let without_port = match serving.hard_fail {
+        true => WithoutPort::End,
+        false => WithoutPort::TryAgain(RETRY),
+    };
+    let server = |which, address| Server {
+        which,
+        address,
+        without_port,
+        node: Arc::clone(&config.node_name),
+        events: events.clone(),
+    };
+    let mut running = JoinSet::new();
+    if let Some(address) = serving.healthz {
+        let probes = Probes::new(Arc::clone(health), Arc::clone(metrics));
+        running.spawn(probes.serve(server(Which::Health, address)));
+    }
+    let inspect = Inspect::new(process, Arc::clone(metrics), traffic);
+    running.spawn(inspect.serve(server(Which::Metrics, serving.metrics)));
+    running
+}

@@ -1,0 +1,92 @@
+//! Settings of the log, and those of other modes that kube-proxy judges all the same.
+//!
+//! In: what is set. Out: checked values, or problems. Never: a setting of the proxy's own work.
+
+use super::Check;
+use crate::config::file::{self, Raw, VModule};
+use crate::config::gates::{Gates, LOGGING_ALPHA, LOGGING_BETA};
+use crate::config::{LogFormat, Logging};
+
+/// Units of a Kubernetes quantity (`apimachinery/pkg/api/resource/suffix.go`).
+const SUFFIXES: &[&str] =
+    &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E"];
+
+impl Check {
+    pub(super) fn logging(&mut self, raw: &Raw, gates: &Gates) -> Logging {
+        let logging = &raw.logging;
+        let format = match logging.format.as_deref().unwrap_or("text") {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => {
+                self.refuse("Logging.Format", other, "must be text or json");
+                LogFormat::Text
+            }
+        };
+        if format == LogFormat::Json && !gates.is_on(LOGGING_BETA) {
+            let reason = format!("needs the feature gate {LOGGING_BETA}");
+            self.refuse("Logging.Format", "json", &reason);
+        }
+        let verbosity = logging.verbosity.unwrap_or_default();
+        if i32::try_from(verbosity).is_err() {
+            self.refuse("Logging.Verbosity", verbosity, "must be at most 2147483647");
+        }
+        self.options("Logging.Options.Text", gates, &logging.options.text);
+        self.options("Logging.Options.JSON", gates, &logging.options.json);
+        Logging {
+            format,
+            verbosity,
+            flush_frequency: self.period("Logging.FlushFrequency", logging.flush_frequency, 5),
+            vmodule: self.vmodule(format, logging.vmodule.clone().unwrap_or_default()),
+        }
+    }
+
+    fn vmodule(&mut self, format: LogFormat, modules: Vec<VModule>) -> Vec<VModule> {
+        for (index, module) in modules.iter().enumerate() {
+            let (field, pattern) = (format!("Logging.VModule[{index}]"), &module.file_pattern);
+            if format != LogFormat::Text {
+                self.refuse(&field, pattern, "is only for the text format");
+            }
+            if pattern.is_empty() || pattern.contains(['=', ',']) {
+                let reason = "must be a pattern without \"=\" and \",\", and not empty";
+                self.refuse(&format!("{field}.FilePattern"), pattern, reason);
+            }
+            if i32::try_from(module.verbosity).is_err() {
+                let field = format!("{field}.Verbosity");
+                self.refuse(&field, module.verbosity, "must be at most 2147483647");
+            }
+        }
+        modules
+    }
+
+    /// Anything but the default needs a gate.
+    fn options(&mut self, field: &str, gates: &Gates, options: &file::StreamOptions) {
+        let is_open = gates.is_on(LOGGING_ALPHA);
+        let reason = format!("needs the feature gate {LOGGING_ALPHA}");
+        if options.split_stream == Some(true) && !is_open {
+            self.refuse(&format!("{field}.SplitStream"), true, &reason);
+        }
+        let size = options.info_buffer_size.as_deref().unwrap_or_default();
+        let field = format!("{field}.InfoBufferSize");
+        match quantity(size) {
+            None => self.refuse(&field, size, "must be a quantity such as 64Ki"),
+            Some(number) if number != 0.0 && !is_open => self.refuse(&field, size, &reason),
+            Some(_) => {}
+        }
+    }
+
+    /// kube-proxy judges this one in every mode.
+    pub(super) fn unused(&mut self, raw: &Raw) {
+        let bit = raw.nftables.masquerade_bit.unwrap_or(14);
+        let _: u8 = self.int("KubeProxyNFTablesConfiguration.MasqueradeBit", bit, (0, 31));
+    }
+}
+
+/// The number before the unit; an empty text is none at all.
+fn quantity(text: &str) -> Option<f64> {
+    let suffix = SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix));
+    let number = suffix.unwrap_or(text);
+    if number.is_empty() && suffix.is_none() {
+        return Some(0.0);
+    }
+    number.parse().ok().filter(|number: &f64| number.is_finite())
+}

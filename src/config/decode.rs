@@ -1,0 +1,133 @@
+//! A document → its fields, and every one of them that is of a wrong type.
+//!
+//! In: a document, and the same as a tree. Out: the fields that could be read, the others unset, and a
+//! mistake for each of those, with its place. Never: a stop at the first mistake; text that is taken
+//! for a number or a boolean because it looks like one, which Go's decoder does not do either.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::places::Places;
+use crate::yaml::{self, Document, Duplicates, Error};
+
+/// After so many mistakes nobody reads on. Each costs another reading of the document.
+const MOST: usize = 100;
+
+/// Reads the fields of a document of this kind.
+pub(super) fn decode<T: DeserializeOwned + Serialize + Default>(
+    document: Document<'_>,
+    tree: &Value,
+    duplicates: Duplicates,
+    kind: &str,
+) -> (T, Vec<Error>) {
+    let mut mistakes = Vec::new();
+    let (mut rest, mut mended) = (tree.clone(), BTreeSet::new());
+    let mut is_of_file = true;
+    let mut read = yaml::decode::<T>(document, duplicates);
+    let value = loop {
+        let mistake = match read {
+            Ok(value) => break value,
+            Err(mistake) => mistake,
+        };
+        let is_number = !mended.contains(&mistake.field) && mend(&mut rest, &mistake.field);
+        if is_number {
+            mended.insert(mistake.field);
+        } else {
+            let is_out = take_out(&mut rest, &mistake.field);
+            // The first has its place; the others had one in the text below.
+            mistakes.push(if is_of_file { mistake } else { Error { line: 0, ..mistake } });
+            if !is_out || mistakes.len() == MOST {
+                break T::default();
+            }
+        }
+        is_of_file = false;
+        // JSON is YAML, but its places are others.
+        let text = rest.to_string();
+        let left = Document { lines_before: 0, text: &text };
+        read = yaml::decode(left, Duplicates::LastWins);
+    };
+    let understood = serde_json::to_value(&value).unwrap_or_default();
+    compare(&rest, &understood, String::new(), &mut mistakes);
+    if mistakes.is_empty() {
+        return (value, mistakes);
+    }
+    let places = Places::of(document);
+    for mistake in &mut mistakes {
+        if let Some(place) = places.of_field(&mistake.field) {
+            (mistake.line, mistake.column) = place;
+        }
+        mistake.field = format!("{kind}.{}", mistake.field);
+    }
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    (value, mistakes)
+}
+
+/// Removes the field of this path, such as `ipvs.syncPeriod`; of an element, the whole list, so that the
+/// others keep their numbers. Tells whether there was one.
+fn take_out(tree: &mut Value, path: &str) -> bool {
+    let list = path.strip_suffix(']').and_then(|path| path.rsplit_once('['));
+    let field = list.map_or(path, |(list, _)| list);
+    let (parent, key) = field.rsplit_once('.').unwrap_or(("", field));
+    let parent = tree.pointer_mut(&pointer(parent)).and_then(Value::as_object_mut);
+    parent.and_then(|fields| fields.remove(key)).is_some()
+}
+
+/// Where the field of this path is in a tree.
+fn pointer(path: &str) -> String {
+    let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
+    steps.map(|step| format!("/{}", step.trim_end_matches(']'))).collect()
+}
+
+/// Spells the number at this path as JSON does, to which Go's decoder turns YAML before it looks at
+/// fields: `1e3` and `1000.0` are whole numbers, and `1_000` is one of any kind. False if there is none.
+fn mend(tree: &mut Value, path: &str) -> bool {
+    /// Up to here a float is one whole number only.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let Some(value) = tree.pointer_mut(&pointer(path)).filter(|value| value.is_number()) else {
+        return false;
+    };
+    let whole = value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT);
+    if let (true, Some(float)) = (value.is_f64(), whole) {
+        *value = Value::from(float as i64);
+    }
+    !value.is_f64()
+}
+
+/// Finds text in quotes that was understood as a number or a boolean.
+fn compare(tree: &Value, understood: &Value, path: String, mistakes: &mut Vec<Error>) {
+    let wanted = match (tree, understood) {
+        (Value::Object(fields), Value::Object(understood)) => {
+            for (key, value) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let understood = understood.get(key).unwrap_or(&Value::Null);
+                compare(value, understood, path, mistakes);
+            }
+            return;
+        }
+        (Value::Array(elements), Value::Array(understood)) => {
+            for (at, (value, understood)) in elements.iter().zip(understood).enumerate() {
+                compare(value, understood, format!("{path}[{at}]"), mistakes);
+            }
+            return;
+        }
+        (Value::String(text), Value::Bool(_)) if is_in_quotes(text) => "a boolean",
+        (Value::String(text), Value::Number(_)) if is_in_quotes(text) => "a number",
+        _ => return,
+    };
+    mistakes.push(Error {
+        line: 0,
+        column: 0,
+        field: path,
+        reason: format!("text in quotes where {wanted} is expected"),
+        duplicate: false,
+    });
+}
+
+/// Whether text can only have been meant as text: without quotes it would be something else.
+fn is_in_quotes(text: &str) -> bool {
+    let plain = Document { lines_before: 0, text };
+    yaml::decode::<Value>(plain, Duplicates::LastWins).is_ok_and(|plain| !plain.is_string())
+}

@@ -1,0 +1,33 @@
+//! Which networks' virtual servers are others', when nothing else of the configuration is asked for.
+//!
+//! In: flags and the file they name, whatever its mode; even if other values in it cannot be, unless the
+//! flag `--cleanup` asks, beside which kube-proxy judges everything (spec 12.1).
+//! Out: networks, or every problem. Never: the rest of the configuration.
+
+use proxier::model::Net;
+
+use super::net::net;
+use super::{Error, Flags, Given, Problem, Surroundings};
+
+/// `--ipvs-exclude-cidrs`, or `ipvs.excludeCIDRs` of the file, which counts alone if there is one.
+///
+/// # Errors
+/// If the file cannot be read, or an entry is no network; beside `--cleanup`, any problem.
+pub fn excluded(flags: &Flags) -> Result<Vec<Net>, Error> {
+    let mut given = Given::read(flags)?;
+    if flags.process.cleanup == Some(true) {
+        given = given.check_in_any_mode(&Surroundings::look())?;
+    }
+    let (mut nets, mut problems) = (Vec::new(), Vec::new());
+    for (at, word) in given.exclude_cidrs().iter().enumerate() {
+        match net(word) {
+            Some(net) => nets.push(net),
+            None => problems.push(Problem {
+                field: format!("KubeProxyIPVSConfiguration.ExcludeCidrs[{at}]"),
+                value: word.clone(),
+                reason: "must be a CIDR".to_owned(),
+            }),
+        }
+    }
+    if problems.is_empty() { Ok(nets) } else { Err(given.invalid(Vec::new(), problems)) }
+}

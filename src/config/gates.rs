@@ -1,0 +1,113 @@
+//! Feature gates: which there are, and which are on.
+//!
+//! In: what is set. Out: every gate of kube-proxy with its stage, and whether it is on. `AllAlpha` and
+//! `AllBeta` speak for the gates of their stage that are not set themselves. Never: a gate that
+//! kube-proxy does not know; what one means.
+//!
+//! Source: spec 11.2, 12.7.
+
+use std::collections::BTreeMap;
+
+use self::known::KNOWN;
+
+mod known;
+
+/// The gate of `/flagz`.
+pub const FLAGZ: &str = "ComponentFlagz";
+/// The gate of `/statusz`.
+pub const STATUSZ: &str = "ComponentStatusz";
+/// The one that says what is programmed.
+pub const EXTERNAL_IPS: &str = "AllowServiceExternalIPs";
+/// The gate of the logging options that are still being tried out.
+pub const LOGGING_ALPHA: &str = "LoggingAlphaOptions";
+/// The gate of the JSON format.
+pub const LOGGING_BETA: &str = "LoggingBetaOptions";
+
+/// How far a feature has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is tried out.
+    Alpha,
+    /// It is nearly there.
+    Beta,
+    /// It is there for good.
+    General,
+    /// It will go.
+    Deprecated,
+}
+
+impl Stage {
+    /// As metrics name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alpha => "ALPHA",
+            Self::Beta => "BETA",
+            Self::General => "",
+            Self::Deprecated => "DEPRECATED",
+        }
+    }
+
+    /// The gate that speaks for all of the stage.
+    fn all(self) -> Option<&'static str> {
+        match self {
+            Self::Alpha => Some("AllAlpha"),
+            Self::Beta => Some("AllBeta"),
+            Self::General | Self::Deprecated => None,
+        }
+    }
+}
+
+/// Every gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gates(BTreeMap<&'static str, (Stage, bool)>);
+
+impl Gates {
+    /// The defaults, and over them what is set; names that nobody knows say nothing.
+    pub(super) fn of(set: Option<&BTreeMap<String, bool>>) -> Self {
+        let set = |name: &str| set.and_then(|set| set.get(name)).copied();
+        let gates = KNOWN.iter().flat_map(|(stage, default, names)| {
+            let of_stage = stage.all().and_then(set).unwrap_or(*default);
+            names.iter().map(move |name| (*name, (*stage, set(name).unwrap_or(of_stage))))
+        });
+        Self(gates.collect())
+    }
+
+    /// Whether this one is on.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|(_, is_on)| *is_on)
+    }
+
+    /// All, by name: stage, and whether on.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, Stage, bool)> {
+        self.0.iter().map(|(name, (stage, is_on))| (*name, *stage, *is_on))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gates(set: &[(&str, bool)]) -> Gates {
+        let set = set.iter().map(|(name, is_on)| ((*name).to_owned(), *is_on)).collect();
+        Gates::of(Some(&set))
+    }
+
+    #[test]
+    fn one_that_is_set_itself_is_not_spoken_for() {
+        let gates = gates(&[("AllBeta", false), (STATUSZ, true), ("AllAlpha", true), ("No", true)]);
+        for (name, wanted) in [
+            (FLAGZ, false),
+            (STATUSZ, true),
+            (EXTERNAL_IPS, true),
+            (LOGGING_ALPHA, true),
+            (LOGGING_BETA, false),
+            ("AllAlpha", true),
+            ("AllBeta", false),
+            ("No", false),
+        ] {
+            assert_eq!(gates.is_on(name), wanted, "{name}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is said at the local socket, and how it is heard.
+//!
+//! In: the path of a running proxy's socket. Out: its [`Names`], or why there are none. Never: a wait
+//! without an end, or more memory than a big cluster's names need.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use proxier::model::{Protocol, ServiceName};
+use proxier::plan::VirtualServerKey;
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use super::names::{Name, Names};
+
+/// The `apiVersion` of what is said, and of a dump.
+pub(super) const API_VERSION: &str = "ipvs-proxy.io/v1alpha1";
+const KIND: &str = "Names";
+
+/// How long a conversation may last: a round of the proxy, and a big cluster's names.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A hundred thousand frontends with long names.
+const MOST: u64 = 64 << 20;
+
+/// The document. What is said shares its text with the names; what is heard has its own.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Told<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    node: Cow<'a, str>,
+    frontends: Vec<Frontend<'a>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Frontend<'a> {
+    protocol: Cow<'a, str>,
+    address: IpAddr,
+    port: u16,
+    namespace: Cow<'a, str>,
+    name: Cow<'a, str>,
+    port_name: Cow<'a, str>,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn new(node: &'a str, names: &'a Names) -> Self {
+        let frontend = |name: &'a Name| Frontend {
+            protocol: name.key.protocol.name().into(),
+            address: name.key.address,
+            port: name.key.port,
+            namespace: (&*name.service.namespace).into(),
+            name: (&*name.service.name).into(),
+            port_name: (&*name.port).into(),
+        };
+        Self {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            node: node.into(),
+            frontends: names.iter().map(frontend).collect(),
+        }
+    }
+
+    /// What cannot be a frontend is left out.
+    fn names(self) -> Names {
+        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+        let name = |told: Frontend<'a>| {
+            let named = |protocol: &Protocol| protocol.name() == told.protocol;
+            let protocol = protocols.into_iter().find(named)?;
+            let key = VirtualServerKey { protocol, address: told.address, port: told.port };
+            let service = ServiceName::new(&*told.namespace, &*told.name);
+            Some(Name { key, service, port: told.port_name.into() })
+        };
+        self.frontends.into_iter().filter_map(name).collect()
+    }
+}
+
+/// Asks the running proxy.
+///
+/// # Errors
+/// If nobody listens there, somebody else does, this user may not ask, what is said makes no sense, or is
+/// not said in time.
+pub fn ask(path: &Path) -> io::Result<Names> {
+    ask_within(path, LIMIT)
+}
+
+/// The same with another limit.
+///
+/// # Errors
+/// The same.
+pub fn ask_within(path: &Path, limit: Duration) -> io::Result<Names> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let heard = runtime.block_on(async { tokio::time::timeout(limit, hear(path)).await });
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
+    understand(&heard.map_err(late)??)
+}
+
+/// Everything that is said there, to its end.
+async fn hear(path: &Path) -> io::Result<Vec<u8>> {
+    let stream = UnixStream::connect(path).await?;
+    let teller = stream.peer_cred()?.uid();
+    // Whoever else has put a socket there could name Services as it likes. A proxy that is not root's has a
+    // folder of its own.
+    let owner = fs::metadata(folder_of(path))?.uid();
+    if ![0, geteuid().as_raw(), owner].contains(&teller) {
+        let who = "is neither root, nor this user, nor the owner of its folder";
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("user {teller}, who listens there, {who}"),
+        ));
+    }
+    let mut text = Vec::new();
+    stream.take(MOST).read_to_end(&mut text).await?;
+    Ok(text)
+}
+
+/// Where a socket is.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn understand(text: &[u8]) -> io::Result<Names> {
+    if text.is_empty() {
+        return Err(io::Error::other(
+            "the proxy gives no answer to this user, is ending, or has not listed everything yet",
+        ));
+    }
+    let told: Told<'_> = serde_json::from_slice(text)?;
+    if (&*told.api_version, &*told.kind) != (API_VERSION, KIND) {
+        return Err(io::Error::other("the proxy that runs is of another version"));
+    }
+    Ok(told.names())
+}

@@ -1,0 +1,60 @@
+//! Kinds that are almost one of those that are read.
+//!
+//! In: what an object says it is. Out: what is wrong with that, if it means a kind that is read
+//! here. Never: a word about a kind of another API group, which is a different thing.
+
+/// Group and version, and kind, of everything that is read.
+const READ: [(&str, &str); 7] = [
+    ("v1", "Service"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
+    ("v1", "Node"),
+    ("v1", "List"),
+    ("v1", "ServiceList"),
+    ("discovery.k8s.io/v1", "EndpointSliceList"),
+    ("v1", "NodeList"),
+];
+
+/// What is wrong with an object that is passed over, if it looks as if it should be read.
+pub(super) fn mistake(api_version: Option<&str>, kind: &str) -> Option<String> {
+    let (wanted, name) = READ.into_iter().find(|(_, name)| name.eq_ignore_ascii_case(kind))?;
+    let message = |found: &str| format!("{found} is not read, {name} of {wanted} is");
+    let Some(version) = api_version else {
+        return Some(message(&format!("{kind} without an apiVersion")));
+    };
+    let is_exact = version == wanted && kind == name;
+    (!is_exact && !is_foreign(version, wanted)).then(|| message(&format!("{kind} of {version:?}")))
+}
+
+/// True for a list of any kind that is read, as it should be written.
+pub(super) fn is_list(api_version: Option<&str>, kind: &str) -> bool {
+    kind.ends_with("List") && READ.iter().any(|read| Some(read.0) == api_version && read.1 == kind)
+}
+
+/// A version without a group may be a slip; the name of another group is none.
+fn is_foreign(version: &str, wanted: &str) -> bool {
+    let group = |version: &'_ str| version.split_once('/').map(|(group, _)| group.to_owned());
+    group(version).is_some_and(|found| Some(found) != group(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mistake;
+
+    #[test]
+    fn only_what_means_a_kind_of_ours_is_a_mistake() {
+        for (version, kind, expected) in [
+            (Some("v1"), "Service", None),
+            (Some("serving.knative.dev/v1"), "Service", None),
+            (Some("v1"), "Pod", None),
+            (None, "Pod", None),
+            (None, "Service", Some("Service without an apiVersion is not read, Service of v1 is")),
+            (Some("v2"), "Service", Some("Service of \"v2\" is not read, Service of v1 is")),
+            (Some("v1"), "service", Some("service of \"v1\" is not read, Service of v1 is")),
+        ] {
+            assert_eq!(mistake(version, kind).as_deref(), expected, "{version:?} {kind}");
+        }
+        for version in ["discovery.k8s.io/v1beta1", "v1"] {
+            assert!(mistake(Some(version), "EndpointSlice").is_some(), "{version}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Programs that are run for what has no interface of its own.
+//!
+//! In: a program's name, arguments, input, and the time it may take. Out: what it printed and how it
+//! ended. Never: a wait without an end for one that hangs; whoever waits here cannot serve a change.
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Longer than a program needs for the largest tables, and no longer than the health check's patience
+/// with what waits (two sync periods by default).
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why nothing came of a program.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It could not be started, or listened to.
+    #[error(transparent)]
+    Start(#[from] io::Error),
+    /// It had to be killed.
+    #[error("did not end within {} s and was killed", .0.as_secs_f64())]
+    Hung(Duration),
+}
+
+/// Runs a program to its end, which is forced on it when its time is over.
+pub(super) fn run(
+    program: &str,
+    arguments: &[&str],
+    input: Option<&str>,
+    limit: Duration,
+) -> Result<Output, Error> {
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // What it starts in turn is ended with it.
+        .process_group(0)
+        .spawn()?;
+    let group = Pid::from_child(&child);
+    let (ended, end) = channel::<()>();
+    let watch = move || {
+        let is_over = end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+        is_over && kill_process_group(group, Signal::KILL).is_ok()
+    };
+    thread::scope(|scope| {
+        let watchdog = thread::Builder::new().name("watchdog".into()).spawn_scoped(scope, watch);
+        let output = feed(child, input);
+        drop(ended);
+        let was_killed = watchdog.is_ok_and(|watchdog| watchdog.join().unwrap_or(false));
+        match output? {
+            output if was_killed && !output.status.success() => Err(Error::Hung(limit)),
+            output => Ok(output),
+        }
+    })
+}
+
+fn feed(mut child: Child, input: Option<&str>) -> io::Result<Output> {
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // A program that stops reading says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child.wait_with_output()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_fed_and_heard() {
+        let output = run("cat", &[], Some("words\n"), LIMIT).unwrap();
+        assert_eq!((output.stdout.as_slice(), output.status.success()), (&b"words\n"[..], true));
+        let output = run("sh", &["-c", "echo no >&2; exit 3"], None, LIMIT).unwrap();
+        assert_eq!((output.stderr.as_slice(), output.status.code()), (&b"no\n"[..], Some(3)));
+        let error = run("ipvs-proxy-no-such-program", &[], None, LIMIT).unwrap_err();
+        assert!(matches!(error, Error::Start(_)));
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended_with_all_it_has_started() {
+        let begin = Instant::now();
+        let limit = Duration::from_millis(50);
+        // The inner one holds the pipes open.
+        let error = run("sh", &["-c", "sleep 600; true"], Some("words"), limit).unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(300));
+        assert_eq!(error.to_string(), "did not end within 0.05 s and was killed");
+    }
+}

@@ -1,0 +1,313 @@
+//! Taking away everything that this proxy, or kube-proxy, has put into the kernel.
+//!
+//! In: networks whose virtual servers are others'. Out: what is there, piece by piece in the order in
+//! which it goes, and a result for each piece. Never: the API server, which is not asked what is ours;
+//! a module loaded to find nothing; a sysctl set back, since nobody knows what it was.
+//!
+//! Addresses go first, so that none answers without its rules, and virtual servers next; then the
+//! rules, and then the sets that they refer to.
+//!
+//! Sources: spec 14.2, 14.4 and Q-52.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use ipset_netlink::Reason;
+use ipvs_netlink::Refusal;
+use proxier::apply::Cause;
+use proxier::diff::{Change, Observed, Traces};
+use proxier::model::{Family, Net, PerFamily};
+use proxier::plan::{Entry, SetKey, VirtualServerKey};
+
+use super::interfaces::{Fact, Interfaces};
+use super::iptables::{self, Iptables, OurTable};
+use super::link::{self, AddressChange, Links};
+use super::nftables;
+use super::probe::{RIGHTS, has_ipv6};
+use super::servers::Servers;
+use super::sets::Sets;
+
+/// Something that can be taken away by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// An address on the dummy device.
+    Address(IpAddr),
+    /// The dummy device, by its index.
+    Device(u32),
+    /// A virtual server with its destinations.
+    Server(VirtualServerKey),
+    /// Our chains and jumps in one table.
+    Rules(Family, OurTable),
+    /// A set with its entries.
+    Set(ipset_netlink::SetName),
+    /// The table of nftables mode.
+    NftTable(Family),
+}
+
+impl Piece {
+    /// Why a part of it stays whatever is done.
+    pub fn kept(&self) -> Option<Cause> {
+        match self {
+            Self::Rules(_, table) if !table.kept.is_empty() => {
+                let kept = table.kept.join(", ");
+                Some(Cause(format!("emptied, but rules of others lead to {kept}")))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address {address} of {}", link::DEVICE),
+            Self::Device(_) => write!(f, "device {}", link::DEVICE),
+            Self::Server(key) => write!(f, "virtual server {key}"),
+            Self::Rules(family, found) => {
+                write!(f, "{family} {} rules: {}", found.table, found.names.join(", "))
+            }
+            Self::Set(name) => write!(f, "set {name}"),
+            Self::NftTable(family) => write!(f, "nftables table kube-proxy of {family}"),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the order in which it has to go.
+    pub pieces: Vec<Piece>,
+    /// Virtual servers that stay, because nothing tells that they are ours.
+    pub others: Vec<VirtualServerKey>,
+    /// Why some things could not be looked at.
+    pub troubles: Vec<String>,
+    /// What is not looked at, because nothing can be there.
+    pub absent: Vec<String>,
+}
+
+/// Connections to whatever part of the kernel is there.
+pub struct Removal {
+    links: Option<Links>,
+    device: Option<u32>,
+    servers: Option<Servers>,
+    sets: Option<Sets>,
+    iptables: PerFamily<Option<Iptables>>,
+    /// How often sets that are in use are still tried again.
+    attempts: u32,
+}
+
+/// Two seconds.
+const ATTEMPTS: u32 = 40;
+
+impl Removal {
+    /// Looks at everything that could be ours. What the kernel does not have holds nothing.
+    pub fn look(exclude: &[Net]) -> (Self, Found) {
+        let mut found = Found::default();
+        let troubles = &mut found.troubles;
+        let mut removal = Self {
+            links: noted(troubles, "devices", Links::open().map_err(Cause::new)),
+            device: None,
+            servers: noted(troubles, "virtual servers", open_servers()).flatten(),
+            sets: noted(troubles, "sets", open_sets()).flatten(),
+            iptables: PerFamily::default(),
+            attempts: ATTEMPTS,
+        };
+        let addresses = removal.look_at_device(&mut found);
+        removal.look_at_servers(&addresses, exclude, &mut found);
+        for family in Family::BOTH {
+            removal.look_at_rules(family, &mut found);
+        }
+        let names = removal.sets.as_mut().map_or(Ok(Vec::new()), Sets::names);
+        let names = noted(&mut found.troubles, "sets", names).unwrap_or_default();
+        found.pieces.extend(names.into_iter().map(Piece::Set));
+        let tables = Family::BOTH.into_iter().filter(|family| nftables::has_table(*family));
+        found.pieces.extend(tables.map(Piece::NftTable));
+        (removal, found)
+    }
+
+    /// Takes pieces away, each whatever came of the others.
+    pub fn remove(&mut self, pieces: &[Piece]) -> Vec<Result<(), Cause>> {
+        let mut results = Vec::with_capacity(pieces.len());
+        for run in pieces.chunk_by(go_together) {
+            match run.first() {
+                Some(Piece::Server(_)) => results.extend(self.remove_servers(run)),
+                Some(Piece::Address(_)) => results.extend(self.remove_addresses(run)),
+                _ => results.extend(run.iter().map(|piece| self.remove_piece(piece))),
+            }
+        }
+        results
+    }
+}
+
+impl Removal {
+    /// Returns the addresses on the dummy device.
+    fn look_at_device(&mut self, found: &mut Found) -> BTreeSet<IpAddr> {
+        let looked = self.links.as_mut().map_or(Ok(None), |links| {
+            let Some(index) = links.index().map_err(Cause::new)? else { return Ok(None) };
+            if !links.is_dummy().map_err(Cause::new)? {
+                let other = "the device of this name is no dummy device: it is left as it is";
+                return Err(Cause(other.into()));
+            }
+            Ok(Some((index, links.addresses(index).map_err(Cause::new)?)))
+        });
+        let Some((index, addresses)) = noted(&mut found.troubles, link::DEVICE, looked).flatten()
+        else {
+            return BTreeSet::new();
+        };
+        self.device = Some(index);
+        found.pieces.extend(addresses.iter().copied().map(Piece::Address));
+        found.pieces.push(Piece::Device(index));
+        addresses
+    }
+
+    fn look_at_servers(&mut self, device: &BTreeSet<IpAddr>, exclude: &[Net], found: &mut Found) {
+        let keys = self.servers.as_mut().map_or(Ok(Vec::new()), Servers::keys);
+        let keys = noted(&mut found.troubles, "virtual servers", keys).unwrap_or_default();
+        if keys.is_empty() {
+            return;
+        }
+        let node = noted(&mut found.troubles, "addresses", self.node_addresses());
+        let sets = self.read_sets(&mut found.troubles);
+        let traces = Traces { device, sets: &sets, node: &node.unwrap_or_default(), exclude };
+        let (ours, others): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|key| traces.is_our_server(key));
+        found.pieces.extend(ours.into_iter().map(Piece::Server));
+        found.others = others;
+    }
+
+    /// Addresses on all devices but the dummy one.
+    fn node_addresses(&self) -> Result<BTreeSet<IpAddr>, Cause> {
+        let mut addresses = BTreeSet::new();
+        let hear = |fact| match fact {
+            Fact::Has(address) if Some(address.index) != self.device => {
+                addresses.insert(address.local);
+            }
+            Fact::Has(_) | Fact::Named(..) | Fact::Gone(_) | Fact::Lost(_) => {}
+        };
+        Interfaces::open().and_then(|here| here.read(hear)).map_err(Cause::new)?;
+        Ok(addresses)
+    }
+
+    fn read_sets(&mut self, troubles: &mut Vec<String>) -> BTreeMap<SetKey, BTreeSet<Entry>> {
+        let mut observed = Observed::default();
+        if let Some(sets) = &mut self.sets {
+            for family in Family::BOTH {
+                noted(troubles, "sets", sets.observe(family, &mut observed));
+            }
+        }
+        observed.sets
+    }
+
+    fn look_at_rules(&mut self, family: Family, found: &mut Found) {
+        let looked =
+            Iptables::probe(family).and_then(|iptables| Ok((iptables.our_tables()?, iptables)));
+        // Without its programs this proxy has never written a rule of this family.
+        if let Err(iptables::Error::Start { program, source }) = &looked
+            && source.kind() == io::ErrorKind::NotFound
+        {
+            found.absent.push(format!("{family} rules are not looked at: there is no {program}"));
+            return;
+        }
+        let looked = looked.map_err(Cause::new);
+        // Without IPv6 its programs fail, and there is nothing to find.
+        if looked.is_err() && family == Family::V6 && !has_ipv6() {
+            return;
+        }
+        let what = format!("{family} rules");
+        let Some((tables, iptables)) = noted(&mut found.troubles, &what, looked) else { return };
+        *self.iptables.of_mut(family) = Some(iptables);
+        found.pieces.extend(tables.into_iter().map(|table| Piece::Rules(family, table)));
+    }
+
+    fn remove_servers(&mut self, pieces: &[Piece]) -> Vec<Result<(), Cause>> {
+        let changes: Vec<_> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Server(key) => Some(Change::RemoveServer(*key)),
+                _ => None,
+            })
+            .collect();
+        self.servers.as_mut().map_or_else(Vec::new, |servers| servers.carry_out(&changes))
+    }
+
+    fn remove_addresses(&mut self, pieces: &[Piece]) -> Vec<Result<(), Cause>> {
+        let changes: Vec<_> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Address(address) => Some(AddressChange::Remove(*address)),
+                _ => None,
+            })
+            .collect();
+        let (Some(links), Some(index)) = (&mut self.links, self.device) else { return Vec::new() };
+        match links.change(index, &changes) {
+            Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
+            Err(error) => changes.iter().map(|_| Err(Cause::new(&error))).collect(),
+        }
+    }
+
+    fn remove_piece(&mut self, piece: &Piece) -> Result<(), Cause> {
+        match piece {
+            Piece::Device(index) => match &mut self.links {
+                Some(links) => links.delete(*index).map_err(Cause::new),
+                None => Ok(()),
+            },
+            Piece::Rules(family, table) => {
+                self.remove_rules(*family, table)?;
+                piece.kept().map_or(Ok(()), Err)
+            }
+            Piece::Set(name) => {
+                self.sets.as_mut().map_or(Ok(()), |sets| sets.destroy(name, &mut self.attempts))
+            }
+            Piece::NftTable(family) => nftables::remove_table(*family),
+            Piece::Server(_) | Piece::Address(_) => Ok(()),
+        }
+    }
+
+    fn remove_rules(&mut self, family: Family, table: &OurTable) -> Result<(), Cause> {
+        if let Some(iptables) = self.iptables.of(family) {
+            iptables.remove_our_table(table).map_err(Cause::new)?;
+        }
+        Ok(())
+    }
+}
+
+fn go_together(a: &Piece, b: &Piece) -> bool {
+    matches!((a, b), (Piece::Server(_), Piece::Server(_)) | (Piece::Address(_), Piece::Address(_)))
+}
+
+/// The value, or a line that says what could not be looked at.
+pub(super) fn noted<T>(
+    troubles: &mut Vec<String>,
+    what: &str,
+    looked: Result<T, Cause>,
+) -> Option<T> {
+    match looked {
+        Ok(value) => Some(value),
+        Err(cause) => {
+            troubles.push(format!("cannot look at {what}: {cause}"));
+            None
+        }
+    }
+}
+
+/// `None` on a kernel without IPVS.
+pub(super) fn open_servers() -> Result<Option<Servers>, Cause> {
+    use ipvs_netlink::Error;
+    match Servers::open() {
+        Ok(servers) => Ok(Some(servers)),
+        Err(Error::Unsupported) => Ok(None),
+        Err(Error::Refused { refusal: Refusal::NotPermitted, .. }) => Err(Cause(RIGHTS.into())),
+        Err(error) => Err(Cause::new(error)),
+    }
+}
+
+/// `None` on a kernel without ipset.
+pub(super) fn open_sets() -> Result<Option<Sets>, Cause> {
+    match Sets::open() {
+        Ok(sets) => Ok(Some(sets)),
+        Err(ipset_netlink::Error { reason: Reason::Unsupported, .. }) => Ok(None),
+        Err(error) => Err(Cause::new(error)),
+    }
+}

@@ -1,0 +1,75 @@
+//! Metrics that are read when they are asked for, not counted.
+//!
+//! In: names, labels and values. Out: metric families. Never: a memory.
+
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+/// A family of gauges, or of counters, that somebody else keeps.
+#[derive(Debug)]
+pub struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    metrics: Vec<Metric>,
+}
+
+/// Whether a value only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It does.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+impl Family {
+    /// No value yet.
+    pub fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
+        Self { name, help, kind, metrics: Vec::new() }
+    }
+
+    /// Adds a value; labels are in the order of their names.
+    pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
+        let labels = labels.iter().map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        let mut metric = Metric::from_label(labels.collect());
+        match self.kind {
+            Kind::Counter => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            Kind::Gauge => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        }
+        self.metrics.push(metric);
+    }
+
+    /// With one value and no label.
+    pub fn single(name: &'static str, help: &'static str, kind: Kind, value: f64) -> MetricFamily {
+        let mut family = Self::new(name, help, kind);
+        family.push(&[], value);
+        family.into()
+    }
+}
+
+impl From<Family> for MetricFamily {
+    fn from(family: Family) -> Self {
+        let mut made = Self::default();
+        made.set_name(family.name.to_owned());
+        made.set_help(family.help.to_owned());
+        made.set_field_type(match family.kind {
+            Kind::Counter => MetricType::COUNTER,
+            Kind::Gauge => MetricType::GAUGE,
+        });
+        made.set_metric(family.metrics);
+        made
+    }
+}

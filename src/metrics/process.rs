@@ -1,0 +1,124 @@
+//! The process, as the kernel accounts for it.
+//!
+//! In: `/proc/self`, read when somebody asks. Out: `process_*` under the names of Prometheus' client
+//! libraries. What cannot be read is left out. Never: another process.
+//!
+//! Source: proc_pid_stat(5); prometheus.io/docs/instrumenting/writing_clientlibs.
+
+use std::fs;
+
+use prometheus::proto::MetricFamily;
+use rustix::param::{clock_ticks_per_second, page_size};
+
+use super::family::{Family, Kind};
+
+const START: &str = "process_start_time_seconds";
+
+/// Whether it is the one that says when the process began.
+pub(super) fn is_start_time(family: &MetricFamily) -> bool {
+    family.name() == START
+}
+
+/// Everything that can be told at this moment.
+pub(super) fn families() -> Vec<MetricFamily> {
+    let stat = Stat::read();
+    let of_stat = |value: fn(&Stat) -> f64| stat.as_ref().map(value);
+    let network = network();
+    let gauges = [
+        (START, "Start time of the process since unix epoch in seconds.", start_time()),
+        (
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes.",
+            of_stat(|stat| stat.resident_pages * page_size() as f64),
+        ),
+        (
+            "process_virtual_memory_bytes",
+            "Virtual memory size in bytes.",
+            of_stat(|stat| stat.virtual_bytes),
+        ),
+        (
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            limit("Max address space"),
+        ),
+        ("process_max_fds", "Maximum number of open file descriptors.", limit("Max open files")),
+        ("process_open_fds", "Number of open file descriptors.", open_files()),
+    ];
+    let counters = [
+        (
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+            of_stat(|stat| stat.cpu_ticks / clock_ticks_per_second() as f64),
+        ),
+        (
+            "process_network_receive_bytes_total",
+            "Number of bytes received by the process over the network.",
+            network.map(|(received, _)| received),
+        ),
+        (
+            "process_network_transmit_bytes_total",
+            "Number of bytes sent by the process over the network.",
+            network.map(|(_, sent)| sent),
+        ),
+    ];
+    let families = |list: &[(&'static str, &'static str, Option<f64>)], kind| {
+        let told = list.iter().filter_map(|(name, help, value)| Some((*name, *help, (*value)?)));
+        told.map(|(name, help, value)| Family::single(name, help, kind, value)).collect::<Vec<_>>()
+    };
+    [families(&gauges, Kind::Gauge), families(&counters, Kind::Counter)].concat()
+}
+
+/// When the process began, in seconds since 1970.
+pub(super) fn start_time() -> Option<f64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let boot: f64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+    Some(boot + Stat::read()?.started_ticks / clock_ticks_per_second() as f64)
+}
+
+struct Stat {
+    cpu_ticks: f64,
+    started_ticks: f64,
+    virtual_bytes: f64,
+    resident_pages: f64,
+}
+
+impl Stat {
+    /// The name of the program, the second field, may have spaces and brackets in it.
+    fn read() -> Option<Self> {
+        let text = fs::read_to_string("/proc/self/stat").ok()?;
+        let (_, rest) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+        Some(Self {
+            cpu_ticks: field(14)? + field(15)?,
+            started_ticks: field(22)?,
+            virtual_bytes: field(23)?,
+            resident_pages: field(24)?,
+        })
+    }
+}
+
+/// Without a limit, what 64 bits can say, as upstream has it.
+fn limit(name: &str) -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let soft = line.split_whitespace().next()?;
+    if soft == "unlimited" { Some(u64::MAX as f64) } else { soft.parse().ok() }
+}
+
+/// One of them is the folder that is being read.
+fn open_files() -> Option<f64> {
+    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
+}
+
+/// Bytes that the process' network namespace has received and sent.
+fn network() -> Option<(f64, f64)> {
+    let text = fs::read_to_string("/proc/self/net/netstat").ok()?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |wanted: &str| {
+        let at = names.split_whitespace().position(|name| name == wanted)?;
+        values.split_whitespace().nth(at)?.parse::<f64>().ok()
+    };
+    Some((value("InOctets")?, value("OutOctets")?))
+}

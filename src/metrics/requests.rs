@@ -1,0 +1,91 @@
+//! Requests to the API server, under the names that client-go gives them.
+//!
+//! In: requests and what came of them. Out: counters and times. Never: a request; a watch's time,
+//! which says how long nobody ended it.
+//!
+//! Source: spec 11.2.
+
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec};
+
+use super::{Declare, Error};
+
+/// Counters of requests; clones count together.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    total: IntCounterVec,
+    durations: HistogramVec,
+    waits: HistogramVec,
+    sent: HistogramVec,
+    received: HistogramVec,
+}
+
+fn times() -> Vec<f64> {
+    vec![0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
+}
+
+fn sizes() -> Vec<f64> {
+    [1 << 6, 1 << 8, 1 << 9, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24]
+        .map(f64::from)
+        .to_vec()
+}
+
+impl Requests {
+    pub(super) fn declare(declare: &Declare<'_>) -> Result<Self, Error> {
+        let labels = ["verb", "host"];
+        Ok(Self {
+            total: declare.counters(
+                "rest_client_requests_total",
+                "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
+                &["code", "method", "host"],
+            )?,
+            durations: declare.histograms(
+                "rest_client_request_duration_seconds",
+                "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
+                &labels,
+                times(),
+            )?,
+            waits: declare.histograms(
+                "rest_client_rate_limiter_duration_seconds",
+                "[ALPHA] Client side rate limiter latency in seconds. Broken down by verb, and host.",
+                &labels,
+                times(),
+            )?,
+            sent: declare.histograms(
+                "rest_client_request_size_bytes",
+                "[ALPHA] Request size in bytes. Broken down by verb and host.",
+                &labels,
+                sizes(),
+            )?,
+            received: declare.histograms(
+                "rest_client_response_size_bytes",
+                "[ALPHA] Response size in bytes. Broken down by verb and host.",
+                &labels,
+                sizes(),
+            )?,
+        })
+    }
+
+    /// A request was answered with this status; with none at all if there is none.
+    pub fn answered(&self, method: &str, host: &str, status: Option<u16>) {
+        let code = status.map_or_else(|| "<error>".to_owned(), |status| status.to_string());
+        self.total.with_label_values(&[&code, method, host]).inc();
+    }
+
+    /// A request that is no watch took so long, and sent so many bytes of a body.
+    pub fn took(&self, method: &str, host: &str, took: Duration, sent: usize) {
+        self.durations.with_label_values(&[method, host]).observe(took.as_secs_f64());
+        self.sent.with_label_values(&[method, host]).observe(sent as f64);
+    }
+
+    /// Its answer had a body of so many bytes.
+    pub fn received(&self, method: &str, host: &str, bytes: usize) {
+        self.received.with_label_values(&[method, host]).observe(bytes as f64);
+    }
+
+    /// A request waited so long for its turn.
+    pub fn waited(&self, method: &str, host: &str, waited: Duration) {
+        self.waits.with_label_values(&[method, host]).observe(waited.as_secs_f64());
+    }
+}

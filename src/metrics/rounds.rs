@@ -1,0 +1,287 @@
+//! What the sync thread does, under kube-proxy's names, and where its time goes.
+//!
+//! In: what arrives, what waits, what a round came to. Out: counters, times, histograms. Never: a
+//! decision.
+//!
+//! Source: spec 8.3, 11.1.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use prometheus::{
+    GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets,
+};
+use proxier::apply::{Outcome, Part};
+use proxier::model::{Family, Pending, PerFamily, Reported};
+use proxier::plan::WithoutLocal;
+
+use super::{Declare, Error, seconds};
+
+/// Counters of the sync thread.
+#[derive(Debug)]
+pub struct Rounds {
+    families: OnceLock<Vec<Family>>,
+    began: SystemTime,
+    durations: HistogramVec,
+    queued: GaugeVec,
+    synced: GaugeVec,
+    changes: Changes,
+    programming: HistogramVec,
+    without_local: IntGaugeVec,
+    restore_failures: IntCounterVec,
+    flows: Flows,
+    parts: HistogramVec,
+    differences: IntCounterVec,
+}
+
+/// Changes that arrive and wait.
+#[derive(Debug)]
+struct Changes {
+    slices_pending: IntGauge,
+    slices: IntCounter,
+    services_pending: IntGauge,
+    services: IntCounter,
+}
+
+impl Changes {
+    fn declare(declare: &Declare<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            slices_pending: declare.gauge(
+                "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+                "[ALPHA] Pending proxy rules Endpoint changes",
+            )?,
+            slices: declare.counter(
+                "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+                "[ALPHA] Cumulative proxy rules Endpoint changes",
+            )?,
+            services_pending: declare.gauge(
+                "kubeproxy_sync_proxy_rules_service_changes_pending",
+                "[ALPHA] Pending proxy rules Service changes",
+            )?,
+            services: declare.counter(
+                "kubeproxy_sync_proxy_rules_service_changes_total",
+                "[ALPHA] Cumulative proxy rules Service changes",
+            )?,
+        })
+    }
+}
+
+/// Stale flows.
+#[derive(Debug)]
+struct Flows {
+    durations: HistogramVec,
+    deleted: IntCounterVec,
+}
+
+impl Flows {
+    fn declare(declare: &Declare<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            durations: declare.histograms(
+                "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+                "[ALPHA] ReconcileConntrackFlowsLatency latency in seconds",
+                &["ip_family"],
+                fine()?,
+            )?,
+            deleted: declare.counters(
+                "kubeproxy_conntrack_reconciler_deleted_entries_total",
+                "[ALPHA] Cumulative conntrack flows deleted by conntrack reconciler",
+                &["ip_family"],
+            )?,
+        })
+    }
+}
+
+/// What looking for stale flows of a family came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowPass {
+    /// How long it took.
+    pub took: Duration,
+    /// How many flows were forgotten.
+    pub deleted: u64,
+}
+
+/// 0.001, 0.002, … 16.384.
+fn fine() -> Result<Vec<f64>, Error> {
+    exponential_buckets(0.001, 2.0, 15)
+}
+
+/// From a quarter of a second to five minutes, ever coarser.
+fn coarse() -> Vec<f64> {
+    let whole = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
+    [0.25, 0.5].into_iter().chain(whole.map(f64::from)).collect()
+}
+
+impl Rounds {
+    pub(super) fn declare(declare: &Declare<'_>) -> Result<Self, Error> {
+        let family = ["ip_family"];
+        Ok(Self {
+            families: OnceLock::new(),
+            began: SystemTime::now(),
+            durations: declare.histograms(
+                "kubeproxy_sync_proxy_rules_duration_seconds",
+                "[ALPHA] SyncProxyRules latency in seconds",
+                &family,
+                fine()?,
+            )?,
+            queued: declare.times(
+                "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+                "[ALPHA] The last time a sync of proxy rules was queued",
+                &family,
+            )?,
+            synced: declare.times(
+                "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+                "[ALPHA] The last time proxy rules were successfully synced",
+                &family,
+            )?,
+            changes: Changes::declare(declare)?,
+            programming: declare.histograms(
+                "kubeproxy_network_programming_duration_seconds",
+                "[ALPHA] In Cluster Network Programming Latency in seconds",
+                &family,
+                coarse(),
+            )?,
+            without_local: declare.gauges(
+                "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+                "[ALPHA] Number of services with a Local traffic policy and no endpoints",
+                &["traffic_policy", "ip_family"],
+            )?,
+            restore_failures: declare.counters(
+                "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+                "[ALPHA] Cumulative proxy iptables restore failures",
+                &family,
+            )?,
+            flows: Flows::declare(declare)?,
+            parts: declare.histograms(
+                "ipvs_proxy_sync_stage_duration_seconds",
+                "Time spent in each stage of a sync that had something to do in it",
+                &["stage"],
+                exponential_buckets(0.0001, 4.0, 10)?,
+            )?,
+            differences: declare.counters(
+                "ipvs_proxy_audit_differences_total",
+                "Kernel objects that the periodic comparison found other than the proxy left them",
+                &["kind"],
+            )?,
+        })
+    }
+
+    /// These families are programmed from now on. It counts as a request for a sync (spec 8.3).
+    pub fn begin(&self, families: &PerFamily<bool>) {
+        let of = Family::BOTH.into_iter().filter(|family| *families.of(*family)).collect();
+        // Only the first call counts.
+        let _ = self.families.set(of);
+        self.queued(Pending::default(), SystemTime::now());
+    }
+
+    fn families(&self) -> &[Family] {
+        self.families.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// So many Services have been told of, changed or not. Upstream counts each once a family.
+    pub fn services_arrived(&self, number: usize) {
+        self.changes.services.inc_by((number * self.families().len()) as u64);
+    }
+
+    /// So many EndpointSlices have been told of, changed or not.
+    pub fn slices_arrived(&self, number: usize) {
+        self.changes.slices.inc_by(number as u64);
+    }
+
+    /// So much waits for a round.
+    pub fn queued(&self, pending: Pending, now: SystemTime) {
+        self.families().iter().for_each(|family| of(&self.queued, *family).set(seconds(now)));
+        self.await_round(pending);
+    }
+
+    fn await_round(&self, pending: Pending) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.changes.services_pending.set(number(pending.services));
+        self.changes.slices_pending.set(number(pending.slices));
+    }
+
+    /// A round has ended, which was a sync if it is told how long that took; so much was spent in each
+    /// part, and so much has come in meanwhile.
+    pub fn ended(
+        &self,
+        outcome: &Outcome,
+        took: Option<Duration>,
+        parts: &BTreeMap<Part, Duration>,
+        pending: Pending,
+    ) {
+        self.await_round(pending);
+        for (family, took) in self.families().iter().zip(took.into_iter().cycle()) {
+            self.durations.with_label_values(&[&family.to_string()]).observe(took.as_secs_f64());
+        }
+        for (part, took) in parts {
+            self.parts.with_label_values(&[part.name()]).observe(took.as_secs_f64());
+        }
+        for (kind, number) in &outcome.differences {
+            self.differences.with_label_values(&[kind]).inc_by(*number as u64);
+        }
+    }
+
+    /// The whole kernel was read beside the rounds, for so long.
+    pub fn read_beside(&self, took: Duration) {
+        self.parts.with_label_values(&["audit"]).observe(took.as_secs_f64());
+    }
+
+    /// What the kernel has of a family is as wished, but for single objects at most.
+    pub fn synced(&self, family: Family, without_local: &WithoutLocal, now: SystemTime) {
+        if !self.families().contains(&family) {
+            return;
+        }
+        of(&self.synced, family).set(seconds(now));
+        let name = family.to_string();
+        let WithoutLocal { internal, external } = *without_local;
+        for (policy, number) in [("internal", internal), ("external", external)] {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            self.without_local.with_label_values(&[policy, &name]).set(number);
+        }
+    }
+
+    /// What was reported of the time is in force now.
+    pub fn programmed(&self, reported: &[Reported], now: SystemTime) {
+        // What had happened before the proxy began says nothing of it (spec 6.5).
+        let (now, began) = (seconds(now), seconds(self.began));
+        for reported in reported {
+            let at = reported.at as f64 / 1e9;
+            if at > began {
+                let family = reported.family.to_string();
+                self.programming.with_label_values(&[&family]).observe((now - at).max(0.0));
+            }
+        }
+    }
+
+    /// The rules of a family could not be written.
+    pub fn restore_failed(&self, family: Family) {
+        self.restore_failures.with_label_values(&[&family.to_string()]).inc();
+    }
+
+    /// Stale flows of a family were looked for.
+    pub fn looked_for_flows(&self, family: Family, pass: FlowPass) {
+        let family = family.to_string();
+        self.flows.durations.with_label_values(&[&family]).observe(pass.took.as_secs_f64());
+        self.flows.deleted.with_label_values(&[&family]).inc_by(pass.deleted);
+    }
+}
+
+fn of(gauges: &GaugeVec, family: Family) -> prometheus::Gauge {
+    gauges.with_label_values(&[&family.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarse_buckets_are_those_of_upstream() {
+        let buckets = coarse();
+        assert_eq!(buckets.len(), 80);
+        assert_eq!(
+            buckets.iter().rev().take(3).copied().collect::<Vec<_>>(),
+            [300.0, 270.0, 240.0]
+        );
+        assert!(buckets.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

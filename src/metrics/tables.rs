@@ -1,0 +1,144 @@
+//! What the proxy has in the kernel: how many objects of each kind, how full each set is.
+//!
+//! In: a state of the kernel, then each change that succeeds. Out: gauges. Never: a reading.
+
+use std::collections::BTreeMap;
+
+use prometheus::IntGaugeVec;
+use proxier::diff::{Change, Observed};
+use proxier::model::{Family, PerFamily};
+use proxier::plan::{Rules, SetKey};
+
+use super::{Declare, Error};
+
+/// Gauges of the kernel's objects.
+#[derive(Debug)]
+pub struct Tables {
+    objects: IntGaugeVec,
+    entries: IntGaugeVec,
+    limits: IntGaugeVec,
+}
+
+/// A count of everything, kept up as changes succeed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    servers: i64,
+    destinations: i64,
+    addresses: i64,
+    rules: PerFamily<(usize, usize)>,
+    sets: BTreeMap<SetKey, Fill>,
+    /// Whether it can only be right again after a count.
+    pub is_unsure: bool,
+}
+
+/// How full a set is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Entries it has.
+    pub entries: i64,
+    /// Entries it has room for.
+    pub limit: u32,
+}
+
+/// A set of ports has room for each of them.
+const PORTS: u32 = 1 << 16;
+
+impl Tally {
+    /// Counts a whole state.
+    pub fn of(observed: &Observed) -> Self {
+        let destinations = observed.servers.values().map(|server| server.destinations.count());
+        let sets = observed.sets.iter().map(|(key, entries)| {
+            let limit = observed.capacities.get(key).copied().unwrap_or(PORTS);
+            (*key, Fill { entries: number(entries.len()), limit })
+        });
+        Self {
+            servers: number(observed.servers.len()),
+            destinations: number(destinations.sum()),
+            addresses: number(observed.addresses.len()),
+            rules: PerFamily::from_fn(|family| counts(observed.rules.of(family))),
+            sets: sets.collect(),
+            is_unsure: false,
+        }
+    }
+
+    /// Takes note of a change that has succeeded.
+    pub fn record(&mut self, change: &Change) {
+        match change {
+            Change::AddServer(..) => self.servers += 1,
+            Change::RemoveServer(_) => {
+                self.servers -= 1;
+                // Its destinations go with it.
+                self.is_unsure = true;
+            }
+            Change::AddDestination(..) => self.destinations += 1,
+            Change::RemoveDestination(..) => self.destinations -= 1,
+            Change::AddAddress(_) => self.addresses += 1,
+            Change::RemoveAddress(_) => self.addresses -= 1,
+            Change::AddSet(set) => {
+                let limit = set.name.kind().default_capacity().unwrap_or(PORTS);
+                self.sets.entry(*set).or_insert(Fill { entries: 0, limit });
+            }
+            Change::GrowSet(set, limit) => self.sets.entry(*set).or_default().limit = *limit,
+            Change::AddEntry(set, _) => self.sets.entry(*set).or_default().entries += 1,
+            Change::RemoveEntry(set, _) => self.sets.entry(*set).or_default().entries -= 1,
+            Change::WriteRules(step) => *self.rules.of_mut(step.family) = counts(&step.rules),
+            Change::AddLink
+            | Change::UpdateServer(..)
+            | Change::UpdateDestination(..)
+            | Change::RemoveFlow(_)
+            | Change::RemoveLeftovers(_) => {}
+        }
+    }
+}
+
+fn counts(rules: &Rules) -> (usize, usize) {
+    (rules.chains.len(), rules.chains.values().map(Vec::len).sum())
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl Tables {
+    pub(super) fn declare(declare: &Declare<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            objects: declare.gauges(
+                "ipvs_proxy_kernel_objects",
+                "Kernel objects of the proxy, by kind",
+                &["kind"],
+            )?,
+            entries: declare.gauges(
+                "ipvs_proxy_ipset_entries",
+                "Entries in each IP set of the proxy",
+                &["set"],
+            )?,
+            limits: declare.gauges(
+                "ipvs_proxy_ipset_max_entries",
+                "Entries that each IP set of the proxy has room for",
+                &["set"],
+            )?,
+        })
+    }
+
+    /// Shows a count.
+    pub fn show(&self, tally: &Tally) {
+        let families = Family::BOTH.map(|family| *tally.rules.of(family));
+        let (chains, rules) = families.iter().fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        for (kind, count) in [
+            ("virtual_server", tally.servers),
+            ("destination", tally.destinations),
+            ("address", tally.addresses),
+            ("set", number(tally.sets.len())),
+            ("set_entry", tally.sets.values().map(|fill| fill.entries).sum()),
+            ("chain", number(chains)),
+            ("rule", number(rules)),
+        ] {
+            self.objects.with_label_values(&[kind]).set(count);
+        }
+        for (set, fill) in &tally.sets {
+            let name = set.to_string();
+            self.entries.with_label_values(&[&name]).set(fill.entries);
+            self.limits.with_label_values(&[&name]).set(fill.limit.into());
+        }
+    }
+}

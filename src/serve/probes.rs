@@ -1,0 +1,135 @@
+//! The health server: `/healthz` and `/livez`.
+//!
+//! In: how the proxy fares, and whether this node is to stay. Out: status, headers and body as
+//! kube-proxy sends them. Never: a look at anything but the path.
+//!
+//! Source: spec 10.1.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use proxier::model::Family;
+
+use super::health::{Moment, ProxyHealth, Standing};
+use super::listener::{Answer, Answers};
+use super::plain;
+use super::server::{Server, Unbound};
+use crate::metrics::{Metrics, Probe};
+
+/// Who answers on the health server.
+pub struct Probes {
+    health: Arc<ProxyHealth>,
+    metrics: Arc<Metrics>,
+}
+
+impl Probes {
+    /// Answers with what `health` says, and counts in `metrics`.
+    pub fn new(health: Arc<ProxyHealth>, metrics: Arc<Metrics>) -> Self {
+        Self { health, metrics }
+    }
+
+    /// Serves until it is cancelled, or cannot and must.
+    pub async fn serve(self, server: Server) -> Unbound {
+        server.serve(Arc::new(self)).await
+    }
+
+    fn probe(&self, probe: Probe) -> Answer {
+        let now = Moment::now();
+        let standing = self.health.standing(now);
+        let is_eligible = match probe {
+            Probe::Healthz => Some(self.health.is_node_eligible()),
+            Probe::Livez => None,
+        };
+        let is_good = standing.is_healthy() && is_eligible != Some(false);
+        let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        self.metrics.probes.answered(probe, status.as_u16());
+        plain::json(status, body(&standing, is_eligible, is_good, now.wall))
+    }
+}
+
+impl Answers for Probes {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match request.uri().path() {
+            "/healthz" => self.probe(Probe::Healthz),
+            "/livez" => self.probe(Probe::Livez),
+            _ => plain::not_found(),
+        }
+    }
+}
+
+/// `Quirk:` where all is well, "last updated" is now (Q-48).
+fn body(standing: &Standing, is_eligible: Option<bool>, is_good: bool, now: SystemTime) -> String {
+    let updated = if is_good { Some(now) } else { standing.last_updated() };
+    let mut body = format!(
+        "{{\"lastUpdated\":\"{}\",\"currentTime\":\"{}\"",
+        updated.map_or_else(never, written),
+        written(now)
+    );
+    // Writing to a String cannot fail.
+    if let Some(is_eligible) = is_eligible {
+        let _ = write!(body, ",\"nodeEligible\":{is_eligible}");
+    }
+    let _ = write!(body, ",\"healthy\":{}", standing.is_healthy());
+    let families = Family::BOTH.into_iter().filter_map(|family| {
+        let health = (*standing.families.of(family))?;
+        let (updated, is_healthy) = (written(health.last_updated), health.is_healthy);
+        Some(format!("\"{family}\":{{\"lastUpdated\":\"{updated}\",\"healthy\":{is_healthy}}}"))
+    });
+    let families: Vec<_> = families.collect();
+    if !families.is_empty() {
+        let _ = write!(body, ",\"status\":{{{}}}", families.join(","));
+    }
+    body.push('}');
+    body
+}
+
+/// RFC 3339 with as many digits of a second as it takes.
+fn written(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(|_| never(), |time| time.to_string())
+}
+
+/// The zero time of Go.
+fn never() -> String {
+    "0001-01-01T00:00:00Z".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proxier::model::PerFamily;
+
+    use super::*;
+    use crate::serve::FamilyHealth;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 250)
+    }
+
+    #[test]
+    fn before_any_sync_it_is_well_and_says_nothing_of_families() {
+        let standing = Standing { families: PerFamily { v4: None, v6: None } };
+        let text = body(&standing, Some(false), false, at(60));
+        let wanted = "{\"lastUpdated\":\"0001-01-01T00:00:00Z\",\
+                      \"currentTime\":\"1970-01-01T00:01:00.25Z\",\
+                      \"nodeEligible\":false,\"healthy\":true}";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn one_family_that_lags_makes_it_unwell_and_the_last_update_shows() {
+        let v4 = FamilyHealth { last_updated: at(10), is_healthy: true };
+        let v6 = FamilyHealth { last_updated: at(5), is_healthy: false };
+        let standing = Standing { families: PerFamily { v4: Some(v4), v6: Some(v6) } };
+        let text = body(&standing, None, false, at(100));
+        let wanted = "{\"lastUpdated\":\"1970-01-01T00:00:10.25Z\",\
+                      \"currentTime\":\"1970-01-01T00:01:40.25Z\",\"healthy\":false,\"status\":{\
+                      \"IPv4\":{\"lastUpdated\":\"1970-01-01T00:00:10.25Z\",\"healthy\":true},\
+                      \"IPv6\":{\"lastUpdated\":\"1970-01-01T00:00:05.25Z\",\"healthy\":false}}}";
+        assert_eq!(text, wanted);
+    }
+}

@@ -1,0 +1,278 @@
+//! Who this proxy is to the API server, and where the server is.
+//!
+//! In: a kubeconfig file, a server address, or the environment and files of a pod. Out: an [`Access`]:
+//! the client's configuration, and where it came from, for messages. Never: a value of what is secret in
+//! an error.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http::uri::Authority;
+use http::{HeaderValue, Uri};
+use kube::Config;
+use kube::config::AuthInfo;
+
+use self::proxies::Proxies;
+use super::client::{ApiError, ApiSettings};
+use crate::config::without_password;
+
+mod kubeconfig;
+mod proxies;
+
+/// Where the credentials of a pod are.
+const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// What a pod knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// The API server's address or name.
+    pub host: String,
+    /// Its port.
+    pub port: String,
+    /// The folder with `token` and `ca.crt`.
+    pub folder: PathBuf,
+}
+
+impl ServiceAccount {
+    /// As the environment has it, or the name of the variable that is missing.
+    pub fn from_environment() -> Result<Self, &'static str> {
+        let variable =
+            |name| std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(name);
+        Ok(Self {
+            host: variable("KUBERNETES_SERVICE_HOST")?,
+            port: variable("KUBERNETES_SERVICE_PORT")?,
+            folder: FOLDER.into(),
+        })
+    }
+}
+
+/// The way to the server, and what is said of it.
+pub(super) struct Access {
+    pub(super) config: Config,
+    /// Read anew for each request: it is rotated while the proxy runs.
+    pub(super) token: Option<PathBuf>,
+    /// The file that says who this proxy is.
+    pub(super) credentials: Option<PathBuf>,
+    /// The file that says which certificates are trusted.
+    pub(super) authority: Option<PathBuf>,
+    /// What the operator should know of something that is not used.
+    pub(super) ignored: Vec<String>,
+}
+
+impl Access {
+    /// Reads what the settings name.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub(super) async fn read(settings: &ApiSettings) -> Result<Self, ApiError> {
+        let mut access = match (&settings.kubeconfig, &settings.master) {
+            (Some(path), _) => of_kubeconfig(path.clone()).await?,
+            (None, Some(url)) => Self::of(Config::new(master(url)?), None),
+            (None, None) => of_pod(settings)?,
+        };
+        match (&settings.master, &settings.kubeconfig) {
+            (Some(url), _) => access.config.cluster_url = master(url)?,
+            (None, Some(path)) => access.config.cluster_url = server(&access.config, path)?,
+            (None, None) => {}
+        }
+        access.drop_userinfo(settings)?;
+        access.ignored.extend(Proxies::of_environment().passed_over(&access.config.cluster_url));
+        Ok(access)
+    }
+
+    fn of(config: Config, file: Option<PathBuf>) -> Self {
+        Self {
+            config,
+            token: None,
+            credentials: file.clone(),
+            authority: file,
+            ignored: Vec::new(),
+        }
+    }
+
+    /// No API server since Kubernetes 1.19 takes a password, and libraries log the URL as it is.
+    fn drop_userinfo(&mut self, settings: &ApiSettings) -> Result<(), ApiError> {
+        let url = &mut self.config.cluster_url;
+        let authority = url.authority().map(|authority| authority.as_str());
+        let apart = authority.and_then(|whole| Some((whole, whole.rsplit_once('@')?.1)));
+        let Some((authority, host)) = apart else { return Ok(()) };
+        // Not as a URL is shown: an `@` in the path stays.
+        let bare = url.to_string().replacen(authority, host, 1);
+        let source = match (&settings.master, &settings.kubeconfig) {
+            (None, Some(path)) => format!("kubeconfig {}", path.display()),
+            (_, _) => "--master".to_owned(),
+        };
+        *url = located(&bare).map_err(|cause| ApiError::Master { url: bare, cause })?;
+        self.ignored.push(format!(
+            "{source}: the name and the password in the server's URL are not used; a token or a \
+             certificate has to say who this proxy is"
+        ));
+        Ok(())
+    }
+}
+
+async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
+    let refuse = |cause: String| ApiError::Kubeconfig { path: path.clone(), cause };
+    let (mut config, note) = kubeconfig::read(&path).await.map_err(refuse)?;
+    check_token(&mut config.auth_info).map_err(refuse)?;
+    let note = note.map(|note| format!("kubeconfig {}: {note}", path.display()));
+    let mut access = Access::of(config, Some(path));
+    access.ignored.extend(note);
+    // As client-go: a token in a file counts more than one that stands in the kubeconfig.
+    if let Some(file) = access.config.auth_info.token_file.take() {
+        access.config.auth_info.token = None;
+        access.credentials = Some(file.clone().into());
+        access.token = Some(file.into());
+    }
+    Ok(access)
+}
+
+/// As client-go: without a scheme it is HTTPS where anything is said of certificates, else HTTP.
+fn server(config: &Config, path: &Path) -> Result<Uri, ApiError> {
+    let url = config.cluster_url.to_string();
+    let user = &config.auth_info;
+    let speaks_tls = config.root_cert.is_some()
+        || config.accept_invalid_certs
+        || user.client_certificate.is_some()
+        || user.client_certificate_data.is_some();
+    let whole = match config.cluster_url.scheme() {
+        Some(_) => url.clone(),
+        None if speaks_tls => format!("https://{url}"),
+        None => format!("http://{url}"),
+    };
+    located(&whole).map_err(|cause| ApiError::Kubeconfig {
+        path: path.to_owned(),
+        cause: format!("server {}: {cause}", without_password(&url)),
+    })
+}
+
+/// A URL that says where; kube would panic at another.
+fn located(url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.parse().map_err(|cause: http::uri::InvalidUri| cause.to_string())?;
+    if let Some(scheme) = uri.scheme_str().filter(|scheme| !["http", "https"].contains(scheme)) {
+        return Err(format!("the scheme {scheme:?} is not supported: use https or http"));
+    }
+    let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
+        return Err("neither a URL with a host nor HOST:PORT".to_owned());
+    };
+    // The library drops a port that is none, and the token would go to the scheme's own.
+    match port(authority) {
+        Some(port) if authority.port_u16().is_none() => {
+            Err(format!("the port {port:?} is not a number from 1 to 65535"))
+        }
+        Some(_) if authority.port_u16() == Some(0) => {
+            Err("the port 0 is not a number from 1 to 65535".to_owned())
+        }
+        _ => Ok(uri),
+    }
+}
+
+/// What stands where the port does; an empty one is the scheme's own, as in Go.
+fn port(authority: &Authority) -> Option<&str> {
+    let whole = authority.as_str();
+    let place = whole.rsplit_once('@').map_or(whole, |(_, place)| place);
+    let after = place.rsplit_once(']').map_or(place, |(_, after)| after);
+    after.split_once(':').map(|(_, port)| port).filter(|port| !port.is_empty())
+}
+
+/// White space around a token that stands in the kubeconfig does not count; what no header can carry is
+/// refused, where kube would panic.
+fn check_token(user: &mut AuthInfo) -> Result<(), String> {
+    if user.token.is_none() {
+        return Ok(());
+    }
+    let refused = || "the user's token holds what no HTTP header can carry".to_owned();
+    // The secret's own type opens only to a crate that nothing else here needs.
+    let opened = serde_json::to_value(&*user).map_err(|_| refused())?;
+    let token = opened.get("token").and_then(|token| token.as_str()).unwrap_or_default().trim();
+    user.token = match token {
+        "" => None,
+        token => Some(header(token).map(|_| token.to_owned().into()).ok_or_else(refused)?),
+    };
+    Ok(())
+}
+
+fn of_pod(settings: &ApiSettings) -> Result<Access, ApiError> {
+    let account = settings.pod.clone().map_or_else(ServiceAccount::from_environment, Ok);
+    let account =
+        account.map_err(|name| ApiError::NotInCluster { cause: format!("{name} is not set") })?;
+    let (token, authority) = (account.folder.join("token"), account.folder.join("ca.crt"));
+    let refuse = |path: &Path, cause: String| ApiError::Pod { path: path.to_owned(), cause };
+    let read = |path: &Path| std::fs::read(path).map_err(|error| refuse(path, error.to_string()));
+    read(&token)?;
+    let trusted = certificates(&read(&authority)?).map_err(|cause| refuse(&authority, cause))?;
+    let mut config = Config::new(url(&account)?);
+    config.root_cert = Some(trusted);
+    Ok(Access {
+        config,
+        token: Some(token.clone()),
+        credentials: Some(token),
+        authority: Some(authority),
+        ignored: Vec::new(),
+    })
+}
+
+fn url(account: &ServiceAccount) -> Result<Uri, ApiError> {
+    let ServiceAccount { host, port, .. } = account;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let url = format!("https://{host}:{port}");
+    let refuse = |cause: &dyn std::fmt::Display| ApiError::NotInCluster {
+        cause: format!("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT make {url}: {cause}"),
+    };
+    port.parse::<u16>().map_err(|cause| refuse(&cause))?;
+    url.parse().map_err(|cause| refuse(&cause))
+}
+
+/// The certificates of a PEM file.
+fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let found = found.map_err(|error| error.to_string())?;
+    if found.is_empty() {
+        return Err("there is no certificate in it".to_owned());
+    }
+    Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect())
+}
+
+fn master(url: &str) -> Result<Uri, ApiError> {
+    let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    located(&whole).map_err(|cause| ApiError::Master { url: without_password(url), cause })
+}
+
+/// The value of the `Authorization` header that a token file asks for. White space around the token does
+/// not count; the header is never shown.
+pub(super) fn bearer(path: &Path) -> io::Result<HeaderValue> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let text = std::fs::read_to_string(path)?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(invalid("the file is empty"));
+    }
+    header(token).ok_or_else(|| invalid("the file holds no token"))
+}
+
+fn header(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Access, ApiSettings};
+
+    #[tokio::test]
+    async fn the_client_gets_no_password() {
+        let settings =
+            |url: &str| ApiSettings { master: Some(url.to_owned()), ..ApiSettings::default() };
+        let access = Access::read(&settings("https://me:s3cr3t@h:1/p@q")).await.unwrap();
+        assert_eq!(access.config.cluster_url, "https://h:1/p@q");
+        assert!(access.ignored[0].starts_with("--master: "));
+        let access = Access::read(&settings("h:1")).await.unwrap();
+        assert_eq!(
+            (access.config.cluster_url.to_string(), access.ignored.len()),
+            ("http://h:1/".into(), 0)
+        );
+    }
+}

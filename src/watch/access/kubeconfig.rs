@@ -1,0 +1,119 @@
+//! A kubeconfig as client-go reads it, which the library does not in everything.
+//!
+//! In: a file. Out: the client's configuration for its current context, or what is wrong. Never: the
+//! environment, which says nothing of what is in the file; a cluster that is made up where the context names
+//! none that exists.
+
+use std::path::Path;
+
+use kube::Config;
+use kube::config::{
+    AuthInfo, Cluster, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError,
+};
+
+use crate::one_line::one_line;
+
+/// Reads the file's current context. Beside it stands what the operator should know of it.
+pub(super) async fn read(path: &Path) -> Result<(Config, Option<String>), String> {
+    let mut note = None;
+    let mut file = Kubeconfig::read_from(path).map_err(|error| cause(&error))?;
+    let empty = path.parent().map(|folder| folder.join("").display().to_string());
+    let empty = empty.unwrap_or_default();
+    if let Some((cluster, user)) = named(&file)? {
+        let cluster = place(&mut file.clusters, |entry| entry.name == cluster)
+            .and_then(|entry| entry.cluster.as_mut())
+            .ok_or_else(|| format!("cluster {cluster:?} does not exist"))?;
+        prepare_cluster(cluster, &empty)?;
+        if let Some(user) = user {
+            match place(&mut file.auth_infos, |entry| entry.name == user) {
+                Some(user) => prepare_user(user.auth_info.get_or_insert_default(), &empty),
+                // As client-go, which does not say so.
+                None => {
+                    let text =
+                        format!("auth info {user:?} does not exist: no request says who asks");
+                    note = Some(text);
+                }
+            }
+        }
+    }
+    let read = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    let mut config = read.map_err(|error| cause(&error))?;
+    config.proxy_url = None;
+    if let Some(told) = config.auth_info.exec.as_mut().and_then(|exec| exec.cluster.as_mut()) {
+        told.proxy_url = None;
+    }
+    Ok((config, note))
+}
+
+fn place<T>(entries: &mut [T], is_it: impl Fn(&T) -> bool) -> Option<&mut T> {
+    entries.iter_mut().find(|entry| is_it(entry))
+}
+
+/// The cluster and the user that the current context names; of a context that is not there the library
+/// says that.
+fn named(file: &Kubeconfig) -> Result<Option<(String, Option<String>)>, String> {
+    let Some(current) = &file.current_context else { return Ok(None) };
+    let entry = file.contexts.iter().find(|entry| entry.name == *current);
+    let Some(context) = entry.and_then(|entry| entry.context.clone()) else { return Ok(None) };
+    if context.cluster.is_empty() {
+        return Err(format!("context {current:?} names no cluster"));
+    }
+    Ok(Some((context.cluster, context.user.filter(|user| !user.is_empty()))))
+}
+
+/// Go does not tell an empty text from none. The library has put the file's folder before an empty path.
+fn forget_empty<'a>(texts: impl IntoIterator<Item = &'a mut Option<String>>, empty: &str) {
+    for text in texts {
+        *text = text.take().filter(|text| !text.is_empty() && text != empty);
+    }
+}
+
+fn prepare_cluster(cluster: &mut Cluster, empty: &str) -> Result<(), String> {
+    let texts = [
+        &mut cluster.certificate_authority,
+        &mut cluster.certificate_authority_data,
+        &mut cluster.proxy_url,
+        &mut cluster.tls_server_name,
+    ];
+    forget_empty(texts, empty);
+    if cluster.proxy_url.is_some() {
+        return Err("proxy-url is not supported".to_owned());
+    }
+    // Where there is none the library takes one of the environment, and fails of one that is no URL.
+    cluster.proxy_url = Some("http://none".to_owned());
+    Ok(())
+}
+
+fn prepare_user(user: &mut AuthInfo, empty: &str) {
+    let texts = [
+        &mut user.token_file,
+        &mut user.client_certificate,
+        &mut user.client_certificate_data,
+        &mut user.client_key,
+    ];
+    forget_empty(texts, empty);
+    // The secret's own type opens only to a crate that nothing else here needs.
+    let opened = serde_json::to_value(&*user).unwrap_or_default();
+    if opened.get("client-key-data").and_then(|data| data.as_str()) == Some("") {
+        user.client_key_data = None;
+    }
+    if let Some(exec) = &mut user.exec {
+        // Else what it writes to standard error stands in the log as it is. There is no terminal either.
+        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    }
+}
+
+/// A parser shows what it could not read, and that may be a token that stands in the wrong place.
+fn cause(error: &KubeconfigError) -> String {
+    let text = one_line(error);
+    match error {
+        KubeconfigError::Parse(_) => without_quoted(&text),
+        _ => text,
+    }
+}
+
+fn without_quoted(text: &str) -> String {
+    let parts = text.split('"').enumerate();
+    let shown = parts.map(|(number, part)| if number % 2 == 0 { part } else { "\"…\"" });
+    shown.collect()
+}

@@ -1,0 +1,87 @@
+//! Whether an answer is good, and what the server says if it is not.
+//!
+//! In: an answer whose head has come. Out: the same, or a refusal with its words and the pause that it asks
+//! for. Never: a redirection followed: a credential goes to no other place than it was given for.
+
+use std::time::Duration;
+
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use kube::core::Status;
+
+use super::unserved::Unserved;
+
+/// So much of a refusal is read.
+const LONGEST: usize = 1 << 20;
+
+/// The answer, if it is good.
+pub(super) async fn good(answer: Response<Body>) -> Result<Response<Body>, Unserved> {
+    let code = answer.status();
+    if code.is_success() {
+        return Ok(answer);
+    }
+    let (head, body) = answer.into_parts();
+    let asked = asked_pause(&head.headers);
+    let place = head.headers.get(LOCATION).and_then(|place| place.to_str().ok().map(str::to_owned));
+    let body = Limited::new(body, LONGEST).collect().await;
+    let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+    Err(refusal(code, asked, place.as_deref(), &text.unwrap_or_default()))
+}
+
+fn refusal(code: StatusCode, asked: Duration, place: Option<&str>, text: &str) -> Unserved {
+    let (mut message, mut retry_after) = (text.trim().to_owned(), asked);
+    if let Ok(status) = serde_json::from_str::<Status>(text) {
+        let seconds = status.details.map_or(0, |details| details.retry_after_seconds);
+        retry_after = asked.max(Duration::from_secs(seconds.into()));
+        message = status.message;
+    }
+    if let (true, Some(place)) = (code.is_redirection(), place) {
+        message = format!("the server is at {place}, where it is not followed");
+    }
+    if message.is_empty() {
+        message = code.canonical_reason().unwrap_or("no reason given").to_owned();
+    }
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    Unserved::Refused { code: code.as_u16(), message, retry_after }
+}
+
+/// In seconds; a date is what no API server sends.
+fn asked_pause(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refused(code: u16, headers: &[(&str, &str)], body: &str) -> String {
+        let mut answer = Response::builder().status(code);
+        for (name, value) in headers {
+            answer = answer.header(*name, *value);
+        }
+        let body = Body::from(body.as_bytes().to_vec());
+        let unserved = good(answer.body(body).unwrap()).await.unwrap_err();
+        format!("{unserved} {:?}", unserved.retry_after())
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_the_servers_words_and_the_pause_it_asks_for() {
+        let status = r#"{"kind":"Status","message":"slowly","details":{"retryAfterSeconds":6}}"#;
+        assert_eq!(refused(429, &[], status).await, "HTTP 429: slowly 6s");
+        assert_eq!(refused(429, &[("Retry-After", "8")], "busy\n").await, "HTTP 429: busy 8s");
+        assert_eq!(
+            refused(503, &[("Retry-After", "soon")], "").await,
+            "HTTP 503: Service Unavailable 0ns"
+        );
+        let moved = refused(302, &[("Location", "https://elsewhere/")], "<a>").await;
+        assert_eq!(
+            moved,
+            "HTTP 302: the server is at https://elsewhere/, where it is not followed 0ns"
+        );
+        let good = good(Response::new(Body::empty())).await;
+        assert_eq!(good.unwrap().status(), StatusCode::OK);
+    }
+}

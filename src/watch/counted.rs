@@ -1,0 +1,103 @@
+//! Requests are counted on their way.
+//!
+//! In: requests and answers. Out: the same, and counts under client-go's names. Never: a change to
+//! either.
+//!
+//! Source: spec 11.2.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response};
+use tower::Service;
+
+use crate::metrics::Requests;
+
+/// Where requests to one server are counted, if anywhere.
+#[derive(Clone)]
+pub(super) struct Counts {
+    requests: Option<Requests>,
+    host: Arc<str>,
+}
+
+/// A request that is under way.
+pub(super) struct Begun {
+    method: Method,
+    sent: usize,
+    at: Instant,
+}
+
+impl Counts {
+    /// Counts requests to the server at this URL.
+    pub(super) fn new(requests: Option<Requests>, url: &str) -> Self {
+        let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+        Self { requests, host: host.split('/').next().unwrap_or(host).into() }
+    }
+
+    /// A request that is no watch begins.
+    pub(super) fn begin(request: &Request<Vec<u8>>) -> Begun {
+        let method = request.method().clone();
+        Begun { method, sent: request.body().len(), at: Instant::now() }
+    }
+
+    /// It has ended, with a body of so many bytes if it had an answer.
+    pub(super) fn end(&self, begun: Begun, received: Option<usize>) {
+        let Some(requests) = &self.requests else { return };
+        let method = begun.method.as_str();
+        requests.took(method, &self.host, begun.at.elapsed(), begun.sent);
+        if let Some(received) = received {
+            requests.received(method, &self.host, received);
+        }
+    }
+
+    /// A request waited so long for its turn.
+    pub(super) fn waited(&self, method: &str, waited: Duration) {
+        if let Some(requests) = &self.requests {
+            requests.waited(method, &self.host, waited);
+        }
+    }
+}
+
+/// A client whose requests are counted by their status.
+#[derive(Clone)]
+pub(super) struct Counted<S> {
+    inner: S,
+    counts: Counts,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(inner: S, counts: Counts) -> Self {
+        Self { inner, counts }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Counted<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (method, counts) = (request.method().clone(), self.counts.clone());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            if let Some(requests) = &counts.requests {
+                let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                requests.answered(method.as_str(), &counts.host, status);
+            }
+            answer
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! The table of packet cases, which a driver for the VM and one for a cluster of kind both run.
+//!
+//! In: `packets.yaml`. Out: a [`Run`] for each case and kind that a driver has, with its Service as a manifest and its
+//! addresses. Never: a case that leaves out a driver without a reason.
+
+#![allow(dead_code, unreachable_pub, reason = "shared by several binaries")]
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+mod judge;
+
+pub use self::judge::{Cluster, Heard, holds};
+
+/// The table as it is written.
+const TABLE: &str = include_str!("packets.yaml");
+/// The port of every Service.
+const PORT: u16 = 80;
+
+/// One line of the table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub name: String,
+    #[serde(default = "both")]
+    pub drivers: Vec<Driver>,
+    pub because: Option<String>,
+    #[serde(default = "four")]
+    pub kinds: Vec<Kind>,
+    /// The Service's spec, as far as it does not depend on the driver.
+    pub service: Map<String, Value>,
+    pub endpoints: Vec<Place>,
+    pub from: Vec<Client>,
+    pub to: Way,
+    pub expect: Expect,
+}
+
+/// Who can run a case.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    Vm,
+    Kind,
+}
+
+/// What travels.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum Kind {
+    #[serde(rename = "TCP/IPv4")]
+    Tcp4,
+    #[serde(rename = "TCP/IPv6")]
+    Tcp6,
+    #[serde(rename = "UDP/IPv4")]
+    Udp4,
+    #[serde(rename = "UDP/IPv6")]
+    Udp6,
+    #[serde(rename = "SCTP/IPv4")]
+    Sctp4,
+    #[serde(rename = "SCTP/IPv6")]
+    Sctp6,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    Here,
+    Elsewhere,
+}
+
+/// Where a client stands.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Client {
+    Pod,
+    Node,
+    Outside,
+}
+
+/// By which address it asks.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    ClusterIp,
+    NodePort,
+    ExternalIp,
+    LoadBalancer,
+}
+
+/// What must come of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Expect {
+    Answers(Answers),
+    Else(Outcome),
+}
+
+/// Who answers, all of them and nobody else.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Answers {
+    pub answers: Vec<Place>,
+    pub seen_as: Seen,
+}
+
+/// Which source address an endpoint sees.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seen {
+    Client,
+    Node,
+}
+
+/// What else may come of it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Stays,
+    Refused,
+    Dropped,
+    Drains,
+}
+
+/// A case of one kind, whose Service has addresses that no other has.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub case: Case,
+    pub kind: Kind,
+    number: u16,
+}
+
+fn both() -> Vec<Driver> {
+    vec![Driver::Vm, Driver::Kind]
+}
+
+fn four() -> Vec<Kind> {
+    vec![Kind::Tcp4, Kind::Udp4, Kind::Tcp6, Kind::Udp6]
+}
+
+/// Every case of the table.
+pub fn table() -> Vec<Case> {
+    let table: Value = serde_saphyr::from_str(TABLE).expect("packets.yaml is YAML");
+    serde_path_to_error::deserialize(table).expect("packets.yaml is a table of cases")
+}
+
+/// What a driver has to run, in the order of the table.
+pub fn runs(driver: Driver) -> Vec<Run> {
+    let kinds = |case: Case| {
+        let kinds = case.kinds.clone().into_iter();
+        kinds.map(move |kind| (case.clone(), kind))
+    };
+    let all = table().into_iter().flat_map(kinds).zip(1..);
+    let all = all.map(|((case, kind), number)| Run { case, kind, number });
+    all.filter(|run| run.case.drivers.contains(&driver)).collect()
+}
+
+impl Run {
+    /// Its address inside the cluster: below .0.255, where an API server hands out none by itself, and beyond those
+    /// that every cluster uses.
+    pub fn cluster_ip(&self) -> IpAddr {
+        self.address([10, 96], [0xfd00, 0x10, 0x96], 100 + self.number)
+    }
+
+    fn external_ip(&self) -> IpAddr {
+        self.address([198, 18], [0x2001, 0xdb8, 0x18], self.number)
+    }
+
+    fn ingress_ip(&self) -> IpAddr {
+        self.address([198, 19], [0x2001, 0xdb8, 0x19], self.number)
+    }
+
+    fn node_port(&self) -> u16 {
+        30_100 + self.number
+    }
+
+    fn address(&self, v4: [u8; 2], v6: [u16; 3], number: u16) -> IpAddr {
+        if self.kind.is_ipv6() {
+            return Ipv6Addr::new(v6[0], v6[1], v6[2], 0, 0, 0, 0, number).into();
+        }
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(v4[0], v4[1], high, low).into()
+    }
+
+    /// Where it is reached by a way; a node port at this address.
+    pub fn at(&self, way: Way, node: IpAddr) -> SocketAddr {
+        match way {
+            Way::ClusterIp => SocketAddr::new(self.cluster_ip(), PORT),
+            Way::NodePort => SocketAddr::new(node, self.node_port()),
+            Way::ExternalIp => SocketAddr::new(self.external_ip(), PORT),
+            Way::LoadBalancer => SocketAddr::new(self.ingress_ip(), PORT),
+        }
+    }
+
+    /// The Service as it is given to an API server.
+    pub fn service(&self) -> Value {
+        let (protocol, family) = self.kind.words();
+        let mut port =
+            json!({"protocol": protocol, "port": PORT, "targetPort": self.kind.target()});
+        let mut spec = self.case.service.clone();
+        if spec["type"] != "ClusterIP" {
+            port["nodePort"] = self.node_port().into();
+        }
+        if self.case.to == Way::ExternalIp {
+            spec.insert("externalIPs".into(), json!([self.external_ip()]));
+        }
+        let ip = self.cluster_ip();
+        let rest = json!({
+            "ipFamilyPolicy": "SingleStack", "ipFamilies": [family],
+            "clusterIP": ip, "clusterIPs": [ip], "ports": [port], "selector": self.selector(),
+        });
+        spec.extend(rest.as_object().cloned().unwrap_or_default());
+        json!({
+            "apiVersion": "v1", "kind": "Service", "spec": spec,
+            "metadata": {"namespace": "cases", "name": self.name()},
+        })
+    }
+
+    /// The status that a load balancer's controller would write.
+    pub fn status(&self) -> Option<Value> {
+        let ingress = json!([{"ip": self.ingress_ip(), "ipMode": "VIP"}]);
+        (self.case.service["type"] == "LoadBalancer")
+            .then(|| json!({"loadBalancer": {"ingress": ingress}}))
+    }
+
+    /// The name of its Service.
+    pub fn name(&self) -> String {
+        let (protocol, family) = self.kind.words();
+        format!("{}-{protocol}-{family}", self.case.name).to_lowercase()
+    }
+
+    /// By labels of `tests/kind/workload.yaml`.
+    fn selector(&self) -> Value {
+        match self.case.endpoints[..] {
+            [] => json!({"app": "nobody"}),
+            [Place::Here] => json!({"app": "echo", "at": "here"}),
+            [Place::Elsewhere] => json!({"app": "echo", "at": "elsewhere"}),
+            _ => json!({"app": "echo"}),
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl Kind {
+    pub fn is_ipv6(self) -> bool {
+        matches!(self, Self::Tcp6 | Self::Udp6 | Self::Sctp6)
+    }
+
+    /// Protocol and family as the API has them.
+    pub fn words(self) -> (&'static str, &'static str) {
+        let protocol = match self {
+            Self::Tcp4 | Self::Tcp6 => "TCP",
+            Self::Udp4 | Self::Udp6 => "UDP",
+            Self::Sctp4 | Self::Sctp6 => "SCTP",
+        };
+        (protocol, if self.is_ipv6() { "IPv6" } else { "IPv4" })
+    }
+
+    /// The port of an endpoint.
+    pub fn target(self) -> u16 {
+        match self {
+            Self::Tcp4 | Self::Tcp6 => 8080,
+            Self::Udp4 | Self::Udp6 => 8081,
+            Self::Sctp4 | Self::Sctp6 => 8082,
+        }
+    }
+}
+
+impl Place {
+    /// How the names of endpoints there begin.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Here => "echo-here-",
+            Self::Elsewhere => "echo-elsewhere-",
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The image's entry: which flavour of iptables the proxy is started with.
+//!
+//! In: `image/entry` and the links of `Containerfile`, laid out in a folder of the test's own beside programs that
+//! print what a node has. Out: the program that is run, its arguments, the `iptables` that it finds. Never: an image.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+const CANARY: &str = "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n";
+const HINT: &str = "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n";
+const ONE_RULE: &str = "*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -j DROP\nCOMMIT\n";
+const TWO_RULES: &str = "*nat\n-A POSTROUTING -j MASQUERADE\n-A OUTPUT -j ACCEPT\nCOMMIT\n";
+
+#[test]
+fn the_flavour_is_the_kubelets_or_else_that_of_more_rules() {
+    for (nft, legacy, chosen) in [
+        ("", "", "nft"),
+        (CANARY, TWO_RULES, "nft"),
+        (HINT, CANARY, "nft"),
+        (TWO_RULES, CANARY, "legacy"),
+        (TWO_RULES, HINT, "legacy"),
+        (ONE_RULE, TWO_RULES, "legacy"),
+        (TWO_RULES, ONE_RULE, "nft"),
+        (ONE_RULE, ONE_RULE, "nft"),
+    ] {
+        let image = Image::lay_out();
+        image.node_has("iptables", nft, legacy);
+        assert_eq!(image.chosen(), chosen, "nft: {nft:?}, legacy: {legacy:?}");
+    }
+}
+
+#[test]
+fn a_family_alone_says_it_too() {
+    let image = Image::lay_out();
+    image.node_has("ip6tables", "", CANARY);
+    assert_eq!(image.chosen(), "legacy");
+}
+
+#[test]
+fn a_flavour_that_does_not_work_has_no_rules() {
+    let image = Image::lay_out();
+    image.node_has("iptables", "", ONE_RULE);
+    image.program("tools/iptables-nft-save", "exit 1");
+    assert_eq!(image.chosen(), "legacy");
+}
+
+#[test]
+fn the_program_is_the_one_of_that_name_with_its_arguments() {
+    let image = Image::lay_out();
+    for name in ["ipvs-proxy", "kube-proxy"] {
+        let ran = image.run(name, &["--config=a b", "-v", "2"]);
+        let (program, arguments) = ran.split_once('|').unwrap();
+        assert!(program.ends_with(&format!("libexec/{name}")), "{ran}");
+        assert!(arguments.starts_with("--config=a b|-v|2|"), "{ran}");
+    }
+}
+
+/// What the image has under `/usr/local`, and the tools of a node.
+struct Image(TempDir);
+
+impl Image {
+    fn lay_out() -> Self {
+        let image = Self(TempDir::new().unwrap());
+        for folder in ["bin", "libexec", "tools"] {
+            fs::create_dir(image.path().join(folder)).unwrap();
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        symlink(root.join("image/entry"), image.path().join("bin/ipvs-proxy")).unwrap();
+        let says = "printf '%s|' \"$0\" \"$@\"; readlink \"$(command -v iptables)\"";
+        image.program("libexec/ipvs-proxy", says);
+        let recipe = fs::read_to_string(root.join("Containerfile")).unwrap();
+        for place in [
+            "release/ipvs-proxy /usr/local/libexec/ipvs-proxy\n",
+            "COPY image/entry /usr/local/bin/ipvs-proxy\n",
+        ] {
+            assert!(recipe.contains(place), "{place}");
+        }
+        image.link(&recipe);
+        image.node_has("iptables", "", "");
+        image.node_has("ip6tables", "", "");
+        image
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Makes the links as the recipe does.
+    fn link(&self, recipe: &str) {
+        let (_, step) = recipe.split_once("\nRUN for ").unwrap();
+        let step = step.split("\nENTRYPOINT").next().unwrap();
+        let step = step.replace("/usr/local", self.path().to_str().unwrap());
+        let done = Command::new("sh").args(["-ec", &format!("for {step}")]).status().unwrap();
+        assert!(done.success());
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What `NAME-nft-save` and `NAME-legacy-save` print.
+    fn node_has(&self, name: &str, nft: &str, legacy: &str) {
+        for (flavour, rules) in [("nft", nft), ("legacy", legacy)] {
+            let print = format!("printf %s '{rules}'");
+            self.program(&format!("tools/{name}-{flavour}-save"), &print);
+        }
+    }
+
+    fn run(&self, name: &str, arguments: &[&str]) -> String {
+        let search = format!("{}:/usr/bin:/bin", self.path().join("tools").display());
+        let program = self.path().join("bin").join(name);
+        let output = Command::new(program).args(arguments).env("PATH", search).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn chosen(&self) -> String {
+        let ran = self.run("ipvs-proxy", &[]);
+        let program = ran.trim_end().rsplit('|').next().unwrap();
+        let flavour = program.strip_prefix("/usr/sbin/xtables-");
+        flavour.and_then(|rest| rest.strip_suffix("-multi")).unwrap_or(&ran).to_owned()
+    }
+}

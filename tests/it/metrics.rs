@@ -1,0 +1,506 @@
+//! Metrics of a sync thread at work on a kernel in memory.
+//!
+//! In: events, faults, a kernel changed by another hand. Out: what a scrape says. Never: a real kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use ipvs_proxy::events::Sink;
+use ipvs_proxy::metrics::{Build, Metrics, Probe};
+use ipvs_proxy::serve::{HealthTable, ProxyHealth};
+use ipvs_proxy::sync;
+use ipvs_proxy::sync::pace::Periods;
+use ipvs_proxy::sync::publish::Publish;
+use ipvs_proxy::traffic::{Counters, Limits, Reading, Traffic};
+use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched};
+use proxier::Proxier;
+use proxier::apply::fake::FakeKernel;
+use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready};
+use proxier::diff::{Change, Flow};
+use proxier::model::{
+    Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Scope, Service,
+    ServiceName, Slice, Update,
+};
+use proxier::plan::{Settings, VirtualServerKey};
+use proxier::testing::{ready, service, service_port, settings, slice};
+use tokio::sync::{mpsc, watch as latest};
+
+use crate::apiserver::ApiServer;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A kernel that the test can look into.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<FakeKernel>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, FakeKernel> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Kernel for Shared {
+    fn prepare(&mut self) -> Result<Ready, Cause> {
+        self.lock().prepare()
+    }
+
+    fn observe(&mut self) -> Result<KernelReading, Cause> {
+        self.lock().observe()
+    }
+
+    fn count_connections(
+        &mut self,
+        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+    ) -> Result<Connections, Cause> {
+        self.lock().count_connections(of)
+    }
+
+    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+        self.lock().flows(of)
+    }
+
+    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        self.lock().carry_out(changes)
+    }
+}
+
+/// A proxy that runs until this is dropped.
+struct Running {
+    metrics: Arc<Metrics>,
+    kernel: Shared,
+    events: mpsc::Sender<Event>,
+    traffic: Traffic,
+    _table: latest::Receiver<HealthTable>,
+}
+
+impl Running {
+    /// One that knows its node, and neither Services nor slices. `audit` is the time between two
+    /// comparisons in whole.
+    fn start(audit: Duration) -> Self {
+        let metrics = Arc::new(
+            Metrics::new(&Build {
+                kube_proxy: "v1.36.2",
+                own: "v0.1.0",
+                features: vec![("AllowServiceExternalIPs", "", true)],
+            })
+            .unwrap(),
+        );
+        let families = PerFamily { v4: true, v6: true };
+        metrics.rounds.begin(&families);
+        let health = Arc::new(ProxyHealth::new(&families, audit));
+        let (checks, table) = latest::channel(HealthTable::default());
+        let limits = Limits { services: 100, interval: Duration::ZERO };
+        let traffic = Traffic::start(limits, |servers| Ok(counted(servers))).unwrap();
+        let publish = Publish::new(health, Arc::clone(&metrics), checks, Sink::log())
+            .with_traffic(Some(traffic.clone()));
+        let (events, queue) = mpsc::channel(100);
+        let kernel = Shared::default();
+        let (works, reads) = (kernel.clone(), kernel.clone());
+        let periods = Periods { min: Duration::ZERO, max: audit };
+        thread::spawn(move || {
+            let planning = Settings { node_name: "node1".into(), families, ..settings() };
+            let read = move || Ok(reads.lock().state.clone().into());
+            sync::run(Proxier::new(planning), works, read, queue, periods, publish)
+        });
+        let running = Self { metrics, kernel, events, traffic, _table: table };
+        running.tell(Event::Node(Some(Node {
+            name: "node1".into(),
+            zone: None,
+            addresses: vec!["192.0.2.11".parse().unwrap()],
+            pod_nets: vec![],
+            is_leaving: false,
+        })));
+        let address = "192.0.2.11/24".parse().unwrap();
+        running.tell(Event::Addresses(vec![InterfaceAddress { device: "eth0".into(), address }]));
+        running
+    }
+
+    fn tell(&self, event: Event) {
+        self.events.blocking_send(event).unwrap();
+    }
+
+    fn list(&self, services: Vec<Service>, slices: Vec<Slice>) {
+        self.tell(Event::Service(Update::Listed(services)));
+        self.tell(Event::Slice(Update::Listed(slices)));
+    }
+
+    fn scrape(&self) -> Scrape {
+        Scrape::of(&self.metrics.scrape(Vec::new()))
+    }
+
+    /// Waits until a sample has this value. Of what is told at the same time a scrape may have only
+    /// a part; the one that is given begins later.
+    fn wait(&self, sample: &str, wanted: f64) -> Scrape {
+        let start = Instant::now();
+        loop {
+            let scrape = self.scrape();
+            if scrape.samples.get(sample) == Some(&wanted) {
+                return self.scrape();
+            }
+            let found = scrape.samples.get(sample);
+            assert!(start.elapsed() < LIMIT, "{sample} is {found:?}, not {wanted}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn counted(servers: &BTreeSet<VirtualServerKey>) -> Vec<Reading> {
+    let counters = Counters { connections: 5, packets_in: 50, bytes_in: 500, ..Default::default() };
+    servers
+        .iter()
+        .map(|server| Reading { server: *server, counters, active: 2, inactive: 1 })
+        .collect()
+}
+
+fn web() -> Service {
+    service("web", &["10.96.0.10"])
+}
+
+fn web_slice(endpoints: &[&str]) -> Slice {
+    slice("web-a", "web", endpoints.iter().map(|address| ready(address)).collect())
+}
+
+/// What a scrape says.
+struct Scrape {
+    types: BTreeMap<String, String>,
+    /// By name and labels, as they stand.
+    samples: BTreeMap<String, f64>,
+}
+
+impl Scrape {
+    fn of(text: &str) -> Self {
+        let (mut types, mut samples) = (BTreeMap::new(), BTreeMap::new());
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+            } else if !line.starts_with('#') && line.contains(' ') && !line.contains(": ") {
+                let (sample, value) = line.rsplit_once(' ').unwrap();
+                if let Ok(value) = value.parse() {
+                    samples.insert(sample.to_owned(), value);
+                }
+            }
+        }
+        Self { types, samples }
+    }
+
+    /// Of each sample's name the names of its labels and the bounds of its buckets.
+    fn shapes(&self) -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
+        let mut shapes: BTreeMap<String, (BTreeSet<_>, BTreeSet<_>)> = BTreeMap::new();
+        for sample in self.samples.keys() {
+            let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+            let shape = shapes.entry(name.to_owned()).or_default();
+            for label in labels.trim_end_matches('}').split("\",") {
+                let Some((key, value)) = label.split_once("=\"") else { continue };
+                shape.0.insert(key.to_owned());
+                if key == "le" {
+                    shape.1.insert(value.trim_end_matches('"').to_owned());
+                }
+            }
+        }
+        shapes
+    }
+}
+
+/// Go's client has these: plugins for credentials, and a cache of its own.
+const OF_GO: [&str; 2] = ["rest_client_exec_plugin_", "rest_client_transport_"];
+
+#[test]
+fn a_scrape_has_every_recorded_name_type_label_and_bucket() {
+    let running = Running::start(LIMIT);
+    let mut dns = service("dns", &["10.96.0.53"]);
+    dns.ports = vec![service_port("http", Protocol::Udp, 53)];
+    running.list(vec![web(), dns], vec![web_slice(&["10.244.1.2"])]);
+    let requests = &running.metrics.requests;
+    requests.answered("GET", "10.0.2.100:6443", Some(200));
+    requests.took("POST", "10.0.2.100:6443", Duration::from_millis(70), 204);
+    requests.received("POST", "10.0.2.100:6443", 449);
+    requests.waited("POST", "10.0.2.100:6443", Duration::from_millis(1));
+    let synced = "kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family=\"IPv4\"}";
+    running.wait(synced, 1.0);
+    let text = std::fs::read_to_string("tests/it/serve/recorded/metrics-port-metrics.txt").unwrap();
+    let (ours, recorded) = (running.scrape(), Scrape::of(&text));
+    assert!(recorded.types.len() > 30 && recorded.samples.len() > 300);
+    let applies = |name: &&String| !OF_GO.iter().any(|prefix| name.starts_with(prefix));
+    for (name, kind) in recorded.types.iter().filter(|(name, _)| applies(name)) {
+        assert_eq!(ours.types.get(name), Some(kind), "type of {name}");
+    }
+    let shapes = ours.shapes();
+    for (name, shape) in recorded.shapes().iter().filter(|(name, _)| applies(name)) {
+        assert_eq!(shapes.get(name), Some(shape), "labels and buckets of {name}");
+    }
+}
+
+/// Metrics that only show once something has happened, by their type and labels (spec 11.1).
+const TOUCHED: [(&str, &str, &str); 4] = [
+    ("kubeproxy_proxy_healthz_total", "counter", "code"),
+    ("kubeproxy_proxy_livez_total", "counter", "code"),
+    ("kubeproxy_network_programming_duration_seconds", "histogram", "ip_family"),
+    ("kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "counter", "ip_family"),
+];
+
+#[test]
+fn what_was_not_recorded_is_as_specified_and_nothing_else_has_kube_proxys_prefix() {
+    let running = Running::start(LIMIT);
+    running.metrics.probes.answered(Probe::Healthz, 200);
+    running.metrics.probes.answered(Probe::Livez, 503);
+    running.metrics.rounds.restore_failed(Family::V4);
+    let mut slice = web_slice(&["10.244.1.2"]);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    slice.last_change = LastChange(Some((now.as_nanos() + 1_000_000).try_into().unwrap()));
+    running.list(vec![web()], vec![slice]);
+    let programmed = "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"}";
+    let scrape = running.wait(programmed, 1.0);
+    let shapes = scrape.shapes();
+    for (name, kind, label) in TOUCHED {
+        assert_eq!(scrape.types.get(name).map(String::as_str), Some(kind), "{name}");
+        let sample = if kind == "histogram" { format!("{name}_sum") } else { name.to_owned() };
+        assert_eq!(shapes[&sample].0, [label.to_owned()].into(), "{name}");
+    }
+    let buckets = &shapes["kubeproxy_network_programming_duration_seconds_bucket"].1;
+    let whole = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
+    let wanted = ["0.25".to_owned(), "0.5".into(), "+Inf".into()].into_iter();
+    assert_eq!(*buckets, wanted.chain(whole.map(|bound| bound.to_string())).collect());
+    let text = std::fs::read_to_string("tests/it/serve/recorded/metrics-port-metrics.txt").unwrap();
+    let recorded = Scrape::of(&text).types;
+    let is_known = |name: &str| {
+        name.starts_with("ipvs_proxy_")
+            || recorded.contains_key(name)
+            || TOUCHED.iter().any(|(touched, ..)| *touched == name)
+    };
+    let unknown: Vec<_> = scrape.types.keys().filter(|name| !is_known(name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn counters_and_times_move_with_changes() {
+    let running = Running::start(LIMIT);
+    running.list(vec![web()], vec![web_slice(&["10.244.1.2", "10.244.2.2"])]);
+    let servers = "ipvs_proxy_kernel_objects{kind=\"virtual_server\"}";
+    let before = running.wait(servers, 1.0);
+    let count = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv6\"}";
+    let rounds = before.samples[count];
+    let last = "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"}";
+    // Each of them is counted once in each family, as upstream does.
+    assert_eq!(before.samples["kubeproxy_sync_proxy_rules_service_changes_total"], 2.0);
+    assert_eq!(before.samples["kubeproxy_sync_proxy_rules_endpoint_changes_total"], 1.0);
+    assert_eq!(before.samples["ipvs_proxy_kernel_objects{kind=\"destination\"}"], 2.0);
+    assert_eq!(before.samples["ipvs_proxy_kernel_objects{kind=\"address\"}"], 1.0);
+    assert_eq!(before.samples["ipvs_proxy_kernel_objects{kind=\"set\"}"], 34.0);
+    assert_eq!(before.samples["ipvs_proxy_kernel_objects{kind=\"chain\"}"], 22.0);
+    assert_eq!(before.samples["ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}"], 1.0);
+    assert_eq!(before.samples["ipvs_proxy_ipset_max_entries{set=\"KUBE-CLUSTER-IP\"}"], 65536.0);
+    for stage in ["plan", "read", "compare", "ground", "entries", "rules", "servers"] {
+        let sample = format!("ipvs_proxy_sync_stage_duration_seconds_count{{stage=\"{stage}\"}}");
+        assert!(before.samples[&sample] >= 1.0, "{stage}");
+    }
+
+    running.tell(Event::Service(Update::Put(service("api", &["10.96.0.11"]))));
+    let after = running.wait(servers, 2.0);
+    assert!(after.samples[count] > rounds);
+    assert!(after.samples[last] > before.samples[last]);
+    let queued = "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv4\"}";
+    assert!(after.samples[queued] > before.samples[queued]);
+    assert_eq!(after.samples["kubeproxy_sync_proxy_rules_service_changes_pending"], 0.0);
+    assert_eq!(after.samples["ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}"], 2.0);
+
+    running.tell(Event::Service(Update::Gone(web().name)));
+    let after = running.wait(servers, 1.0);
+    assert_eq!(after.samples["ipvs_proxy_kernel_objects{kind=\"destination\"}"], 0.0);
+}
+
+#[test]
+fn services_without_local_endpoints_are_counted_by_policy() {
+    let running = Running::start(LIMIT);
+    let mut web = web();
+    web.external_policy = Scope::Local;
+    web.load_balancer_ips = vec!["198.51.100.1".parse().unwrap()];
+    running.list(vec![web], vec![web_slice(&["10.244.2.2"])]);
+    let sample = |policy: &str| {
+        format!(
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total{{ip_family=\"IPv4\",\
+             traffic_policy=\"{policy}\"}}"
+        )
+    };
+    let scrape = running.wait(&sample("external"), 1.0);
+    assert_eq!(scrape.samples[&sample("internal")], 0.0);
+    running.tell(Event::Slice(Update::Put(web_slice(&["10.244.1.2"]))));
+    running.wait(&sample("external"), 0.0);
+}
+
+#[test]
+fn what_another_hand_does_to_the_kernel_is_found_by_the_audit_and_counted() {
+    let running = Running::start(Duration::from_millis(50));
+    running.list(vec![web()], vec![web_slice(&["10.244.1.2", "10.244.2.2"])]);
+    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
+    let count = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
+    let rounds = running.scrape().samples[count];
+    running.wait(count, rounds + 3.0);
+    let found = running.scrape();
+    let is_difference = |name: &&String| name.starts_with("ipvs_proxy_audit_differences_total{");
+    assert_eq!(found.samples.keys().filter(is_difference).count(), 0);
+    {
+        let mut kernel = running.kernel.lock();
+        let address = "10.96.0.10".parse().unwrap();
+        assert!(kernel.state.addresses.remove(&address));
+        let key = *kernel.state.servers.keys().next().unwrap();
+        let server = kernel.state.servers.get_mut(&key).unwrap();
+        let destination = *server.destinations.keys().next().unwrap();
+        server.destinations.remove(&destination);
+    }
+    running.wait("ipvs_proxy_audit_differences_total{kind=\"address\"}", 1.0);
+    running.wait("ipvs_proxy_audit_differences_total{kind=\"destination\"}", 1.0);
+}
+
+#[test]
+fn rules_that_cannot_be_written_are_counted_and_leave_the_time_of_the_last_sync() {
+    let running = Running::start(LIMIT);
+    running.kernel.lock().faults = (0..10_000).collect();
+    running.list(vec![web()], vec![]);
+    let failed = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
+    running.wait(failed, 1.0);
+    let last = "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"}";
+    assert!(!running.scrape().samples.contains_key(last));
+    running.kernel.lock().faults.clear();
+    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
+    assert!(running.scrape().samples.contains_key(last));
+}
+
+#[test]
+fn a_family_that_fails_holds_neither_the_time_nor_the_health_of_the_other() {
+    let running = Running::start(LIMIT);
+    running.kernel.lock().unread.v6 = Some(Cause("no".into()));
+    running.list(vec![web()], vec![]);
+    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
+    let last = |family: &str| {
+        format!("kubeproxy_sync_proxy_rules_last_timestamp_seconds{{ip_family=\"{family}\"}}")
+    };
+    let samples = running.scrape().samples;
+    assert!(samples.contains_key(&last("IPv4")) && !samples.contains_key(&last("IPv6")));
+    running.kernel.lock().unread.v6 = None;
+    let start = Instant::now();
+    while !running.scrape().samples.contains_key(&last("IPv6")) {
+        assert!(start.elapsed() < LIMIT);
+    }
+}
+
+#[test]
+fn what_a_virtual_server_carries_is_its_new_owners_when_it_is_handed_on() {
+    let running = Running::start(LIMIT);
+    let next = Service { name: ServiceName::new("default", "next"), created: 5, ..web() };
+    running.list(vec![web()], vec![web_slice(&["10.244.1.2"])]);
+    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
+    running.tell(Event::Service(Update::Put(next)));
+    running.tell(Event::Service(Update::Gone(web().name)));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let carried = "ipvs_proxy_service_connections_total{namespace=\"default\",service=\"next\"}";
+    let start = Instant::now();
+    loop {
+        let text = running.metrics.scrape(runtime.block_on(running.traffic.read()));
+        if Scrape::of(&text).samples.contains_key(carried) {
+            break;
+        }
+        assert!(start.elapsed() < LIMIT, "{text}");
+    }
+    assert_eq!(running.scrape().samples["ipvs_proxy_kernel_objects{kind=\"virtual_server\"}"], 1.0);
+}
+
+#[test]
+fn what_services_carry_is_told_under_their_names_and_goes_with_them() {
+    let running = Running::start(LIMIT);
+    running.list(vec![web()], vec![web_slice(&["10.244.1.2"])]);
+    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let scrape = || Scrape::of(&running.metrics.scrape(runtime.block_on(running.traffic.read())));
+    let labels = "{namespace=\"default\",service=\"web\"}";
+    let start = Instant::now();
+    let samples = loop {
+        let samples = scrape().samples;
+        if samples.contains_key(&format!("ipvs_proxy_service_connections_total{labels}")) {
+            break samples;
+        }
+        assert!(start.elapsed() < LIMIT);
+    };
+    for (name, wanted) in [
+        ("connections_total", 5.0),
+        ("packets_in_total", 50.0),
+        ("packets_out_total", 0.0),
+        ("bytes_in_total", 500.0),
+        ("bytes_out_total", 0.0),
+        ("active_connections", 2.0),
+        ("inactive_connections", 1.0),
+        ("draining_destinations", 0.0),
+        ("draining_oldest_seconds", 0.0),
+    ] {
+        assert_eq!(samples[&format!("ipvs_proxy_service_{name}{labels}")], wanted, "{name}");
+    }
+    let leaving = (
+        VirtualServerKey {
+            protocol: Protocol::Tcp,
+            address: "10.96.0.10".parse().unwrap(),
+            port: 80,
+        },
+        "10.244.1.2:8080".parse().unwrap(),
+    );
+    running.kernel.lock().connections.insert(leaving, 3);
+    running.tell(Event::Slice(Update::Put(web_slice(&[]))));
+    let drains = format!("ipvs_proxy_service_draining_destinations{labels}");
+    while scrape().samples[&drains] != 1.0 {
+        assert!(start.elapsed() < LIMIT * 2, "nothing drains");
+    }
+    thread::sleep(Duration::from_millis(20));
+    let age = scrape().samples[&format!("ipvs_proxy_service_draining_oldest_seconds{labels}")];
+    assert!((0.01..60.0).contains(&age), "{age}");
+    running.tell(Event::Service(Update::Gone(web().name)));
+    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 0.0);
+    while scrape().samples.contains_key(&drains) {
+        assert!(start.elapsed() < LIMIT * 3, "its account stays");
+    }
+}
+
+#[tokio::test]
+async fn requests_to_an_api_server_are_counted_by_status_and_timed_unless_they_watch() {
+    let server = ApiServer::start();
+    server.replace_all("{kind: Node, metadata: {name: node1}}");
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(kubeconfig.path(), server.kubeconfig()).unwrap();
+    let metrics = Metrics::new(&Build::default()).unwrap();
+    let settings = ApiSettings {
+        kubeconfig: Some(kubeconfig.path().to_owned()),
+        requests: Some(metrics.requests.clone()),
+        ..ApiSettings::default()
+    };
+    let api = Api::new(&settings).await.unwrap();
+    let event = serde_json::json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": "e", "namespace": "default"},
+        "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal",
+        "reportingController": "kube-proxy", "reportingInstance": "kube-proxy-node1",
+        "action": "Test", "reason": "Test",
+    });
+    api.create("/apis/events.k8s.io/v1/namespaces/default/events", &event).await.unwrap();
+    let (sender, mut events) = mpsc::channel(10);
+    tokio::select! {
+        () = watch::run(&api, "node1", NodesWatched::This, sender) => {}
+        _ = events.recv() => {}
+    }
+    let url = server.url();
+    let host = url.split("//").nth(1).unwrap();
+    let samples = Scrape::of(&metrics.scrape(Vec::new())).samples;
+    let sample = |name: &str| samples.get(name).copied().unwrap_or_default();
+    let total = |code: u16, method: &str| {
+        sample(&format!(
+            "rest_client_requests_total{{code=\"{code}\",host=\"{host}\",method=\"{method}\"}}"
+        ))
+    };
+    assert_eq!(total(201, "POST"), 1.0, "{samples:?}");
+    assert!(total(200, "GET") >= 1.0, "{samples:?}");
+    for name in ["request_duration_seconds", "request_size_bytes", "response_size_bytes"] {
+        let count =
+            |verb| sample(&format!("rest_client_{name}_count{{host=\"{host}\",verb=\"{verb}\"}}"));
+        assert_eq!((count("POST"), count("GET")), (1.0, 0.0), "{name}");
+    }
+}

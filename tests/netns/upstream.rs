@@ -1,0 +1,55 @@
+//! The state that kube-proxy left on a node, made anew of recorded dumps by the kernel's own tools.
+//!
+//! In: a recorded step. Out: a kernel that holds what its dumps say. Never: the proxy under test.
+
+use std::fs;
+
+use crate::case::Step;
+use crate::node::Namespace;
+
+/// Puts what was recorded into a node that holds nothing yet.
+pub(crate) fn leave(step: &Step, node: &Namespace) {
+    let text = |file: &str| fs::read_to_string(step.folder().join(file)).unwrap();
+    // Rules refer to sets; virtual servers need their addresses for nothing.
+    node.feed("ipset restore", &text("ipset.txt"));
+    node.feed("iptables-restore", &restorable(&text("iptables.txt")));
+    node.feed("ip6tables-restore", &restorable(&text("ip6tables.txt")));
+    node.feed("ip -batch -", &commands(&text("addrs.txt")));
+    node.feed("ipvsadm -R", &text("ipvs.txt"));
+}
+
+/// The canonical form has neither counters nor ends of tables.
+fn restorable(rules: &str) -> String {
+    let mut text = String::new();
+    for line in rules.lines() {
+        if line.starts_with('*') && !text.is_empty() {
+            text += "COMMIT\n";
+        }
+        text += line;
+        text += if line.starts_with(':') { " [0:0]\n" } else { "\n" };
+    }
+    if text.is_empty() { text } else { text + "COMMIT\n" }
+}
+
+/// The commands of `ip` that make the device with its addresses as it was recorded.
+fn commands(addresses: &str) -> String {
+    let mut text = String::new();
+    for line in addresses.lines() {
+        match *line.split_whitespace().collect::<Vec<_>>() {
+            ["link", device, _] => text += &format!("link add {device} type dummy\n"),
+            [address, "scope", scope] => {
+                text += &format!("addr add {address} dev kube-ipvs0 scope {scope}\n");
+            }
+            ["none"] => {}
+            _ => panic!("an unknown line of addrs.txt: {line}"),
+        }
+    }
+    text
+}
+
+#[test]
+fn canonical_rules_are_made_restorable_table_by_table() {
+    let text = restorable("*filter\n:A -\n-A A -j DROP\n*nat\n:B -\n");
+    assert_eq!(text, "*filter\n:A - [0:0]\n-A A -j DROP\nCOMMIT\n*nat\n:B - [0:0]\nCOMMIT\n");
+    assert_eq!(restorable(""), "");
+}
