@@ -33,13 +33,13 @@ CODECS := netlink-batch ipvs-netlink ipset-netlink conntrack-netlink
 AS_TESTED := --lib --examples
 
 test: tools     ## every test there is; the last line is the count
-	@tests/vm/tally '$(UNPRIVILEGED)' tests/vm/run tests/vm/guard
+	@tests/vm/tally '$(UNPRIVILEGED)' 'tests/vm/run --' tests/vm/guard
 
 test-it: tools  ## the tests that need no rights and no kernel
 	@tests/vm/tally '$(UNPRIVILEGED)'
 
 test-vm: tools  ## the tests that need a kernel with IPVS, in the lab
-	@tests/vm/tally tests/vm/run tests/vm/guard
+	@tests/vm/tally 'tests/vm/run --' tests/vm/guard
 
 UNPRIVILEGED := cargo test --workspace --no-fail-fast -- --show-output
 
