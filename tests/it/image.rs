@@ -79,6 +79,9 @@ impl Image {
         ] {
             assert!(recipe.contains(place), "{place}");
         }
+        for flavour in ["nft", "legacy"] {
+            image.program(&format!("tools/xtables-{flavour}-multi"), "");
+        }
         image.link(&recipe);
         image.node_has("iptables", "", "");
         image.node_has("ip6tables", "", "");
@@ -89,11 +92,13 @@ impl Image {
         self.0.path()
     }
 
-    /// Makes the links as the recipe does.
+    /// Makes the links as the recipe does, to tools of its own: the machine need not have any.
     fn link(&self, recipe: &str) {
         let (_, step) = recipe.split_once("\nRUN for ").unwrap();
         let step = step.split("\nENTRYPOINT").next().unwrap();
-        let step = step.replace("/usr/local", self.path().to_str().unwrap());
+        let (own, tools) = (self.path().to_str().unwrap(), self.path().join("tools"));
+        let step = step.replace("/usr/local", own);
+        let step = step.replace("/usr/sbin", tools.to_str().unwrap());
         let done = Command::new("sh").args(["-ec", &format!("for {step}")]).status().unwrap();
         assert!(done.success());
     }
@@ -123,7 +128,7 @@ impl Image {
     fn chosen(&self) -> String {
         let ran = self.run("ipvs-proxy", &[]);
         let program = ran.trim_end().rsplit('|').next().unwrap();
-        let flavour = program.strip_prefix("/usr/sbin/xtables-");
+        let flavour = program.rsplit_once("/tools/xtables-").map(|(_, rest)| rest);
         flavour.and_then(|rest| rest.strip_suffix("-multi")).unwrap_or(&ran).to_owned()
     }
 }
