@@ -162,11 +162,12 @@ impl Rounds {
     /// Lets the kernel be read beside the rounds if that is due and nothing is in doubt.
     fn begins_audit(&mut self) -> bool {
         let is_due = self.pace.audit_is_due(Instant::now()) && !self.audit.is_reading();
-        // What was read is still to be compared, or the round will read for itself.
-        let is_in_hand = self.proxier.compares_everything() || self.proxier.is_dirty();
-        let begins = is_due && !is_in_hand && self.proxier.begin_audit();
-        if begins {
-            self.audit.begin();
+        // What was read is still to be compared, or the round will read for itself. Facts that wait are
+        // no reason to wait with the reading, else one a period would put it off for ever.
+        let begins = is_due && !self.proxier.compares_everything() && self.proxier.begin_audit();
+        if begins && !self.audit.begin() {
+            self.proxier.doubt();
+            return false;
         }
         begins
     }
@@ -197,8 +198,8 @@ impl Rounds {
             audited,
             counted,
             succeeded: outcome.is_success(),
-            draining: !outcome.draining.is_empty(),
-            drain_ends: outcome.drain_ends,
+            draining: outcome.draining.count > 0,
+            drain_ends: outcome.draining.next_end,
         });
         if let Some(believed) = self.proxier.believed()
             && (audited || kernel.tally.is_unsure)
@@ -239,7 +240,7 @@ impl Report {
     fn tell(&mut self, outcome: &Outcome, took: Duration, by_kernel: Duration) {
         let (took_ms, kernel_ms) = (Milliseconds(took), Milliseconds(by_kernel));
         if outcome.done > 0 {
-            let (changed, draining) = (outcome.done, outcome.draining.len());
+            let (changed, draining) = (outcome.done, outcome.draining.count);
             let failed = outcome.failed.len();
             tracing::info!(changed, failed, draining, %took_ms, %kernel_ms, "synced");
         } else {

@@ -36,9 +36,10 @@ impl Audit {
         self.is_reading
     }
 
-    /// Asks for a reading.
-    pub(super) fn begin(&mut self) {
+    /// Asks for a reading. False if nobody is there any more who could read.
+    pub(super) fn begin(&mut self) -> bool {
         self.is_reading = self.ask.send(()).is_ok();
+        self.is_reading
     }
 
     /// Waits for what was read; for ever if nothing is being read.
@@ -110,12 +111,12 @@ mod tests {
         let read = || Ok(Observed { link: true, ..Observed::default() }.into());
         let mut audit = Audit::start(read).unwrap();
         assert!(audit.try_end().is_none());
-        audit.begin();
+        assert!(audit.begin());
         assert!(audit.is_reading());
         assert!(audit.end().await.reading.unwrap().observed.link);
         assert!(!audit.is_reading() && audit.try_end().is_none());
 
-        audit.begin();
+        assert!(audit.begin());
         let found = loop {
             match audit.try_end() {
                 Some(found) => break found,
@@ -123,5 +124,13 @@ mod tests {
             }
         };
         assert!(found.reading.unwrap().observed.link);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_has_died_is_found_out_once_and_not_asked_again() {
+        let mut audit = Audit::start(|| panic!("on purpose")).unwrap();
+        assert!(audit.begin());
+        assert!(audit.end().await.reading.is_err());
+        assert!(!audit.begin() && !audit.is_reading());
     }
 }

@@ -83,9 +83,11 @@ impl Pace {
         }
         if self.draining {
             due = due.min(self.last_count.unwrap_or(last_end) + DRAIN_PERIOD);
-            due = self.drain_ends.map_or(due, |end| due.min(end));
         }
-        if self.failures > 0 {
+        // What should have gone by then and could not is tried again with everything else that failed.
+        if self.failures == 0 {
+            due = self.drain_ends.map_or(due, |end| due.min(end));
+        } else {
             due = due.min(last_end + self.retry_delay());
         }
         due.max(earliest)

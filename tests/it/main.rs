@@ -12,6 +12,7 @@ mod addresses;
 #[path = "../apiserver/apiserver.rs"]
 mod apiserver;
 mod architecture;
+mod audit;
 #[path = "../cases/cases.rs"]
 mod cases;
 mod cleanup;
@@ -28,5 +29,6 @@ mod manifests;
 mod metrics;
 mod process;
 mod serve;
+mod tally;
 mod transitions;
 mod watch;
