@@ -5,6 +5,8 @@
 //! sets have entries; where one set fills while another empties in the same round, the rules for
 //! both are written first and those for the emptied set go last.
 
+use std::collections::BTreeSet;
+
 use super::change::{Moment, RulesStep};
 use super::{Change, ChangeSet, Comparison};
 use crate::model::Family;
@@ -37,7 +39,8 @@ impl Comparison<'_> {
             (both.chains.get_mut(&OUT_FILTER), standing.chains.get(&OUT_FILTER))
         {
             // What is not of this form is not one of ours and goes at once.
-            let goes_later = |rule: &&String| rule.contains(" -m ipvs ") && !out.contains(rule);
+            let known: BTreeSet<&String> = out.iter().collect();
+            let goes_later = |rule: &&String| rule.contains(" -m ipvs ") && !known.contains(rule);
             let more: Vec<_> = old.iter().filter(goes_later).cloned().collect();
             out.extend(more);
         }

@@ -45,9 +45,10 @@ impl Service {
         self.ports.iter().any(|port| port.node_port.is_some())
     }
 
-    /// True if it has addresses that a node's interface may have too.
-    pub fn has_outside_addresses(&self) -> bool {
-        !self.external_ips.is_empty() || !self.load_balancer_ips.is_empty()
+    /// Its own addresses: cluster IPs, external ones, those of load balancers.
+    pub fn addresses(&self) -> impl Iterator<Item = &IpAddr> {
+        let cluster_ips = [&self.cluster_ips.v4, &self.cluster_ips.v6].into_iter().flatten();
+        cluster_ips.chain(&self.external_ips).chain(&self.load_balancer_ips)
     }
 }
 

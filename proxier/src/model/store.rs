@@ -30,7 +30,7 @@ pub struct Store {
     addresses: Vec<InterfaceAddress>,
     /// Of every node whether it is ready; `None` while nobody says.
     readiness: Option<BTreeMap<Arc<str>, bool>>,
-    /// On which node endpoints were that are in no slice any more.
+    /// On which node endpoints were that have left their slices since a round last succeeded.
     departed: BTreeMap<IpAddr, Arc<str>>,
     listed: Listed,
 }
@@ -57,6 +57,10 @@ pub struct Dirty {
     pub changed: Changed,
     /// What slices that have changed said of the time; no plan depends on it either.
     pub reported: Vec<Reported>,
+    /// Services that have lost a slice: what was reported of them before is forgotten (spec 6.5).
+    pub unreported: BTreeSet<ServiceName>,
+    /// Nodes have come, gone, become ready or ceased to be; no plan depends on it.
+    pub has_other_nodes: bool,
 }
 
 /// What waits for a plan, counted as kube-proxy does (spec 11.1).
@@ -107,7 +111,10 @@ impl Store {
             Event::Service(update) => self.fold_service(update, dirty),
             Event::Slice(update) => self.fold_slice(update, dirty),
             Event::Node(node) => self.fold_node(node, dirty),
-            Event::NodeReadiness(update) => self.fold_readiness(update),
+            Event::NodeReadiness(update) => {
+                dirty.has_other_nodes = true;
+                self.fold_readiness(update);
+            }
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
             Event::Together(events) => {
                 events.into_iter().for_each(|event| self.fold(event, dirty));
@@ -155,21 +162,25 @@ impl Store {
         &self.addresses
     }
 
-    /// True if the endpoint with this address, which may have left its slices, is or was on a node
-    /// that is gone or not ready.
-    pub fn is_on_dead_node(&self, service: &ServiceName, address: IpAddr) -> bool {
-        let Some(readiness) = &self.readiness else { return false };
-        let endpoints = self.slices_of(service).flat_map(|slice| &slice.endpoints);
-        let node = endpoints
+    /// The node of an endpoint, which may have left the Service's slices lately.
+    pub fn node_of(&self, service: Option<&ServiceName>, address: IpAddr) -> Option<&Arc<str>> {
+        let slices = service.into_iter().flat_map(|service| self.slices_of(service));
+        slices
+            .flat_map(|slice| &slice.endpoints)
             .filter(|endpoint| endpoint.address == address)
             .find_map(|endpoint| endpoint.node.as_ref())
-            .or_else(|| self.departed.get(&address));
-        node.is_some_and(|node| !readiness.get(node).copied().unwrap_or(false))
+            .or_else(|| self.departed.get(&address))
     }
 
-    /// Forgets where endpoints were, apart from these.
-    pub(crate) fn forget_departed(&mut self, except: &BTreeSet<IpAddr>) {
-        self.departed.retain(|address, _| except.contains(address));
+    /// True if the node is gone or not ready, as far as anybody says.
+    pub fn is_dead(&self, node: &str) -> bool {
+        let Some(readiness) = &self.readiness else { return false };
+        !readiness.get(node).copied().unwrap_or(false)
+    }
+
+    /// Forgets where endpoints were that have left.
+    pub(crate) fn forget_departed(&mut self) {
+        self.departed.clear();
     }
 
     /// A Node that is gone keeps what was last said of it (spec 7.2). Only Services that depend on
@@ -200,9 +211,12 @@ impl Store {
         if self.addresses == addresses {
             return;
         }
+        let others = differing(&self.addresses, &addresses);
         self.addresses = addresses;
-        let concerned =
-            |service: &&Service| service.has_node_port() || service.has_outside_addresses();
+        // An address that an interface has is not put on the dummy device.
+        let concerned = |service: &&Service| {
+            service.has_node_port() || service.addresses().any(|ip| others.contains(ip))
+        };
         let concerned = self.services().filter(concerned);
         dirty.services.extend(concerned.map(|service| service.name.clone()));
     }
@@ -322,6 +336,7 @@ impl Store {
         let Some(slice) = self.slices.get(name) else { return };
         let service = slice.service.clone();
         dirty.reported.retain(|reported| reported.service != service);
+        dirty.unreported.insert(service);
         dirty.changed.slices += 1;
         self.drop_slice(name, dirty);
     }
@@ -340,6 +355,14 @@ impl Store {
         }
         dirty.services.insert(slice.service);
     }
+}
+
+/// Addresses that only one of two states has.
+fn differing(before: &[InterfaceAddress], after: &[InterfaceAddress]) -> BTreeSet<IpAddr> {
+    let of = |found: &[InterfaceAddress]| -> BTreeSet<IpAddr> {
+        found.iter().map(|found| found.address.addr()).collect()
+    };
+    of(before).symmetric_difference(&of(after)).copied().collect()
 }
 
 /// IPv6 link-local addresses serve nothing, and each pod that comes or goes brings one.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::frontend::{Binding, Frontend, NodeAccess};
 use super::server::VirtualServerKey;
 use super::set::{Entry, SetKey};
-use crate::model::{Family, PerFamily};
+use crate::model::PerFamily;
 
 /// Kernel keys under which the wish may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,19 @@ pub(super) struct Counts {
     pub(super) addresses: BTreeMap<IpAddr, usize>,
     pub(super) sets: BTreeMap<SetKey, BTreeMap<Entry, usize>>,
     pub(super) refused: BTreeSet<VirtualServerKey>,
-    /// Families in which a fact that rules depend on has changed since they were planned.
-    pub(super) stale: PerFamily<bool>,
+    flips: Flips,
+}
+
+/// Facts that rules depend on and that have changed since they were planned, with what they were then. Some have
+/// changed back: what a Service wants is taken away and added again whenever it is planned.
+#[derive(Clone, Debug, Default)]
+struct Flips {
+    /// Whether a set had entries.
+    filled: BTreeMap<SetKey, bool>,
+    /// Whether a load balancer refused this node.
+    refused: BTreeMap<VirtualServerKey, bool>,
+    /// Something other than Services has changed.
+    others: PerFamily<bool>,
 }
 
 impl Counts {
@@ -43,7 +54,7 @@ impl Counts {
             *self.addresses.entry(key.address).or_default() += 1;
         }
         if wanted.node_access == NodeAccess::Refused && self.refused.insert(*key) {
-            self.distrust(key.family());
+            self.flips.refused.entry(*key).or_insert(false);
         }
     }
 
@@ -56,14 +67,14 @@ impl Counts {
             release(&mut self.addresses, &key.address);
         }
         if had.node_access == NodeAccess::Refused && self.refused.remove(key) {
-            self.distrust(key.family());
+            self.flips.refused.entry(*key).or_insert(true);
         }
     }
 
     pub(super) fn add_entry(&mut self, set: SetKey, entry: Entry, touched: &mut Touched) {
         touched.entries.insert((set, entry));
         if !self.sets.contains_key(&set) {
-            self.distrust(set.family);
+            self.flips.filled.entry(set).or_insert(false);
         }
         *self.sets.entry(set).or_default().entry(entry).or_default() += 1;
     }
@@ -74,12 +85,26 @@ impl Counts {
         release(entries, &entry);
         if entries.is_empty() {
             self.sets.remove(&set);
-            self.distrust(set.family);
+            self.flips.filled.entry(set).or_insert(true);
         }
     }
 
-    fn distrust(&mut self, family: Family) {
-        *self.stale.of_mut(family) = true;
+    /// Something other than Services has changed that rules depend on.
+    pub(super) fn distrust_rules(&mut self) {
+        self.flips.others = PerFamily { v4: true, v6: true };
+    }
+
+    /// Families whose rules are to be planned anew: a fact that they depend on is not as it was when
+    /// this was asked last.
+    pub(super) fn take_stale(&mut self) -> PerFamily<bool> {
+        let Flips { filled, refused, others: mut stale } = std::mem::take(&mut self.flips);
+        for (set, was) in filled {
+            *stale.of_mut(set.family) |= self.sets.contains_key(&set) != was;
+        }
+        for (key, was) in refused {
+            *stale.of_mut(key.family()) |= self.refused.contains(&key) != was;
+        }
+        stale
     }
 }
 

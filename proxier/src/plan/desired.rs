@@ -158,9 +158,9 @@ impl Desired {
 
     /// Plans the rules of families in which a fact they depend on has changed.
     pub fn replace_rules(&mut self, settings: &Settings, node: Option<&Node>) {
+        let stale = self.counts.take_stale();
         for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
-            let is_stale = std::mem::take(self.counts.stale.of_mut(family));
-            if is_stale || self.rules.of(family).is_none() {
+            if *stale.of(family) || self.rules.of(family).is_none() {
                 let rules = self.rules_with(settings, node, family, BTreeSet::new());
                 *self.rules.of_mut(family) = Some(rules);
             }
@@ -169,7 +169,7 @@ impl Desired {
 
     /// Lets the rules be planned anew: something other than Services has changed.
     pub fn distrust_rules(&mut self) {
-        self.counts.stale = PerFamily { v4: true, v6: true };
+        self.counts.distrust_rules();
     }
 
     /// The rules a family would have if these sets had entries as well. A step towards the

@@ -172,6 +172,26 @@ impl SetName {
         }
     }
 
+    /// Of sets of node ports the protocol.
+    pub fn node_port_protocol(self) -> Option<Protocol> {
+        match self {
+            Self::NodePortTcp | Self::NodePortLocalTcp => Some(Protocol::Tcp),
+            Self::NodePortUdp | Self::NodePortLocalUdp => Some(Protocol::Udp),
+            Self::NodePortSctpHash | Self::NodePortLocalSctpHash => Some(Protocol::Sctp),
+            Self::LoopBack
+            | Self::ClusterIp
+            | Self::ExternalIp
+            | Self::ExternalIpLocal
+            | Self::LoadBalancer
+            | Self::LoadBalancerFw
+            | Self::LoadBalancerLocal
+            | Self::LoadBalancerSourceIp
+            | Self::LoadBalancerSourceCidr
+            | Self::HealthCheckNodePort
+            | Self::IpvsIps => None,
+        }
+    }
+
     /// The comment of the rules that match the set, as `iptables-save` prints it: the single
     /// quotes of two of them escaped.
     pub fn comment(self) -> &'static str {
@@ -259,19 +279,6 @@ impl Entry {
             | Self::AddressPortAddress(address, ..)
             | Self::AddressPortNet(address, ..) => Some(*address),
             Self::Port(_) => None,
-        }
-    }
-}
-
-impl Entry {
-    /// The node port or health-check port the entry speaks of, if it speaks of nothing else.
-    pub fn node_port(&self) -> Option<u16> {
-        match self {
-            Self::Port(port) => Some(*port),
-            Self::Address(_)
-            | Self::AddressPort(..)
-            | Self::AddressPortAddress(..)
-            | Self::AddressPortNet(..) => None,
         }
     }
 }

@@ -82,3 +82,22 @@ fn what_the_loser_of_a_frontend_wants_there_does_not_count_until_it_wins() {
     assert_eq!(desired.entries(local).count(), 1);
     assert!(desired.contested().is_empty());
 }
+
+#[test]
+fn rules_are_planned_anew_where_a_fact_has_changed_and_not_changed_back() {
+    let mut desired = Desired::default();
+    let balanced = Service {
+        load_balancer_ips: vec!["203.0.113.7".parse().expect("an address")],
+        source_ranges: vec!["198.51.100.0/24".parse().expect("a network")],
+        ..service("web", &["10.96.0.1"])
+    };
+    let with = |endpoint| slice("s", "web", vec![ready(endpoint)]);
+    replace(&mut desired, &balanced, &with("10.244.2.1"));
+    assert_eq!(desired.counts.take_stale(), PerFamily { v4: true, v6: false });
+    let touched = replace(&mut desired, &balanced, &with("10.244.2.2"));
+    assert!(!touched.servers.is_empty());
+    assert_eq!(desired.counts.take_stale(), PerFamily::default());
+    let open = Service { source_ranges: vec![], ..balanced };
+    replace(&mut desired, &open, &with("10.244.2.2"));
+    assert_eq!(desired.counts.take_stale(), PerFamily { v4: true, v6: false });
+}
