@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready};
 use proxier::diff::{Change, Flow};
@@ -93,7 +94,7 @@ impl Kernel for LinuxKernel {
         self.tables.servers.count_connections(of)
     }
 
-    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
         self.flows.read(of)
     }
 
@@ -168,7 +169,7 @@ impl LinuxKernel {
         if let Some(iptables) = self.tables.iptables.of(family) {
             iptables.remove_leftovers().map_err(Cause::new)?;
         }
-        if std::mem::take(self.tables.nftables.of_mut(family))
+        if self.tables.nftables.of(family).swap(false, Ordering::Relaxed)
             && let Err(cause) = nftables::remove_table(family)
         {
             tracing::warn!("{family}: the table of nftables mode stays: {cause}");

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use prometheus::proto::MetricFamily;
-use proxier::apply::Cause;
+use proxier::apply::{Cause, Draining};
 use proxier::model::ServiceName;
 use proxier::plan::VirtualServerKey;
 use tokio::sync::oneshot;
@@ -22,7 +22,7 @@ use self::accounts::Accounts;
 mod accounts;
 
 /// A destination that only finishes its connections.
-pub type Leaving = (VirtualServerKey, SocketAddr);
+type Leaving = (VirtualServerKey, SocketAddr);
 
 /// What the kernel has counted at a virtual server since it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub struct Limits {
 enum Told {
     /// Whose virtual servers these are now; nobody's if there is no name.
     Owners(Vec<(VirtualServerKey, Option<ServiceName>)>),
-    /// What drains from now on.
-    Draining(BTreeSet<Leaving>, Instant),
+    /// What has begun to drain, what does no longer, and when.
+    Draining { begun: BTreeSet<Leaving>, ended: BTreeSet<Leaving>, now: Instant },
     /// Somebody scrapes.
     Scrape(oneshot::Sender<Vec<MetricFamily>>),
 }
@@ -97,9 +97,12 @@ impl Traffic {
         self.tell(Told::Owners(owners));
     }
 
-    /// Says what drains from now on.
-    pub fn draining(&self, draining: BTreeSet<Leaving>) {
-        self.tell(Told::Draining(draining, Instant::now()));
+    /// Says what has begun to drain, and what does no longer.
+    pub fn draining(&self, news: &Draining) {
+        if !news.begun.is_empty() || !news.ended.is_empty() {
+            let (begun, ended) = (news.begun.clone(), news.ended.clone());
+            self.tell(Told::Draining { begun, ended, now: Instant::now() });
+        }
     }
 
     /// Metrics of each Service, from a reading that is not too old.
@@ -124,7 +127,7 @@ fn keep(
     while let Ok(told) = hears.recv() {
         match told {
             Told::Owners(owners) => accounts.note_owners(owners),
-            Told::Draining(draining, now) => accounts.note_draining(draining, now),
+            Told::Draining { begun, ended, now } => accounts.note_draining(begun, &ended, now),
             Told::Scrape(tell) => {
                 accounts.refresh(Instant::now(), &mut read);
                 // Nobody waits for it any more.

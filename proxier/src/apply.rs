@@ -7,10 +7,11 @@
 
 pub use self::kernel::{Cause, Connections, Kernel, KernelReading, Part, Ready};
 pub use self::order::Stage;
-pub use self::outcome::{Failure, Outcome};
+pub use self::outcome::{Draining, Failure, Outcome};
 pub(crate) use self::walk::Walk;
 pub use self::walk::{Effort, apply};
 
+mod held;
 mod kernel;
 mod order;
 mod outcome;

@@ -48,8 +48,6 @@ struct Work {
     belief: Belief,
     /// Destinations whose connections are to be counted when it is done.
     due: BTreeSet<Leaving>,
-    /// Why the rules of a family could not be read.
-    unread: PerFamily<Option<Cause>>,
     /// Whether facts came in between.
     is_interrupted: bool,
     /// Whether everything was compared, and not only what facts have touched.
@@ -176,6 +174,10 @@ impl Proxier {
     /// Plans what is dirty. Called by [`round`](Self::round); on its own it is the dry run.
     pub fn plan(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        if dirty.has_other_nodes {
+            self.drain.look_at_nodes();
+        }
+        self.reported.retain(|reported| !dirty.unreported.contains(&reported.service));
         self.reported.append(&mut dirty.reported);
         let mut names: BTreeSet<ServiceName> = dirty.services;
         if dirty.everything {
@@ -225,7 +227,7 @@ impl Proxier {
             }
             None => match self.begin(kernel) {
                 Ok(work) => work,
-                Err(cause) => return Some(failed_read("read kernel state", cause)),
+                Err(cause) => return Some(self.failed_read(cause)),
             },
         };
         work.walk.go_on(kernel, &mut work.belief, effort);
@@ -274,7 +276,7 @@ impl Proxier {
         walk.outcome.differences = differences.unwrap_or_default();
         note_unread(&unread, &mut walk.outcome);
         let servers = touched.servers;
-        Ok(Work { walk, belief, due, unread, is_interrupted: false, is_whole, servers })
+        Ok(Work { walk, belief, due, is_interrupted: false, is_whole, servers })
     }
 
     /// Plans facts that have arrived meanwhile and carries their changes out, if they are few;
@@ -295,15 +297,14 @@ impl Proxier {
         if changes.len() > FEW {
             work.walk.join(changes, work.belief.state());
         } else {
-            let walk = Walk::new(changes, work.belief.state()).without_rules(&work.unread);
-            work.walk.outcome.absorb(walk.carry_out(kernel, &mut work.belief));
+            work.walk.let_pass(changes, kernel, &mut work.belief);
         }
     }
 
     fn finish(&mut self, mut work: Work, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
         let mut outcome = std::mem::take(&mut work.walk.outcome);
         kernel.enters(Part::Drain);
-        self.finish_draining(work.due, kernel, &mut work.belief, now, &mut outcome);
+        self.finish_draining(&mut work, kernel, now, &mut outcome);
         kernel.enters(Part::Flows);
         self.forget_stale_flows(kernel, &mut work.belief, &mut outcome);
         if outcome.is_success() {
@@ -315,11 +316,32 @@ impl Proxier {
             self.belief = Some(work.belief);
         }
         outcome.touched = work.servers;
-        let blocked = |reported: &Reported| *outcome.blocked.of(reported.family);
-        let (still, now) = std::mem::take(&mut self.reported).into_iter().partition(blocked);
-        self.reported = still;
-        outcome.reported = now;
+        outcome.reported = self.take_reported(&outcome.blocked);
         outcome
+    }
+
+    fn failed_read(&mut self, cause: Cause) -> Outcome {
+        let failure = Failure { operation: "read kernel state".into(), cause };
+        let draining = self.drain.standing();
+        let mut outcome = Outcome { failed: vec![failure], draining, ..Outcome::default() };
+        outcome.block(None);
+        outcome.reported = self.take_reported(&outcome.blocked);
+        outcome
+    }
+
+    /// What is in force now. Of a family that is not, the first report of each Service waits: it says for how
+    /// long the Service has not been served as it should be.
+    fn take_reported(&mut self, blocked: &PerFamily<bool>) -> Vec<Reported> {
+        let waits = |reported: &Reported| *blocked.of(reported.family);
+        let all = std::mem::take(&mut self.reported);
+        let (mut waiting, now): (Vec<_>, _) = all.into_iter().partition(waits);
+        waiting.sort_unstable_by(|a, b| {
+            (&a.service, a.family, a.at).cmp(&(&b.service, b.family, b.at))
+        });
+        waiting
+            .dedup_by(|next, first| (&next.service, next.family) == (&first.service, first.family));
+        self.reported = waiting;
+        now
     }
 
     fn suspect(&mut self, changes: &[Change]) {
@@ -353,13 +375,6 @@ impl Proxier {
             node: self.store.node(),
         }
     }
-}
-
-fn failed_read(operation: &str, cause: Cause) -> Outcome {
-    let failure = Failure { operation: operation.into(), cause };
-    let mut outcome = Outcome { failed: vec![failure], ..Outcome::default() };
-    outcome.block(None);
-    outcome
 }
 
 fn note_unread(unread: &PerFamily<Option<Cause>>, outcome: &mut Outcome) {

@@ -1,10 +1,8 @@
 //! Tracked flows, through `conntrack-netlink`.
 //!
-//! In: families and protocols; flows to forget. Out: flows; one result each, from one batch. Never:
+//! In: a family and protocol; flows to forget. Out: flows; one result each, from one batch. Never:
 //! a failure where the kernel has no connection tracking to look at: then there is nothing to
 //! forget, which is said once.
-
-use std::collections::BTreeSet;
 
 use conntrack_netlink::{Conntrack, Error, Tuple};
 use proxier::apply::Cause;
@@ -21,20 +19,17 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    pub(super) fn read(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
-        let mut found = Vec::new();
-        for (family, protocol) in of {
-            match self.list(*family, *protocol) {
-                Ok(flows) => found.extend(flows.iter().filter_map(our_flow)),
-                Err(Error::Unsupported) => {
-                    if !std::mem::replace(&mut self.is_unsupported, true) {
-                        tracing::warn!("{}; stale flows are not forgotten", Error::Unsupported);
-                    }
+    pub(super) fn read(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
+        match self.list(of) {
+            Ok(flows) => Ok(flows.iter().filter_map(our_flow).collect()),
+            Err(Error::Unsupported) => {
+                if !std::mem::replace(&mut self.is_unsupported, true) {
+                    tracing::warn!("{}; stale flows are not forgotten", Error::Unsupported);
                 }
-                Err(error) => return Err(Cause::new(error)),
+                Ok(Vec::new())
             }
+            Err(error) => Err(Cause::new(error)),
         }
-        Ok(found)
     }
 
     pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
@@ -53,8 +48,7 @@ impl Flows {
 
     fn list(
         &mut self,
-        family: Family,
-        protocol: Protocol,
+        (family, protocol): (Family, Protocol),
     ) -> Result<Vec<conntrack_netlink::Flow>, Error> {
         let family = match family {
             Family::V4 => conntrack_netlink::Family::Inet,

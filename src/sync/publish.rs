@@ -3,7 +3,6 @@
 //! In: what arrives, and what the core says after a round. Out: the health table, where it differs from
 //! the last one; whether the proxy keeps up; metrics; log lines and events. Never: a wait for any reader.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::dump::Questions;
 use crate::events::Sink;
 use crate::metrics::{Metrics, Tally};
 use crate::serve::{HealthTable, Moment, ProxyHealth};
-use crate::traffic::{Leaving, Traffic};
+use crate::traffic::Traffic;
 
 /// How many claims that begin or end a round tells one by one.
 const TOLD: usize = 20;
@@ -32,9 +31,8 @@ pub struct Publish {
     checks: watch::Sender<HealthTable>,
     events: Sink,
     contested: Contested,
-    /// Who counts what Services carry, if somebody does, and what drains as it was told last.
+    /// Who counts what Services carry, if somebody does.
     traffic: Option<Traffic>,
-    draining: BTreeSet<Leaving>,
     /// Who wants to know of the first sync.
     first: Option<oneshot::Sender<()>>,
     /// Whether no round has said yet what is in the kernel.
@@ -59,7 +57,6 @@ impl Publish {
             events,
             contested: Contested::new(),
             traffic: None,
-            draining: BTreeSet::new(),
             first: None,
             shows_nothing: true,
             questions: Questions::channel(1).1,
@@ -162,16 +159,13 @@ impl Publish {
     }
 
     /// A virtual server may pass from one Service to another without a change in the kernel.
-    fn tell_traffic(&mut self, proxier: &Proxier, outcome: &Outcome) {
+    fn tell_traffic(&self, proxier: &Proxier, outcome: &Outcome) {
         let Some(traffic) = &self.traffic else { return };
         let owned = |key: &VirtualServerKey| (*key, proxier.desired().owner(key).cloned());
         if !outcome.touched.is_empty() {
             traffic.owners(outcome.touched.iter().map(owned).collect());
         }
-        if self.draining != outcome.draining {
-            self.draining.clone_from(&outcome.draining);
-            traffic.draining(self.draining.clone());
-        }
+        traffic.draining(&outcome.draining);
     }
 
     /// Whoever waits for the first sync is told when a family is served that can be: one in which

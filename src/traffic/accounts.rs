@@ -135,11 +135,16 @@ impl Accounts {
         }
     }
 
-    pub(super) fn note_draining(&mut self, draining: BTreeSet<Leaving>, now: Instant) {
-        self.draining.retain(|leaving, _| draining.contains(leaving));
-        for leaving in draining {
-            self.draining.entry(leaving).or_insert(now);
+    pub(super) fn note_draining(
+        &mut self,
+        begun: BTreeSet<Leaving>,
+        ended: &BTreeSet<Leaving>,
+        now: Instant,
+    ) {
+        for leaving in ended {
+            self.draining.remove(leaving);
         }
+        self.draining.extend(begun.into_iter().map(|leaving| (leaving, now)));
     }
 
     /// Reads, if the last reading is too old.

@@ -58,7 +58,7 @@ impl Kernel for Shared {
         self.lock().count_connections(of)
     }
 
-    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
+    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
         self.lock().flows(of)
     }
 

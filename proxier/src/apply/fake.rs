@@ -29,7 +29,7 @@ pub struct FakeKernel {
     pub connections: Connections,
     /// Tracked flows.
     pub flows: BTreeSet<Flow>,
-    /// Why the rules of a family cannot be read. They can be written all the same.
+    /// Why the rules and the tracked flows of a family cannot be read. Rules can be written all the same.
     pub unread: PerFamily<Option<Cause>>,
     /// How often it was read in whole.
     pub reads: usize,
@@ -135,8 +135,11 @@ impl Kernel for FakeKernel {
             .collect())
     }
 
-    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause> {
-        let is_asked = |flow: &&Flow| of.contains(&(Family::of(flow.frontend.ip()), flow.protocol));
+    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
+        if let Some(cause) = self.unread.of(of.0).clone() {
+            return Err(cause);
+        }
+        let is_asked = |flow: &&Flow| of == (Family::of(flow.frontend.ip()), flow.protocol);
         Ok(self.flows.iter().filter(is_asked).copied().collect())
     }
 

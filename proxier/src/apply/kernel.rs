@@ -123,11 +123,11 @@ pub trait Kernel {
         of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
     ) -> Result<Connections, Cause>;
 
-    /// Reads the tracked flows of some families and protocols.
+    /// Reads the tracked flows of a family and protocol.
     ///
     /// # Errors
-    /// If the table cannot be read in whole.
-    fn flows(&mut self, of: &BTreeSet<(Family, Protocol)>) -> Result<Vec<Flow>, Cause>;
+    /// If they cannot be read in whole.
+    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause>;
 
     /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
     /// change `i`. Removing what is not there is a success, and so is adding what is there exactly

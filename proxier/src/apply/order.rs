@@ -174,11 +174,8 @@ impl<'a> Standing<'a> {
         match entry {
             Entry::AddressPort(address, protocol, port) => stands(*protocol, *address, *port),
             Entry::Port(port) => {
-                let protocol = match set.name {
-                    SetName::NodePortLocalUdp => Protocol::Udp,
-                    _ => Protocol::Tcp,
-                };
-                self.ports().contains(&(protocol, *port))
+                let protocol = set.name.node_port_protocol();
+                protocol.is_some_and(|protocol| self.ports().contains(&(protocol, *port)))
             }
             Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => false,
         }

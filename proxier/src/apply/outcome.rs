@@ -27,6 +27,19 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Destinations that only finish their connections: how many there are, and what is new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Draining {
+    /// How many there are now.
+    pub count: usize,
+    /// Those that have begun to.
+    pub begun: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    /// Those that do no longer: they are gone, or serve again.
+    pub ended: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    /// When the first of them has had its time, if there is a limit.
+    pub next_end: Option<Instant>,
+}
+
 /// The result of a round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -42,9 +55,7 @@ pub struct Outcome {
     /// Virtual servers whose plan may differ from what it was, because facts have touched them.
     pub touched: BTreeSet<VirtualServerKey>,
     /// Destinations that only finish their connections.
-    pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
-    /// When the first of them has had its time, if there is a limit.
-    pub drain_ends: Option<Instant>,
+    pub draining: Draining,
     /// Of each kind of object ([`Change::object`](crate::diff::Change::object)), how many differed
     /// from what was believed of them, if the kernel was compared in whole although a belief stood.
     pub differences: BTreeMap<&'static str, usize>,

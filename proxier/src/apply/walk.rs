@@ -6,14 +6,13 @@
 //! round.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
 
+use super::held::Held;
 use super::kernel::{Cause, Kernel, Part};
 use super::order::{Stage, Standing};
-use super::outcome::{Failure, Outcome};
-use crate::diff::{Belief, Change, Moment, Observed, earlier_flows, new_servers};
+use super::outcome::Outcome;
+use crate::diff::{Belief, Change, Observed, earlier_flows, new_servers};
 use crate::model::{Family, PerFamily};
-use crate::plan::{Entry, VirtualServerKey};
 
 /// Carries out changes in the order that breaks nothing, all of them.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
@@ -76,7 +75,7 @@ impl Walk {
     pub(crate) fn without_rules(mut self, unread: &PerFamily<Option<Cause>>) -> Self {
         for family in Family::BOTH {
             if unread.of(family).is_some() {
-                self.held.families.insert(family);
+                self.held.hold_family(family);
             }
         }
         self
@@ -94,14 +93,34 @@ impl Walk {
 
     /// Takes more changes in, each at its stage, behind those that are there.
     pub(crate) fn join(&mut self, more: Vec<Change>, standing: &Observed) {
-        let mut rest = std::mem::take(&mut self.rest);
-        rest.extend(Self::new(more, standing).rest);
-        rest.make_contiguous().sort_by_key(|(stage, _)| *stage);
-        self.rest = rest;
+        self.take_in(Self::new(more, standing).rest);
+    }
+
+    fn take_in(&mut self, more: VecDeque<(Stage, Change)>) {
+        self.rest.extend(more);
+        self.rest.make_contiguous().sort_by_key(|(stage, _)| *stage);
+    }
+
+    /// Carries out other changes first, apart from entries that go: something that is to go here may need
+    /// them yet. What has failed so far holds them back as well, and what fails of them holds back what is
+    /// left here.
+    pub(crate) fn let_pass(
+        &mut self,
+        changes: Vec<Change>,
+        kernel: &mut dyn Kernel,
+        belief: &mut Belief,
+    ) {
+        let mut other = Self::new(changes, belief.state());
+        let last = other.rest.partition_point(|(stage, _)| *stage < Stage::GuardsGone);
+        self.take_in(other.rest.split_off(last));
+        other.held = std::mem::take(&mut self.held);
+        other.go_on(kernel, belief, Effort::MAX);
+        self.held = other.held;
+        self.outcome.absorb(other.outcome);
     }
 
     /// Carries out everything.
-    pub(crate) fn carry_out(mut self, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
+    fn carry_out(mut self, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
         self.go_on(kernel, belief, Effort::MAX);
         self.outcome
     }
@@ -143,7 +162,7 @@ impl Walk {
             let Some((_, change)) = self.rest.pop_front() else { break };
             // Other modes' rules go when nothing depends on them: after a whole success.
             let too_soon = stage == Stage::LeftoversGone && !self.outcome.is_whole();
-            if too_soon || self.held.holds(&change) {
+            if too_soon || self.held.holds(stage, &change) {
                 self.outcome.held_back += 1;
             } else {
                 *left = left.saturating_sub(Effort::of(&change).0);
@@ -167,111 +186,12 @@ fn forget_earlier_flows<'a>(
 ) -> usize {
     let new = new_servers(changes);
     let kinds: BTreeSet<_> = new.keys().map(|key| (key.family(), key.protocol)).collect();
-    if kinds.is_empty() {
-        return 0;
-    }
-    let Ok(flows) = kernel.flows(&kinds) else { return 0 };
-    let earlier = earlier_flows(&new, flows);
+    let flows = kinds.into_iter().filter_map(|kind| kernel.flows(kind).ok()).flatten();
+    let earlier = earlier_flows(&new, flows.collect());
     if earlier.is_empty() {
         return 0;
     }
     kernel.carry_out(&earlier).iter().filter(|result| result.is_ok()).count()
-}
-
-/// What must not become reachable in this round, because something it needs has failed; and what
-/// must keep its guard, because it could not be removed.
-#[derive(Debug, Default)]
-struct Held {
-    families: BTreeSet<Family>,
-    addresses: BTreeSet<IpAddr>,
-    servers: BTreeSet<VirtualServerKey>,
-    ports: BTreeSet<u16>,
-    standing: BTreeSet<IpAddr>,
-}
-
-impl Held {
-    fn holds(&mut self, change: &Change) -> bool {
-        match change {
-            Change::AddAddress(address) => self.holds_address(*address),
-            Change::AddServer(key, _) => {
-                let held = self.holds_address(key.address) || self.ports.contains(&key.port);
-                if held {
-                    self.servers.insert(*key);
-                }
-                held
-            }
-            Change::AddDestination(key, ..) => {
-                self.servers.contains(key) || self.ports.contains(&key.port)
-            }
-            // The rules still name the set that could not be made, or guard what still stands.
-            Change::WriteRules(step) => {
-                let stands = |address: &IpAddr| Family::of(*address) == step.family;
-                self.families.contains(&step.family)
-                    || (step.moment == Moment::AfterRemoval && self.standing.iter().any(stands))
-            }
-            Change::RemoveEntry(_, entry) => {
-                entry.address().is_some_and(|address| self.standing.contains(&address))
-            }
-            Change::AddLink
-            | Change::GrowSet(..)
-            | Change::RemoveFlow(_)
-            | Change::RemoveLeftovers(_)
-            | Change::AddSet(_)
-            | Change::AddEntry(..)
-            | Change::UpdateServer(..)
-            | Change::UpdateDestination(..)
-            | Change::RemoveDestination(..)
-            | Change::RemoveAddress(_)
-            | Change::RemoveServer(_) => false,
-        }
-    }
-
-    fn holds_address(&self, address: IpAddr) -> bool {
-        self.families.contains(&Family::of(address)) || self.addresses.contains(&address)
-    }
-
-    /// Notes a failure and what follows from it.
-    fn note(&mut self, stage: Stage, change: &Change, cause: Cause, outcome: &mut Outcome) {
-        match (stage, change) {
-            // A destination cannot be added to a virtual server that was not made in the same
-            // batch: a consequence, not a second failure.
-            (Stage::Servers, Change::AddDestination(key, ..)) if self.servers.contains(key) => {
-                outcome.held_back += 1;
-                return;
-            }
-            (Stage::Servers, Change::AddServer(key, _)) => {
-                self.servers.insert(*key);
-            }
-            (Stage::Entries | Stage::Guards, Change::AddEntry(_, entry)) => {
-                self.addresses.extend(entry.address());
-                self.ports.extend(entry.node_port());
-            }
-            // Destinations elsewhere would answer to the wrong address while it stands.
-            (Stage::ExemptionsGone, Change::RemoveEntry(_, entry)) => match *entry {
-                Entry::AddressPort(address, protocol, port) => {
-                    self.servers.insert(VirtualServerKey { protocol, address, port });
-                }
-                _ => self.ports.extend(entry.node_port()),
-            },
-            (Stage::AddressesGone, Change::RemoveAddress(address)) => {
-                self.standing.insert(*address);
-            }
-            (Stage::ServersGone, Change::RemoveServer(key)) => {
-                self.standing.insert(key.address);
-            }
-            (Stage::Ground | Stage::Rules, _) => match change.family() {
-                Some(family) => {
-                    self.families.insert(family);
-                }
-                None => self.families.extend(Family::BOTH),
-            },
-            _ => {}
-        }
-        if matches!(stage, Stage::Ground | Stage::Rules | Stage::RulesGone) {
-            outcome.block(change.family());
-        }
-        outcome.failed.push(Failure { operation: change.to_string(), cause });
-    }
 }
 
 #[cfg(test)]

@@ -2,27 +2,45 @@
 //!
 //! In: which destinations stand at weight 0 without being wanted, and the time. Out: those that
 //! go: their connections have ended, or their time is up. Never: a memory that a restart would
-//! miss: what drains is known by its weight in the kernel, and only its time begins anew.
+//! miss: what drains is known by its weight in the kernel, and only its time begins anew. Never a look
+//! at all that drains in a round that touches little of it.
 //!
 //! Sources: spec 3.6; kubernetes/kubernetes#84322, #89392.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::Proxier;
-use crate::apply::{Failure, Kernel, Outcome, apply};
-use crate::diff::{Belief, Change, Observed};
-use crate::plan::{VirtualServerKey, weight};
+use super::{Proxier, Work};
+use crate::apply::{Draining, Failure, Kernel, Outcome, apply};
+use crate::diff::{Change, Observed};
+use crate::plan::{DrainLimits, VirtualServerKey, weight};
 
 /// A destination of a virtual server.
 pub(super) type Leaving = (VirtualServerKey, SocketAddr);
 
-/// What drains, and since when.
+/// The least of all addresses.
+const LEAST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// What drains.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    since: BTreeMap<Leaving, Instant>,
+    known: BTreeMap<Leaving, Since>,
+    /// The ends of those that have a limit, the first one first.
+    ends: BTreeSet<(Instant, Leaving)>,
+    /// All are to be counted.
     all: bool,
+    /// Nodes have become ready or ceased to be.
+    has_other_nodes: bool,
+}
+
+/// Since when something drains, and on which node, if that is known.
+#[derive(Clone, Debug)]
+struct Since {
+    at: Instant,
+    node: Option<Arc<str>>,
+    end: Option<Instant>,
 }
 
 impl Drain {
@@ -31,18 +49,52 @@ impl Drain {
         self.all = true;
     }
 
+    /// Lets the next round see anew whose nodes are dead.
+    pub(super) fn look_at_nodes(&mut self) {
+        self.has_other_nodes = true;
+    }
+
     /// True if it is known to drain.
     pub(super) fn has(&self, leaving: &Leaving) -> bool {
-        self.since.contains_key(leaving)
+        self.known.contains_key(leaving)
     }
 
     /// What is to be counted besides what begins to drain.
     pub(super) fn due(&mut self, whole: bool) -> BTreeSet<Leaving> {
         if std::mem::take(&mut self.all) || whole {
-            self.since.keys().copied().collect()
+            self.known.keys().copied().collect()
         } else {
             BTreeSet::new()
         }
+    }
+
+    /// What there is of it, nothing of which is news.
+    pub(super) fn standing(&self) -> Draining {
+        let next_end = self.ends.first().map(|(end, _)| *end);
+        Draining { count: self.known.len(), next_end, ..Draining::default() }
+    }
+
+    fn of<'a>(&'a self, key: &'a VirtualServerKey) -> impl Iterator<Item = Leaving> + 'a {
+        let more = self.known.range((*key, LEAST)..).map(|(leaving, _)| *leaving);
+        more.take_while(move |(other, _)| other == key)
+    }
+
+    fn put(&mut self, leaving: Leaving, since: Since) {
+        self.ends.extend(since.end.map(|end| (end, leaving)));
+        self.known.insert(leaving, since);
+    }
+
+    fn remove(&mut self, leaving: &Leaving) -> bool {
+        let since = self.known.remove(leaving);
+        if let Some(end) = since.as_ref().and_then(|since| since.end) {
+            self.ends.remove(&(end, *leaving));
+        }
+        since.is_some()
+    }
+
+    fn overdue(&self, now: Instant) -> BTreeSet<Leaving> {
+        let past = self.ends.iter().take_while(|(end, _)| *end <= now);
+        past.map(|(_, leaving)| *leaving).collect()
     }
 }
 
@@ -51,22 +103,18 @@ impl Proxier {
     /// or has had its time.
     pub(super) fn finish_draining(
         &mut self,
-        mut due: BTreeSet<Leaving>,
+        work: &mut Work,
         kernel: &mut dyn Kernel,
-        belief: &mut Belief,
         now: Instant,
         outcome: &mut Outcome,
     ) {
-        due.retain(|leaving| self.is_draining(belief.state(), leaving));
-        let mut since = std::mem::take(&mut self.drain.since);
-        since.retain(|leaving, _| self.is_draining(belief.state(), leaving));
-        for leaving in &due {
-            since.entry(*leaving).or_insert(now);
-        }
-        let overdue = |(leaving, since): (&Leaving, &Instant)| {
-            self.deadline(leaving, *since).is_some_and(|end| end <= now).then_some(*leaving)
-        };
-        let mut going: BTreeSet<Leaving> = since.iter().filter_map(overdue).collect();
+        let mut news = Draining::default();
+        self.end_draining(self.may_have_ended(work), work.belief.state(), &mut news);
+        let mut due = std::mem::take(&mut work.due);
+        due.retain(|leaving| self.is_draining(work.belief.state(), leaving));
+        due.iter().for_each(|leaving| self.begin_draining(leaving, now, &mut news));
+        self.see_nodes();
+        let mut going = self.drain.overdue(now);
         due.retain(|leaving| !going.contains(leaving));
         if !due.is_empty() {
             match kernel.count_connections(&due) {
@@ -80,27 +128,73 @@ impl Proxier {
                 }
             }
         }
-        let removals =
-            going.into_iter().map(|(key, server)| Change::RemoveDestination(key, server));
-        outcome.absorb(apply(removals.collect(), kernel, belief));
-        since.retain(|leaving, _| self.is_draining(belief.state(), leaving));
-        outcome.draining = since.keys().copied().collect();
-        outcome.drain_ends =
-            since.iter().filter_map(|(leaving, since)| self.deadline(leaving, *since)).min();
-        let addresses = since.keys().map(|(_, server)| server.ip()).collect();
-        self.store.forget_departed(&addresses);
-        self.drain.since = since;
+        let removal = |(key, server): &Leaving| Change::RemoveDestination(*key, *server);
+        let removals = going.iter().map(removal).collect();
+        outcome.absorb(apply(removals, kernel, &mut work.belief));
+        self.end_draining(going, work.belief.state(), &mut news);
+        if outcome.is_success() {
+            // One that could not be given weight 0 drains later.
+            self.store.forget_departed();
+        }
+        outcome.draining =
+            Draining { begun: news.begun, ended: news.ended, ..self.drain.standing() };
+    }
+
+    /// What this round may have brought back or taken away.
+    fn may_have_ended(&self, work: &Work) -> BTreeSet<Leaving> {
+        if work.is_whole {
+            self.drain.known.keys().copied().collect()
+        } else {
+            work.servers.iter().flat_map(|key| self.drain.of(key)).collect()
+        }
+    }
+
+    fn end_draining(&mut self, of: BTreeSet<Leaving>, belief: &Observed, news: &mut Draining) {
+        for leaving in of {
+            // What has come and gone in one round is no news.
+            if !self.is_draining(belief, &leaving)
+                && self.drain.remove(&leaving)
+                && !news.begun.remove(&leaving)
+            {
+                news.ended.insert(leaving);
+            }
+        }
+    }
+
+    fn begin_draining(&mut self, leaving: &Leaving, now: Instant, news: &mut Draining) {
+        if self.drain.has(leaving) {
+            return;
+        }
+        let limits = self.settings.drain;
+        let service = self.desired.owner(&leaving.0);
+        let node = match limits.dead_node {
+            Some(_) => self.store.node_of(service, leaving.1.ip()).cloned(),
+            None => None,
+        };
+        let end = self.end(now, node.as_deref(), limits);
+        self.drain.put(*leaving, Since { at: now, node, end });
+        news.begun.insert(*leaving);
+    }
+
+    /// Where nodes have changed, limits may have.
+    fn see_nodes(&mut self) {
+        if !std::mem::take(&mut self.drain.has_other_nodes)
+            || self.settings.drain.dead_node.is_none()
+        {
+            return;
+        }
+        self.drain.ends.clear();
+        for (leaving, mut since) in std::mem::take(&mut self.drain.known) {
+            since.end = self.end(since.at, since.node.as_deref(), self.settings.drain);
+            self.drain.put(leaving, since);
+        }
     }
 
     /// When a destination goes even with connections, if ever.
-    fn deadline(&self, (key, server): &Leaving, since: Instant) -> Option<Instant> {
-        let limits = self.settings.drain;
-        let is_dead = || {
-            let service = self.desired.owner(key);
-            service.is_some_and(|service| self.store.is_on_dead_node(service, server.ip()))
-        };
+    fn end(&self, since: Instant, node: Option<&str>, limits: DrainLimits) -> Option<Instant> {
+        let is_dead = || node.is_some_and(|node| self.store.is_dead(node));
         let short = limits.dead_node.filter(|_| is_dead());
-        let limit = [limits.usual, short].into_iter().flatten().min()?;
+        let limit: Duration = [limits.usual, short].into_iter().flatten().min()?;
         since.checked_add(limit)
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::{Proxier, Suspects};
 use crate::apply::{Failure, Kernel, Outcome, apply};
 use crate::diff::{Belief, is_tracked};
+use crate::model::{Family, Protocol};
 use crate::plan::VirtualServerKey;
 
 impl Proxier {
@@ -19,28 +20,43 @@ impl Proxier {
         belief: &mut Belief,
         outcome: &mut Outcome,
     ) {
-        let keys = match &self.suspects {
-            Suspects::These(keys) => keys.clone(),
+        let mut keys = match &mut self.suspects {
+            Suspects::These(keys) => std::mem::take(keys),
             Suspects::All => {
                 let tracked = |key: &&VirtualServerKey| is_tracked(key.protocol);
                 self.desired.servers().map(|(key, _)| key).filter(tracked).copied().collect()
             }
         };
-        let kinds = keys.iter().map(|key| (key.family(), key.protocol)).collect::<BTreeSet<_>>();
-        let flows = match kinds.is_empty() {
-            true => Ok(Vec::new()),
-            false => kernel.flows(&kinds),
-        };
-        match flows {
+        let kinds: BTreeSet<_> = keys.iter().map(|key| (key.family(), key.protocol)).collect();
+        for kind in kinds {
+            if self.forget_stale_flows_of(kind, &keys, kernel, belief, outcome) {
+                keys.retain(|key| (key.family(), key.protocol) != kind);
+            }
+        }
+        self.suspects = Suspects::These(keys);
+    }
+
+    /// The same of one family and protocol. True if none is left.
+    fn forget_stale_flows_of(
+        &self,
+        kind: (Family, Protocol),
+        suspects: &BTreeSet<VirtualServerKey>,
+        kernel: &mut dyn Kernel,
+        belief: &mut Belief,
+        outcome: &mut Outcome,
+    ) -> bool {
+        match kernel.flows(kind) {
             Ok(flows) => {
-                let stale = self.comparison(belief.state()).stale_flows(flows, &keys);
+                let stale = self.comparison(belief.state()).stale_flows(flows, suspects);
                 let removed = apply(stale, kernel, belief);
                 let succeeded = removed.is_success();
                 outcome.absorb(removed);
-                self.suspects = Suspects::These(if succeeded { BTreeSet::new() } else { keys });
+                succeeded
             }
             Err(cause) => {
-                outcome.failed.push(Failure { operation: "read tracked flows".into(), cause });
+                let operation = format!("read tracked flows of {} over {}", kind.1, kind.0);
+                outcome.failed.push(Failure { operation, cause });
+                false
             }
         }
     }

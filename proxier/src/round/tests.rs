@@ -6,6 +6,7 @@ use super::*;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::apply::Draining;
 use crate::apply::fake::FakeKernel;
 use crate::diff::{Change, Flow};
 use crate::model::{
@@ -121,6 +122,7 @@ fn some_event() -> impl Strategy<Value = Event> {
         1 => prop_oneof![
             Just(interfaces(&["192.0.2.11/24"])),
             Just(interfaces(&["192.0.2.12/24", "203.0.113.1/32"])),
+            Just(interfaces(&["192.0.2.11/24", "10.96.0.1/32"])),
         ],
         1 => (0..5u8).prop_map(|n| {
             Event::Slice(Update::Gone(SliceName::new("default", format!("e{n}"))))
@@ -131,6 +133,19 @@ fn some_event() -> impl Strategy<Value = Event> {
 /// Events in batches; each batch is one round.
 fn some_history() -> impl Strategy<Value = Vec<Vec<Event>>> {
     prop::collection::vec(prop::collection::vec(some_event(), 1..5), 1..8)
+}
+
+/// What led to the first moment at which a service address answers without its protection, if there is one.
+fn unguarded(kernel: &FakeKernel) -> Vec<String> {
+    let Some(at) = kernel.history.iter().position(|state| !is_guarded(state)) else {
+        return vec![];
+    };
+    let until = kernel.log.iter().scan(0, |made, entry| {
+        *made += usize::from(entry.1);
+        Some((*made <= at + 1, entry))
+    });
+    let until = until.take_while(|(is_before, _)| *is_before);
+    until.map(|(_, (change, is_made))| format!("{is_made} {change}")).collect()
 }
 
 /// Every service address that answers has its protection.
@@ -331,12 +346,30 @@ proptest! {
             let outcome = proxier.step(&mut kernel, now(), Effort(effort));
             prop_assert!(outcome.is_none_or(|outcome| outcome.is_success()));
         }
-        prop_assert!(kernel.history.iter().all(is_guarded));
+        prop_assert_eq!(unguarded(&kernel), [""; 0]);
         prop_assert_eq!(missing(&proxier, &kernel), "");
         let mut fresh = FakeKernel::default();
         whole.round(&mut fresh, now());
         prop_assert_eq!(kernel.state, fresh.state);
         prop_assert_eq!(kernel.reads, 1);
+    }
+
+    #[test]
+    fn facts_that_arrive_in_the_middle_of_a_round_that_fails_reach_nothing_without_its_protection(
+        history in some_history(), effort in 1..60u32,
+        faults in prop::collection::btree_set(0..160usize, 1..12)
+    ) {
+        let mut proxier = complete();
+        let mut kernel = FakeKernel { keep_history: true, faults, ..FakeKernel::default() };
+        for event in history.into_iter().flatten() {
+            proxier.fold(event);
+            proxier.step(&mut kernel, now(), Effort(effort));
+        }
+        for _ in 0..13 {
+            while proxier.step(&mut kernel, now(), Effort(effort)).is_none() {}
+        }
+        prop_assert_eq!(unguarded(&kernel), [""; 0]);
+        prop_assert_eq!(missing(&proxier, &kernel), "");
     }
 
     #[test]
@@ -439,13 +472,15 @@ fn a_tcp_destination_with_connections_drains_and_goes_when_they_end() {
     kernel.connections.insert(leaving, 3);
 
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.2")]))));
-    assert!(proxier.round(&mut kernel, now()).draining.contains(&leaving));
+    assert_eq!(proxier.round(&mut kernel, now()).draining.begun, [leaving].into());
     assert_eq!(kernel.state.servers[&leaving.0].destinations[&leaving.1].weight, 0);
 
     kernel.connections.clear();
-    assert!(proxier.round(&mut kernel, now()).draining.contains(&leaving));
+    let draining = proxier.round(&mut kernel, now()).draining;
+    assert_eq!(draining, Draining { count: 1, ..Draining::default() });
     proxier.look_at_draining();
-    assert!(proxier.round(&mut kernel, now()).draining.is_empty());
+    let draining = proxier.round(&mut kernel, now()).draining;
+    assert_eq!(draining, Draining { ended: [leaving].into(), ..Draining::default() });
     assert!(!kernel.state.servers[&leaving.0].destinations.contains_key(&leaving.1));
 }
 
@@ -463,7 +498,7 @@ fn a_draining_endpoint_that_comes_back_keeps_its_connections_and_gets_its_weight
     proxier.round(&mut kernel, now());
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
     let outcome = proxier.round(&mut kernel, now());
-    assert!(outcome.draining.is_empty());
+    assert_eq!((outcome.draining.count, outcome.draining.ended), (0, [leaving].into()));
     assert_eq!(kernel.state.servers[&leaving.0].destinations[&leaving.1].weight, 1);
     let added = kernel.log.iter().filter(|(c, _)| matches!(c, Change::AddDestination(..)));
     assert_eq!(added.count(), 1);
@@ -491,10 +526,10 @@ fn a_destination_that_has_drained_for_its_time_goes_with_its_connections() {
     let (mut kernel, start) = (FakeKernel::default(), now());
     let (key, leaving) = begin_to_drain(&mut proxier, &mut kernel, start);
     let ends = start + Duration::from_secs(60);
-    assert_eq!(proxier.round(&mut kernel, start).drain_ends, Some(ends));
+    assert_eq!(proxier.round(&mut kernel, start).draining.next_end, Some(ends));
     proxier.round(&mut kernel, ends - Duration::from_millis(1));
     assert!(kernel.state.servers[&key].destinations.contains_key(&leaving));
-    assert!(proxier.round(&mut kernel, ends).draining.is_empty());
+    assert_eq!(proxier.round(&mut kernel, ends).draining.count, 0);
     assert!(!kernel.state.servers[&key].destinations.contains_key(&leaving));
 }
 
@@ -516,12 +551,64 @@ fn on_a_node_that_is_not_ready_or_gone_the_short_limit_counts() {
         }
         let (mut kernel, start) = (FakeKernel::default(), now());
         begin_to_drain(&mut proxier, &mut kernel, start);
-        let before = proxier.round(&mut kernel, start).drain_ends;
+        let before = proxier.round(&mut kernel, start).draining.next_end;
         assert_eq!(before.is_some(), !is_known);
         proxier.fold(nodes(false));
         let later = start + Duration::from_secs(5);
-        assert!(proxier.round(&mut kernel, later).draining.is_empty());
+        assert_eq!(proxier.round(&mut kernel, later).draining.count, 0);
     }
+}
+
+#[test]
+fn on_a_dead_node_the_short_limit_counts_although_the_weight_could_not_be_set_at_first() {
+    let drain = DrainLimits { usual: None, dead_node: Some(Duration::from_secs(5)) };
+    let mut proxier = complete_with(Settings { drain, ..settings() });
+    proxier.fold(Event::NodeReadiness(Update::Listed(vec![])));
+    let (mut kernel, start) = (FakeKernel::default(), now());
+    let mut twin = (complete_with(Settings { drain, ..settings() }), FakeKernel::default());
+    begin_to_drain(&mut twin.0, &mut twin.1, start);
+    let at = |(change, _): &(Change, bool)| matches!(change, Change::UpdateDestination(_, _, 0));
+    kernel.faults = twin.1.log.iter().position(at).into_iter().collect();
+    assert_eq!(kernel.faults.len(), 1);
+    let (key, leaving) = begin_to_drain(&mut proxier, &mut kernel, start);
+    assert_eq!(kernel.state.servers[&key].destinations[&leaving].weight, 1);
+    let ends = start + Duration::from_secs(5);
+    assert_eq!(proxier.round(&mut kernel, start).draining.next_end, Some(ends));
+    assert_eq!(proxier.round(&mut kernel, ends).draining.count, 0);
+}
+
+#[test]
+fn a_failed_reading_changes_nothing_about_what_drains() {
+    let drain = DrainLimits { usual: Some(Duration::from_secs(60)), dead_node: None };
+    let mut proxier = complete_with(Settings { drain, ..settings() });
+    let (mut kernel, start) = (FakeKernel::default(), now());
+    begin_to_drain(&mut proxier, &mut kernel, start);
+    let draining = proxier.failed_read(Cause("no".into())).draining;
+    let next_end = Some(start + Duration::from_secs(60));
+    assert_eq!(draining, Draining { count: 1, next_end, ..Draining::default() });
+}
+
+#[test]
+fn of_what_a_slice_reported_the_first_of_each_service_waits_while_its_family_is_blocked() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel::default();
+    proxier.round(&mut kernel, now());
+    let tell = |proxier: &mut Proxier, service: &str, host: u8, at| {
+        let mut slice = slice(service, service, vec![ready(&format!("10.244.2.{host}"))]);
+        slice.last_change.0 = Some(at);
+        proxier.fold(Event::Slice(Update::Put(slice)));
+    };
+    for round in 1..10 {
+        tell(&mut proxier, "web", round, i64::from(round));
+        tell(&mut proxier, "gone", round, i64::from(round));
+        proxier.plan();
+        assert_eq!(proxier.failed_read(Cause("no".into())).reported, []);
+        assert_eq!(proxier.reported.len(), 2);
+    }
+    proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "gone"))));
+    let reported = proxier.round(&mut kernel, now()).reported;
+    let reported: Vec<_> = reported.iter().map(|it| (&*it.service.name, it.at)).collect();
+    assert_eq!(reported, [("web", 1)]);
 }
 
 /// Takes away an endpoint on node2 that has connections.
@@ -538,7 +625,7 @@ fn begin_to_drain(
     let leaving = (*key, *server.destinations.keys().next().expect("two"));
     kernel.connections.insert(leaving, 3);
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.2")]))));
-    assert!(proxier.round(kernel, at).draining.contains(&leaving));
+    proxier.round(kernel, at);
     leaving
 }
 

@@ -82,8 +82,8 @@ fn the_age_of_what_drains_is_that_of_the_first() {
     let (mut accounts, start) = (Accounts::new(LIMITS), Instant::now());
     accounts.note_owners(owned(&[("10.96.0.1", "web")]));
     let leaving = |port| (key("10.96.0.1"), std::net::SocketAddr::new([10, 0, 0, 1].into(), port));
-    accounts.note_draining([leaving(1)].into(), start);
-    accounts.note_draining([leaving(1), leaving(2)].into(), start + Duration::from_secs(5));
+    accounts.note_draining([leaving(1)].into(), &BTreeSet::new(), start);
+    accounts.note_draining([leaving(2)].into(), &BTreeSet::new(), start + Duration::from_secs(5));
     let read = |servers: &BTreeSet<_>| Ok(servers.iter().map(|at| reading(*at, 1)).collect());
     accounts.refresh(start, read);
     let labels = "{namespace=\"shop\",service=\"web\"}";
@@ -94,7 +94,7 @@ fn the_age_of_what_drains_is_that_of_the_first() {
         (value(&accounts, &number, later), value(&accounts, &age, later)),
         ("2".into(), "8".into())
     );
-    accounts.note_draining([leaving(2)].into(), later);
+    accounts.note_draining(BTreeSet::new(), &[leaving(1)].into(), later);
     assert_eq!(
         (value(&accounts, &number, later), value(&accounts, &age, later)),
         ("1".into(), "3".into())

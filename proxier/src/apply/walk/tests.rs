@@ -1,12 +1,12 @@
 //! Order, and what a failure holds back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::*;
 use crate::apply::fake::FakeKernel;
 use crate::diff::Flow;
 use crate::model::Protocol;
-use crate::plan::{Entry, ServerFlags, ServerSettings, SetKey, SetName};
+use crate::plan::{Entry, ServerFlags, ServerSettings, SetKey, SetName, VirtualServerKey};
 
 fn key() -> VirtualServerKey {
     VirtualServerKey { protocol: Protocol::Tcp, address: vip(), port: 80 }
