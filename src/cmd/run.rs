@@ -140,10 +140,14 @@ async fn serve(
     let metrics = servers::metrics(config)?;
     let source = Opened::new(config, Some(metrics.requests.clone())).await?;
     let ground = settings::ground(config);
-    let (kernel, abilities) = apart(|| LinuxKernel::open(ground)).await??;
+    let (kernel, abilities, mut reader) = apart(|| {
+        let (kernel, abilities) = LinuxKernel::open(ground)?;
+        let reader = kernel.open_reader()?;
+        anyhow::Ok((kernel, abilities, reader))
+    })
+    .await??;
     remarks::refuse(config, &abilities.families)?;
     let remarks = remarks::remarks(config, &abilities.families);
-    let mut reader = kernel.open_reader()?;
     let (tell_synced, synced) = oneshot::channel();
     let (mut servers, publish) =
         servers::start(config, process, &abilities.families, metrics, source.tell(host_name))?;

@@ -91,13 +91,17 @@ fn allow_files() {
     }
 }
 
-/// The kernel's counters are read by a socket of their own.
+/// The kernel's counters are read by a socket of their own, which the thread that reads opens when it
+/// is asked first: this one must not wait for the kernel.
 fn traffic(config: &Config) -> anyhow::Result<Option<Traffic>> {
     let Some(wanted) = config.service_metrics else { return Ok(None) };
     let services = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
     let limits = Limits { services, interval: wanted.interval };
-    let mut reader = Reader::open().context("cannot read what Services carry")?;
-    let traffic = Traffic::start(limits, move |servers| reader.read(servers));
+    let mut opened = None;
+    let traffic = Traffic::start(limits, move |servers| match &mut opened {
+        Some(reader) => Reader::read(reader, servers),
+        closed => closed.insert(Reader::open()?).read(servers),
+    });
     Ok(Some(traffic.context("cannot start the traffic thread")?))
 }
 

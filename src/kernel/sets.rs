@@ -23,6 +23,9 @@ const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
 /// After what time a set that is in use is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often it is.
+const ATTEMPTS: u32 = 40;
+
 /// What is done with one set or its entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -88,7 +91,7 @@ impl Sets {
 
     /// Destroys a set that a killed process was filling.
     pub(super) fn forget_unfinished(&mut self) -> Result<(), Cause> {
-        self.destroy_if_there(&GROWING.parse().map_err(Cause::new)?)
+        self.destroy(&GROWING.parse().map_err(Cause::new)?, &mut { ATTEMPTS })
     }
 
     /// The names of our sets that are there, whatever their type.
@@ -128,11 +131,11 @@ impl Sets {
         let spec = spec(key).map_err(Cause::new)?;
         let name = GROWING.parse().map_err(Cause::new)?;
         let bigger = SetSpec { name, max_elements: capacity, ..spec.clone() };
-        self.destroy_if_there(&name)?;
+        self.destroy(&name, &mut { ATTEMPTS })?;
         self.ipset.create(&bigger, Repeat::Refuse).map_err(Cause::new)?;
         let grown = self.fill_and_swap(&spec, &bigger);
         // After the swap it is the old one; before, it is of no use.
-        let destroyed = self.destroy_if_there(&name);
+        let destroyed = self.destroy(&name, &mut { ATTEMPTS });
         grown.and(destroyed)
     }
 
@@ -142,14 +145,23 @@ impl Sets {
         if let Some(refused) = refused.first() {
             return Err(Cause::new(refused));
         }
-        self.ipset.swap(&spec.name, &bigger.name).map_err(Cause::new)
+        self.swap(&spec.name, &bigger.name)
     }
 
-    fn destroy_if_there(&mut self, name: &ipset_netlink::SetName) -> Result<(), Cause> {
-        match self.ipset.destroy(name) {
-            Ok(()) | Err(Error { reason: Reason::NoSuchSet, .. }) => Ok(()),
-            Err(error) => Err(Cause::new(error)),
+    /// While anybody lists one of the two, the periodic comparison or a person, the kernel refuses
+    /// (`ip_set_swap`: `EBUSY`); a listing does not take long.
+    fn swap(
+        &mut self,
+        one: &ipset_netlink::SetName,
+        other: &ipset_netlink::SetName,
+    ) -> Result<(), Cause> {
+        for _ in 0..ATTEMPTS {
+            match self.ipset.swap(one, other) {
+                Err(Error { reason: Reason::InUse, .. }) => std::thread::sleep(PAUSE),
+                result => return result.map_err(Cause::new),
+            }
         }
+        self.ipset.swap(one, other).map_err(Cause::new)
     }
 
     fn edit(&mut self, key: SetKey, verb: Verb, changes: &[Change]) -> Vec<Result<(), Cause>> {

@@ -4,6 +4,8 @@
 //! another one may read beside it in a thread of its own. Never: a change.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proxier::apply::{Cause, KernelReading};
 use proxier::diff::Observed;
@@ -25,8 +27,8 @@ pub struct Tables {
     /// The index of the dummy device, as it was found last.
     pub(super) device: Option<u32>,
     /// Families in which the table of nftables mode may still be there: until a reading has not
-    /// found it, or its removal has been tried.
-    pub(super) nftables: PerFamily<bool>,
+    /// found it, or its removal has been tried. All readers of one kernel know it.
+    pub(super) nftables: PerFamily<Arc<AtomicBool>>,
 }
 
 impl Tables {
@@ -36,7 +38,7 @@ impl Tables {
         servers: Servers,
         iptables: PerFamily<Option<Iptables>>,
     ) -> Self {
-        let nftables = PerFamily { v4: true, v6: true };
+        let nftables = PerFamily::from_fn(|_| Arc::new(AtomicBool::new(true)));
         Self { links, sets, servers, iptables, device: None, nftables }
     }
 
@@ -45,7 +47,13 @@ impl Tables {
         let links = Links::open().map_err(Cause::new)?;
         let sets = Sets::open().map_err(Cause::new)?;
         let servers = Servers::open().map_err(Cause::new)?;
-        Ok(Self::new(links, sets, servers, self.iptables.clone()))
+        let iptables = self.iptables.clone();
+        let nftables = self.nftables.clone();
+        Ok(Self { links, sets, servers, iptables, device: None, nftables })
+    }
+
+    pub(super) fn may_have_nftables(&self, family: Family) -> bool {
+        self.nftables.of(family).load(Ordering::Relaxed)
     }
 
     /// Reads everything that could be ours.
@@ -77,8 +85,10 @@ impl Tables {
                         Remains::Nothing
                     }
                 };
-                let has_table = *self.nftables.of(family) && nftables::has_table(family);
-                *self.nftables.of_mut(family) = has_table;
+                let has_table = self.may_have_nftables(family) && nftables::has_table(family);
+                if !has_table {
+                    self.nftables.of(family).store(false, Ordering::Relaxed);
+                }
                 *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
                 self.sets.observe(family, &mut observed)?;
             }
