@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ipvs_proxy::events::Sink;
 use ipvs_proxy::metrics::{Build, Metrics, Probe};
-use ipvs_proxy::serve::{HealthTable, ProxyHealth};
+use ipvs_proxy::serve::{HealthTable, Moment, ProxyHealth};
 use ipvs_proxy::sync;
 use ipvs_proxy::sync::pace::Periods;
 use ipvs_proxy::sync::publish::Publish;
@@ -70,16 +70,24 @@ impl Kernel for Shared {
 /// A proxy that runs until this is dropped.
 struct Running {
     metrics: Arc<Metrics>,
+    health: Arc<ProxyHealth>,
     kernel: Shared,
     events: mpsc::Sender<Event>,
     traffic: Traffic,
     _table: latest::Receiver<HealthTable>,
 }
 
+const DUAL: PerFamily<bool> = PerFamily { v4: true, v6: true };
+
 impl Running {
     /// One that knows its node, and neither Services nor slices. `audit` is the time between two
     /// comparisons in whole.
     fn start(audit: Duration) -> Self {
+        Self::with(Shared::default(), DUAL, audit)
+    }
+
+    /// The same on a kernel that may hold something, for these families.
+    fn with(kernel: Shared, families: PerFamily<bool>, audit: Duration) -> Self {
         let metrics = Arc::new(
             Metrics::new(&Build {
                 kube_proxy: "v1.36.2",
@@ -88,16 +96,14 @@ impl Running {
             })
             .unwrap(),
         );
-        let families = PerFamily { v4: true, v6: true };
         metrics.rounds.begin(&families);
         let health = Arc::new(ProxyHealth::new(&families, audit));
         let (checks, table) = latest::channel(HealthTable::default());
         let limits = Limits { services: 100, interval: Duration::ZERO };
         let traffic = Traffic::start(limits, |servers| Ok(counted(servers))).unwrap();
-        let publish = Publish::new(health, Arc::clone(&metrics), checks, Sink::log())
+        let publish = Publish::new(Arc::clone(&health), Arc::clone(&metrics), checks, Sink::log())
             .with_traffic(Some(traffic.clone()));
         let (events, queue) = mpsc::channel(100);
-        let kernel = Shared::default();
         let (works, reads) = (kernel.clone(), kernel.clone());
         let periods = Periods { min: Duration::ZERO, max: audit };
         thread::spawn(move || {
@@ -105,7 +111,7 @@ impl Running {
             let read = move || Ok(reads.lock().state.clone().into());
             sync::run(Proxier::new(planning), works, read, queue, periods, publish)
         });
-        let running = Self { metrics, kernel, events, traffic, _table: table };
+        let running = Self { metrics, health, kernel, events, traffic, _table: table };
         running.tell(Event::Node(Some(Node {
             name: "node1".into(),
             zone: None,
@@ -129,6 +135,34 @@ impl Running {
 
     fn scrape(&self) -> Scrape {
         Scrape::of(&self.metrics.scrape(Vec::new()))
+    }
+
+    /// Waits until each family is healthy or not, as it would be long from now if nothing came to an end.
+    fn wait_health(&self, wanted: PerFamily<Option<bool>>) {
+        let start = Instant::now();
+        let later = Moment { steady: start + 10 * LIMIT, ..Moment::now() };
+        loop {
+            let found = self.health.standing(later).families;
+            let found = PerFamily::from_fn(|family| found.of(family).map(|of| of.is_healthy));
+            if found == wanted {
+                return;
+            }
+            assert!(start.elapsed() < LIMIT, "{found:?}, not {wanted:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until the samples are like this.
+    fn until(&self, is_so: impl Fn(&Samples) -> bool) -> Samples {
+        let start = Instant::now();
+        loop {
+            let samples = self.scrape().samples;
+            if is_so(&samples) {
+                return samples;
+            }
+            assert!(start.elapsed() < LIMIT, "{samples:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until a sample has this value. Of what is told at the same time a scrape may have only
@@ -163,11 +197,13 @@ fn web_slice(endpoints: &[&str]) -> Slice {
     slice("web-a", "web", endpoints.iter().map(|address| ready(address)).collect())
 }
 
+/// Values by name and labels, as they stand.
+type Samples = BTreeMap<String, f64>;
+
 /// What a scrape says.
 struct Scrape {
     types: BTreeMap<String, String>,
-    /// By name and labels, as they stand.
-    samples: BTreeMap<String, f64>,
+    samples: Samples,
 }
 
 impl Scrape {
@@ -355,18 +391,34 @@ fn what_another_hand_does_to_the_kernel_is_found_by_the_audit_and_counted() {
     running.wait("ipvs_proxy_audit_differences_total{kind=\"destination\"}", 1.0);
 }
 
+fn of_family(name: &str, family: &str) -> String {
+    format!("kubeproxy_{name}{{ip_family=\"{family}\"}}")
+}
+
 #[test]
 fn rules_that_cannot_be_written_are_counted_and_leave_the_time_of_the_last_sync() {
-    let running = Running::start(LIMIT);
-    running.kernel.lock().faults = (0..10_000).collect();
+    let running = Running::start(Duration::from_millis(100));
+    running.kernel.lock().refused = Some(|change| matches!(change, Change::WriteRules(_)));
     running.list(vec![web()], vec![]);
-    let failed = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
-    running.wait(failed, 1.0);
-    let last = "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"}";
-    assert!(!running.scrape().samples.contains_key(last));
-    running.kernel.lock().faults.clear();
-    running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
-    assert!(running.scrape().samples.contains_key(last));
+    let count = |samples: &Samples, family: &str| {
+        let name = of_family("sync_proxy_rules_iptables_restore_failures_total", family);
+        samples.get(&name).copied().unwrap_or_default()
+    };
+    let last = |family: &str| of_family("sync_proxy_rules_last_timestamp_seconds", family);
+    for family in ["IPv4", "IPv6"] {
+        let samples = running.until(|samples| count(samples, family) >= 1.0);
+        assert!(!samples.contains_key(&last(family)), "{family}");
+    }
+
+    running.kernel.lock().refused =
+        Some(|change| matches!(change, Change::WriteRules(step) if step.family == Family::V6));
+    let before = running.until(|samples| samples.contains_key(&last("IPv4")));
+    let after = running.until(|samples| count(samples, "IPv6") > count(&before, "IPv6"));
+    assert_eq!(count(&after, "IPv4"), count(&before, "IPv4"));
+    assert!(!after.contains_key(&last("IPv6")));
+
+    running.kernel.lock().refused = None;
+    running.until(|samples| samples.contains_key(&last("IPv6")));
 }
 
 #[test]
@@ -380,11 +432,64 @@ fn a_family_that_fails_holds_neither_the_time_nor_the_health_of_the_other() {
     };
     let samples = running.scrape().samples;
     assert!(samples.contains_key(&last("IPv4")) && !samples.contains_key(&last("IPv6")));
+    running.wait_health(PerFamily { v4: Some(true), v6: None });
     running.kernel.lock().unread.v6 = None;
-    let start = Instant::now();
-    while !running.scrape().samples.contains_key(&last("IPv6")) {
-        assert!(start.elapsed() < LIMIT);
-    }
+    running.until(|samples| samples.contains_key(&last("IPv6")));
+    running.wait_health(PerFamily { v4: Some(true), v6: Some(true) });
+    // What was up to date once is late when it fails again.
+    running.kernel.lock().unread.v6 = Some(Cause("no".into()));
+    running.kernel.lock().refused = Some(|change| matches!(change, Change::AddServer(..)));
+    running.tell(Event::Service(Update::Put(service("api", &["10.96.0.11"]))));
+    running.wait_health(PerFamily { v4: Some(true), v6: Some(false) });
+}
+
+fn objects(kind: &str) -> String {
+    format!("ipvs_proxy_kernel_objects{{kind=\"{kind}\"}}")
+}
+
+#[test]
+fn what_waits_is_told_until_a_round_has_done_it() {
+    let running = Running::start(LIMIT);
+    running.list(vec![web()], vec![]);
+    running.wait(&objects("virtual_server"), 1.0);
+    let kernel = running.kernel.lock();
+    // A Service that changes waits once, a slice each time.
+    running.tell(Event::Together(vec![
+        Event::Service(Update::Put(Service { created: 5, ..web() })),
+        Event::Service(Update::Put(Service { created: 6, ..web() })),
+        Event::Service(Update::Put(service("api", &["10.96.0.11"]))),
+        Event::Slice(Update::Put(web_slice(&["10.244.1.2"]))),
+        Event::Slice(Update::Put(web_slice(&["10.244.1.3"]))),
+        Event::Slice(Update::Put(web_slice(&["10.244.1.4"]))),
+    ]));
+    let waiting = |what: &str| format!("kubeproxy_sync_proxy_rules_{what}_changes_pending");
+    running.wait(&waiting("service"), 2.0);
+    running.wait(&waiting("endpoint"), 3.0);
+    drop(kernel);
+    running.wait(&waiting("service"), 0.0);
+    running.wait(&waiting("endpoint"), 0.0);
+}
+
+#[test]
+fn a_flow_that_is_forgotten_is_counted_in_its_family() {
+    let running = Running::start(LIMIT);
+    let stale = Flow {
+        protocol: Protocol::Udp,
+        client: "10.244.1.9:5353".parse().unwrap(),
+        frontend: "10.96.0.53:53".parse().unwrap(),
+        server: "10.244.2.9:8080".parse().unwrap(),
+        answered: "10.244.1.9:5353".parse().unwrap(),
+        id: 1,
+        zone: 0,
+    };
+    running.kernel.lock().flows.insert(stale);
+    let mut dns = service("dns", &["10.96.0.53", "fd00:10:96::53"]);
+    dns.ports = vec![service_port("http", Protocol::Udp, 53)];
+    running.list(vec![dns], vec![]);
+    let deleted = |family: &str| of_family("conntrack_reconciler_deleted_entries_total", family);
+    let samples = running.wait(&deleted("IPv4"), 1.0).samples;
+    assert_eq!(samples[&deleted("IPv6")], 0.0);
+    assert!(running.kernel.lock().flows.is_empty());
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct FakeKernel {
     pub history: Vec<Observed>,
     /// Whether to keep the history.
     pub keep_history: bool,
+    /// Which changes fail however often they are tried.
+    pub refused: Option<fn(&Change) -> bool>,
     /// Indices, counted over all changes, at which to fail.
     pub faults: BTreeSet<usize>,
     /// Connections of destinations; absent means none.
@@ -38,7 +40,9 @@ pub struct FakeKernel {
 impl FakeKernel {
     fn carry_out_one(&mut self, change: &Change) -> Result<(), Cause> {
         let index = self.log.len();
-        let result = if self.faults.contains(&index) {
+        let result = if self.faults.contains(&index)
+            || self.refused.is_some_and(|refuses| refuses(change))
+        {
             Err(Cause("injected fault".into()))
         } else {
             self.check(change)
