@@ -17,7 +17,6 @@ use self::pace::{Ended, Pace, Periods};
 use self::publish::Publish;
 use self::timed::{Seen, Timed};
 use crate::dump;
-use crate::metrics::Tally;
 
 mod audit;
 mod contested;
@@ -177,6 +176,10 @@ impl Rounds {
         let start = Instant::now();
         publish.begins();
         let audited = self.proxier.compares_everything();
+        // What was read beside the rounds; where nothing is believed the round reads for itself.
+        if audited && let Some(found) = self.proxier.believed() {
+            kernel.count(found);
+        }
         let counted = self.pace.count_is_due(start);
         let only_counts = counted && !audited && !self.proxier.is_dirty();
         if counted {
@@ -201,12 +204,13 @@ impl Rounds {
             draining: outcome.draining.count > 0,
             drain_ends: outcome.draining.next_end,
         });
-        if let Some(believed) = self.proxier.believed()
-            && (audited || kernel.tally.is_unsure)
+        // After a failure nothing is believed, and the next round reads and counts.
+        if kernel.is_unsure()
+            && let Some(believed) = self.proxier.believed()
         {
-            kernel.tally = Tally::of(believed);
+            kernel.count(believed);
         }
-        publish.round(&self.proxier, &outcome, at - start, &seen, &kernel.tally);
+        publish.round(&self.proxier, &outcome, at - start, &seen, kernel.tally());
     }
 }
 

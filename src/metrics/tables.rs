@@ -1,10 +1,12 @@
 //! What the proxy has in the kernel: how many objects of each kind, how full each set is.
 //!
-//! In: a state of the kernel, then each change that succeeds. Out: gauges. Never: a reading.
+//! In: what was read of the kernel, then each change that succeeds. Out: gauges. Never: a reading of
+//! its own, a count of what nobody has read.
 
 use std::collections::BTreeMap;
 
 use prometheus::IntGaugeVec;
+use proxier::apply::KernelReading;
 use proxier::diff::{Change, Observed};
 use proxier::model::{Family, PerFamily};
 use proxier::plan::{Rules, SetKey};
@@ -19,15 +21,17 @@ pub struct Tables {
     limits: IntGaugeVec,
 }
 
-/// A count of everything, kept up as changes succeed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A count of everything. Whenever the kernel has been read in whole what was read is counted; changes
+/// that succeed keep it up from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     servers: i64,
     destinations: i64,
     addresses: i64,
     rules: PerFamily<(usize, usize)>,
     sets: BTreeMap<SetKey, Fill>,
-    /// Whether it can only be right again after a count.
+    /// Whether it can only be right again after a count: of a server that was removed nobody has said
+    /// how many destinations went with it.
     pub is_unsure: bool,
 }
 
@@ -59,6 +63,16 @@ impl Tally {
             sets: sets.collect(),
             is_unsure: false,
         }
+    }
+
+    /// Counts what was read. Rules of a family that could not be read are as many as they were.
+    pub fn read(reading: &KernelReading, before: Option<&Self>) -> Self {
+        let mut tally = Self::of(&reading.observed);
+        let unread = Family::BOTH.into_iter().filter(|family| reading.unread.of(*family).is_some());
+        for (family, before) in unread.zip(before.into_iter().cycle()) {
+            *tally.rules.of_mut(family) = *before.rules.of(family);
+        }
+        tally
     }
 
     /// Takes note of a change that has succeeded.

@@ -35,8 +35,8 @@ pub struct Publish {
     traffic: Option<Traffic>,
     /// Who wants to know of the first sync.
     first: Option<oneshot::Sender<()>>,
-    /// Whether no round has said yet what is in the kernel.
-    shows_nothing: bool,
+    /// What was last said to be in the kernel.
+    shown: Option<Tally>,
     /// Where questions for names arrive.
     questions: Questions,
 }
@@ -58,7 +58,7 @@ impl Publish {
             contested: Contested::new(),
             traffic: None,
             first: None,
-            shows_nothing: true,
+            shown: None,
             questions: Questions::channel(1).1,
         }
     }
@@ -122,7 +122,7 @@ impl Publish {
         outcome: &Outcome,
         took: Duration,
         seen: &Seen,
-        tally: &Tally,
+        tally: Option<&Tally>,
     ) {
         self.tell_traffic(proxier, outcome);
         self.tell_of_contested(proxier.contested());
@@ -145,9 +145,9 @@ impl Publish {
             &outcome.blocked,
         );
         // Whoever sees what is in the kernel now finds the rest told too.
-        if seen.has_changed || !outcome.differences.is_empty() || self.shows_nothing {
+        if let Some(tally) = tally.filter(|tally| self.shown.as_ref() != Some(*tally)) {
             self.metrics.tables.show(tally);
-            self.shows_nothing = false;
+            self.shown = Some(tally.clone());
         }
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use proxier::apply::{Cause, Connections, Kernel, KernelReading, Part, Ready};
-use proxier::diff::{Change, Flow};
+use proxier::diff::{Change, Flow, Observed};
 use proxier::model::{Family, Protocol};
 use proxier::plan::VirtualServerKey;
 
@@ -18,8 +18,8 @@ use crate::metrics::{FlowPass, Tally};
 pub(super) struct Timed<K> {
     kernel: K,
     seen: Seen,
-    /// What is in the kernel.
-    pub(super) tally: Tally,
+    /// What is in the kernel, once it has been read.
+    tally: Option<Tally>,
     /// The part of the round that is under way.
     part: Option<(Part, Instant)>,
 }
@@ -35,15 +35,28 @@ pub(super) struct Seen {
     pub(super) restores_failed: Vec<Family>,
     /// What looking for stale flows came to.
     pub(super) flows: BTreeMap<Family, FlowPass>,
-    /// Whether anything has changed.
-    pub(super) has_changed: bool,
     /// Whether the round was only there to count the connections of what drains.
     pub(super) only_counts: bool,
 }
 
 impl<K: Kernel> Timed<K> {
     pub(super) fn new(kernel: K) -> Self {
-        Self { kernel, seen: Seen::default(), tally: Tally::default(), part: None }
+        Self { kernel, seen: Seen::default(), tally: None, part: None }
+    }
+
+    /// What is in the kernel; `None` while nobody has read it.
+    pub(super) fn tally(&self) -> Option<&Tally> {
+        self.tally.as_ref()
+    }
+
+    /// True if the count is only right again after another one.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.tally.as_ref().is_some_and(|tally| tally.is_unsure)
+    }
+
+    /// Counts what is believed to be there.
+    pub(super) fn count(&mut self, believed: &Observed) {
+        self.tally = Some(Tally::of(believed));
     }
 
     /// What was seen since this was asked last.
@@ -75,9 +88,8 @@ impl<K: Kernel> Timed<K> {
             }
             _ => {}
         }
-        if is_done {
-            self.seen.has_changed = true;
-            self.tally.record(change);
+        if let (true, Some(tally)) = (is_done, &mut self.tally) {
+            tally.record(change);
         }
     }
 }
@@ -96,7 +108,11 @@ impl<K: Kernel> Kernel for Timed<K> {
     }
 
     fn observe(&mut self) -> Result<KernelReading, Cause> {
-        self.time(K::observe).0
+        let result = self.time(K::observe).0;
+        if let Ok(reading) = &result {
+            self.tally = Some(Tally::read(reading, self.tally.as_ref()));
+        }
+        result
     }
 
     fn count_connections(

@@ -448,6 +448,57 @@ fn objects(kind: &str) -> String {
 }
 
 #[test]
+fn kernel_objects_are_counted_as_they_are_while_one_of_them_fails_for_ever() {
+    let before = Running::start(LIMIT);
+    let (slice, next) =
+        (web_slice(&["10.244.1.2", "10.244.2.2"]), service("next", &["10.96.0.12"]));
+    before.list(vec![web()], vec![slice.clone()]);
+    let full = before.wait(&objects("virtual_server"), 1.0).samples;
+    let kernel = before.kernel.clone();
+    drop(before);
+
+    kernel.lock().refused = Some(
+        |change| matches!(change, Change::AddServer(key, _) if key.address.to_string() == "10.96.0.11"),
+    );
+    let running = Running::with(kernel, DUAL, Duration::from_millis(100));
+    running.list(vec![web(), service("api", &["10.96.0.11"])], vec![slice]);
+    let found = running.wait(&objects("virtual_server"), 1.0).samples;
+    for kind in ["destination", "set", "chain", "rule"] {
+        assert_eq!(found[&objects(kind)], full[&objects(kind)], "{kind}");
+    }
+    assert_eq!(found[&objects("destination")], 2.0);
+    assert_eq!(found["ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}"], 2.0);
+
+    running.tell(Event::Service(Update::Put(next)));
+    running.wait(&objects("virtual_server"), 2.0);
+    // How many destinations go with a server, the next reading tells.
+    running.tell(Event::Service(Update::Gone(web().name)));
+    running.wait(&objects("virtual_server"), 1.0);
+    let found = running.wait(&objects("destination"), 0.0).samples;
+    assert_eq!(found[&objects("virtual_server")], 1.0);
+    assert_eq!(found["ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}"], 2.0);
+}
+
+#[test]
+fn a_round_that_fails_counts_from_what_the_audit_has_read() {
+    let running = Running::start(Duration::from_millis(50));
+    running.list(vec![web()], vec![]);
+    running.wait(&objects("address"), 1.0);
+    {
+        let mut kernel = running.kernel.lock();
+        kernel.refused = Some(|change| matches!(change, Change::AddEntry(..)));
+        for foreign in ["10.96.0.98", "10.96.0.99"] {
+            kernel.state.addresses.insert(foreign.parse().unwrap());
+        }
+        kernel.state.sets.values_mut().for_each(BTreeSet::clear);
+    }
+    let entries = "ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}";
+    let address = objects("address");
+    let found = running.until(|samples| samples[entries] != 1.0 || samples[&address] != 1.0);
+    assert_eq!(found[&address], 1.0);
+}
+
+#[test]
 fn what_waits_is_told_until_a_round_has_done_it() {
     let running = Running::start(LIMIT);
     running.list(vec![web()], vec![]);
