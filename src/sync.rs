@@ -20,6 +20,7 @@ use crate::dump;
 
 mod audit;
 mod contested;
+mod families;
 pub mod pace;
 pub mod publish;
 mod timed;
@@ -131,8 +132,13 @@ impl Rounds {
     }
 
     fn fold(&mut self, event: Event, publish: &Publish) {
-        publish.arrived(&event);
-        self.proxier.fold(event);
+        if let Event::Together(events) = event {
+            // No round comes in between.
+            events.into_iter().for_each(|event| self.fold(event, publish));
+        } else if let Some(event) = families::concerning(event, &self.proxier) {
+            publish.arrived(&event);
+            self.proxier.fold(event);
+        }
     }
 
     fn take_audit(&mut self, found: Found, publish: &Publish) {

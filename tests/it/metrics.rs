@@ -543,6 +543,53 @@ fn a_flow_that_is_forgotten_is_counted_in_its_family() {
     assert!(running.kernel.lock().flows.is_empty());
 }
 
+/// A slice of this Service and family that says that something happened just now.
+fn timed_slice(name: &str, endpoints: &[&str]) -> Slice {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let last_change = LastChange(Some(now.as_nanos().try_into().unwrap()));
+    let endpoints = endpoints.iter().map(|address| ready(address)).collect();
+    Slice { last_change, ..slice(name, "web", endpoints) }
+}
+
+#[test]
+fn slices_of_a_family_that_is_not_programmed_are_neither_counted_nor_a_reason_for_a_round() {
+    let running = Running::with(Shared::default(), PerFamily { v4: true, v6: false }, LIMIT);
+    let other = || timed_slice("web-b", &["fd00:10:244:1::2"]);
+    let together = |slices: Vec<Slice>| {
+        let put = |slice| Event::Slice(Update::Put(slice));
+        running.tell(Event::Together(slices.into_iter().map(put).collect()));
+    };
+    running.list(vec![web()], vec![timed_slice("web-a", &["10.244.1.2"]), other()]);
+    let before = running.wait(&objects("destination"), 1.0).samples;
+    let total = "kubeproxy_sync_proxy_rules_endpoint_changes_total";
+    let rounds = of_family("sync_proxy_rules_duration_seconds_count", "IPv4");
+    assert_eq!(before[total], 1.0);
+
+    let changed = timed_slice("web-b", &["fd00:10:244:1::3"]);
+    running.tell(Event::Slice(Update::Put(changed.clone())));
+    together(vec![other(), changed.clone()]);
+    running.tell(Event::Slice(Update::Gone(changed.name)));
+    // Long enough for the round that must not be.
+    thread::sleep(Duration::from_millis(50));
+    let after = running.scrape().samples;
+    let queued = of_family("sync_proxy_rules_last_queued_timestamp_seconds", "IPv4");
+    assert_eq!((after[&queued], after[&rounds]), (before[&queued], before[&rounds]));
+
+    // A manifest may give a name to a slice of the other family: the first one is gone.
+    running.tell(Event::Slice(Update::Put(timed_slice("web-a", &["fd00:10:244:1::2"]))));
+    let after = running.wait(&objects("destination"), 0.0).samples;
+    assert_eq!((after[total], after[&rounds]), (2.0, before[&rounds] + 1.0));
+    // One that is known only from the same moment is known.
+    let gone = Event::Slice(Update::Gone(slice("web-a", "web", vec![]).name));
+    let put = Event::Slice(Update::Put(timed_slice("web-a", &["10.244.1.2"])));
+    running.tell(Event::Together(vec![put, gone]));
+    let after = running.wait(total, 4.0).samples;
+    assert_eq!(after[&objects("destination")], 0.0);
+    let programmed = |family| of_family("network_programming_duration_seconds_count", family);
+    assert!(after.contains_key(&programmed("IPv4")), "{after:?}");
+    assert!(!after.contains_key(&programmed("IPv6")), "{after:?}");
+}
+
 #[test]
 fn what_a_virtual_server_carries_is_its_new_owners_when_it_is_handed_on() {
     let running = Running::start(LIMIT);

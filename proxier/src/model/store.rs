@@ -138,6 +138,11 @@ impl Store {
         self.services.values().map(|service| &**service)
     }
 
+    /// One slice.
+    pub fn slice(&self, name: &SliceName) -> Option<&Slice> {
+        self.slices.get(name).map(|slice| &**slice)
+    }
+
     /// The slices of one Service, by name.
     pub fn slices_of(&self, service: &ServiceName) -> impl Iterator<Item = &Slice> {
         self.slices_of
