@@ -76,10 +76,17 @@ pub(super) fn start(
     let traffic = traffic(config)?;
     let running = own_servers(config, process, &health, &metrics, traffic.clone(), &events);
     let (checks, table) = latest::channel(HealthTable::default());
-    let servers = ServiceHealth::new(config.node_name.clone(), Arc::clone(&health), events.clone());
+    let judged = judged(config, &health);
+    let servers = ServiceHealth::new(config.node_name.clone(), judged, events.clone());
     tokio::spawn(servers.run(table));
     let publish = Publish::new(health, metrics, checks, events).with_traffic(traffic);
     Ok((Servers { running }, publish))
+}
+
+/// By what the health checks of Services judge the proxy: by nothing where its health server is
+/// switched off (spec 10.2).
+fn judged(config: &Config, health: &Arc<ProxyHealth>) -> Option<Arc<ProxyHealth>> {
+    config.serving.healthz.map(|_| Arc::clone(health))
 }
 
 /// As many files as the process may have, which is what Go's runtime does: the connections of all servers
@@ -133,4 +140,27 @@ fn own_servers(
     let inspect = Inspect::new(process, Arc::clone(metrics), traffic);
     running.spawn(inspect.serve(server(Which::Metrics, serving.metrics)));
     running
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::{Command, parse};
+    use crate::config::{self, Surroundings};
+
+    #[test]
+    fn health_checks_judge_the_proxy_only_if_it_has_a_health_server() {
+        let families = PerFamily { v4: true, v6: true };
+        let health = Arc::new(ProxyHealth::new(&families, Duration::from_secs(30)));
+        for (flag, is_judged) in [("--healthz-port=0", false), ("--healthz-port=10256", true)] {
+            let Ok(Command::Run(run)) = parse(["ipvs-proxy", "--manifests=/", flag]) else {
+                panic!("it runs")
+            };
+            let here = Surroundings::look();
+            let config = config::load(&run.flags, run.manifests.as_deref(), &here).unwrap().0;
+            assert_eq!(judged(&config, &health).is_some(), is_judged, "{flag}");
+        }
+    }
 }

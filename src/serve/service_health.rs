@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_secs(3);
 /// All servers of health-check node ports.
 pub struct ServiceHealth {
     node: Arc<str>,
-    health: Arc<ProxyHealth>,
+    health: Option<Arc<ProxyHealth>>,
     events: Sink,
     open: BTreeMap<Place, Listener<Shown>>,
     /// What the operator was told about each Service that lacks a listener.
@@ -62,8 +62,9 @@ impl Failing {
 }
 
 impl ServiceHealth {
-    /// No server yet. `node` is this node's name for events.
-    pub fn new(node: Arc<str>, health: Arc<ProxyHealth>, events: Sink) -> Self {
+    /// No server yet. `node` is this node's name for events. Without a `health` the proxy counts as
+    /// healthy: nobody has asked for a judgement.
+    pub fn new(node: Arc<str>, health: Option<Arc<ProxyHealth>>, events: Sink) -> Self {
         Self { node, health, events, open: BTreeMap::new(), failing: Failing::default() }
     }
 
@@ -109,7 +110,7 @@ impl ServiceHealth {
 
     fn open_listener(&self, place: &Place, count: usize) -> Result<Listener<Shown>, String> {
         let (service, address) = place;
-        let shown = Shown::new(service.clone(), count, Arc::clone(&self.health));
+        let shown = Shown::new(service.clone(), count, self.health.clone());
         Listener::open(*address, Wildcard::Own, shown).map_err(|error| {
             let holder = self.open.keys().find(|(_, taken)| taken == address);
             match holder {

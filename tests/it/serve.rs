@@ -40,10 +40,15 @@ struct Serving {
 
 impl Serving {
     fn start() -> Self {
+        Self::with(|health| Some(Arc::clone(health)))
+    }
+
+    /// What judges the proxy is said.
+    fn with(judged: impl FnOnce(&Arc<ProxyHealth>) -> Option<Arc<ProxyHealth>>) -> Self {
         let families = PerFamily { v4: true, v6: true };
         let health = Arc::new(ProxyHealth::new(&families, PERIOD));
         let (table, seen) = watch::channel(HealthTable::default());
-        let servers = ServiceHealth::new("node1".into(), Arc::clone(&health), Sink::log());
+        let servers = ServiceHealth::new("node1".into(), judged(&health), Sink::log());
         Self { table, health, task: tokio::spawn(servers.run(seen)) }
     }
 

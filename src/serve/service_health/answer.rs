@@ -1,8 +1,8 @@
 //! What a health check is told.
 //!
-//! In: how many local endpoints a Service has, and whether the proxy keeps up. Out: status, headers
-//! and body as kube-proxy sends them. Never: a look at the request; every path and method is
-//! answered alike.
+//! In: how many local endpoints a Service has, and whether the proxy keeps up, if that is judged. Out:
+//! status, headers and body as kube-proxy sends them. Never: a look at the request; every path and
+//! method is answered alike.
 //!
 //! Source: spec 10.2, `conformance/lb-local`.
 
@@ -23,13 +23,17 @@ use crate::serve::listener::{Answer, Answers};
 pub(super) struct Shown {
     service: ServiceName,
     count: AtomicUsize,
-    health: Arc<ProxyHealth>,
+    health: Option<Arc<ProxyHealth>>,
 }
 
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
 impl Shown {
-    pub(super) fn new(service: ServiceName, count: usize, health: Arc<ProxyHealth>) -> Arc<Self> {
+    pub(super) fn new(
+        service: ServiceName,
+        count: usize,
+        health: Option<Arc<ProxyHealth>>,
+    ) -> Arc<Self> {
         Arc::new(Self { service, count: AtomicUsize::new(count), health })
     }
 
@@ -42,7 +46,8 @@ impl Shown {
 impl Answers for Shown {
     async fn answer(&self, _: Request<Incoming>) -> Answer {
         let count = self.count.load(Ordering::Relaxed);
-        let is_healthy = self.health.standing(Moment::now()).is_healthy();
+        let standing = self.health.as_ref().map(|health| health.standing(Moment::now()));
+        let is_healthy = standing.is_none_or(|standing| standing.is_healthy());
         answer(&self.service, count, is_healthy)
     }
 }

@@ -66,3 +66,14 @@ async fn a_proxy_that_does_not_keep_up_is_503_until_it_does() {
     serving.health.started();
     tells(v4(port), "200 3").await;
 }
+
+#[tokio::test]
+async fn without_a_health_server_the_proxy_counts_as_healthy() {
+    let (serving, port) = (Serving::with(|_| None), free_port());
+    serving.show(&[("web", check(port, Some(3), None))]);
+    tells(v4(port), "200 3").await;
+    serving.fall_behind();
+    let answer = get(v4(port)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\t\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": true\n}"));
+}
