@@ -244,6 +244,21 @@ impl Scrape {
 /// Go's client has these: plugins for credentials, and a cache of its own.
 const OF_GO: [&str; 2] = ["rest_client_exec_plugin_", "rest_client_transport_"];
 
+/// Go's client has these as well once there is something to tell (spec 11.2).
+const ABSENT: [&str; 2] =
+    ["rest_client_request_retries_total", "rest_client_dns_resolution_duration_seconds"];
+
+#[test]
+fn what_a_scrape_lacks_is_named_among_the_differences() {
+    let running = Running::start(LIMIT);
+    let scrape = running.scrape();
+    let differences = std::fs::read_to_string("docs/compatibility.md").unwrap();
+    for name in OF_GO.iter().chain(&ABSENT) {
+        assert!(!scrape.types.keys().any(|found| found.starts_with(name)), "{name} is there");
+        assert!(differences.contains(&format!("`{name}")), "{name}");
+    }
+}
+
 #[test]
 fn a_scrape_has_every_recorded_name_type_label_and_bucket() {
     let running = Running::start(LIMIT);
