@@ -389,10 +389,9 @@ fn what_another_hand_does_to_the_kernel_is_found_by_the_audit_and_counted() {
     running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
     let count = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
     let rounds = running.scrape().samples[count];
-    running.wait(count, rounds + 3.0);
-    let found = running.scrape();
+    let found = running.until(|samples| samples[count] >= rounds + 3.0);
     let is_difference = |name: &&String| name.starts_with("ipvs_proxy_audit_differences_total{");
-    assert_eq!(found.samples.keys().filter(is_difference).count(), 0);
+    assert_eq!(found.keys().filter(is_difference).count(), 0);
     {
         let mut kernel = running.kernel.lock();
         let address = "10.96.0.10".parse().unwrap();
