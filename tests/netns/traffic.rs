@@ -19,6 +19,9 @@ use crate::node::Namespace;
 /// How long a client waits for a connection, and then for its answer. Far above what a busy emulated
 /// machine needs, below every retransmission of SCTP that would hide a loss.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a client waits that asks again and again over TCP, which sends again what is lost long before. An emulated
+/// machine on a busy host lets a program stand still for some seconds.
+const CALLERS_PATIENCE: Duration = Duration::from_secs(20);
 /// How often a server looks whether it should stop.
 const ATTENTION: Duration = Duration::from_millis(20);
 
@@ -222,9 +225,13 @@ impl Caller {
         // A thread that is started inside stays there.
         let thread = inside.enter(|| {
             thread::spawn(move || {
+                let patience = match protocol {
+                    Protocol::Tcp => CALLERS_PATIENCE,
+                    Protocol::Udp | Protocol::Sctp => PATIENCE,
+                };
                 while !stopped.load(Ordering::Relaxed) {
                     let from = || any_port(to, fresh_port());
-                    let result = exchange_anew(protocol, from, to, PATIENCE);
+                    let result = exchange_anew(protocol, from, to, patience);
                     filled.lock().unwrap().push(result);
                 }
             })
