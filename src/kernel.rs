@@ -7,13 +7,12 @@
 //! come from a thread in that namespace.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready};
 use proxier::diff::{Change, Flow};
 use proxier::model::{Family, PerFamily, Protocol};
-use proxier::plan::VirtualServerKey;
+use proxier::plan::VirtualServerDestination;
 
 use self::flows::Flows;
 use self::link::AddressChange;
@@ -89,7 +88,7 @@ impl Kernel for LinuxKernel {
 
     fn count_connections(
         &mut self,
-        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+        of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause> {
         self.tables.servers.count_connections(of)
     }

@@ -7,22 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use prometheus::proto::MetricFamily;
 use proxier::apply::{Cause, Draining};
 use proxier::model::ServiceName;
-use proxier::plan::VirtualServerKey;
+use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 use tokio::sync::oneshot;
 
 use self::accounts::Accounts;
 
 mod accounts;
-
-/// A destination that only finishes its connections.
-type Leaving = (VirtualServerKey, SocketAddr);
 
 /// What the kernel has counted at a virtual server since it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +61,11 @@ enum Told {
     /// Whose virtual servers these are now; nobody's if there is no name.
     Owners(Vec<(VirtualServerKey, Option<ServiceName>)>),
     /// What has begun to drain, what does no longer, and when.
-    Draining { begun: BTreeSet<Leaving>, ended: BTreeSet<Leaving>, now: Instant },
+    Draining {
+        begun: BTreeSet<VirtualServerDestination>,
+        ended: BTreeSet<VirtualServerDestination>,
+        now: Instant,
+    },
     /// Somebody scrapes.
     Scrape(oneshot::Sender<Vec<MetricFamily>>),
 }

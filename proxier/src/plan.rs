@@ -12,7 +12,10 @@ pub use self::health::{HealthCheck, HealthCheckAddresses};
 pub(crate) use self::here::{Here, health_check_addresses};
 pub(crate) use self::rules::OUT_FILTER;
 pub use self::rules::{ChainKey, Jump, Rules, Table};
-pub use self::server::{ServerFlags, ServerSettings, VirtualServer, VirtualServerKey, weight};
+pub use self::server::{
+    NodePort, ServerFlags, ServerSettings, VirtualServer, VirtualServerDestination,
+    VirtualServerKey, weight,
+};
 pub use self::service::Contribution;
 pub(crate) use self::service::contribution;
 pub use self::set::{Entry, SetKey, SetKind, SetName};

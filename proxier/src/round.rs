@@ -13,11 +13,11 @@ use crate::apply::{Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part,
 use crate::diff::{Belief, Change, ChangeSet, Comparison, Extent, Moment, Observed, suspects};
 use crate::model::{Dirty, Event, Family, Pending, PerFamily, Reported, ServiceName, Store};
 use crate::plan::{
-    Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched, VirtualServerKey,
-    contribution, health_check_addresses,
+    Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched,
+    VirtualServerDestination, VirtualServerKey, contribution, health_check_addresses,
 };
 
-use self::drain::{Drain, Leaving};
+use self::drain::Drain;
 
 mod differences;
 mod drain;
@@ -47,7 +47,7 @@ struct Work {
     walk: Walk,
     belief: Belief,
     /// Destinations whose connections are to be counted when it is done.
-    due: BTreeSet<Leaving>,
+    due: BTreeSet<VirtualServerDestination>,
     /// Whether facts came in between.
     is_interrupted: bool,
     /// Whether everything was compared, and not only what facts have touched.
@@ -175,7 +175,7 @@ impl Proxier {
     pub fn plan(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         if dirty.has_other_nodes {
-            self.drain.look_at_nodes();
+            self.see_nodes();
         }
         self.reported.retain(|reported| !dirty.unreported.contains(&reported.service));
         self.reported.append(&mut dirty.reported);
@@ -272,9 +272,8 @@ impl Proxier {
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         let differences = audited.then(|| self.differences(&changes, &touched, has_news));
-        let mut walk = Walk::new(changes, belief.state()).without_rules(&unread);
+        let mut walk = Walk::new(changes, belief.state()).without_rules(unread);
         walk.outcome.differences = differences.unwrap_or_default();
-        note_unread(&unread, &mut walk.outcome);
         let servers = touched.servers;
         Ok(Work { walk, belief, due, is_interrupted: false, is_whole, servers })
     }
@@ -373,15 +372,6 @@ impl Proxier {
             observed,
             settings: &self.settings,
             node: self.store.node(),
-        }
-    }
-}
-
-fn note_unread(unread: &PerFamily<Option<Cause>>, outcome: &mut Outcome) {
-    for family in Family::BOTH {
-        if let Some(cause) = unread.of(family).clone() {
-            outcome.failed.push(Failure { operation: format!("read rules {family}"), cause });
-            outcome.block(Some(family));
         }
     }
 }

@@ -16,7 +16,7 @@ use netlink_batch::Options;
 use proxier::apply::{Cause, Connections};
 use proxier::diff::{Change, ObservedDestination, ObservedServer};
 use proxier::model::Protocol;
-use proxier::plan::{ServerFlags, ServerSettings, VirtualServerKey};
+use proxier::plan::{ServerFlags, ServerSettings, VirtualServerDestination, VirtualServerKey};
 
 use super::all_failed;
 
@@ -131,7 +131,7 @@ impl Servers {
 
     pub(super) fn count_connections(
         &mut self,
-        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+        of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause> {
         let mut counts = Connections::new();
         let keys: BTreeSet<_> = of.iter().map(|(key, _)| *key).collect();

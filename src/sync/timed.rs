@@ -4,13 +4,12 @@
 //! own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use proxier::apply::{Cause, Connections, Kernel, KernelReading, Part, Ready};
 use proxier::diff::{Change, Flow, Observed};
 use proxier::model::{Family, Protocol};
-use proxier::plan::VirtualServerKey;
+use proxier::plan::VirtualServerDestination;
 
 use crate::metrics::{FlowPass, Tally};
 
@@ -117,7 +116,7 @@ impl<K: Kernel> Kernel for Timed<K> {
 
     fn count_connections(
         &mut self,
-        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+        of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause> {
         self.time(|kernel| kernel.count_connections(of)).0
     }

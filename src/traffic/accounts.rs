@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use prometheus::proto::MetricFamily;
 use proxier::apply::Cause;
 use proxier::model::ServiceName;
-use proxier::plan::VirtualServerKey;
+use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 
-use super::{Counters, Leaving, Limits, Owners, Reading};
+use super::{Counters, Limits, Owners, Reading};
 use crate::metrics::family::{Family, Kind};
 
 /// Everything that is known.
@@ -19,7 +19,7 @@ use crate::metrics::family::{Family, Kind};
 pub(super) struct Accounts {
     limits: Limits,
     owners: Owners,
-    draining: BTreeMap<Leaving, Instant>,
+    draining: BTreeMap<VirtualServerDestination, Instant>,
     services: BTreeMap<ServiceName, Account>,
     last: BTreeMap<VirtualServerKey, Counters>,
     left_out: usize,
@@ -137,8 +137,8 @@ impl Accounts {
 
     pub(super) fn note_draining(
         &mut self,
-        begun: BTreeSet<Leaving>,
-        ended: &BTreeSet<Leaving>,
+        begun: BTreeSet<VirtualServerDestination>,
+        ended: &BTreeSet<VirtualServerDestination>,
         now: Instant,
     ) {
         for leaving in ended {

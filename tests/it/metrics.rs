@@ -3,7 +3,6 @@
 //! In: events, faults, a kernel changed by another hand. Out: what a scrape says. Never: a real kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,7 +23,7 @@ use proxier::model::{
     Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Scope, Service,
     ServiceName, Slice, Update,
 };
-use proxier::plan::{Settings, VirtualServerKey};
+use proxier::plan::{Settings, VirtualServerDestination, VirtualServerKey};
 use proxier::testing::{ready, service, service_port, settings, slice};
 use tokio::sync::{mpsc, watch as latest};
 
@@ -53,7 +52,7 @@ impl Kernel for Shared {
 
     fn count_connections(
         &mut self,
-        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+        of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause> {
         self.lock().count_connections(of)
     }

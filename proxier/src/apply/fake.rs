@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::kernel::{Cause, Connections, Kernel, KernelReading, Ready};
 use crate::diff::{Change, Flow, Observed};
 use crate::model::{Family, PerFamily, Protocol};
-use crate::plan::{Rules, VirtualServerKey};
+use crate::plan::{Rules, VirtualServerDestination, VirtualServerKey};
 
 /// Kernel state with a log and faults on demand.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +130,7 @@ impl Kernel for FakeKernel {
 
     fn count_connections(
         &mut self,
-        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+        of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause> {
         Ok(of
             .iter()

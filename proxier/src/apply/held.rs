@@ -11,11 +11,8 @@ use super::kernel::Cause;
 use super::order::Stage;
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Change, Moment};
-use crate::model::{Family, Protocol};
-use crate::plan::{Entry, SetKey, SetName, VirtualServerKey};
-
-/// A node port, at whatever address.
-type NodePort = (Family, Protocol, u16);
+use crate::model::Family;
+use crate::plan::{Entry, NodePort, SetKey, SetName, VirtualServerKey};
 
 /// What has failed, by what depends on it.
 #[derive(Debug, Default)]
@@ -65,8 +62,7 @@ impl Held {
             Change::RemoveEntry(set, entry) => {
                 stage == Stage::EntriesGone && self.is_needed_yet(*set, entry)
                     || entry.address().is_some_and(|address| self.standing.contains(&address))
-                    || node_port(*set, entry)
-                        .is_some_and(|port| self.standing_ports.contains(&port))
+                    || set.node_port(entry).is_some_and(|port| self.standing_ports.contains(&port))
             }
             Change::AddLink
             | Change::GrowSet(..)
@@ -86,7 +82,7 @@ impl Held {
     }
 
     fn holds_port(&self, key: &VirtualServerKey) -> bool {
-        self.ports.contains(&port_of(key))
+        self.ports.contains(&key.node_port())
     }
 
     /// True if something stands that only the rules of before protect.
@@ -106,9 +102,9 @@ impl Held {
 
     /// True if the entry waits for destinations that have not left.
     fn lingers(&self, set: SetKey, entry: &Entry) -> bool {
-        match node_port(set, entry) {
-            Some(port) => self.lingering.iter().any(|key| port_of(key) == port),
-            None => frontend(entry).is_some_and(|key| self.lingering.contains(&key)),
+        match set.node_port(entry) {
+            Some(port) => self.lingering.iter().any(|key| key.node_port() == port),
+            None => entry.frontend().is_some_and(|key| self.lingering.contains(&key)),
         }
     }
 
@@ -135,9 +131,9 @@ impl Held {
             }
             // Destinations elsewhere would answer to the wrong address while it stands.
             (Stage::ExemptionsGone, Change::RemoveEntry(set, entry)) => {
-                match node_port(*set, entry) {
+                match set.node_port(entry) {
                     Some(port) => drop(self.ports.insert(port)),
-                    None => self.servers.extend(frontend(entry)),
+                    None => self.servers.extend(entry.frontend()),
                 }
             }
             (
@@ -151,10 +147,10 @@ impl Held {
             }
             (Stage::ServersGone, Change::RemoveServer(key)) => {
                 self.standing.insert(key.address);
-                self.standing_ports.insert(port_of(key));
+                self.standing_ports.insert(key.node_port());
             }
             (Stage::GuardsGone, Change::RemoveEntry(_, entry)) => {
-                self.guarded.extend(frontend(entry));
+                self.guarded.extend(entry.frontend());
             }
             (Stage::Ground | Stage::Rules, _) => match change.family() {
                 Some(family) => self.hold_family(family),
@@ -169,7 +165,7 @@ impl Held {
     }
 
     fn note_missing(&mut self, set: SetKey, entry: &Entry) {
-        match node_port(set, entry) {
+        match set.node_port(entry) {
             Some(port) => drop(self.ports.insert(port)),
             // No virtual server is reached through that set.
             None if set.name == SetName::HealthCheckNodePort => {}
@@ -178,35 +174,10 @@ impl Held {
     }
 }
 
-fn port_of(key: &VirtualServerKey) -> NodePort {
-    (key.family(), key.protocol, key.port)
-}
-
-/// The node port that an entry speaks of.
-fn node_port(set: SetKey, entry: &Entry) -> Option<NodePort> {
-    let protocol = set.name.node_port_protocol()?;
-    match entry {
-        Entry::Port(port) | Entry::AddressPort(_, _, port) => Some((set.family, protocol, *port)),
-        Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => None,
-    }
-}
-
-/// The virtual server that an entry speaks of.
-fn frontend(entry: &Entry) -> Option<VirtualServerKey> {
-    match *entry {
-        Entry::AddressPort(address, protocol, port)
-        | Entry::AddressPortAddress(address, protocol, port, _)
-        | Entry::AddressPortNet(address, protocol, port, _) => {
-            Some(VirtualServerKey { protocol, address, port })
-        }
-        Entry::Address(_) | Entry::Port(_) => None,
-    }
-}
-
 /// The guarded virtual server to which an entry admits somebody.
 fn admits_to(set: SetKey, entry: &Entry) -> Option<VirtualServerKey> {
     match set.name {
-        SetName::LoadBalancerSourceIp | SetName::LoadBalancerSourceCidr => frontend(entry),
+        SetName::LoadBalancerSourceIp | SetName::LoadBalancerSourceCidr => entry.frontend(),
         _ => None,
     }
 }

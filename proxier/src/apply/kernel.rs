@@ -4,15 +4,14 @@
 //! translates verbs and reports what the system said.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use super::order::Stage;
 use crate::diff::{Change, Flow, Observed};
 use crate::model::{Family, PerFamily, Protocol};
-use crate::plan::VirtualServerKey;
+use crate::plan::VirtualServerDestination;
 
 /// Active and inactive connections of destinations; one that is not there has none to be listed.
-pub type Connections = BTreeMap<(VirtualServerKey, SocketAddr), u32>;
+pub type Connections = BTreeMap<VirtualServerDestination, u32>;
 
 /// Why the system refused, in words for an operator: what it said and, where one is known, what
 /// to do about it.
@@ -120,7 +119,7 @@ pub trait Kernel {
     /// If the counts cannot be read.
     fn count_connections(
         &mut self,
-        of: &BTreeSet<(VirtualServerKey, SocketAddr)>,
+        of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause>;
 
     /// Reads the tracked flows of a family and protocol.

@@ -18,11 +18,10 @@
 //!   destinations of before have left, which may be another Service's that did not admit him.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use crate::diff::{Change, Moment, Observed};
 use crate::model::Protocol;
-use crate::plan::{Entry, SetKey, SetName, VirtualServerKey, weight};
+use crate::plan::{Entry, SetKey, SetName, weight};
 
 /// A part of a round; the next one begins when it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,29 +166,18 @@ impl<'a> Standing<'a> {
 
     /// True if a virtual server that the entry speaks of stands already.
     fn serves(&mut self, set: SetKey, entry: &Entry) -> bool {
-        let stands = |protocol, address: IpAddr, port| {
-            let key = VirtualServerKey { protocol, address, port };
-            self.observed.servers.contains_key(&key)
-        };
-        match entry {
-            Entry::AddressPort(address, protocol, port) => stands(*protocol, *address, *port),
-            Entry::Port(port) => {
-                let protocol = set.name.node_port_protocol();
-                protocol.is_some_and(|protocol| self.ports().contains(&(protocol, *port)))
-            }
-            Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => false,
+        if let Some(key) = entry.frontend() {
+            return self.observed.servers.contains_key(&key);
         }
+        let port = set.node_port(entry);
+        port.is_some_and(|port| self.ports().contains(&(port.protocol, port.port)))
     }
 
     /// True if a guard stands already at the frontend that the entry admits somebody to.
     fn is_guarded(&self, set: SetKey, entry: &Entry) -> bool {
-        let (Entry::AddressPortAddress(address, protocol, port, _)
-        | Entry::AddressPortNet(address, protocol, port, _)) = *entry
-        else {
-            return false;
-        };
+        let Some(key) = entry.frontend() else { return false };
         let guards = SetKey { name: SetName::LoadBalancerFw, ..set };
-        let guard = Entry::AddressPort(address, protocol, port);
+        let guard = Entry::AddressPort(key.address, key.protocol, key.port);
         self.observed.sets.get(&guards).is_some_and(|entries| entries.contains(&guard))
     }
 

@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::kernel::Cause;
 use crate::model::{Family, PerFamily, Reported};
-use crate::plan::VirtualServerKey;
+use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
 /// One thing that did not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +32,9 @@ pub struct Draining {
     /// How many there are now.
     pub count: usize,
     /// Those that have begun to.
-    pub begun: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    pub begun: BTreeSet<VirtualServerDestination>,
     /// Those that do no longer: they are gone, or serve again.
-    pub ended: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    pub ended: BTreeSet<VirtualServerDestination>,
     /// When the first of them has had its time, if there is a limit.
     pub next_end: Option<Instant>,
 }

@@ -10,13 +10,15 @@ use std::collections::{BTreeSet, VecDeque};
 use super::held::Held;
 use super::kernel::{Cause, Kernel, Part};
 use super::order::{Stage, Standing};
-use super::outcome::Outcome;
+use super::outcome::{Failure, Outcome};
 use crate::diff::{Belief, Change, Observed, earlier_flows, new_servers};
 use crate::model::{Family, PerFamily};
 
 /// Carries out changes in the order that breaks nothing, all of them.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
-    Walk::new(changes, belief.state()).carry_out(kernel, belief)
+    let mut walk = Walk::new(changes, belief.state());
+    walk.go_on(kernel, belief, Effort::MAX);
+    walk.outcome
 }
 
 /// How much is done before somebody may come in between; about the time in microseconds that a
@@ -70,12 +72,16 @@ impl Walk {
         }
     }
 
-    /// The rules of these families are unknown: they are left as they are, and so is all that must
-    /// not be reached without them.
-    pub(crate) fn without_rules(mut self, unread: &PerFamily<Option<Cause>>) -> Self {
-        for family in Family::BOTH {
-            if unread.of(family).is_some() {
+    /// The rules of these families are unknown, which is a failure: they are left as they are, and so is all
+    /// that must not be reached without them.
+    pub(crate) fn without_rules(mut self, unread: PerFamily<Option<Cause>>) -> Self {
+        for (family, cause) in [(Family::V4, unread.v4), (Family::V6, unread.v6)] {
+            if let Some(cause) = cause {
                 self.held.hold_family(family);
+                self.outcome
+                    .failed
+                    .push(Failure { operation: format!("read rules {family}"), cause });
+                self.outcome.block(Some(family));
             }
         }
         self
@@ -117,12 +123,6 @@ impl Walk {
         other.go_on(kernel, belief, Effort::MAX);
         self.held = other.held;
         self.outcome.absorb(other.outcome);
-    }
-
-    /// Carries out everything.
-    fn carry_out(mut self, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
-        self.go_on(kernel, belief, Effort::MAX);
-        self.outcome
     }
 
     /// Carries out the next changes until the effort is spent.

@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::flow::Flow;
 use crate::model::Family;
-use crate::plan::{Entry, Jump, Rules, ServerSettings, SetKey, Touched, VirtualServerKey};
+use crate::plan::{
+    Entry, Jump, Rules, ServerSettings, SetKey, Touched, VirtualServerDestination, VirtualServerKey,
+};
 
 /// One operation on the kernel. A first sync has hundreds of thousands, so that what is large and seldom
 /// is kept elsewhere.
@@ -178,7 +180,7 @@ pub struct ChangeSet {
     /// In the order found.
     pub changes: Vec<Change>,
     /// Destinations at weight 0 that still have connections, or may have: to be looked at again.
-    pub draining: BTreeSet<(VirtualServerKey, SocketAddr)>,
+    pub draining: BTreeSet<VirtualServerDestination>,
 }
 
 impl ChangeSet {

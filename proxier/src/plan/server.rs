@@ -26,6 +26,11 @@ impl VirtualServerKey {
     pub fn family(&self) -> Family {
         Family::of(self.address)
     }
+
+    /// The same at whatever address.
+    pub fn node_port(&self) -> NodePort {
+        NodePort { family: self.family(), protocol: self.protocol, port: self.port }
+    }
 }
 
 impl fmt::Display for VirtualServerKey {
@@ -33,6 +38,20 @@ impl fmt::Display for VirtualServerKey {
         write!(f, "{}/{}", SocketAddr::new(self.address, self.port), self.protocol)
     }
 }
+
+/// A port at whatever address of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodePort {
+    /// Of which addresses.
+    pub family: Family,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The port, 1–65535.
+    pub port: u16,
+}
+
+/// Which destination of which virtual server.
+pub type VirtualServerDestination = (VirtualServerKey, SocketAddr);
 
 /// What a virtual server does with a connection, apart from its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::server::{NodePort, VirtualServerKey};
 use crate::model::{Family, Net, Protocol};
 
 /// One of the sets that kube-proxy keeps, whatever the family.
@@ -173,7 +174,7 @@ impl SetName {
     }
 
     /// Of sets of node ports the protocol.
-    pub fn node_port_protocol(self) -> Option<Protocol> {
+    fn node_port_protocol(self) -> Option<Protocol> {
         match self {
             Self::NodePortTcp | Self::NodePortLocalTcp => Some(Protocol::Tcp),
             Self::NodePortUdp | Self::NodePortLocalUdp => Some(Protocol::Udp),
@@ -248,6 +249,19 @@ pub struct SetKey {
     pub name: SetName,
 }
 
+impl SetKey {
+    /// The node port that an entry of the set speaks of, if it is a set of node ports.
+    pub fn node_port(self, entry: &Entry) -> Option<NodePort> {
+        let protocol = self.name.node_port_protocol()?;
+        match entry {
+            Entry::Port(port) | Entry::AddressPort(_, _, port) => {
+                Some(NodePort { family: self.family, protocol, port: *port })
+            }
+            Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => None,
+        }
+    }
+}
+
 impl fmt::Display for SetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name.in_family(self.family))
@@ -279,6 +293,20 @@ impl Entry {
             | Self::AddressPortAddress(address, ..)
             | Self::AddressPortNet(address, ..) => Some(*address),
             Self::Port(_) => None,
+        }
+    }
+}
+
+impl Entry {
+    /// The virtual server that the entry speaks of, if it names address, protocol and port of one.
+    pub fn frontend(&self) -> Option<VirtualServerKey> {
+        match *self {
+            Self::AddressPort(address, protocol, port)
+            | Self::AddressPortAddress(address, protocol, port, _)
+            | Self::AddressPortNet(address, protocol, port, _) => {
+                Some(VirtualServerKey { protocol, address, port })
+            }
+            Self::Address(_) | Self::Port(_) => None,
         }
     }
 }

@@ -15,10 +15,7 @@ use std::time::{Duration, Instant};
 use super::{Proxier, Work};
 use crate::apply::{Draining, Failure, Kernel, Outcome, apply};
 use crate::diff::{Change, Observed};
-use crate::plan::{DrainLimits, VirtualServerKey, weight};
-
-/// A destination of a virtual server.
-pub(super) type Leaving = (VirtualServerKey, SocketAddr);
+use crate::plan::{DrainLimits, VirtualServerDestination, VirtualServerKey, weight};
 
 /// The least of all addresses.
 const LEAST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -26,13 +23,11 @@ const LEAST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECI
 /// What drains.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    known: BTreeMap<Leaving, Since>,
+    known: BTreeMap<VirtualServerDestination, Since>,
     /// The ends of those that have a limit, the first one first.
-    ends: BTreeSet<(Instant, Leaving)>,
+    ends: BTreeSet<(Instant, VirtualServerDestination)>,
     /// All are to be counted.
     all: bool,
-    /// Nodes have become ready or ceased to be.
-    has_other_nodes: bool,
 }
 
 /// Since when something drains, and on which node, if that is known.
@@ -49,18 +44,13 @@ impl Drain {
         self.all = true;
     }
 
-    /// Lets the next round see anew whose nodes are dead.
-    pub(super) fn look_at_nodes(&mut self) {
-        self.has_other_nodes = true;
-    }
-
     /// True if it is known to drain.
-    pub(super) fn has(&self, leaving: &Leaving) -> bool {
+    pub(super) fn has(&self, leaving: &VirtualServerDestination) -> bool {
         self.known.contains_key(leaving)
     }
 
     /// What is to be counted besides what begins to drain.
-    pub(super) fn due(&mut self, whole: bool) -> BTreeSet<Leaving> {
+    pub(super) fn due(&mut self, whole: bool) -> BTreeSet<VirtualServerDestination> {
         if std::mem::take(&mut self.all) || whole {
             self.known.keys().copied().collect()
         } else {
@@ -74,17 +64,20 @@ impl Drain {
         Draining { count: self.known.len(), next_end, ..Draining::default() }
     }
 
-    fn of<'a>(&'a self, key: &'a VirtualServerKey) -> impl Iterator<Item = Leaving> + 'a {
+    fn of<'a>(
+        &'a self,
+        key: &'a VirtualServerKey,
+    ) -> impl Iterator<Item = VirtualServerDestination> + 'a {
         let more = self.known.range((*key, LEAST)..).map(|(leaving, _)| *leaving);
         more.take_while(move |(other, _)| other == key)
     }
 
-    fn put(&mut self, leaving: Leaving, since: Since) {
+    fn put(&mut self, leaving: VirtualServerDestination, since: Since) {
         self.ends.extend(since.end.map(|end| (end, leaving)));
         self.known.insert(leaving, since);
     }
 
-    fn remove(&mut self, leaving: &Leaving) -> bool {
+    fn remove(&mut self, leaving: &VirtualServerDestination) -> bool {
         let since = self.known.remove(leaving);
         if let Some(end) = since.as_ref().and_then(|since| since.end) {
             self.ends.remove(&(end, *leaving));
@@ -92,7 +85,7 @@ impl Drain {
         since.is_some()
     }
 
-    fn overdue(&self, now: Instant) -> BTreeSet<Leaving> {
+    fn overdue(&self, now: Instant) -> BTreeSet<VirtualServerDestination> {
         let past = self.ends.iter().take_while(|(end, _)| *end <= now);
         past.map(|(_, leaving)| *leaving).collect()
     }
@@ -113,22 +106,11 @@ impl Proxier {
         let mut due = std::mem::take(&mut work.due);
         due.retain(|leaving| self.is_draining(work.belief.state(), leaving));
         due.iter().for_each(|leaving| self.begin_draining(leaving, now, &mut news));
-        self.see_nodes();
         let mut going = self.drain.overdue(now);
         due.retain(|leaving| !going.contains(leaving));
-        if !due.is_empty() {
-            match kernel.count_connections(&due) {
-                Ok(counts) => {
-                    let is_idle =
-                        |leaving: &_| counts.get(leaving).is_some_and(|count| *count == 0);
-                    going.extend(due.into_iter().filter(is_idle));
-                }
-                Err(cause) => {
-                    outcome.failed.push(Failure { operation: "count connections".into(), cause });
-                }
-            }
-        }
-        let removal = |(key, server): &Leaving| Change::RemoveDestination(*key, *server);
+        going.extend(idle(due, kernel, outcome));
+        let removal =
+            |(key, server): &VirtualServerDestination| Change::RemoveDestination(*key, *server);
         let removals = going.iter().map(removal).collect();
         outcome.absorb(apply(removals, kernel, &mut work.belief));
         self.end_draining(going, work.belief.state(), &mut news);
@@ -141,7 +123,7 @@ impl Proxier {
     }
 
     /// What this round may have brought back or taken away.
-    fn may_have_ended(&self, work: &Work) -> BTreeSet<Leaving> {
+    fn may_have_ended(&self, work: &Work) -> BTreeSet<VirtualServerDestination> {
         if work.is_whole {
             self.drain.known.keys().copied().collect()
         } else {
@@ -149,7 +131,12 @@ impl Proxier {
         }
     }
 
-    fn end_draining(&mut self, of: BTreeSet<Leaving>, belief: &Observed, news: &mut Draining) {
+    fn end_draining(
+        &mut self,
+        of: BTreeSet<VirtualServerDestination>,
+        belief: &Observed,
+        news: &mut Draining,
+    ) {
         for leaving in of {
             // What has come and gone in one round is no news.
             if !self.is_draining(belief, &leaving)
@@ -161,7 +148,12 @@ impl Proxier {
         }
     }
 
-    fn begin_draining(&mut self, leaving: &Leaving, now: Instant, news: &mut Draining) {
+    fn begin_draining(
+        &mut self,
+        leaving: &VirtualServerDestination,
+        now: Instant,
+        news: &mut Draining,
+    ) {
         if self.drain.has(leaving) {
             return;
         }
@@ -176,11 +168,9 @@ impl Proxier {
         news.begun.insert(*leaving);
     }
 
-    /// Where nodes have changed, limits may have.
-    fn see_nodes(&mut self) {
-        if !std::mem::take(&mut self.drain.has_other_nodes)
-            || self.settings.drain.dead_node.is_none()
-        {
+    /// Nodes have changed, so that other limits may count.
+    pub(super) fn see_nodes(&mut self) {
+        if self.settings.drain.dead_node.is_none() {
             return;
         }
         self.drain.ends.clear();
@@ -199,7 +189,7 @@ impl Proxier {
     }
 
     /// True if the destination stands at weight 0 and is not wanted.
-    fn is_draining(&self, belief: &Observed, (key, server): &Leaving) -> bool {
+    fn is_draining(&self, belief: &Observed, (key, server): &VirtualServerDestination) -> bool {
         let stands = belief
             .servers
             .get(key)
@@ -209,4 +199,23 @@ impl Proxier {
             self.desired.server(key).is_some_and(|wanted| wanted.destinations.contains(server));
         stands && !wanted
     }
+}
+
+/// Those that have no connections.
+fn idle(
+    mut of: BTreeSet<VirtualServerDestination>,
+    kernel: &mut dyn Kernel,
+    outcome: &mut Outcome,
+) -> BTreeSet<VirtualServerDestination> {
+    if of.is_empty() {
+        return of;
+    }
+    match kernel.count_connections(&of) {
+        Ok(counts) => of.retain(|leaving| counts.get(leaving).is_some_and(|count| *count == 0)),
+        Err(cause) => {
+            of.clear();
+            outcome.failed.push(Failure { operation: "count connections".into(), cause });
+        }
+    }
+    of
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::diff::RulesStep;
+use crate::model::Protocol;
 use crate::plan::{ServerFlags, ServerSettings};
 
 const V4: Family = Family::V4;
