@@ -152,7 +152,7 @@ where
     let arguments = plain_help(hyphenated(arguments))?;
     let program = program(arguments.first());
     let words = arguments.clone();
-    let mut command = pflag(Line::command()).mut_subcommands(pflag);
+    let mut command = command();
     let line = command.try_get_matches_from_mut(arguments).and_then(|matches| {
         let mut line = Line::from_arg_matches(&matches)?;
         line.run.flags.given = given(&command, &matches);
@@ -213,6 +213,11 @@ fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
     };
     let given = command.get_arguments().filter(is_given);
     given.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
+/// All of the command line, read as pflag reads it.
+fn command() -> clap::Command {
+    pflag(Line::command()).mut_subcommands(pflag)
 }
 
 /// Gives every option the manners of Go's pflag: a boolean's value follows `=` or is left out;

@@ -28,6 +28,7 @@ pub use self::own::Own;
 
 mod check;
 mod decode;
+mod defaults;
 mod documents;
 mod duration;
 mod effective;
@@ -72,8 +73,6 @@ pub struct Config {
     pub config_sync_period: Duration,
     /// Score for the out-of-memory killer, -1000–1000.
     pub oom_score_adj: i16,
-    /// Whether Services may have external IPs (feature gate `AllowServiceExternalIPs`).
-    pub external_ips: bool,
     /// Every feature gate.
     pub gates: Gates,
     /// Whether upstream's results stand where the API promises others.

@@ -199,6 +199,6 @@ impl LinuxKernel {
 }
 
 /// The exchange itself failed: what was applied is unknown, and every change counts as failed.
-fn all_failed(changes: &[Change], cause: &Cause) -> Vec<Result<(), Cause>> {
+fn all_failed<T>(changes: &[T], cause: &Cause) -> Vec<Result<(), Cause>> {
     changes.iter().map(|_| Err(cause.clone())).collect()
 }

@@ -15,6 +15,7 @@ pub mod events;
 pub mod folder;
 pub mod kernel;
 pub mod metrics;
+mod notices;
 pub mod objects;
 pub mod one_line;
 pub mod serve;

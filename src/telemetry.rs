@@ -34,10 +34,7 @@ pub fn start(logging: &Logging) -> Verbosity {
             (levels.boxed(), Verbosity(Some(handle)))
         }
     };
-    let lines = fmt::layer()
-        .event_format(Lines::new(logging.format))
-        .fmt_fields(fmt::format::DefaultFields::new())
-        .with_writer(std::io::stderr);
+    let lines = fmt::layer().event_format(Lines::new(logging.format)).with_writer(std::io::stderr);
     // Only a second call could fail, and the first one's choice then stands.
     let _ = tracing_subscriber::registry().with(levels).with(lines).try_init();
     if let Some(why) = refused {

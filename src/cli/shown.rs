@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use clap::{Arg, ArgMatches, CommandFactory};
+use clap::{Arg, ArgMatches};
 
-use super::{Line, hyphenated, pflag, plain_help};
+use super::{command, hyphenated, plain_help};
 use crate::config::flags::{boolean, list};
 use crate::config::{GoDuration, with_password_hidden};
 
@@ -86,7 +86,7 @@ where
 {
     let own = |(name, default): &(&str, &str)| ((*name).to_owned(), (*default).to_owned());
     let mut flags: BTreeMap<String, String> = DEFAULTS.iter().map(own).collect();
-    let command = pflag(Line::command()).mut_subcommand("plan", pflag);
+    let command = command();
     let named: Vec<(String, String)> = command.get_arguments().filter_map(names).collect();
     let arguments = plain_help(hyphenated(arguments)).unwrap_or_default();
     let matches = command.try_get_matches_from(arguments).unwrap_or_default();

@@ -9,7 +9,7 @@ use ipvs_netlink::Timeouts;
 use proxier::model::PerFamily;
 use proxier::plan::{self, LocalDetection, Settings};
 
-use crate::config::{Config, DetectLocal, NodePortAddresses};
+use crate::config::{Config, DetectLocal, NodePortAddresses, gates};
 use crate::kernel::{ground, sysctl};
 use crate::sync::pace::Periods;
 
@@ -36,7 +36,7 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
             NodePortAddresses::Nets(nets) => plan::NodePortAddresses::In(nets.clone()),
         },
         bind_address: Some(config.serving.bind_address).filter(|ip| !ip.is_unspecified()),
-        external_ips: config.external_ips,
+        external_ips: config.gates.is_on(gates::EXTERNAL_IPS),
         policy: config.policy,
         // Found out when the kernel is prepared.
         ipvs_match: PerFamily { v4: true, v6: true },

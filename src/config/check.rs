@@ -13,14 +13,15 @@ use proxier::plan::{DrainLimits, Policy};
 
 use super::duration::GoDuration;
 use super::file::{self, Raw};
-use super::gates::{EXTERNAL_IPS, Gates};
+use super::gates::Gates;
 use super::net::net;
 use super::own::{self, Own};
 use super::{
-    Config, Conntrack, DEFAULT_MANIFESTS, DetectLocal, Ipvs, NodePortAddresses, Pace, Pod, Serving,
-    Source, Surroundings,
+    Config, DEFAULT_MANIFESTS, DetectLocal, Ipvs, NodePortAddresses, Pace, Pod, Serving, Source,
+    Surroundings, defaults,
 };
 
+mod conntrack;
 pub(super) mod gates;
 mod logging;
 mod service_metrics;
@@ -68,7 +69,7 @@ pub(super) fn check(
         detect_local: check.detect_local(raw),
         masquerade_bit: check.int(
             "KubeProxyIPTablesConfiguration.MasqueradeBit",
-            raw.iptables.masquerade_bit.unwrap_or(14),
+            raw.iptables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT),
             (0, 31),
         ),
         masquerade_all: raw.iptables.masquerade_all.unwrap_or_default(),
@@ -77,9 +78,16 @@ pub(super) fn check(
         conntrack: check.conntrack(&raw.conntrack),
         serving: check.serving(raw),
         logging: check.logging(raw, &gates),
-        config_sync_period: check.period("ConfigSyncPeriod", raw.config_sync_period, 15 * 60),
-        oom_score_adj: check.int("OOMScoreAdj", raw.oom_score_adj.unwrap_or(-999), (-1000, 1000)),
-        external_ips: gates.is_on(EXTERNAL_IPS),
+        config_sync_period: check.period(
+            "ConfigSyncPeriod",
+            raw.config_sync_period,
+            defaults::CONFIG_SYNC_PERIOD,
+        ),
+        oom_score_adj: check.int(
+            "OOMScoreAdj",
+            raw.oom_score_adj.unwrap_or(defaults::OOM_SCORE_ADJ),
+            (-1000, 1000),
+        ),
         gates,
         policy: match raw.own.strict_traffic_policies {
             Some(true) => Policy::Strict,
@@ -92,14 +100,20 @@ pub(super) fn check(
     if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
 }
 
+/// `ipvs.excludeCIDRs` by itself.
+pub(super) fn exclude_cidrs(words: &[String]) -> Result<Vec<Net>, Vec<Problem>> {
+    let mut check = Check { problems: Vec::new() };
+    let nets = check.nets("KubeProxyIPVSConfiguration.ExcludeCidrs", words);
+    if check.problems.is_empty() { Ok(nets) } else { Err(check.problems) }
+}
+
 /// Where listeners are by default: on all addresses or on loopback, of the bind address' family.
-pub(super) fn listeners(raw: &Raw) -> (String, String) {
+pub(super) fn listeners(raw: &Raw) -> (&'static str, &'static str) {
     let bind = raw.bind_address.as_deref().unwrap_or_default().parse().map(Family::of);
-    let (any, loopback) = match bind {
+    match bind {
         Ok(Family::V6) => ("::", "::1"),
         Ok(Family::V4) | Err(_) => ("0.0.0.0", "127.0.0.1"),
-    };
-    (any.to_owned(), loopback.to_owned())
+    }
 }
 
 /// Collects problems; every method returns some value, which counts only if there are none.
@@ -146,8 +160,8 @@ impl Check {
 
     fn source(&mut self, raw: &Raw, manifests: Option<&Path>, here: &Surroundings) -> Source {
         let client = &raw.client_connection;
-        let burst = client.burst.unwrap_or(10);
-        let qps = client.qps.unwrap_or(5.0);
+        let burst = client.burst.unwrap_or(defaults::BURST);
+        let qps = client.qps.unwrap_or(defaults::QPS);
         if !qps.is_finite() {
             self.refuse("ClientConnection.QPS", qps, "must be a number");
         }
@@ -217,10 +231,11 @@ impl Check {
 
     fn ipvs(&mut self, raw: &file::Ipvs) -> Ipvs {
         const AT: &str = "KubeProxyIPVSConfiguration";
-        let sync_period = self.period(&format!("{AT}.SyncPeriod"), raw.sync_period, 30);
+        let sync_period =
+            self.period(&format!("{AT}.SyncPeriod"), raw.sync_period, defaults::SYNC_PERIOD);
         let min_sync_period = self.time(&format!("{AT}.MinSyncPeriod"), raw.min_sync_period, 0);
         if min_sync_period > sync_period {
-            let value = raw.sync_period.unwrap_or(GoDuration::from_secs(30));
+            let value = raw.sync_period.unwrap_or(GoDuration::from_secs(defaults::SYNC_PERIOD));
             self.refuse(&format!("{AT}.SyncPeriod"), value, "must not be less than MinSyncPeriod");
         }
         let scheduler = raw.scheduler.clone().filter(|name| !name.is_empty());
@@ -264,46 +279,20 @@ impl Check {
         NodePortAddresses::Nets(self.nets("NodePortAddresses", words))
     }
 
-    fn conntrack(&mut self, raw: &file::Conntrack) -> Conntrack {
-        const AT: &str = "KubeProxyConntrackConfiguration";
-        let path = |field| format!("{AT}.{field}");
-        Conntrack {
-            max_per_core: self.int(
-                &path("MaxPerCore"),
-                raw.max_per_core.unwrap_or(32_768),
-                (0, i32::MAX),
-            ),
-            min: self.int(&path("Min"), raw.min.unwrap_or(131_072), (0, i32::MAX)),
-            tcp_established_timeout: self.time(
-                &path("TCPEstablishedTimeout"),
-                raw.tcp_established_timeout,
-                24 * 3600,
-            ),
-            tcp_close_wait_timeout: self.time(
-                &path("TCPCloseWaitTimeout"),
-                raw.tcp_close_wait_timeout,
-                3600,
-            ),
-            tcp_be_liberal: raw.tcp_be_liberal.unwrap_or_default(),
-            udp_timeout: self.time(&path("UDPTimeout"), raw.udp_timeout, 0),
-            udp_stream_timeout: self.time(&path("UDPStreamTimeout"), raw.udp_stream_timeout, 0),
-        }
-    }
-
     fn serving(&mut self, raw: &Raw) -> Serving {
-        let bind = raw.bind_address.as_deref().unwrap_or("0.0.0.0");
+        let bind = raw.bind_address.as_deref().unwrap_or(defaults::BIND_ADDRESS);
         let bind_address = bind.parse().unwrap_or_else(|_| {
             self.refuse("BindAddress", bind, "must be an IP address");
             IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         });
         let (any, loopback) = listeners(raw);
-        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(&any);
-        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(&loopback);
+        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(any);
+        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(loopback);
         Serving {
             bind_address,
             healthz: (!healthz.is_empty())
-                .then(|| self.listener("HealthzBindAddress", healthz, 10_256)),
-            metrics: self.listener("MetricsBindAddress", metrics, 10_249),
+                .then(|| self.listener("HealthzBindAddress", healthz, defaults::HEALTHZ_PORT)),
+            metrics: self.listener("MetricsBindAddress", metrics, defaults::METRICS_PORT),
             hard_fail: raw.bind_address_hard_fail.unwrap_or_default(),
             profiling: raw.enable_profiling.unwrap_or_default(),
             show_hidden_metrics: raw.show_hidden_metrics_for_version.as_deref()

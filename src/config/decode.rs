@@ -96,12 +96,17 @@ fn mend(tree: &mut Value, path: &str) -> bool {
     !value.is_f64()
 }
 
+/// The path of a field of what is at a path.
+pub(super) fn below(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+}
+
 /// Finds text in quotes that was understood as a number or a boolean.
 fn compare(tree: &Value, understood: &Value, path: String, mistakes: &mut Vec<Error>) {
     let wanted = match (tree, understood) {
         (Value::Object(fields), Value::Object(understood)) => {
             for (key, value) in fields {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let path = below(&path, key);
                 let understood = understood.get(key).unwrap_or(&Value::Null);
                 compare(value, understood, path, mistakes);
             }

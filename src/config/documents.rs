@@ -5,16 +5,19 @@
 //! judgement of values; a field that is taken for another kind's, or passed over because our own
 //! document has a version that we do not know.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::decode::decode;
+use super::decode::{below, decode};
 use super::file::{Raw, forget_zeros};
 use super::own::{self, Own};
 use super::places::Places;
 use crate::yaml::{self, Document, Duplicates};
 
 /// The `apiVersion` and `kind` of kube-proxy's document.
-const KUBE_PROXY: (&str, &str) = ("kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration");
+pub(super) const KUBE_PROXY: (&str, &str) =
+    ("kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration");
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +90,7 @@ pub(super) fn parse_own(text: &str) -> Result<Documents, Unreadable> {
     if !is_own(&api_version, &kind)? {
         return Err(Unreadable::NotOwn { api_version, kind });
     }
-    found.raw.own = found.own(document, &tree, duplicates);
+    found.raw.own = found.fields(document, &tree, duplicates, own::KIND);
     Ok(found)
 }
 
@@ -107,13 +110,15 @@ pub(super) fn parse(text: &str) -> Result<Documents, Unreadable> {
         let (tree, duplicates) = found.tree(document)?;
         let (api_version, kind) = named(&tree);
         if is_own(&api_version, &kind)? {
-            if own.replace(found.own(document, &tree, duplicates)).is_some() {
+            if own.replace(found.fields(document, &tree, duplicates, own::KIND)).is_some() {
                 return Err(Unreadable::Twice);
             }
         } else if raw.is_some() {
             ignored += 1;
         } else if (api_version.as_str(), kind.as_str()) == KUBE_PROXY {
-            raw = Some(found.kube_proxy(document, &tree, duplicates));
+            let mut fields = found.fields(document, &tree, duplicates, KUBE_PROXY.1);
+            forget_zeros(&mut fields);
+            raw = Some(fields);
         } else {
             return Err(Unreadable::Kind { api_version, kind });
         }
@@ -189,21 +194,19 @@ impl Documents {
         Ok((yaml::decode(document, Duplicates::LastWins)?, Duplicates::LastWins))
     }
 
-    fn kube_proxy(&mut self, document: Document<'_>, tree: &Value, duplicates: Duplicates) -> Raw {
-        let (mut raw, mistakes) = decode::<Raw>(document, tree, duplicates, KUBE_PROXY.1);
+    /// The fields of a document of this kind.
+    fn fields<T: DeserializeOwned + Serialize + Default>(
+        &mut self,
+        document: Document<'_>,
+        tree: &Value,
+        duplicates: Duplicates,
+        kind: &str,
+    ) -> T {
+        let (fields, mistakes) = decode(document, tree, duplicates, kind);
         self.mistakes.extend(mistakes);
-        forget_zeros(&mut raw);
-        let known = serde_json::to_value(Raw::default()).unwrap_or_default();
+        let known = serde_json::to_value(T::default()).unwrap_or_default();
         unknown_fields(tree, &known, "", &mut self.warnings);
-        raw
-    }
-
-    fn own(&mut self, document: Document<'_>, tree: &Value, duplicates: Duplicates) -> Own {
-        let (own, mistakes) = decode::<Own>(document, tree, duplicates, own::KIND);
-        self.mistakes.extend(mistakes);
-        let known = serde_json::to_value(Own::default()).unwrap_or_default();
-        unknown_fields(tree, &known, "", &mut self.warnings);
-        own
+        fields
     }
 }
 
@@ -211,7 +214,7 @@ impl Documents {
 fn unknown_fields(tree: &Value, known: &Value, path: &str, warnings: &mut Vec<String>) {
     let (Value::Object(tree), Value::Object(known)) = (tree, known) else { return };
     for (key, value) in tree {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let path = below(path, key);
         match known.get(key) {
             Some(known) => unknown_fields(value, known, &path, warnings),
             None => warnings.push(format!("{path}: unknown field, ignored")),

@@ -8,22 +8,23 @@
 
 use serde_json::{Value, json};
 
+use super::documents::KUBE_PROXY;
 use super::duration::GoDuration;
 use super::file::{LoggingOptions, Raw, StreamOptions};
 use super::own::{self, Own};
-use super::{Error, check, written};
+use super::{Error, check, defaults, written};
 
 /// The settings as JSON.
 pub(super) fn effective(raw: &Raw) -> Value {
     let (any, loopback) = check::listeners(raw);
     let mut settings = json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "bindAddress": text(&raw.bind_address, "0.0.0.0"),
+        "apiVersion": KUBE_PROXY.0,
+        "kind": KUBE_PROXY.1,
+        "bindAddress": text(&raw.bind_address, defaults::BIND_ADDRESS),
         "bindAddressHardFail": raw.bind_address_hard_fail.unwrap_or_default(),
         "clientConnection": client_connection(raw),
         "clusterCIDR": text(&raw.cluster_cidr, ""),
-        "configSyncPeriod": time(raw.config_sync_period, 15 * 60),
+        "configSyncPeriod": time(raw.config_sync_period, defaults::CONFIG_SYNC_PERIOD),
         "conntrack": conntrack(raw),
         "detectLocal": {
             "bridgeInterface": text(&raw.detect_local.bridge_interface, ""),
@@ -31,13 +32,13 @@ pub(super) fn effective(raw: &Raw) -> Value {
         },
         "detectLocalMode": non_empty(&raw.detect_local_mode, "ClusterCIDR"),
         "enableProfiling": raw.enable_profiling.unwrap_or_default(),
-        "healthzBindAddress": listener(&raw.healthz_bind_address, &any, 10_256),
+        "healthzBindAddress": listener(&raw.healthz_bind_address, any, defaults::HEALTHZ_PORT),
         "hostnameOverride": text(&raw.hostname_override, ""),
         "logging": logging(raw),
-        "metricsBindAddress": listener(&raw.metrics_bind_address, &loopback, 10_249),
+        "metricsBindAddress": listener(&raw.metrics_bind_address, loopback, defaults::METRICS_PORT),
         "mode": "ipvs",
         "nodePortAddresses": list(&raw.node_port_addresses),
-        "oomScoreAdj": raw.oom_score_adj.unwrap_or(-999),
+        "oomScoreAdj": raw.oom_score_adj.unwrap_or(defaults::OOM_SCORE_ADJ),
         "portRange": text(&raw.port_range, ""),
         "showHiddenMetricsForVersion": text(&raw.show_hidden_metrics_for_version, ""),
     });
@@ -73,21 +74,21 @@ fn client_connection(raw: &Raw) -> Value {
     let client = &raw.client_connection;
     json!({
         "acceptContentTypes": text(&client.accept_content_types, ""),
-        "burst": client.burst.unwrap_or(10),
+        "burst": client.burst.unwrap_or(defaults::BURST),
         "contentType": non_empty(&client.content_type, "application/vnd.kubernetes.protobuf"),
         "kubeconfig": text(&client.kubeconfig, ""),
-        "qps": number(client.qps.unwrap_or(5.0)),
+        "qps": number(client.qps.unwrap_or(defaults::QPS)),
     })
 }
 
 fn conntrack(raw: &Raw) -> Value {
     let conntrack = &raw.conntrack;
     json!({
-        "maxPerCore": conntrack.max_per_core.unwrap_or(32_768),
-        "min": conntrack.min.unwrap_or(131_072),
+        "maxPerCore": conntrack.max_per_core.unwrap_or(defaults::CONNTRACK_MAX_PER_CORE),
+        "min": conntrack.min.unwrap_or(defaults::CONNTRACK_MIN),
         "tcpBeLiberal": conntrack.tcp_be_liberal.unwrap_or_default(),
-        "tcpCloseWaitTimeout": time(conntrack.tcp_close_wait_timeout, 3600),
-        "tcpEstablishedTimeout": time(conntrack.tcp_established_timeout, 24 * 3600),
+        "tcpCloseWaitTimeout": time(conntrack.tcp_close_wait_timeout, defaults::TCP_CLOSE_WAIT),
+        "tcpEstablishedTimeout": time(conntrack.tcp_established_timeout, defaults::TCP_ESTABLISHED),
         "udpStreamTimeout": time(conntrack.udp_stream_timeout, 0),
         "udpTimeout": time(conntrack.udp_timeout, 0),
     })
@@ -96,8 +97,8 @@ fn conntrack(raw: &Raw) -> Value {
 fn logging(raw: &Raw) -> Value {
     let logging = &raw.logging;
     let mut value = json!({
-        "flushFrequency": time(logging.flush_frequency, 5),
-        "format": non_empty(&logging.format, "text"),
+        "flushFrequency": time(logging.flush_frequency, defaults::LOG_FLUSH),
+        "format": non_empty(&logging.format, defaults::LOG_FORMAT),
         "options": logging_options(&logging.options),
         "verbosity": logging.verbosity.unwrap_or_default(),
     });
@@ -125,7 +126,7 @@ fn ipvs(raw: &Raw) -> Value {
         "minSyncPeriod": time(ipvs.min_sync_period, 0),
         "scheduler": text(&ipvs.scheduler, ""),
         "strictARP": ipvs.strict_arp.unwrap_or_default(),
-        "syncPeriod": time(ipvs.sync_period, 30),
+        "syncPeriod": time(ipvs.sync_period, defaults::SYNC_PERIOD),
         "tcpFinTimeout": time(ipvs.tcp_fin_timeout, 0),
         "tcpTimeout": time(ipvs.tcp_timeout, 0),
         "udpTimeout": time(ipvs.udp_timeout, 0),
@@ -138,7 +139,7 @@ fn iptables(raw: &Raw) -> Value {
     json!({
         "localhostNodePorts": iptables.localhost_node_ports.unwrap_or(true),
         "masqueradeAll": iptables.masquerade_all.unwrap_or_default(),
-        "masqueradeBit": iptables.masquerade_bit.unwrap_or(14),
+        "masqueradeBit": iptables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT),
         "minSyncPeriod": "0s",
         "syncPeriod": "0s",
     })
@@ -147,7 +148,7 @@ fn iptables(raw: &Raw) -> Value {
 fn nftables(raw: &Raw) -> Value {
     json!({
         "masqueradeAll": false,
-        "masqueradeBit": raw.nftables.masquerade_bit.unwrap_or(14),
+        "masqueradeBit": raw.nftables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT),
         "minSyncPeriod": "0s",
         "syncPeriod": "0s",
     })

@@ -6,8 +6,7 @@
 
 use proxier::model::Net;
 
-use super::net::net;
-use super::{Error, Flags, Given, Problem, Surroundings};
+use super::{Error, Flags, Given, Surroundings, check};
 
 /// `--ipvs-exclude-cidrs`, or `ipvs.excludeCIDRs` of the file, which counts alone if there is one.
 ///
@@ -18,16 +17,6 @@ pub fn excluded(flags: &Flags) -> Result<Vec<Net>, Error> {
     if flags.process.cleanup == Some(true) {
         given = given.check_in_any_mode(&Surroundings::look())?;
     }
-    let (mut nets, mut problems) = (Vec::new(), Vec::new());
-    for (at, word) in given.exclude_cidrs().iter().enumerate() {
-        match net(word) {
-            Some(net) => nets.push(net),
-            None => problems.push(Problem {
-                field: format!("KubeProxyIPVSConfiguration.ExcludeCidrs[{at}]"),
-                value: word.clone(),
-                reason: "must be a CIDR".to_owned(),
-            }),
-        }
-    }
-    if problems.is_empty() { Ok(nets) } else { Err(given.invalid(Vec::new(), problems)) }
+    check::exclude_cidrs(given.exclude_cidrs())
+        .map_err(|problems| given.invalid(Vec::new(), problems))
 }

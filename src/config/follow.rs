@@ -13,6 +13,8 @@ use notify::{INotifyWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use crate::notices::is_reading;
+
 /// A file has to be left alone for so long before it is read.
 const QUIET: Duration = Duration::from_millis(200);
 /// But not longer than so.
@@ -136,11 +138,4 @@ const LINKS: usize = 40;
 
 fn parts(path: &Path) -> VecDeque<PathBuf> {
     path.components().map(|part| Path::new(part.as_os_str()).to_owned()).collect()
-}
-
-/// Reading a file makes notices too (opened, closed).
-fn is_reading(notice: &notify::Event) -> bool {
-    use notify::event::{AccessKind, AccessMode, EventKind};
-    matches!(notice.kind, EventKind::Access(access)
-        if access != AccessKind::Close(AccessMode::Write))
 }

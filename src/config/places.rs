@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
+use super::decode::below;
 use crate::yaml::{Document, Error};
 
 /// Places in a file, both numbers from 1.
@@ -44,7 +45,7 @@ impl Places {
         let mut seen = BTreeSet::new();
         for (key, node) in entries {
             let name = &key.value;
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let path = below(path, name);
             if !seen.insert(name) {
                 let (line, column) = self.place(key);
                 let (field, reason) = (path.clone(), "this key is there twice".to_owned());

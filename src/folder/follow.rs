@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::read::Seen;
 use super::state::State;
 use super::{Error, Problem};
+use crate::notices::is_reading;
 
 /// The folder has to be quiet for so long before it is read,
 const QUIET: Duration = Duration::from_millis(50);
@@ -177,7 +178,6 @@ impl Notices {
     }
 }
 
-/// Reading a file makes notices too (opened, closed); those must not lead to another reading.
 fn watcher(path: &Path, notices: &Arc<Notices>) -> notify::Result<INotifyWatcher> {
     let (path, notices) = (path.to_owned(), Arc::clone(notices));
     let hear = move |notice: notify::Result<notify::Event>| {
@@ -189,10 +189,4 @@ fn watcher(path: &Path, notices: &Arc<Notices>) -> notify::Result<INotifyWatcher
         notices.arrived.notify_one();
     };
     INotifyWatcher::new(hear, notify::Config::default())
-}
-
-fn is_reading(notice: &notify::Event) -> bool {
-    use notify::event::{AccessKind, AccessMode, EventKind};
-    matches!(notice.kind, EventKind::Access(access)
-        if access != AccessKind::Close(AccessMode::Write))
 }

@@ -27,8 +27,7 @@ pub struct Abilities {
     pub random_fully: bool,
 }
 
-pub(super) const RIGHTS: &str =
-    "not permitted to change the network: run as root or with CAP_NET_ADMIN";
+const RIGHTS: &str = "not permitted to change the network: run as root or with CAP_NET_ADMIN";
 
 impl LinuxKernel {
     /// Opens everything that is needed and finds out what it can do.
@@ -55,10 +54,15 @@ fn open_servers() -> Result<Servers, Cause> {
         }
         opened => opened,
     };
-    opened.map_err(|error| match error {
-        Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause(RIGHTS.into()),
+    opened.map_err(not_opened)
+}
+
+/// Why there is no connection to IPVS, with the rights that are missing.
+pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
+    match error {
+        ipvs_netlink::Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause(RIGHTS.into()),
         other => Cause::new(other),
-    })
+    }
 }
 
 fn probe_families() -> Result<(PerFamily<Option<Iptables>>, Abilities), Cause> {

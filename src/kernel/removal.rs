@@ -15,19 +15,19 @@ use std::io;
 use std::net::IpAddr;
 
 use ipset_netlink::Reason;
-use ipvs_netlink::Refusal;
 use proxier::apply::Cause;
 use proxier::diff::{Change, Observed, Traces};
 use proxier::model::{Family, Net, PerFamily};
 use proxier::plan::{Entry, SetKey, VirtualServerKey};
 
+use super::all_failed;
 use super::interfaces::{Fact, Interfaces};
 use super::iptables::{self, Iptables, OurTable};
 use super::link::{self, AddressChange, Links};
 use super::nftables;
-use super::probe::{RIGHTS, has_ipv6};
+use super::probe::{has_ipv6, not_opened};
 use super::servers::Servers;
-use super::sets::Sets;
+use super::sets::{ATTEMPTS, Sets};
 
 /// Something that can be taken away by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +97,6 @@ pub struct Removal {
     /// How often sets that are in use are still tried again.
     attempts: u32,
 }
-
-/// Two seconds.
-const ATTEMPTS: u32 = 40;
 
 impl Removal {
     /// Looks at everything that could be ours. What the kernel does not have holds nothing.
@@ -243,7 +240,7 @@ impl Removal {
         let (Some(links), Some(index)) = (&mut self.links, self.device) else { return Vec::new() };
         match links.change(index, &changes) {
             Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
-            Err(error) => changes.iter().map(|_| Err(Cause::new(&error))).collect(),
+            Err(error) => all_failed(&changes, &Cause::new(&error)),
         }
     }
 
@@ -294,12 +291,10 @@ pub(super) fn noted<T>(
 
 /// `None` on a kernel without IPVS.
 pub(super) fn open_servers() -> Result<Option<Servers>, Cause> {
-    use ipvs_netlink::Error;
     match Servers::open() {
         Ok(servers) => Ok(Some(servers)),
-        Err(Error::Unsupported) => Ok(None),
-        Err(Error::Refused { refusal: Refusal::NotPermitted, .. }) => Err(Cause(RIGHTS.into())),
-        Err(error) => Err(Cause::new(error)),
+        Err(ipvs_netlink::Error::Unsupported) => Ok(None),
+        Err(error) => Err(not_opened(error)),
     }
 }
 

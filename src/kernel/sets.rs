@@ -24,7 +24,7 @@ const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often it is.
-const ATTEMPTS: u32 = 40;
+pub(super) const ATTEMPTS: u32 = 40;
 
 /// What is done with one set or its entries.
 #[derive(Clone, Copy, PartialEq, Eq)]

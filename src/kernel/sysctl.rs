@@ -102,16 +102,8 @@ fn count(list: &str) -> Option<u64> {
 /// # Errors
 /// The first setting that could not be made; those before it stand.
 pub fn apply(wanted: &Wanted) -> Result<(), Error> {
-    for setting in settings(wanted) {
-        set(setting)?;
-    }
-    match missing_buckets(wanted) {
-        Some(setting) => {
-            let (path, value) = (PathBuf::from(BUCKETS), setting.value);
-            write(&path, value).map_err(|source| setting.fails(source))
-        }
-        None => Ok(()),
-    }
+    settings(wanted).into_iter().try_for_each(set)?;
+    missing_buckets(wanted).map_or(Ok(()), set)
 }
 
 /// Finds out whether all settings could be made, without making any.
@@ -127,23 +119,17 @@ pub fn check(wanted: &Wanted) -> Result<(), Error> {
              not set to {max}"
         );
     }
-    for setting in settings(wanted) {
+    for setting in settings(wanted).into_iter().chain(missing_buckets(wanted)) {
         let path = path(&setting.name);
         if read(&path) != Some(setting.value) {
-            try_open(&path, setting)?;
+            let opened = fs::OpenOptions::new().write(true).open(path);
+            opened.map(drop).map_err(|source| setting.fails(source))?;
         }
     }
-    match missing_buckets(wanted) {
-        Some(setting) => try_open(&PathBuf::from(BUCKETS), setting),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn try_open(path: &PathBuf, setting: Setting) -> Result<(), Error> {
-    let opened = fs::OpenOptions::new().write(true).open(path);
-    opened.map(drop).map_err(|source| setting.fails(source))
-}
-
+/// A name that is a whole path stays as it is.
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
@@ -195,7 +181,7 @@ fn settings(wanted: &Wanted) -> Vec<Setting> {
 /// A table needs a bucket for every four entries, or its chains grow long.
 fn missing_buckets(wanted: &Wanted) -> Option<Setting> {
     let value = wanted.conntrack_max.filter(|_| !is_read_only(CONNTRACK_MAX))? / 4;
-    let is_enough = read(&PathBuf::from(BUCKETS)).is_some_and(|now| now >= value);
+    let is_enough = read(&path(BUCKETS)).is_some_and(|now| now >= value);
     (!is_enough).then(|| Setting { name: BUCKETS.to_owned(), value, field: Some(SIZE) })
 }
 
@@ -213,8 +199,7 @@ fn needs_conn_reuse_off() -> bool {
 ///
 /// `Departs:` upstream ends here.
 fn is_read_only(name: &str) -> bool {
-    fs::metadata(PathBuf::from("/proc/sys").join(name))
-        .is_ok_and(|metadata| metadata.permissions().readonly())
+    fs::metadata(path(name)).is_ok_and(|metadata| metadata.permissions().readonly())
 }
 
 fn set(setting: Setting) -> Result<(), Error> {

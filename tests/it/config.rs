@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipvs_proxy::cli::{self, Command};
 use ipvs_proxy::config::{
     self, Config, DetectLocal, Flags, Given, LogFormat, NodePortAddresses, Pod, Source,
-    Surroundings,
+    Surroundings, gates,
 };
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -545,7 +545,7 @@ fn scalars_without_quotes_are_what_their_field_is() {
     let config = from_file(text).unwrap();
     assert_eq!((&*config.node_name, config.oom_score_adj), ("123", 5));
     assert!(config.serving.show_hidden_metrics && config.serving.profiling);
-    assert!(!config.external_ips, "a null in a map is false");
+    assert!(!config.gates.is_on(gates::EXTERNAL_IPS), "a null in a map is false");
 }
 
 #[test]
@@ -913,7 +913,7 @@ fn the_gate_of_external_ips_counts_and_others_do_not() {
     let kube = |gates: &str| format!("{HEAD}featureGates: {{{gates}}}\n");
     let (off, _) =
         loaded(&kube("AllowServiceExternalIPs: false, Unheard: true"), None, &[]).unwrap();
-    assert!(!off.external_ips);
+    assert!(!off.gates.is_on(gates::EXTERNAL_IPS));
     let (on, _) = loaded(&kube("Unheard: false"), None, &[]).unwrap();
-    assert!(on.external_ips);
+    assert!(on.gates.is_on(gates::EXTERNAL_IPS));
 }

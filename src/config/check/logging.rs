@@ -3,6 +3,7 @@
 //! In: what is set. Out: checked values, or problems. Never: a setting of the proxy's own work.
 
 use super::Check;
+use crate::config::defaults;
 use crate::config::file::{self, Raw, VModule};
 use crate::config::gates::{Gates, LOGGING_ALPHA, LOGGING_BETA};
 use crate::config::{LogFormat, Logging};
@@ -14,7 +15,7 @@ const SUFFIXES: &[&str] =
 impl Check {
     pub(super) fn logging(&mut self, raw: &Raw, gates: &Gates) -> Logging {
         let logging = &raw.logging;
-        let format = match logging.format.as_deref().unwrap_or("text") {
+        let format = match logging.format.as_deref().unwrap_or(defaults::LOG_FORMAT) {
             "text" => LogFormat::Text,
             "json" => LogFormat::Json,
             other => {
@@ -35,7 +36,11 @@ impl Check {
         Logging {
             format,
             verbosity,
-            flush_frequency: self.period("Logging.FlushFrequency", logging.flush_frequency, 5),
+            flush_frequency: self.period(
+                "Logging.FlushFrequency",
+                logging.flush_frequency,
+                defaults::LOG_FLUSH,
+            ),
             vmodule: self.vmodule(format, logging.vmodule.clone().unwrap_or_default()),
         }
     }
@@ -76,7 +81,7 @@ impl Check {
 
     /// kube-proxy judges this one in every mode.
     pub(super) fn unused(&mut self, raw: &Raw) {
-        let bit = raw.nftables.masquerade_bit.unwrap_or(14);
+        let bit = raw.nftables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT);
         let _: u8 = self.int("KubeProxyNFTablesConfiguration.MasqueradeBit", bit, (0, 31));
     }
 }

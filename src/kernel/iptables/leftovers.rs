@@ -77,8 +77,10 @@ impl<'a> Leftovers<'a> {
         let is_old_firewall = table == "filter"
             && target == "KUBE-PROXY-FIREWALL"
             && rule.contains("--comment \"kubernetes load balancer firewall\"");
-        let is_jump = is_jump_of_kube_proxy(rule) || is_our_jump(table, chain, rule);
-        if is_built_in(chain) && is_jump && (leads_there || is_old_firewall) {
+        if is_built_in(chain)
+            && (leads_there || is_old_firewall)
+            && (is_jump_of_kube_proxy(rule) || is_our_jump(table, chain, rule))
+        {
             self.jumps.push((table, chain, rule));
         } else if leads_there {
             self.emptied.insert((table, target));
@@ -177,7 +179,7 @@ fn is_ours_or_probe(table: &str, chain: &str) -> bool {
 
 fn is_our_jump(table: &str, chain: &str, rule: &str) -> bool {
     let is_it =
-        |jump: &Jump| jump.table.to_string() == table && jump.from == chain && jump.rule() == rule;
+        |jump: &Jump| jump.from == chain && jump.table.to_string() == table && jump.rule() == rule;
     Jump::ALL.iter().any(is_it)
 }
 
