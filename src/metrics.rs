@@ -5,7 +5,8 @@
 //! `process_` are kube-proxy's (spec 11); `ipvs_proxy_` is our own. Never: a wait, a reading of the
 //! kernel's tables, or a metric that is counted and not scraped.
 
-use std::sync::Mutex;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use prometheus::core::Collector;
@@ -53,7 +54,7 @@ impl Metrics {
     /// A declaration that contradicts itself or another one.
     pub fn new(build: &Build) -> Result<Self, Error> {
         let registry = Registry::new();
-        let declare = Declare { registry: &registry, declared: Mutex::default() };
+        let declare = Declare { registry: &registry, declared: RefCell::default() };
         build.declare(&declare)?;
         let metrics = Self {
             rounds: Rounds::declare(&declare)?,
@@ -79,7 +80,7 @@ impl Metrics {
     /// The text of a scrape of what says whether the proxy can be relied on (`/metrics/slis`).
     pub fn scrape_indicators(&self) -> String {
         let mut families = self.probes.indicators();
-        families.extend(process::families().into_iter().filter(process::is_start_time));
+        families.extend(process::start_family());
         families.sort_by(|a, b| a.name().cmp(b.name()));
         text::encode(&families)
     }
@@ -95,10 +96,15 @@ fn seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// A count as a gauge takes it.
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Declares metrics, and counts them by how stable they are said to be.
 struct Declare<'a> {
     registry: &'a Registry,
-    declared: Mutex<Vec<String>>,
+    declared: RefCell<BTreeMap<String, u64>>,
 }
 
 impl Declare<'_> {
@@ -135,9 +141,8 @@ impl Declare<'_> {
     fn add<C: Collector + Clone + 'static>(&self, help: &str, metric: C) -> Result<C, Error> {
         self.registry.register(Box::new(metric.clone()))?;
         let stability = help.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-        let stability = stability.map_or("", |(word, _)| word);
-        if let Ok(mut declared) = self.declared.lock() {
-            declared.push(stability.to_owned());
+        if let Some((stability, _)) = stability.filter(|(word, _)| !word.is_empty()) {
+            *self.declared.borrow_mut().entry(stability.to_owned()).or_default() += 1;
         }
         Ok(metric)
     }

@@ -69,10 +69,9 @@ impl<'a> Told<'a> {
 
     /// What cannot be a frontend is left out.
     fn names(self) -> Names {
-        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
         let name = |told: Frontend<'a>| {
             let named = |protocol: &Protocol| protocol.name() == told.protocol;
-            let protocol = protocols.into_iter().find(named)?;
+            let protocol = Protocol::ALL.into_iter().find(named)?;
             let key = VirtualServerKey { protocol, address: told.address, port: told.port };
             let service = ServiceName::new(&*told.namespace, &*told.name);
             Some(Name { key, service, port: told.port_name.into() })

@@ -15,9 +15,6 @@ use super::names::{Name, Names};
 use crate::kernel::holdings::{HeldDestination, HeldServer, Holdings};
 use crate::kernel::link::DEVICE;
 
-/// A `bitmap:port` has room for every port.
-const PORTS: u32 = 65_536;
-
 /// What the kernel holds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -177,7 +174,7 @@ fn set(held: &Holdings, key: SetKey) -> Set {
         family: key.family.to_string(),
         kind: key.name.kind().name(),
         used: entries.len(),
-        limit: held.sets.capacities.get(&key).copied().unwrap_or(PORTS),
+        limit: held.sets.room(key),
         entries,
     }
 }

@@ -147,7 +147,6 @@ impl Series {
         let Some(entry) = self.entry(write.id()) else { return false };
         let since = *entry.failing.get_or_insert(now);
         if now.saturating_duration_since(since) >= PERSISTENCE {
-            self.forget(write.id());
             return false;
         }
         entry.due = Some(now);

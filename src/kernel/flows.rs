@@ -66,11 +66,8 @@ impl Flows {
 }
 
 fn our_flow(flow: &conntrack_netlink::Flow) -> Option<Flow> {
-    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-        .into_iter()
-        .find(|protocol| protocol.number() == flow.protocol.0)?;
     Some(Flow {
-        protocol,
+        protocol: Protocol::of_number(flow.protocol.0)?,
         client: flow.original.source,
         frontend: flow.original.destination,
         server: flow.reply.source,

@@ -285,7 +285,5 @@ fn their_protocol(protocol: Protocol) -> ipset_netlink::Protocol {
 }
 
 fn our_protocol(protocol: ipset_netlink::Protocol) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-        .into_iter()
-        .find(|ours| ours.number() == protocol.0)
+    Protocol::of_number(protocol.0)
 }

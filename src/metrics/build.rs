@@ -6,8 +6,6 @@
 //!
 //! Source: spec 11.2, 12.7.
 
-use std::collections::BTreeMap;
-
 use super::{Declare, Error};
 use crate::version::architecture;
 
@@ -82,14 +80,8 @@ pub(super) fn declare_counts(declare: &Declare<'_>) -> Result<(), Error> {
         "[BETA] The count of registered metrics broken by stability level and deprecation version.",
         &["stability_level", "deprecated_version"],
     )?;
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    if let Ok(declared) = declare.declared.lock() {
-        declared.iter().filter(|level| !level.is_empty()).for_each(|level| {
-            *counts.entry(level.clone()).or_default() += 1;
-        });
-    }
-    for (level, count) in counts {
-        registered.with_label_values(&[&level, ""]).inc_by(count);
+    for (level, count) in declare.declared.borrow().iter() {
+        registered.with_label_values(&[level, ""]).inc_by(*count);
     }
     Ok(())
 }

@@ -9,14 +9,16 @@ use std::fs;
 
 use prometheus::proto::MetricFamily;
 use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::process::{Resource, getrlimit};
 
 use super::family::{Family, Kind};
 
-const START: &str = "process_start_time_seconds";
+const START: (&str, &str) =
+    ("process_start_time_seconds", "Start time of the process since unix epoch in seconds.");
 
-/// Whether it is the one that says when the process began.
-pub(super) fn is_start_time(family: &MetricFamily) -> bool {
-    family.name() == START
+/// The one that says when the process began.
+pub(super) fn start_family() -> Option<MetricFamily> {
+    Some(Family::single(START.0, START.1, Kind::Gauge, start_time()?))
 }
 
 /// Everything that can be told at this moment.
@@ -25,7 +27,7 @@ pub(super) fn families() -> Vec<MetricFamily> {
     let of_stat = |value: fn(&Stat) -> f64| stat.as_ref().map(value);
     let network = network();
     let gauges = [
-        (START, "Start time of the process since unix epoch in seconds.", start_time()),
+        (START.0, START.1, stat.as_ref().and_then(Stat::start_time)),
         (
             "process_resident_memory_bytes",
             "Resident memory size in bytes.",
@@ -39,9 +41,9 @@ pub(super) fn families() -> Vec<MetricFamily> {
         (
             "process_virtual_memory_max_bytes",
             "Maximum amount of virtual memory available in bytes.",
-            limit("Max address space"),
+            limit(Resource::As),
         ),
-        ("process_max_fds", "Maximum number of open file descriptors.", limit("Max open files")),
+        ("process_max_fds", "Maximum number of open file descriptors.", limit(Resource::Nofile)),
         ("process_open_fds", "Number of open file descriptors.", open_files()),
     ];
     let counters = [
@@ -70,9 +72,7 @@ pub(super) fn families() -> Vec<MetricFamily> {
 
 /// When the process began, in seconds since 1970.
 pub(super) fn start_time() -> Option<f64> {
-    let text = fs::read_to_string("/proc/stat").ok()?;
-    let boot: f64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
-    Some(boot + Stat::read()?.started_ticks / clock_ticks_per_second() as f64)
+    Stat::read()?.start_time()
 }
 
 struct Stat {
@@ -96,14 +96,18 @@ impl Stat {
             resident_pages: field(24)?,
         })
     }
+
+    /// In seconds since 1970.
+    fn start_time(&self) -> Option<f64> {
+        let text = fs::read_to_string("/proc/stat").ok()?;
+        let boot: f64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+        Some(boot + self.started_ticks / clock_ticks_per_second() as f64)
+    }
 }
 
 /// Without a limit, what 64 bits can say, as upstream has it.
-fn limit(name: &str) -> Option<f64> {
-    let text = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let soft = line.split_whitespace().next()?;
-    if soft == "unlimited" { Some(u64::MAX as f64) } else { soft.parse().ok() }
+fn limit(of: Resource) -> Option<f64> {
+    Some(getrlimit(of).current.unwrap_or(u64::MAX) as f64)
 }
 
 /// One of them is the folder that is being read.

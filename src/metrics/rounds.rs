@@ -16,7 +16,7 @@ use proxier::apply::{Outcome, Part};
 use proxier::model::{Family, Pending, PerFamily, Reported};
 use proxier::plan::WithoutLocal;
 
-use super::{Declare, Error, seconds};
+use super::{Declare, Error, number, seconds};
 
 /// Counters of the sync thread.
 #[derive(Debug)]
@@ -195,7 +195,6 @@ impl Rounds {
     }
 
     fn await_round(&self, pending: Pending) {
-        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.changes.services_pending.set(number(pending.services));
         self.changes.slices_pending.set(number(pending.slices));
     }
@@ -210,8 +209,13 @@ impl Rounds {
         pending: Pending,
     ) {
         self.await_round(pending);
-        for (family, took) in self.families().iter().zip(took.into_iter().cycle()) {
-            self.durations.with_label_values(&[&family.to_string()]).observe(took.as_secs_f64());
+        if let Some(took) = took {
+            let observe = |family: &Family| {
+                self.durations
+                    .with_label_values(&[&family.to_string()])
+                    .observe(took.as_secs_f64());
+            };
+            self.families().iter().for_each(observe);
         }
         for (part, took) in parts {
             self.parts.with_label_values(&[part.name()]).observe(took.as_secs_f64());
@@ -234,9 +238,8 @@ impl Rounds {
         of(&self.synced, family).set(seconds(now));
         let name = family.to_string();
         let WithoutLocal { internal, external } = *without_local;
-        for (policy, number) in [("internal", internal), ("external", external)] {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            self.without_local.with_label_values(&[policy, &name]).set(number);
+        for (policy, count) in [("internal", internal), ("external", external)] {
+            self.without_local.with_label_values(&[policy, &name]).set(number(count));
         }
     }
 

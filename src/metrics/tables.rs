@@ -9,9 +9,9 @@ use prometheus::IntGaugeVec;
 use proxier::apply::KernelReading;
 use proxier::diff::{Change, Observed};
 use proxier::model::{Family, PerFamily};
-use proxier::plan::{Rules, SetKey};
+use proxier::plan::{Rules, SetKey, SetKind};
 
-use super::{Declare, Error};
+use super::{Declare, Error, number};
 
 /// Gauges of the kernel's objects.
 #[derive(Debug)]
@@ -44,16 +44,12 @@ pub struct Fill {
     pub limit: u32,
 }
 
-/// A set of ports has room for each of them.
-const PORTS: u32 = 1 << 16;
-
 impl Tally {
     /// Counts a whole state.
     pub fn of(observed: &Observed) -> Self {
         let destinations = observed.servers.values().map(|server| server.destinations.count());
         let sets = observed.sets.iter().map(|(key, entries)| {
-            let limit = observed.capacities.get(key).copied().unwrap_or(PORTS);
-            (*key, Fill { entries: number(entries.len()), limit })
+            (*key, Fill { entries: number(entries.len()), limit: observed.room(*key) })
         });
         Self {
             servers: number(observed.servers.len()),
@@ -69,8 +65,8 @@ impl Tally {
     pub fn read(reading: &KernelReading, before: Option<&Self>) -> Self {
         let mut tally = Self::of(&reading.observed);
         let unread = Family::BOTH.into_iter().filter(|family| reading.unread.of(*family).is_some());
-        for (family, before) in unread.zip(before.into_iter().cycle()) {
-            *tally.rules.of_mut(family) = *before.rules.of(family);
+        if let Some(before) = before {
+            unread.for_each(|family| *tally.rules.of_mut(family) = *before.rules.of(family));
         }
         tally
     }
@@ -89,7 +85,7 @@ impl Tally {
             Change::AddAddress(_) => self.addresses += 1,
             Change::RemoveAddress(_) => self.addresses -= 1,
             Change::AddSet(set) => {
-                let limit = set.name.kind().default_capacity().unwrap_or(PORTS);
+                let limit = set.name.kind().default_capacity().unwrap_or(SetKind::PORTS);
                 self.sets.entry(*set).or_insert(Fill { entries: 0, limit });
             }
             Change::GrowSet(set, limit) => self.sets.entry(*set).or_default().limit = *limit,
@@ -107,10 +103,6 @@ impl Tally {
 
 fn counts(rules: &Rules) -> (usize, usize) {
     (rules.chains.len(), rules.chains.values().map(Vec::len).sum())
-}
-
-fn number(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Tables {

@@ -65,22 +65,23 @@ impl<'a> Reader<'a> {
 
     /// The API server has judged them; a manifest may say anything.
     fn has_good_names(&mut self) -> bool {
-        let ObjectId { kind, namespace, name } = self.object.clone();
+        let ObjectId { kind, namespace, name } = &self.object;
         let (is_good, wanted): (fn(&str) -> bool, _) = match kind {
             Kind::Service => (is_label, LABEL),
             Kind::EndpointSlice => (is_subdomain, SUBDOMAIN),
             // It is the one that the configuration names, or none that matters.
             Kind::Node => return true,
         };
-        let mut judge = |is_good: fn(&str) -> bool, text: &str, field: &str, wanted: &str| {
-            let good = is_good(text);
-            if !good {
-                self.report(field, format_args!("{} is not {wanted}", quoted(text)));
-            }
-            good
+        let judge = |is_good: fn(&str) -> bool, field, text: &str, wanted| {
+            (!is_good(text)).then(|| (field, format!("{} is not {wanted}", quoted(text))))
         };
-        let namespace = judge(is_label, &namespace, "metadata.namespace", LABEL);
-        judge(is_good, &name, "metadata.name", wanted) && namespace
+        let wrong = [
+            judge(is_label, "metadata.namespace", namespace, LABEL),
+            judge(is_good, "metadata.name", name, wanted),
+        ];
+        let are_good = wrong.iter().all(Option::is_none);
+        wrong.into_iter().flatten().for_each(|(field, message)| self.report(field, message));
+        are_good
     }
 
     fn report(&mut self, field: impl Display, message: impl Display) {

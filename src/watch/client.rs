@@ -179,11 +179,6 @@ impl Api {
         self.take_to_heart(answer).await
     }
 
-    /// A request of that method waited so long for its turn.
-    pub(crate) fn waited(&self, method: &str, waited: Duration) {
-        self.shared.counts.waited(method, waited);
-    }
-
     /// The same, read as it comes.
     pub(super) async fn stream(
         &self,
@@ -195,17 +190,21 @@ impl Api {
         Ok(body.map_err(std::io::Error::other).into_async_read())
     }
 
+    /// A request of that method waited so long for its turn.
+    pub(crate) fn waited(&self, method: &str, waited: Duration) {
+        self.shared.counts.waited(method, waited);
+    }
+
     /// A refusal that other credentials or certificates may end has the files read again, and names them.
     async fn take_to_heart<T>(&self, answer: Result<T, Unserved>) -> Result<T, Unserved> {
         let Err(mut unserved) = answer else { return answer };
-        let doubted = unserved.doubted();
+        let Some(doubted) = unserved.doubted() else { return Err(unserved) };
         let file = match doubted {
-            None => return Err(unserved),
-            Some(Doubted::Credentials) => self.way().credentials.clone(),
-            Some(Doubted::Certificate) => self.way().authority.clone(),
+            Doubted::Credentials => self.way().credentials.clone(),
+            Doubted::Certificate => self.way().authority.clone(),
         };
         if let Some(file) = file {
-            unserved.blame(&file);
+            unserved.blame(doubted, &file);
         }
         self.renew().await;
         Err(unserved)

@@ -48,15 +48,14 @@ impl Unserved {
         }
     }
 
-    /// Adds which file is in doubt.
-    pub(super) fn blame(&mut self, file: &Path) {
-        let doubted = self.doubted();
+    /// Adds which file is in doubt, and what of it.
+    pub(super) fn blame(&mut self, doubted: Doubted, file: &Path) {
         let (Self::Unreachable(text) | Self::Refused { message: text, .. }) = self;
         text.push_str(&match doubted {
-            Some(Doubted::Certificate) => {
+            Doubted::Certificate => {
                 format!(" (certificates are trusted as {} says)", file.display())
             }
-            Some(Doubted::Credentials) | None => {
+            Doubted::Credentials => {
                 format!(" (credentials of {}, invalid or expired)", file.display())
             }
         });

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::change::Change;
 use super::destinations::Destinations;
 use crate::model::PerFamily;
-use crate::plan::{Entry, Rules, ServerSettings, SetKey, VirtualServerKey};
+use crate::plan::{Entry, Rules, ServerSettings, SetKey, SetKind, VirtualServerKey};
 
 /// Kernel state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,11 @@ pub struct ObservedDestination {
 }
 
 impl Observed {
+    /// How many entries a set has room for.
+    pub fn room(&self, set: SetKey) -> u32 {
+        self.capacities.get(&set).copied().unwrap_or(SetKind::PORTS)
+    }
+
     /// Notes a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         match change {

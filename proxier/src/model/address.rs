@@ -66,6 +66,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The one of this number.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.number() == number)
+    }
+
     /// The lower-case name that ipset and iptables print: `tcp`, `udp`, `sctp`.
     pub fn name(self) -> &'static str {
         match self {

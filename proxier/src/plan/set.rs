@@ -77,6 +77,9 @@ impl SetKind {
 }
 
 impl SetKind {
+    /// How many entries a set of ports has room for: one for each.
+    pub const PORTS: u32 = 1 << 16;
+
     /// How many entries a set of this kind is made for (`maxelem`); a bitmap has one for each
     /// port and no limit to set.
     pub fn default_capacity(self) -> Option<u32> {
