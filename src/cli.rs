@@ -138,7 +138,7 @@ enum Verb {
     /// Remove everything that this proxy or kube-proxy has put into the kernel, and nothing else
     #[command(args_override_self = true)]
     Cleanup(CleanupArgs),
-    /// Print what the kernel holds, with the names of Services; needs CAP_NET_ADMIN
+    /// Print what the kernel holds, with the names of Services; needs CAP_NET_ADMIN and CAP_NET_RAW
     #[command(args_override_self = true)]
     Dump(DumpArgs),
 }

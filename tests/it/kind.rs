@@ -64,12 +64,12 @@ fn every_service_is_what_the_api_knows_and_has_its_own_addresses() {
         let odd = schema::oddities(&service);
         assert!(odd.is_empty(), "{run}: {odd:?}");
         assert!(run.name().len() <= 63, "{run}");
-        addresses.insert((run.name(), run.cluster_ip()));
-        addresses.insert((run.name(), run.at(Way::NodePort, node).ip()));
+        for way in [Way::ClusterIp, Way::NodePort, Way::ExternalIp, Way::LoadBalancer] {
+            addresses.insert((run.name(), run.at(way, node)));
+        }
     }
-    let ips: BTreeSet<_> = addresses.iter().map(|(_, ip)| ip).filter(|ip| **ip != node).collect();
-    let names: BTreeSet<_> = addresses.iter().map(|(name, _)| name).collect();
-    assert_eq!(ips.len(), names.len());
+    let places: BTreeSet<_> = addresses.iter().map(|(_, at)| at).collect();
+    assert_eq!(places.len(), addresses.len());
 }
 
 #[test]

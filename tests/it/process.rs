@@ -274,7 +274,8 @@ fn a_file_that_cannot_be_written_is_named_and_nothing_is_written_of_settings_tha
         )
         .contains("/nowhere/config")
     );
-    let path = tempfile::tempdir().expect("a folder").path().join("config");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config");
     let to = format!("--write-config-to={}", path.display());
     assert!(refusal(1, &[&to, "--oom-score-adj=2000"]).contains("OOMScoreAdj"));
     assert!(!path.exists());

@@ -1,8 +1,7 @@
 //! The proxy's own servers where a port is taken.
 
-use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipvs_proxy::events::Sink;
@@ -11,33 +10,7 @@ use ipvs_proxy::serve::{Inspect, Process, Server, Unbound, Which, WithoutPort};
 use tokio::time::timeout;
 
 use super::{Client, LIMIT, free_port, v4};
-
-/// What is logged meanwhile on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
-        tracing::subscriber::set_default(lines.finish())
-    }
-
-    fn count(&self, words: &str) -> usize {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains(words)).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::watch::Log;
 
 async fn serve(port: u16, without_port: WithoutPort) -> Unbound {
     let metrics = Arc::new(Metrics::new(&Build::default()).unwrap());
@@ -53,14 +26,13 @@ async fn serve(port: u16, without_port: WithoutPort) -> Unbound {
 
 #[tokio::test]
 async fn a_port_that_becomes_free_is_taken_and_the_wait_is_told_once() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let log = Log::begin();
     let port = free_port();
     let other = TcpListener::bind(v4(port)).unwrap();
     let task = tokio::spawn(serve(port, WithoutPort::TryAgain(Duration::from_millis(10))));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(log.count("cannot listen on"), 1);
-    assert_eq!(log.count("Address already in use"), 1);
+    assert_eq!(log.lines_with("cannot listen on").len(), 1);
+    assert_eq!(log.lines_with("Address already in use").len(), 1);
     drop(other);
     let answers = async {
         while Client::connect(v4(port)).await.is_err() {
@@ -68,16 +40,15 @@ async fn a_port_that_becomes_free_is_taken_and_the_wait_is_told_once() {
         }
     };
     timeout(LIMIT, answers).await.expect("it listens");
-    assert_eq!(log.count(&format!("listens on 127.0.0.1:{port} now")), 1);
-    assert_eq!(log.count("cannot listen on"), 1);
+    assert_eq!(log.lines_with(&format!("listens on 127.0.0.1:{port} now")).len(), 1);
+    assert_eq!(log.lines_with("cannot listen on").len(), 1);
     assert!(!task.is_finished());
     task.abort();
 }
 
 #[tokio::test]
 async fn a_port_that_must_be_had_ends_it_with_an_event_and_a_reason() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let log = Log::begin();
     let port = free_port();
     let _other = TcpListener::bind(v4(port)).unwrap();
     let unbound = timeout(LIMIT, serve(port, WithoutPort::End)).await.expect("it ends");
@@ -88,5 +59,8 @@ async fn a_port_that_must_be_had_ends_it_with_an_event_and_a_reason() {
              bindAddressHardFail is set: Address already in use (os error 98)"
         )
     );
-    assert_eq!(log.count("Node node1: FailedToStartMetricServer: the metrics server"), 1);
+    assert_eq!(
+        log.lines_with("Node node1: FailedToStartMetricServer: the metrics server").len(),
+        1
+    );
 }
