@@ -69,14 +69,24 @@ impl Serving {
             });
         });
     }
+}
 
-    /// The proxy was well, and then had something to do for two periods.
-    fn fall_behind(&self) {
-        let now = Moment::now();
-        let long_ago = Moment { steady: now.steady - 2 * PERIOD, ..now };
-        Family::BOTH.iter().for_each(|family| self.health.updated(*family, long_ago));
-        self.health.queued(long_ago);
-    }
+/// The proxy was well, and then had something to do for two periods.
+fn fall_behind(health: &ProxyHealth) {
+    let now = Moment::now();
+    let long_ago = Moment { steady: now.steady - 2 * PERIOD, ..now };
+    Family::BOTH.iter().for_each(|family| health.updated(*family, long_ago));
+    health.queued(long_ago);
+}
+
+/// Waits until somebody listens at the port.
+async fn listens(port: u16) {
+    let listens = async {
+        while Client::connect(v4(port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, listens).await.expect("it listens");
 }
 
 impl Drop for Serving {

@@ -111,6 +111,16 @@ async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
     timeout(LIMIT, asked).await.expect("a request")
 }
 
+/// Waits until so many requests have been made in all.
+async fn asked_times(server: &ApiServer, count: usize) {
+    let asked = async {
+        while server.requests().len() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, asked).await.expect("requests");
+}
+
 /// What the server's objects mean, without the source.
 fn meaning(server: &ApiServer) -> Store {
     let problems = &mut Vec::new();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Client, Serving, check, free_port, get, tells, v4};
+use super::{Client, Serving, check, fall_behind, free_port, get, tells, v4};
 use proxier::model::ServiceName;
 
 /// The recorded form: `Date` left out, lines ended by a line feed.
@@ -59,7 +59,7 @@ async fn a_proxy_that_does_not_keep_up_is_503_until_it_does() {
     let (serving, port) = (Serving::start(), free_port());
     serving.show(&[("web", check(port, Some(3), None))]);
     tells(v4(port), "200 3").await;
-    serving.fall_behind();
+    fall_behind(&serving.health);
     let answer = get(v4(port)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     assert!(answer.contains("\t\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": false\n}"));
@@ -72,7 +72,7 @@ async fn without_a_health_server_the_proxy_counts_as_healthy() {
     let (serving, port) = (Serving::with(|_| None), free_port());
     serving.show(&[("web", check(port, Some(3), None))]);
     tells(v4(port), "200 3").await;
-    serving.fall_behind();
+    fall_behind(&serving.health);
     let answer = get(v4(port)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\t\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": true\n}"));

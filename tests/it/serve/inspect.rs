@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::probes::{parts, recorded};
-use super::{Client, LIMIT, free_port, v4};
+use super::{Client, free_port, listens, v4};
 
 struct Inspected {
     port: u16,
@@ -60,12 +60,7 @@ impl Inspected {
         };
         let inspect = Inspect::new(process, metrics, traffic);
         let task = tokio::spawn(async move { drop(inspect.serve(server).await) });
-        let listens = async {
-            while Client::connect(v4(port)).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LIMIT, listens).await.expect("it listens");
+        listens(port).await;
         Self { port, task }
     }
 

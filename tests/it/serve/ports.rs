@@ -9,7 +9,7 @@ use ipvs_proxy::metrics::{Build, Metrics};
 use ipvs_proxy::serve::{Inspect, Process, Server, Unbound, Which, WithoutPort};
 use tokio::time::timeout;
 
-use super::{Client, LIMIT, free_port, v4};
+use super::{LIMIT, free_port, listens, v4};
 use crate::watch::Log;
 
 async fn serve(port: u16, without_port: WithoutPort) -> Unbound {
@@ -34,12 +34,7 @@ async fn a_port_that_becomes_free_is_taken_and_the_wait_is_told_once() {
     assert_eq!(log.lines_with("cannot listen on").len(), 1);
     assert_eq!(log.lines_with("Address already in use").len(), 1);
     drop(other);
-    let answers = async {
-        while Client::connect(v4(port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(LIMIT, answers).await.expect("it listens");
+    listens(port).await;
     assert_eq!(log.lines_with(&format!("listens on 127.0.0.1:{port} now")).len(), 1);
     assert_eq!(log.lines_with("cannot listen on").len(), 1);
     assert!(!task.is_finished());

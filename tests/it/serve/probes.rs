@@ -8,7 +8,7 @@ use ipvs_proxy::serve::{Moment, Probes, ProxyHealth, RETRY, Server, Which, Witho
 use proxier::model::{Family, Node, PerFamily};
 use tokio::task::JoinHandle;
 
-use super::{Client, LIMIT, PERIOD, free_port, v4, v6};
+use super::{Client, PERIOD, fall_behind, free_port, listens, v4, v6};
 
 /// A health server at the wildcard address of IPv4, as by default.
 pub(super) struct Probed {
@@ -56,12 +56,7 @@ impl Probed {
             events: Sink::log(),
         };
         let task = tokio::spawn(async move { drop(probes.serve(server).await) });
-        let listens = async {
-            while Client::connect(v4(port)).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LIMIT, listens).await.expect("it listens");
+        listens(port).await;
         Self { health, metrics, port, task }
     }
 
@@ -130,10 +125,7 @@ async fn a_node_that_was_not_seen_or_is_leaving_takes_no_traffic_but_lives() {
 async fn a_proxy_that_lags_is_unwell_until_it_has_caught_up() {
     let probed = Probed::start().await;
     probed.sees_node(false);
-    let now = Moment::now();
-    let long_ago = Moment { steady: now.steady - 2 * PERIOD, ..now };
-    Family::BOTH.iter().for_each(|family| probed.health.updated(*family, long_ago));
-    probed.health.queued(long_ago);
+    fall_behind(&probed.health);
     assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (503, 503));
     let (_, body) = probed.get("/livez").await;
     assert!(body.contains("\"healthy\":false,\"status\":{\"IPv4\":"), "{body}");

@@ -42,20 +42,11 @@ async fn a_pods_token_is_rotated_without_anybody_noticing() {
         server.put(&service("web", 100 + turn));
         watching.agrees_with(&server).await;
         // Every watch has come back with the new one.
-        asked_after(&server, before, 3).await;
+        super::asked_times(&server, before + 3).await;
         server.admit(&token);
     }
     assert_eq!(log.lines_with("401"), [""; 0]);
     assert!(server.requests().iter().all(|seen| seen.status != 401));
-}
-
-async fn asked_after(server: &ApiServer, before: usize, count: usize) {
-    let asked = async {
-        while server.requests().len() < before + count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(super::LIMIT, asked).await.expect("requests");
 }
 
 #[tokio::test]

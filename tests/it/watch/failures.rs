@@ -104,19 +104,12 @@ async fn an_answer_that_is_no_list_takes_nothing_away() {
     log.has("answer not understood").await;
     assert!(watching.events.try_recv().is_err());
     let tries = server.requests().len();
-    asked_more(&server, tries + 9).await;
+    super::asked_times(&server, tries + 9).await;
     assert_eq!(log.lines_with("answer not understood").len(), 1);
     assert_eq!(log.lines_with("works again").len(), 0, "an answer alone is no work");
     server.behave(|behaviour| behaviour.refuse = None);
     server.put(&service("web", 81));
     watching.agrees_with(&server).await;
-}
-
-/// Waits for so many requests.
-async fn asked_more(server: &ApiServer, count: usize) {
-    while server.requests().len() < count {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]
@@ -128,12 +121,12 @@ async fn watches_that_end_at_once_are_told_of_once() {
     watching.agrees_with(&server).await;
     log.has_times("ends each watch at once", 3).await;
     let tries = server.requests().len();
-    asked_more(&server, tries + 20).await;
+    super::asked_times(&server, tries + 20).await;
     assert_eq!(log.lines_with("ends each watch at once").len(), 3, "one for each kind");
     server.behave(|behaviour| behaviour.brief = false);
     // Whatever watch there is has begun after that.
     let tries = server.requests().len();
-    asked_more(&server, tries + 3).await;
+    super::asked_times(&server, tries + 3).await;
     server.put(&service("web", 81));
     watching.agrees_with(&server).await;
     log.has("Service: watches bring changes again").await;
