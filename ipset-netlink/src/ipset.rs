@@ -138,7 +138,8 @@ impl Ipset {
     ///
     /// # Errors
     ///
-    /// [`Reason::NoSuchSet`], [`Reason::TypeMismatch`].
+    /// [`Reason::NoSuchSet`], [`Reason::TypeMismatch`]; [`Reason::InUse`] while anybody lists one of the
+    /// two, which passes: try again.
     pub fn swap(&mut self, set: &SetName, other: &SetName) -> Result<(), Error> {
         self.set_command(Operation::Swap, set, self.dialect.swap(set, other))
     }

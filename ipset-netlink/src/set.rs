@@ -149,7 +149,8 @@ impl SetSpec {
 
     /// Whether a set of this name in the kernel serves as this one: the type, the family and
     /// capacity of a hash or the range of a bitmap, and elements that stay: a set with a default
-    /// timeout forgets them. Bucket count and revision are the kernel's.
+    /// timeout forgets them. Bucket count and revision are the kernel's. A `netmask` of the set is not
+    /// read and not compared.
     pub fn matches(&self, found: &Header) -> bool {
         let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
         let keeps = found.timeout.is_none();

@@ -46,8 +46,8 @@ pub(crate) enum Renewal {
 }
 
 impl Client {
-    /// Opens a socket and looks the family up. Where the kernel may load modules by itself the
-    /// lookup loads `ip_vs`.
+    /// Opens a socket and looks the family up. Since about Linux 5.16 the lookup loads `ip_vs` where
+    /// the kernel may load modules by itself; with an earlier one load it first.
     ///
     /// # Errors
     ///

@@ -97,7 +97,7 @@ impl Client {
     /// A dump in several pieces counts positions in a list, so it skips or repeats some where others
     /// come or go between two pieces, and the kernel does not say so. Many destinations are therefore
     /// read until two readings agree; where none do, all that were seen are told, and one deleted
-    /// meanwhile may be among them.
+    /// meanwhile may be among them. They come in no order.
     ///
     /// # Errors
     ///

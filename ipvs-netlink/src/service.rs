@@ -30,10 +30,12 @@ pub struct Service {
     pub key: ServiceKey,
     /// Name of the scheduler, at most 15 bytes: `rr`, `wlc`, `mh`. `none` schedules nothing.
     pub scheduler: String,
-    /// Flags. Read back, they always include [`ServiceFlags::HASHED`].
+    /// Flags. Read back, they always include [`ServiceFlags::HASHED`]; take it away before such a
+    /// service is added: kernels until about 5.13 leak one that comes with it.
     pub flags: ServiceFlags,
     /// How long a client stays with its destination after its last connection, in seconds.
-    /// Meaningless without [`ServiceFlags::PERSISTENT`].
+    /// Meaningless without [`ServiceFlags::PERSISTENT`]. The kernel counts it in ticks of 32 bits and wraps
+    /// without a word: with 1000 ticks a second above 4,294,967 seconds.
     pub timeout: u32,
     /// Which clients count as one for persistence.
     pub netmask: Netmask,

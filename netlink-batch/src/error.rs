@@ -18,9 +18,9 @@ pub struct KernelError {
     /// Where in the request the kernel saw the fault (`NLMSGERR_ATTR_OFFS`): bytes from the start
     /// of the netlink header.
     pub offset: Option<u32>,
-    /// The payload of the refused request as the kernel sent it back; empty unless the socket was
-    /// opened with `Echo::WholeRequest`. The kernel may have written
-    /// into it: ipset puts the number of the failing element there.
+    /// The payload of the refused request as the kernel sent it back; mostly empty unless the socket
+    /// was opened with `Echo::WholeRequest`. The kernel may have written into it: ipset puts the
+    /// number of the failing element there, and always sends the whole request.
     pub echo: Vec<u8>,
 }
 
