@@ -284,7 +284,8 @@ impl Proxier {
         kernel.enters(Part::Plan);
         self.plan();
         kernel.enters(Part::Compare);
-        let touched = std::mem::take(&mut self.touched);
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.entries.extend(work.walk.pending_entries_of(&touched.servers));
         let comparison = self.comparison(work.belief.state());
         let ChangeSet { mut changes, mut draining } = comparison.changes(Extent::Keys(&touched));
         self.suspect(&changes);

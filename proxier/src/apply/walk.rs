@@ -13,6 +13,7 @@ use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Belief, Change, Observed, earlier_flows, new_servers};
 use crate::model::{Family, PerFamily};
+use crate::plan::{Entry, SetKey, VirtualServerKey};
 
 /// Carries out changes in the order that breaks nothing, all of them.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
@@ -90,6 +91,25 @@ impl Walk {
     /// True if nothing is left to do.
     pub(crate) fn is_done(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// The entries of these virtual servers, and of their node ports, that wait to be added or removed. Whoever
+    /// changes the destinations of such a virtual server first has to change these entries too, each at
+    /// its stage: an exemption that waits to go would keep a new destination's clients from being masqueraded.
+    pub(crate) fn pending_entries_of(
+        &self,
+        servers: &BTreeSet<VirtualServerKey>,
+    ) -> BTreeSet<(SetKey, Entry)> {
+        let ports: BTreeSet<_> = servers.iter().map(VirtualServerKey::node_port).collect();
+        let entries = self.rest.iter().filter_map(|(_, change)| match change {
+            Change::AddEntry(set, entry) | Change::RemoveEntry(set, entry) => Some((*set, *entry)),
+            _ => None,
+        });
+        let is_theirs = |(set, entry): &(SetKey, Entry)| {
+            entry.frontend().is_some_and(|key| servers.contains(&key))
+                || set.node_port(entry).is_some_and(|port| ports.contains(&port))
+        };
+        entries.filter(is_theirs).collect()
     }
 
     /// Leaves out what others have taken charge of.
