@@ -9,15 +9,19 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready};
-use proxier::diff::{Change, Flow};
+use proxier::apply::{
+    Cause, CauseKind, Connections, Kernel, KernelReading, Ready, Refusal, RulesReading,
+};
+use proxier::diff::{Change, Flow, ObservedServer};
 use proxier::model::{Family, PerFamily, Protocol};
-use proxier::plan::VirtualServerDestination;
+use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 
+use self::cause::cause;
 use self::flows::Flows;
 use self::link::AddressChange;
 use self::tables::Tables;
 
+mod cause;
 mod errno;
 mod flows;
 pub mod ground;
@@ -86,6 +90,14 @@ impl Kernel for LinuxKernel {
         self.tables.observe()
     }
 
+    fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+        self.tables.servers.read(key)
+    }
+
+    fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
+        self.tables.read_rules(family)
+    }
+
     fn count_connections(
         &mut self,
         of: &BTreeSet<VirtualServerDestination>,
@@ -128,8 +140,8 @@ impl LinuxKernel {
     }
 
     fn add_link(&mut self) -> Result<(), Cause> {
-        self.tables.links.create().map_err(Cause::new)?;
-        self.tables.device = self.tables.links.index().map_err(Cause::new)?;
+        self.tables.links.create().map_err(cause)?;
+        self.tables.device = self.tables.links.index().map_err(cause)?;
         Ok(())
     }
 
@@ -143,19 +155,21 @@ impl LinuxKernel {
             })
             .collect();
         let Some(index) = self.tables.device else {
-            return all_failed(changes, &Cause(format!("there is no device {}", link::DEVICE)));
+            let absent = CauseKind::Refused(Refusal::NotThere);
+            let words = format!("there is no device {}", link::DEVICE);
+            return all_failed(changes, &Cause::of(absent, words));
         };
         match self.tables.links.change(index, &wanted) {
-            Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
-            Err(error) => all_failed(changes, &Cause::new(error)),
+            Ok(results) => results.into_iter().map(|result| result.map_err(cause)).collect(),
+            Err(error) => all_failed(changes, &cause(error)),
         }
     }
 
     fn write_rules(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::WriteRules(step) = change else { return Ok(()) };
         match self.tables.iptables.of_mut(step.family) {
-            Some(iptables) => iptables.write(step).map_err(Cause::new),
-            None => Err(Cause(format!("{} is not available on this node", step.family))),
+            Some(iptables) => iptables.write(step).map_err(cause),
+            None => Err(Cause::new(format!("{} is not available on this node", step.family))),
         }
     }
 }
@@ -166,7 +180,7 @@ impl LinuxKernel {
     fn remove_leftovers(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::RemoveLeftovers(family) = *change else { return Ok(()) };
         if let Some(iptables) = self.tables.iptables.of(family) {
-            iptables.remove_leftovers().map_err(Cause::new)?;
+            iptables.remove_leftovers().map_err(cause)?;
         }
         if self.tables.nftables.of(family).swap(false, Ordering::Relaxed)
             && let Err(cause) = nftables::remove_table(family)
@@ -198,7 +212,7 @@ impl LinuxKernel {
     }
 }
 
-/// The exchange itself failed: what was applied is unknown, and every change counts as failed.
+/// No single answer is known: every change counts as failed for the same cause.
 fn all_failed<T>(changes: &[T], cause: &Cause) -> Vec<Result<(), Cause>> {
     changes.iter().map(|_| Err(cause.clone())).collect()
 }

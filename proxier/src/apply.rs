@@ -5,12 +5,14 @@
 //! because a call failed, or a neighbour stopped by it. The only consequence a failure has is that
 //! what would become reachable without its protection is held back until a later round.
 
-pub use self::kernel::{Cause, Connections, Kernel, KernelReading, Part, Ready};
+pub use self::cause::{Cause, CauseKind, Refusal};
+pub use self::kernel::{Connections, Kernel, KernelReading, Part, Ready, RulesReading};
 pub use self::order::Stage;
 pub use self::outcome::{Draining, Failure, Outcome};
 pub(crate) use self::walk::Walk;
 pub use self::walk::{Effort, apply};
 
+mod cause;
 mod held;
 mod kernel;
 mod order;

@@ -4,6 +4,8 @@
 
 /// No such device or address.
 pub(super) const ENXIO: i32 = 6;
+/// No such process: IPVS says so of a virtual server that is not there.
+pub(super) const ESRCH: i32 = 3;
 /// File exists.
 pub(super) const EEXIST: i32 = 17;
 /// No such device.

@@ -10,6 +10,7 @@ use proxier::diff::{Change, Flow};
 use proxier::model::{Family, Protocol};
 
 use super::all_failed;
+use super::cause::cause;
 
 /// A connection to connection tracking, opened when it is first needed.
 #[derive(Default)]
@@ -28,7 +29,7 @@ impl Flows {
                 }
                 Ok(Vec::new())
             }
-            Err(error) => Err(Cause::new(error)),
+            Err(error) => Err(cause(error)),
         }
     }
 
@@ -41,8 +42,8 @@ impl Flows {
             })
             .collect();
         match self.open().and_then(|conntrack| conntrack.delete(&flows)) {
-            Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
-            Err(error) => all_failed(changes, &Cause::new(error)),
+            Ok(results) => results.into_iter().map(|result| result.map_err(cause)).collect(),
+            Err(error) => all_failed(changes, &cause(error)),
         }
     }
 

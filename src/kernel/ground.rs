@@ -53,12 +53,12 @@ impl LinuxKernel {
             created => created,
         };
         created.map_err(|error| match error {
-            Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. }) => Cause(format!(
+            Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. }) => Cause::new(format!(
                 "cannot create {}: the kernel has no dummy devices: load the module with \
                  `modprobe dummy` (CONFIG_DUMMY)",
                 link::DEVICE
             )),
-            error => Cause(format!("cannot create {}: {error}", link::DEVICE)),
+            error => Cause::new(format!("cannot create {}: {error}", link::DEVICE)),
         })
     }
 }

@@ -43,8 +43,14 @@ pub enum Error {
         program: String,
         /// What it wrote to standard error, and the input line it complained of.
         message: String,
+        /// Its exit code; `None` if it was killed.
+        code: Option<i32>,
     },
 }
+
+/// The exit code for a lock that somebody else held for too long, or for want of memory (`RESOURCE_PROBLEM` in
+/// `xtables.h`).
+pub(super) const RESOURCE_PROBLEM: i32 = 4;
 
 /// The chain in which a rule is tried out. One that a killed process has left is used again.
 const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
@@ -250,7 +256,7 @@ fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output,
     let output = program::run(program, arguments, input, LIMIT).map_err(|error| match error {
         program::Error::Start(source) => Error::Start { program: program.into(), source },
         hung @ program::Error::Hung(_) => {
-            Error::Failed { program: program.into(), message: hung.to_string() }
+            Error::Failed { program: program.into(), message: hung.to_string(), code: None }
         }
     })?;
     if output.status.success() {
@@ -260,6 +266,7 @@ fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output,
     Err(Error::Failed {
         program: program.into(),
         message: text::explain(said.trim(), input.unwrap_or_default()),
+        code: output.status.code(),
     })
 }
 

@@ -50,5 +50,5 @@ pub(super) fn remove_table(family: Family) -> Result<(), Cause> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Cause(format!("nft: {}", said.lines().next().unwrap_or("failed"))))
+    Err(Cause::new(format!("nft: {}", said.lines().next().unwrap_or("failed"))))
 }

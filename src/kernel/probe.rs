@@ -60,7 +60,7 @@ fn open_servers() -> Result<Servers, Cause> {
 /// Why there is no connection to IPVS, with the rights that are missing.
 pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
     match error {
-        ipvs_netlink::Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause(RIGHTS.into()),
+        ipvs_netlink::Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause::new(RIGHTS),
         other => Cause::new(other),
     }
 }
@@ -76,7 +76,7 @@ fn probe_families() -> Result<(PerFamily<Option<Iptables>>, Abilities), Cause> {
             tracing::warn!("{family} is not programmed: {cause}");
         }
     }
-    let mut take = |family| std::mem::replace(found.of_mut(family), Err(Cause(String::new()))).ok();
+    let mut take = |family| std::mem::replace(found.of_mut(family), Err(Cause::new(""))).ok();
     let iptables = PerFamily::from_fn(&mut take);
     let random_fully = Family::BOTH
         .iter()
@@ -87,7 +87,7 @@ fn probe_families() -> Result<(PerFamily<Option<Iptables>>, Abilities), Cause> {
 
 fn usable_iptables(family: Family) -> Result<Iptables, Cause> {
     match family {
-        Family::V6 if !has_ipv6() => Err(Cause("the node has no IPv6".into())),
+        Family::V6 if !has_ipv6() => Err(Cause::new("the node has no IPv6")),
         Family::V4 | Family::V6 => {
             let iptables = Iptables::probe(family).map_err(Cause::new)?;
             iptables.try_nat().map_err(Cause::new)?;

@@ -52,7 +52,7 @@ impl Piece {
         match self {
             Self::Rules(_, table) if !table.kept.is_empty() => {
                 let kept = table.kept.join(", ");
-                Some(Cause(format!("emptied, but rules of others lead to {kept}")))
+                Some(Cause::new(format!("emptied, but rules of others lead to {kept}")))
             }
             _ => None,
         }
@@ -145,7 +145,7 @@ impl Removal {
             let Some(index) = links.index().map_err(Cause::new)? else { return Ok(None) };
             if !links.is_dummy().map_err(Cause::new)? {
                 let other = "the device of this name is no dummy device: it is left as it is";
-                return Err(Cause(other.into()));
+                return Err(Cause::new(other));
             }
             Ok(Some((index, links.addresses(index).map_err(Cause::new)?)))
         });

@@ -19,6 +19,7 @@ use proxier::model::Protocol;
 use proxier::plan::{ServerFlags, ServerSettings, VirtualServerDestination, VirtualServerKey};
 
 use super::all_failed;
+use super::cause::cause;
 
 /// A virtual server, as people look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,31 +79,20 @@ impl Servers {
             tracing::debug!("left out of the table of virtual servers: {unreadable}");
         }
         let mut schedulers = Schedulers::default();
-        Ok(table
-            .into_iter()
-            .filter_map(|server| {
-                let key = our_key(server.service.key)?;
-                let destinations = server.destinations.iter().map(|listed| {
-                    let found = ObservedDestination {
-                        weight: listed.weight,
-                        // The kernel itself turns a destination on this node into a local one.
-                        masquerades: matches!(
-                            listed.forward,
-                            ListedForward::Masquerade | ListedForward::Local
-                        ),
-                        connections: Some(
-                            listed.active_connections.saturating_add(listed.inactive_connections),
-                        ),
-                    };
-                    (SocketAddr::new(listed.address, listed.port), found)
-                });
-                let observed = ObservedServer {
-                    settings: our_settings(&server.service, &mut schedulers),
-                    destinations: destinations.collect(),
-                };
-                Some((key, observed))
-            })
-            .collect())
+        let ours = table.into_iter().filter_map(|server| {
+            let key = our_key(server.service.key)?;
+            Some((key, observed(&server.service, &server.destinations, &mut schedulers)))
+        });
+        Ok(ours.collect())
+    }
+
+    /// One virtual server, if it is there.
+    pub(super) fn read(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+        let key = service_key(key);
+        let Some(service) = self.client.service(key).map_err(cause)? else { return Ok(None) };
+        let destinations = self.client.destinations(key).map_err(cause)?;
+        let destinations: Vec<_> = destinations.iter().map(ListedDestination::from).collect();
+        Ok(Some(observed(&service, &destinations, &mut Schedulers::default())))
     }
 
     /// Everything that is there, with the connections of each destination.
@@ -155,11 +145,11 @@ impl Servers {
                 .iter()
                 .zip(results)
                 .map(|(change, result)| match result {
-                    Err(error) if !is_fine(change, &error) => Err(Cause::new(error)),
+                    Err(error) if !is_fine(change, &error) => Err(cause(error)),
                     Ok(()) | Err(_) => Ok(()),
                 })
                 .collect(),
-            Err(error) => all_failed(changes, &Cause::new(error)),
+            Err(error) => all_failed(changes, &cause(error)),
         }
     }
 
@@ -173,10 +163,12 @@ impl Servers {
             Ok(()) | Err(Error::Refused { refusal: Refusal::AlreadyExists, .. }) => {
                 self.client.delete_service(key).map_err(Cause::new)
             }
-            Err(Error::Refused { refusal: Refusal::UnknownScheduler, .. }) => Err(Cause(format!(
-                "the kernel has no IPVS scheduler {scheduler:?}: load its module with \
+            Err(Error::Refused { refusal: Refusal::UnknownScheduler, .. }) => {
+                Err(Cause::new(format!(
+                    "the kernel has no IPVS scheduler {scheduler:?}: load its module with \
                  `modprobe ip_vs_{scheduler}`"
-            ))),
+                )))
+            }
             Err(error) => Err(Cause::new(error)),
         }
     }
@@ -187,6 +179,27 @@ impl Servers {
             return Ok(());
         }
         self.client.set_timeouts(timeouts).map_err(Cause::new)
+    }
+}
+
+fn observed(
+    service: &Service,
+    destinations: &[ListedDestination],
+    schedulers: &mut Schedulers,
+) -> ObservedServer {
+    let destinations = destinations.iter().map(|listed| {
+        let connections = listed.active_connections.saturating_add(listed.inactive_connections);
+        let found = ObservedDestination {
+            weight: listed.weight,
+            // The kernel itself turns a destination on this node into a local one.
+            masquerades: matches!(listed.forward, ListedForward::Masquerade | ListedForward::Local),
+            connections: Some(connections),
+        };
+        (SocketAddr::new(listed.address, listed.port), found)
+    });
+    ObservedServer {
+        settings: our_settings(service, schedulers),
+        destinations: destinations.collect(),
     }
 }
 

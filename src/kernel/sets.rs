@@ -12,6 +12,8 @@ use proxier::diff::{Change, Observed};
 use proxier::model::{Family, Net, Protocol};
 use proxier::plan::{Entry, SetKey, SetKind, SetName};
 
+use super::cause::{Classified as _, cause};
+
 /// A connection to ipset.
 pub(super) struct Sets {
     ipset: Ipset,
@@ -44,7 +46,7 @@ impl Sets {
 
     pub(super) fn observe(&mut self, family: Family, found: &mut Observed) -> Result<(), Cause> {
         for key in SetName::ALL.map(|name| SetKey { family, name }) {
-            let spec = spec(key).map_err(Cause::new)?;
+            let spec = spec(key).map_err(cause)?;
             match self.ipset.list(&spec.name) {
                 Ok(set) if serves_as(&set.header, &spec) => {
                     let entries = set.entries.iter().filter_map(our_entry).collect();
@@ -54,7 +56,7 @@ impl Sets {
                 }
                 // One of another type does not count; creating ours will say what is wrong.
                 Ok(_) | Err(Error { reason: Reason::NoSuchSet, .. }) => {}
-                Err(error) => return Err(Cause::new(error)),
+                Err(error) => return Err(cause(error)),
             }
         }
         Ok(())
@@ -77,21 +79,22 @@ impl Sets {
 
     /// A set of our name but another type is in the way, and goes if nothing refers to it.
     fn create(&mut self, key: SetKey) -> Result<(), Cause> {
-        let spec = spec(key).map_err(Cause::new)?;
+        let spec = spec(key).map_err(cause)?;
         match self.ipset.create(&spec, Repeat::Accept) {
             Err(Error { reason: Reason::SetExists, .. }) => {
                 self.ipset.destroy(&spec.name).map_err(|error| {
-                    Cause(format!("a set of this name but of another type is in the way: {error}"))
+                    let words = "a set of this name but of another type is in the way";
+                    Cause::of(error.kind(), format!("{words}: {error}"))
                 })?;
-                self.ipset.create(&spec, Repeat::Accept).map_err(Cause::new)
+                self.ipset.create(&spec, Repeat::Accept).map_err(cause)
             }
-            result => result.map_err(Cause::new),
+            result => result.map_err(cause),
         }
     }
 
     /// Destroys a set that a killed process was filling.
     pub(super) fn forget_unfinished(&mut self) -> Result<(), Cause> {
-        self.destroy(&GROWING.parse().map_err(Cause::new)?, &mut { ATTEMPTS })
+        self.destroy(&GROWING.parse().map_err(cause)?, &mut { ATTEMPTS })
     }
 
     /// The names of our sets that are there, whatever their type.
@@ -100,7 +103,7 @@ impl Sets {
             .into_iter()
             .flat_map(|family| SetName::ALL.into_iter().map(move |name| name.in_family(family)));
         let ours: BTreeSet<_> = keys.chain([GROWING]).collect();
-        let mut names = self.ipset.names().map_err(Cause::new)?;
+        let mut names = self.ipset.names().map_err(cause)?;
         names.retain(|name| ours.contains(name.to_string().as_str()));
         Ok(names)
     }
@@ -117,9 +120,9 @@ impl Sets {
                 Ok(()) | Err(Error { reason: Reason::NoSuchSet, .. }) => return Ok(()),
                 Err(Error { reason: Reason::InUse, .. }) if *attempts > 0 => *attempts -= 1,
                 Err(Error { reason: Reason::InUse, .. }) => {
-                    return Err(Cause("rules or sets of others refer to it".into()));
+                    return Err(Cause::new("rules or sets of others refer to it"));
                 }
-                Err(error) => return Err(Cause::new(error)),
+                Err(error) => return Err(cause(error)),
             }
             std::thread::sleep(PAUSE);
         }
@@ -128,11 +131,11 @@ impl Sets {
     /// Fills a bigger set and puts it in the place of the one in use; rules that refer to it by
     /// name find the entries at every moment.
     fn grow(&mut self, key: SetKey, capacity: u32) -> Result<(), Cause> {
-        let spec = spec(key).map_err(Cause::new)?;
-        let name = GROWING.parse().map_err(Cause::new)?;
+        let spec = spec(key).map_err(cause)?;
+        let name = GROWING.parse().map_err(cause)?;
         let bigger = SetSpec { name, max_elements: capacity, ..spec.clone() };
         self.destroy(&name, &mut { ATTEMPTS })?;
-        self.ipset.create(&bigger, Repeat::Refuse).map_err(Cause::new)?;
+        self.ipset.create(&bigger, Repeat::Refuse).map_err(cause)?;
         let grown = self.fill_and_swap(&spec, &bigger);
         // After the swap it is the old one; before, it is of no use.
         let destroyed = self.destroy(&name, &mut { ATTEMPTS });
@@ -140,10 +143,10 @@ impl Sets {
     }
 
     fn fill_and_swap(&mut self, spec: &SetSpec, bigger: &SetSpec) -> Result<(), Cause> {
-        let entries = self.ipset.list(&spec.name).map_err(Cause::new)?.entries;
-        let refused = self.ipset.add(&bigger.name, &entries, Repeat::Accept).map_err(Cause::new)?;
+        let entries = self.ipset.list(&spec.name).map_err(cause)?.entries;
+        let refused = self.ipset.add(&bigger.name, &entries, Repeat::Accept).map_err(cause)?;
         if let Some(refused) = refused.first() {
-            return Err(Cause::new(refused));
+            return Err(cause(refused));
         }
         self.swap(&spec.name, &bigger.name)
     }
@@ -158,17 +161,17 @@ impl Sets {
         for _ in 0..ATTEMPTS {
             match self.ipset.swap(one, other) {
                 Err(Error { reason: Reason::InUse, .. }) => std::thread::sleep(PAUSE),
-                result => return result.map_err(Cause::new),
+                result => return result.map_err(cause),
             }
         }
-        self.ipset.swap(one, other).map_err(Cause::new)
+        self.ipset.swap(one, other).map_err(cause)
     }
 
     fn edit(&mut self, key: SetKey, verb: Verb, changes: &[Change]) -> Vec<Result<(), Cause>> {
         let entries: Vec<_> = changes.iter().filter_map(entry).map(their_entry).collect();
         let spec = match spec(key) {
             Ok(spec) => spec,
-            Err(error) => return super::all_failed(changes, &Cause::new(error)),
+            Err(error) => return super::all_failed(changes, &cause(error)),
         };
         let refused = match verb {
             Verb::Delete => self.ipset.delete(&spec.name, &entries, Repeat::Accept),
@@ -180,10 +183,10 @@ impl Sets {
             Ok(refused) => {
                 let refused: BTreeMap<_, _> =
                     refused.iter().map(|refused| (refused.entry, &refused.reason)).collect();
-                let result = |entry| refused.get(entry).map_or(Ok(()), |why| Err(Cause::new(why)));
+                let result = |entry| refused.get(entry).map_or(Ok(()), |why| Err(cause(*why)));
                 entries.iter().map(result).collect()
             }
-            Err(error) => super::all_failed(changes, &Cause::new(error)),
+            Err(error) => super::all_failed(changes, &cause(error)),
         }
     }
 }

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use proxier::apply::{Cause, KernelReading};
+use proxier::apply::{Cause, KernelReading, RulesReading};
 use proxier::diff::Observed;
 use proxier::model::{Family, PerFamily};
 
+use super::cause::cause;
 use super::iptables::{Iptables, Remains};
 use super::link::Links;
 use super::nftables;
@@ -44,9 +45,9 @@ impl Tables {
 
     /// The same once more, with sockets of its own.
     pub(super) fn open_another(&self) -> Result<Self, Cause> {
-        let links = Links::open().map_err(Cause::new)?;
-        let sets = Sets::open().map_err(Cause::new)?;
-        let servers = Servers::open().map_err(Cause::new)?;
+        let links = Links::open().map_err(cause)?;
+        let sets = Sets::open().map_err(cause)?;
+        let servers = Servers::open().map_err(cause)?;
         let iptables = self.iptables.clone();
         let nftables = self.nftables.clone();
         Ok(Self { links, sets, servers, iptables, device: None, nftables })
@@ -61,9 +62,9 @@ impl Tables {
     /// # Errors
     /// If any part but the rules of one family cannot be read in whole.
     pub fn observe(&mut self) -> Result<KernelReading, Cause> {
-        self.device = self.links.index().map_err(Cause::new)?;
+        self.device = self.links.index().map_err(cause)?;
         let addresses = match self.device {
-            Some(index) => self.links.addresses(index).map_err(Cause::new)?,
+            Some(index) => self.links.addresses(index).map_err(cause)?,
             None => BTreeSet::new(),
         };
         let mut observed = Observed {
@@ -74,25 +75,31 @@ impl Tables {
         };
         let mut unread = PerFamily::default();
         for family in Family::BOTH {
-            if let Some(iptables) = self.iptables.of(family) {
-                let remains = match iptables.observe() {
-                    Ok((rules, remains)) => {
+            if self.iptables.of(family).is_some() {
+                match self.read_rules(family) {
+                    Ok(RulesReading { rules, has_leftovers }) => {
                         *observed.rules.of_mut(family) = rules;
-                        remains
+                        *observed.leftovers.of_mut(family) = has_leftovers;
                     }
-                    Err(error) => {
-                        *unread.of_mut(family) = Some(Cause::new(error));
-                        Remains::Nothing
-                    }
-                };
-                let has_table = self.may_have_nftables(family) && nftables::has_table(family);
-                if !has_table {
-                    self.nftables.of(family).store(false, Ordering::Relaxed);
+                    Err(cause) => *unread.of_mut(family) = Some(cause),
                 }
-                *observed.leftovers.of_mut(family) = has_table || remains == Remains::Something;
                 self.sets.observe(family, &mut observed)?;
             }
         }
         Ok(KernelReading { observed, unread })
+    }
+
+    /// Reads the rules of one family.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub(super) fn read_rules(&self, family: Family) -> Result<RulesReading, Cause> {
+        let Some(iptables) = self.iptables.of(family) else { return Ok(RulesReading::default()) };
+        let (rules, remains) = iptables.observe().map_err(cause)?;
+        let has_table = self.may_have_nftables(family) && nftables::has_table(family);
+        if !has_table {
+            self.nftables.of(family).store(false, Ordering::Relaxed);
+        }
+        Ok(RulesReading { rules, has_leftovers: has_table || remains == Remains::Something })
     }
 }

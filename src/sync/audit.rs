@@ -78,7 +78,7 @@ pub(super) struct Found {
 
 impl Found {
     fn died() -> Self {
-        let reading = Err(Cause("the audit thread has died".into()));
+        let reading = Err(Cause::new("the audit thread has died"));
         Self { reading, took: Duration::ZERO }
     }
 }

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use proxier::apply::{Cause, Connections, Kernel, KernelReading, Part, Ready};
-use proxier::diff::{Change, Flow, Observed};
+use proxier::apply::{Cause, Connections, Kernel, KernelReading, Part, Ready, RulesReading};
+use proxier::diff::{Change, Flow, Observed, ObservedServer};
 use proxier::model::{Family, Protocol};
-use proxier::plan::VirtualServerDestination;
+use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 
 use crate::metrics::{FlowPass, Tally};
 
@@ -112,6 +112,14 @@ impl<K: Kernel> Kernel for Timed<K> {
             self.tally = Some(Tally::read(reading, self.tally.as_ref()));
         }
         result
+    }
+
+    fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+        self.time(|kernel| kernel.read_server(key)).0
+    }
+
+    fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
+        self.time(|kernel| kernel.read_rules(family)).0
     }
 
     fn count_connections(

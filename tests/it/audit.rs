@@ -32,7 +32,7 @@ fn changes_without_a_pause_do_not_put_it_off() {
     let counts = Arc::clone(&asked);
     let read = move || {
         counts.fetch_add(1, Ordering::Relaxed);
-        Err(Cause("not now".into()))
+        Err(Cause::new("not now"))
     };
     let (events, queue) = mpsc::channel(100);
     let periods = Periods { min: Duration::from_millis(50), max: Duration::from_millis(200) };

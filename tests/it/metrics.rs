@@ -17,8 +17,8 @@ use ipvs_proxy::traffic::{Counters, Limits, Reading, Traffic};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched};
 use proxier::Proxier;
 use proxier::apply::fake::FakeKernel;
-use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready};
-use proxier::diff::{Change, Flow};
+use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready, RulesReading};
+use proxier::diff::{Change, Flow, ObservedServer};
 use proxier::model::{
     Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Scope, Service,
     ServiceName, Slice, Update,
@@ -48,6 +48,14 @@ impl Kernel for Shared {
 
     fn observe(&mut self) -> Result<KernelReading, Cause> {
         self.lock().observe()
+    }
+
+    fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+        self.lock().read_server(key)
+    }
+
+    fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
+        self.lock().read_rules(family)
     }
 
     fn count_connections(
@@ -437,7 +445,7 @@ fn rules_that_cannot_be_written_are_counted_and_leave_the_time_of_the_last_sync(
 #[test]
 fn a_family_that_fails_holds_neither_the_time_nor_the_health_of_the_other() {
     let running = Running::start(LIMIT);
-    running.kernel.lock().unread.v6 = Some(Cause("no".into()));
+    running.kernel.lock().unread.v6 = Some(Cause::new("no"));
     running.list(vec![web()], vec![]);
     running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
     let last = |family: &str| {
@@ -450,7 +458,7 @@ fn a_family_that_fails_holds_neither_the_time_nor_the_health_of_the_other() {
     running.until(|samples| samples.contains_key(&last("IPv6")));
     running.wait_health(PerFamily { v4: Some(true), v6: Some(true) });
     // What was up to date once is late when it fails again.
-    running.kernel.lock().unread.v6 = Some(Cause("no".into()));
+    running.kernel.lock().unread.v6 = Some(Cause::new("no"));
     running.kernel.lock().refused = Some(|change| matches!(change, Change::AddServer(..)));
     running.tell(Event::Service(Update::Put(service("api", &["10.96.0.11"]))));
     running.wait_health(PerFamily { v4: Some(true), v6: Some(false) });

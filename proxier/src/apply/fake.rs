@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::kernel::{Cause, Connections, Kernel, KernelReading, Ready};
-use crate::diff::{Change, Flow, Observed};
+use super::cause::{Cause, CauseKind, Refusal};
+use super::kernel::{Connections, Kernel, KernelReading, Ready, RulesReading};
+use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::{Rules, VirtualServerDestination, VirtualServerKey};
 
@@ -35,6 +36,10 @@ pub struct FakeKernel {
     pub unread: PerFamily<Option<Cause>>,
     /// How often it was read in whole.
     pub reads: usize,
+    /// How often single virtual servers were read.
+    pub server_reads: usize,
+    /// Whether an injected fault leaves unknown whether the change was made; otherwise the change is refused.
+    pub loses_answers: bool,
 }
 
 impl FakeKernel {
@@ -43,7 +48,9 @@ impl FakeKernel {
         let result = if self.faults.contains(&index)
             || self.refused.is_some_and(|refuses| refuses(change))
         {
-            Err(Cause("injected fault".into()))
+            let refused = CauseKind::Refused(Refusal::Invalid);
+            let kind = if self.loses_answers { CauseKind::Unknown } else { refused };
+            Err(Cause::of(kind, "injected fault"))
         } else {
             self.check(change)
         };
@@ -61,11 +68,12 @@ impl FakeKernel {
     }
 
     fn check(&self, change: &Change) -> Result<(), Cause> {
-        let refuse = |why: &str| Err(Cause(why.into()));
+        let refuse = |refusal, why: &str| Err(Cause::of(CauseKind::Refused(refusal), why));
+        let absent = Refusal::NotThere;
         match change {
-            Change::AddAddress(_) if !self.state.link => refuse("no such device"),
+            Change::AddAddress(_) if !self.state.link => refuse(absent, "no such device"),
             Change::AddEntry(set, _) if !self.state.sets.contains_key(set) => {
-                refuse("the set does not exist")
+                refuse(absent, "the set does not exist")
             }
             Change::WriteRules(step) => {
                 let names: Vec<_> = self.state.sets.keys().map(ToString::to_string).collect();
@@ -80,27 +88,29 @@ impl FakeKernel {
                         }
                     }
                 }
-                missing.map_or(Ok(()), |name| refuse(&format!("set {name} doesn't exist")))
+                missing.map_or(Ok(()), |name| {
+                    refuse(Refusal::Other, &format!("set {name} doesn't exist"))
+                })
             }
             Change::AddServer(key, _) if self.state.servers.contains_key(key) => {
-                refuse("service already exists")
+                refuse(Refusal::AlreadyThere, "service already exists")
             }
             Change::UpdateServer(key, _)
             | Change::AddDestination(key, ..)
             | Change::UpdateDestination(key, ..)
                 if !self.state.servers.contains_key(key) =>
             {
-                refuse("no such service")
+                refuse(absent, "no such service")
             }
             Change::UpdateDestination(key, destination, _)
                 if !self.has_destination(key, destination) =>
             {
-                refuse("no such destination")
+                refuse(absent, "no such destination")
             }
             Change::AddDestination(key, destination, _)
                 if self.has_destination(key, destination) =>
             {
-                refuse("destination already exists")
+                refuse(Refusal::AlreadyThere, "destination already exists")
             }
             _ => Ok(()),
         }
@@ -126,6 +136,21 @@ impl Kernel for FakeKernel {
             }
         }
         Ok(KernelReading { observed, unread: self.unread.clone() })
+    }
+
+    fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+        self.server_reads += 1;
+        Ok(self.state.servers.get(key).cloned())
+    }
+
+    fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
+        match self.unread.of(family) {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(RulesReading {
+                rules: self.state.rules.of(family).clone(),
+                has_leftovers: *self.state.leftovers.of(family),
+            }),
+        }
     }
 
     fn count_connections(

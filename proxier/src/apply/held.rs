@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::kernel::Cause;
+use super::cause::Cause;
 use super::order::Stage;
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Change, Moment};

@@ -5,26 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cause::Cause;
 use super::order::Stage;
-use crate::diff::{Change, Flow, Observed};
+use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
-use crate::plan::VirtualServerDestination;
+use crate::plan::{Rules, VirtualServerDestination, VirtualServerKey};
 
 /// Active and inactive connections of destinations; one that is not there has none to be listed.
 pub type Connections = BTreeMap<VirtualServerDestination, u32>;
-
-/// Why the system refused, in words for an operator: what it said and, where one is known, what
-/// to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Cause(pub String);
-
-impl Cause {
-    /// Keeps an error's text.
-    pub fn new(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// What preparing has found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +48,15 @@ impl From<Observed> for KernelReading {
     fn from(observed: Observed) -> Self {
         Self { observed, ..Self::default() }
     }
+}
+
+/// What was read of the rules of one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RulesReading {
+    /// The rules in our chains, and our jumps.
+    pub rules: Rules,
+    /// Whether chains, rules or tables of kube-proxy's other modes are there.
+    pub has_leftovers: bool,
 }
 
 /// A part of a round, in the order in which it comes to them first.
@@ -113,6 +110,19 @@ pub trait Kernel {
     /// would delete the rest.
     fn observe(&mut self) -> Result<KernelReading, Cause>;
 
+    /// Reads one virtual server with its destinations; `None` if it is not there. Costs what that server holds,
+    /// not what the kernel holds.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause>;
+
+    /// Reads the rules of one family.
+    ///
+    /// # Errors
+    /// If they cannot be read in whole.
+    fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause>;
+
     /// Counts the connections of some destinations, now. One that is not in the answer was not met; it drains on.
     ///
     /// # Errors
@@ -130,8 +140,8 @@ pub trait Kernel {
 
     /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
     /// change `i`. Removing what is not there is a success, and so is adding what is there exactly
-    /// so; a virtual server or destination that is there unexpectedly may be different and is a
-    /// failure, which makes the next round look. A failure does not keep the other changes from
-    /// being tried.
+    /// so; a virtual server or destination that is there unexpectedly may be different and is refused as
+    /// [`AlreadyThere`](super::Refusal::AlreadyThere). A failure does not keep the other changes from being
+    /// tried.
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>>;
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
-use super::kernel::Cause;
+use super::cause::Cause;
 use crate::model::{Family, PerFamily, Reported};
 use crate::plan::{VirtualServerDestination, VirtualServerKey};
 

@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::cause::Cause;
 use super::held::Held;
-use super::kernel::{Cause, Kernel, Part};
+use super::kernel::{Kernel, Part};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Belief, Change, Observed, earlier_flows, new_servers};

@@ -563,7 +563,7 @@ fn a_failed_reading_changes_nothing_about_what_drains() {
     let mut proxier = complete_with(Settings { drain, ..settings() });
     let (mut kernel, start) = (FakeKernel::default(), now());
     begin_to_drain(&mut proxier, &mut kernel, start);
-    let draining = proxier.failed_read(Cause("no".into())).draining;
+    let draining = proxier.failed_read(Cause::new("no")).draining;
     let next_end = Some(start + Duration::from_secs(60));
     assert_eq!(draining, Draining { count: 1, next_end, ..Draining::default() });
 }
@@ -582,7 +582,7 @@ fn of_what_a_slice_reported_the_first_of_each_service_waits_while_its_family_is_
         tell(&mut proxier, "web", round, i64::from(round));
         tell(&mut proxier, "gone", round, i64::from(round));
         proxier.plan();
-        assert_eq!(proxier.failed_read(Cause("no".into())).reported, []);
+        assert_eq!(proxier.failed_read(Cause::new("no")).reported, []);
         assert_eq!(proxier.reported.len(), 2);
     }
     proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "gone"))));
@@ -713,7 +713,7 @@ fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
     proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
     assert!(proxier.round(&mut kernel, now()).is_success());
     let rules = kernel.state.rules.v6.clone();
-    kernel.unread.v6 = Some(Cause("xtables are locked".into()));
+    kernel.unread.v6 = Some(Cause::new("xtables are locked"));
     proxier.doubt();
     let both = service("both", &["10.96.0.2", "fd00::2"]);
     proxier.fold(Event::Service(Update::Put(both)));

@@ -107,7 +107,7 @@ fn a_failed_reading_leaves_what_was_read_before() {
     accounts.note_owners(owned(&[("10.96.0.1", "web")]));
     accounts.refresh(start, |_| Ok(vec![reading(key("10.96.0.1"), 4)]));
     let later = start + LIMITS.interval;
-    accounts.refresh(later, |_| Err(Cause("no".into())));
+    accounts.refresh(later, |_| Err(Cause::new("no")));
     assert_eq!(value(&accounts, CONNECTIONS, later), "4");
     assert_eq!(value(&accounts, "ipvs_proxy_service_metrics_read_failures_total", later), "1");
 }

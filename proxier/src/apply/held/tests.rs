@@ -33,7 +33,7 @@ fn new_server(key: VirtualServerKey) -> Change {
 
 fn after(stage: Stage, failed: &Change) -> Held {
     let (mut held, mut outcome) = (Held::default(), Outcome::default());
-    held.note(stage, failed, Cause("no".into()), &mut outcome);
+    held.note(stage, failed, Cause::new("no"), &mut outcome);
     assert_eq!(outcome.failed.len(), 1);
     held
 }
