@@ -8,30 +8,36 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::cause::Cause;
-use super::order::Stage;
+use super::order::{Role, Stage, role};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Change, Moment};
+use crate::diff::{Change, Moment, Observed};
 use crate::model::Family;
-use crate::plan::{Entry, NodePort, SetKey, SetName, VirtualServerKey};
+use crate::plan::{Entry, NodePort, SetKey, SetName, VirtualServerKey, weight};
 
 /// What has failed, by what depends on it.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// Whose sets or rules are missing.
+    /// Families whose sets or rules are missing.
     families: BTreeSet<Family>,
-    /// Whose entries are missing.
+    /// Addresses whose entry in `KUBE-IPVS-IPS` is missing.
     addresses: BTreeSet<IpAddr>,
-    /// Which could not be made, or must not get further destinations.
+    /// Virtual servers that could not be made.
+    unmade: BTreeSet<VirtualServerKey>,
+    /// Virtual servers that must get no further destinations.
     servers: BTreeSet<VirtualServerKey>,
-    /// Whose entries are missing, or must not get further destinations.
+    /// Node ports at which virtual servers must get no further destinations.
     ports: BTreeSet<NodePort>,
-    /// Which should have gone, or have virtual servers that should have.
+    /// Virtual servers with an entry that could not be added.
+    incomplete: BTreeSet<VirtualServerKey>,
+    /// Addresses that should have gone.
     standing: BTreeSet<IpAddr>,
-    /// Of the virtual servers that should have gone.
-    standing_ports: BTreeSet<NodePort>,
-    /// Which have destinations that should have left.
+    /// Virtual servers with destinations that should have left.
     lingering: BTreeSet<VirtualServerKey>,
-    /// Whose guards should have gone and are still there.
+    /// Virtual servers with entries that should have gone.
+    permitted: BTreeSet<VirtualServerKey>,
+    /// Node ports with entries that should have gone.
+    permitted_ports: BTreeSet<NodePort>,
+    /// Virtual servers whose guards should have gone and are still there.
     guarded: BTreeSet<VirtualServerKey>,
 }
 
@@ -41,28 +47,42 @@ impl Held {
         self.families.insert(family);
     }
 
-    /// True if the change must wait.
-    pub(super) fn holds(&mut self, stage: Stage, change: &Change) -> bool {
+    /// True if the change must wait; `belief` is what the kernel holds now.
+    pub(super) fn holds(&mut self, stage: Stage, change: &Change, belief: &Observed) -> bool {
         match change {
             Change::AddAddress(address) => self.holds_address(*address),
             Change::AddServer(key, _) => {
-                let held = self.holds_address(key.address) || self.holds_port(key);
+                let held = self.families.contains(&key.family());
                 if held {
-                    self.servers.insert(*key);
+                    self.unmade.insert(*key);
                 }
                 held
             }
-            Change::AddDestination(key, ..) => self.servers.contains(key) || self.holds_port(key),
+            Change::AddDestination(key, ..)
+            | Change::UpdateDestination(key, _, weight::SERVING) => {
+                self.holds_destinations(key, belief)
+            }
             // The rules still name the set that could not be made.
             Change::WriteRules(step) => {
                 self.families.contains(&step.family)
                     || (step.moment == Moment::AfterRemoval && self.needs_old_rules(step.family))
             }
-            Change::AddEntry(set, entry) => stage == Stage::Late && self.lingers(*set, entry),
+            // Where no virtual server refuses, the entry would let packets pass to the host's own process.
+            Change::AddEntry(set, entry) => {
+                entry.frontend().is_some_and(|key| self.unmade.contains(&key))
+                    || (stage == Stage::Late && self.lingers(*set, entry))
+            }
             Change::RemoveEntry(set, entry) => {
-                stage == Stage::EntriesGone && self.is_needed_yet(*set, entry)
-                    || entry.address().is_some_and(|address| self.standing.contains(&address))
-                    || set.node_port(entry).is_some_and(|port| self.standing_ports.contains(&port))
+                let held = self.holds_removal(stage, *set, entry);
+                if held {
+                    self.keep(*set, entry);
+                }
+                held
+            }
+            Change::RemoveServer(key) => {
+                self.lingering.contains(key)
+                    || self.permitted.contains(key)
+                    || self.permitted_ports.contains(&key.node_port())
             }
             Change::AddLink
             | Change::GrowSet(..)
@@ -72,8 +92,7 @@ impl Held {
             | Change::UpdateServer(..)
             | Change::UpdateDestination(..)
             | Change::RemoveDestination(..)
-            | Change::RemoveAddress(_)
-            | Change::RemoveServer(_) => false,
+            | Change::RemoveAddress(_) => false,
         }
     }
 
@@ -81,22 +100,48 @@ impl Held {
         self.families.contains(&Family::of(address)) || self.addresses.contains(&address)
     }
 
-    fn holds_port(&self, key: &VirtualServerKey) -> bool {
-        self.ports.contains(&key.node_port())
+    /// A virtual server that takes connections already has had what protects it.
+    fn holds_destinations(&self, key: &VirtualServerKey, belief: &Observed) -> bool {
+        let takes_none = || {
+            let server = belief.servers.get(key);
+            server.is_none_or(|server| {
+                server.destinations.values().all(|found| found.weight == weight::DRAINING)
+            })
+        };
+        self.unmade.contains(key)
+            || self.servers.contains(key)
+            || self.ports.contains(&key.node_port())
+            || (self.holds_address(key.address) && takes_none())
     }
 
     /// True if something stands that only the rules of before protect.
     fn needs_old_rules(&self, family: Family) -> bool {
-        let guarded = self.guarded.iter().map(|key| &key.address);
-        let mut addresses = self.standing.iter().chain(&self.addresses).chain(guarded);
-        addresses.any(|address| Family::of(*address) == family)
+        let servers =
+            [&self.servers, &self.incomplete, &self.lingering, &self.permitted, &self.guarded];
+        let mut servers = servers.into_iter().flatten().map(VirtualServerKey::family);
+        let mut ports = self.ports.iter().chain(&self.permitted_ports).map(|port| port.family);
+        let mut addresses = self.standing.iter().chain(&self.addresses).map(|ip| Family::of(*ip));
+        servers.any(|of| of == family)
+            || ports.any(|of| of == family)
+            || addresses.any(|of| of == family)
+    }
+
+    fn holds_removal(&self, stage: Stage, set: SetKey, entry: &Entry) -> bool {
+        match stage {
+            Stage::GuardsGone => self.lingers(set, entry),
+            Stage::EntriesGone => self.lingers(set, entry) || self.is_needed_yet(set, entry),
+            Stage::AddressEntriesGone => {
+                entry.address().is_some_and(|address| self.standing.contains(&address))
+            }
+            _ => false,
+        }
     }
 
     /// True if what was to come in the entry's place has not come, be it rules, or what it lets somebody past
     /// stands.
     fn is_needed_yet(&self, set: SetKey, entry: &Entry) -> bool {
         self.families.contains(&set.family)
-            || entry.address().is_some_and(|address| self.addresses.contains(&address))
+            || entry.frontend().is_some_and(|key| self.incomplete.contains(&key))
             || admits_to(set, entry).is_some_and(|key| self.guarded.contains(&key))
     }
 
@@ -117,14 +162,8 @@ impl Held {
         outcome: &mut Outcome,
     ) {
         match (stage, change) {
-            // A destination cannot be added to a virtual server that was not made in the same
-            // batch: a consequence, not a second failure.
-            (Stage::Servers, Change::AddDestination(key, ..)) if self.servers.contains(key) => {
-                outcome.held_back += 1;
-                return;
-            }
-            (Stage::Servers, Change::AddServer(key, _)) => {
-                self.servers.insert(*key);
+            (Stage::NewServers, Change::AddServer(key, _)) => {
+                self.unmade.insert(*key);
             }
             (Stage::Entries | Stage::Guards, Change::AddEntry(set, entry)) => {
                 self.note_missing(*set, entry);
@@ -142,15 +181,11 @@ impl Held {
             ) => {
                 self.lingering.insert(*key);
             }
+            (Stage::GuardsGone | Stage::EntriesGone, Change::RemoveEntry(set, entry)) => {
+                self.keep(*set, entry);
+            }
             (Stage::AddressesGone, Change::RemoveAddress(address)) => {
                 self.standing.insert(*address);
-            }
-            (Stage::ServersGone, Change::RemoveServer(key)) => {
-                self.standing.insert(key.address);
-                self.standing_ports.insert(key.node_port());
-            }
-            (Stage::GuardsGone, Change::RemoveEntry(_, entry)) => {
-                self.guarded.extend(entry.frontend());
             }
             (Stage::Ground | Stage::Rules, _) => match change.family() {
                 Some(family) => self.hold_family(family),
@@ -164,12 +199,28 @@ impl Held {
         outcome.failed.push(Failure { operation: change.to_string(), cause });
     }
 
-    fn note_missing(&mut self, set: SetKey, entry: &Entry) {
+    /// Notes that an entry stays which should have gone. Its virtual server has to stay too: without it, the entry
+    /// would let packets pass to the host's own process.
+    fn keep(&mut self, set: SetKey, entry: &Entry) {
         match set.node_port(entry) {
-            Some(port) => drop(self.ports.insert(port)),
-            // No virtual server is reached through that set.
-            None if set.name == SetName::HealthCheckNodePort => {}
-            None => self.addresses.extend(entry.address()),
+            Some(port) => drop(self.permitted_ports.insert(port)),
+            None => self.permitted.extend(entry.frontend()),
+        }
+        if role(set.name) == Role::Guard {
+            self.guarded.extend(entry.frontend());
+        }
+    }
+
+    fn note_missing(&mut self, set: SetKey, entry: &Entry) {
+        self.incomplete.extend(entry.frontend());
+        match role(set.name) {
+            Role::Address => self.addresses.extend(entry.address()),
+            // Whom it would let past the guard is shut out.
+            Role::Admission => {}
+            Role::Permission | Role::Guard | Role::Exemption => match set.node_port(entry) {
+                Some(port) => drop(self.ports.insert(port)),
+                None => self.servers.extend(entry.frontend()),
+            },
         }
     }
 }

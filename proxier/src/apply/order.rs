@@ -3,10 +3,11 @@
 //! In: a change, and what stands. Out: the stage of a round that it belongs to. Never: a change
 //! that takes something away before everything that replaces it stands.
 //!
-//! Growth: sets, entries and rules come first, so that no service address answers without its
-//! masquerade rule and its guard; then addresses; then virtual servers together with their
-//! destinations. Removal goes the other way round: an address stops being local, then its virtual
-//! server goes, and its entries and rules last.
+//! Growth: a virtual server comes first, without destinations, so that it refuses connections instead of leaving
+//! them to a process of the host that listens at every address. Then come its entries and rules, so that it never
+//! answers without its masquerade rule and its guard; then its address; and its destinations last. Removal goes the
+//! other way round: destinations leave, then entries go, then the empty virtual server, then its
+//! address, and the entry that lets nobody else be reached at that address last.
 //!
 //! Three kinds of entries are no plain permissions and have places of their own:
 //! - a guard shuts out who is not in another set, so it comes after that set's entries and their
@@ -28,6 +29,8 @@ use crate::plan::{Entry, SetKey, SetName, weight};
 pub enum Stage {
     /// The device and the sets.
     Ground,
+    /// Virtual servers that come, without destinations.
+    NewServers,
     /// Set entries that permit, and what comes with a new virtual server.
     Entries,
     /// Rules, with all that stood before.
@@ -38,20 +41,22 @@ pub enum Stage {
     ExemptionsGone,
     /// Addresses that come.
     Addresses,
-    /// Virtual servers and destinations that come or change.
+    /// Destinations that come, and virtual servers that change.
     Servers,
-    /// Destinations that leave.
+    /// Destinations that leave, all of them where the virtual server is to go.
     Leaving,
     /// Entries that wait for them.
     Late,
-    /// Addresses that go.
-    AddressesGone,
-    /// Virtual servers that go.
-    ServersGone,
     /// Guards that go.
     GuardsGone,
-    /// All other entries that go.
+    /// Other entries that go.
     EntriesGone,
+    /// Virtual servers that go.
+    ServersGone,
+    /// Addresses that go.
+    AddressesGone,
+    /// Entries of `KUBE-IPVS-IPS` that go with their address.
+    AddressEntriesGone,
     /// Rules that go.
     RulesGone,
     /// What other modes of kube-proxy have left.
@@ -65,6 +70,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ground => "ground",
+            Self::NewServers => "new_servers",
             Self::Entries => "entries",
             Self::Rules => "rules",
             Self::Guards => "guards",
@@ -73,10 +79,11 @@ impl Stage {
             Self::Servers => "servers",
             Self::Leaving => "leaving",
             Self::Late => "late",
-            Self::AddressesGone => "addresses_gone",
-            Self::ServersGone => "servers_gone",
             Self::GuardsGone => "guards_gone",
             Self::EntriesGone => "entries_gone",
+            Self::ServersGone => "servers_gone",
+            Self::AddressesGone => "addresses_gone",
+            Self::AddressEntriesGone => "address_entries_gone",
             Self::RulesGone => "rules_gone",
             Self::LeftoversGone => "leftovers_gone",
             Self::FlowsGone => "flows_gone",
@@ -86,7 +93,7 @@ impl Stage {
 
 /// What an entry does to packets that match it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// It marks them, or lets them pass.
     Permission,
     /// It shuts them out unless another set lets them in.
@@ -95,9 +102,11 @@ enum Role {
     Exemption,
     /// It lets them past a guard.
     Admission,
+    /// It has `KUBE-IPVS-FILTER` refuse what no permission lets pass to the address.
+    Address,
 }
 
-fn role(name: SetName) -> Role {
+pub(super) fn role(name: SetName) -> Role {
     match name {
         SetName::LoadBalancerFw => Role::Guard,
         SetName::LoadBalancerSourceIp | SetName::LoadBalancerSourceCidr => Role::Admission,
@@ -113,15 +122,15 @@ fn role(name: SetName) -> Role {
         | SetName::NodePortTcp
         | SetName::NodePortUdp
         | SetName::NodePortSctpHash
-        | SetName::HealthCheckNodePort
-        | SetName::IpvsIps => Role::Permission,
+        | SetName::HealthCheckNodePort => Role::Permission,
+        SetName::IpvsIps => Role::Address,
     }
 }
 
 /// The virtual servers that stand before a round, as far as the order asks.
 pub(super) struct Standing<'a> {
     observed: &'a Observed,
-    /// Protocols and ports at which any virtual server stands, once somebody has asked.
+    /// Protocols and ports at which any virtual server has destinations, once somebody has asked.
     ports: Option<BTreeSet<(Protocol, u16)>>,
 }
 
@@ -134,7 +143,7 @@ impl<'a> Standing<'a> {
         match change {
             Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::Ground,
             Change::AddEntry(set, entry) => match role(set.name) {
-                Role::Permission => Stage::Entries,
+                Role::Permission | Role::Address => Stage::Entries,
                 Role::Guard => Stage::Guards,
                 Role::Exemption if self.serves(*set, entry) => Stage::Late,
                 Role::Admission if self.is_guarded(*set, entry) => Stage::Late,
@@ -148,8 +157,8 @@ impl<'a> Standing<'a> {
             Change::UpdateDestination(_, _, weight::DRAINING) | Change::RemoveDestination(..) => {
                 Stage::Leaving
             }
-            Change::AddServer(..)
-            | Change::UpdateServer(..)
+            Change::AddServer(..) => Stage::NewServers,
+            Change::UpdateServer(..)
             | Change::AddDestination(..)
             | Change::UpdateDestination(..) => Stage::Servers,
             Change::RemoveAddress(_) => Stage::AddressesGone,
@@ -158,16 +167,18 @@ impl<'a> Standing<'a> {
                 Role::Permission | Role::Admission => Stage::EntriesGone,
                 Role::Guard => Stage::GuardsGone,
                 Role::Exemption => Stage::ExemptionsGone,
+                Role::Address => Stage::AddressEntriesGone,
             },
             Change::RemoveLeftovers(_) => Stage::LeftoversGone,
             Change::RemoveFlow(_) => Stage::FlowsGone,
         }
     }
 
-    /// True if a virtual server that the entry speaks of stands already.
+    /// True if a virtual server that the entry speaks of has destinations already.
     fn serves(&mut self, set: SetKey, entry: &Entry) -> bool {
         if let Some(key) = entry.frontend() {
-            return self.observed.servers.contains_key(&key);
+            let server = self.observed.servers.get(&key);
+            return server.is_some_and(|server| server.destinations.count() > 0);
         }
         let port = set.node_port(entry);
         port.is_some_and(|port| self.ports().contains(&(port.protocol, port.port)))
@@ -182,8 +193,8 @@ impl<'a> Standing<'a> {
     }
 
     fn ports(&mut self) -> &BTreeSet<(Protocol, u16)> {
-        let servers = &self.observed.servers;
-        self.ports
-            .get_or_insert_with(|| servers.keys().map(|key| (key.protocol, key.port)).collect())
+        let servers = self.observed.servers.iter();
+        let serving = servers.filter(|(_, server)| server.destinations.count() > 0);
+        self.ports.get_or_insert_with(|| serving.map(|(key, _)| (key.protocol, key.port)).collect())
     }
 }

@@ -54,8 +54,8 @@ pub(crate) struct Walk {
     /// In the order of their stages.
     rest: VecDeque<(Stage, Change)>,
     held: Held,
-    /// Whether flows to virtual servers that come have been forgotten.
-    has_forgotten: bool,
+    /// Virtual servers that come, and to which earlier flows have not been forgotten.
+    unforgotten: BTreeSet<VirtualServerKey>,
     pub(crate) outcome: Outcome,
 }
 
@@ -66,12 +66,8 @@ impl Walk {
         let mut rest: Vec<(Stage, Change)> =
             changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
         rest.sort_by_key(|(stage, _)| *stage);
-        Self {
-            rest: rest.into(),
-            held: Held::default(),
-            has_forgotten: false,
-            outcome: Outcome::default(),
-        }
+        let unforgotten = new_servers(rest.iter().map(|(_, change)| change));
+        Self { rest: rest.into(), held: Held::default(), unforgotten, outcome: Outcome::default() }
     }
 
     /// The rules of these families are unknown, which is a failure: they are left as they are, and so is all
@@ -120,17 +116,18 @@ impl Walk {
 
     /// Takes more changes in, each at its stage, behind those that are there.
     pub(crate) fn join(&mut self, more: Vec<Change>, standing: &Observed) {
-        self.take_in(Self::new(more, standing).rest);
+        self.take_in(Self::new(more, standing));
     }
 
-    fn take_in(&mut self, more: VecDeque<(Stage, Change)>) {
-        self.rest.extend(more);
+    fn take_in(&mut self, more: Self) {
+        self.unforgotten.extend(more.unforgotten);
+        self.rest.extend(more.rest);
         self.rest.make_contiguous().sort_by_key(|(stage, _)| *stage);
     }
 
-    /// Carries out other changes first, apart from entries that go: something that is to go here may need
-    /// them yet. What has failed so far holds them back as well, and what fails of them holds back what is
-    /// left here.
+    /// Carries out other changes first, up to the destinations that leave: entries, virtual servers and addresses go
+    /// together with those of this walk, because something that is to go here may need them yet. What
+    /// has failed so far holds them back as well, and what fails of them holds back what is left here.
     pub(crate) fn let_pass(
         &mut self,
         changes: Vec<Change>,
@@ -139,26 +136,29 @@ impl Walk {
     ) {
         let mut other = Self::new(changes, belief.state());
         let last = other.rest.partition_point(|(stage, _)| *stage < Stage::GuardsGone);
-        self.take_in(other.rest.split_off(last));
+        let later = other.rest.split_off(last);
+        // What has come without destinations so far, and gets some now.
+        let served = other.rest.iter().filter_map(|(_, change)| change.new_destination());
+        let new: BTreeSet<_> = served.filter_map(|(key, _)| self.unforgotten.take(&key)).collect();
+        other.unforgotten.extend(new);
         other.held = std::mem::take(&mut self.held);
         other.go_on(kernel, belief, Effort::MAX);
-        self.held = other.held;
-        self.outcome.absorb(other.outcome);
+        self.held = std::mem::take(&mut other.held);
+        self.outcome.absorb(std::mem::take(&mut other.outcome));
+        other.rest = later;
+        self.take_in(other);
     }
 
     /// Carries out the next changes until the effort is spent.
     pub(crate) fn go_on(&mut self, kernel: &mut dyn Kernel, belief: &mut Belief, effort: Effort) {
         let mut left = effort.0;
-        while left > 0 {
-            let Some((stage, _)) = self.rest.front() else { return };
-            let stage = *stage;
-            if stage == Stage::Servers && !std::mem::replace(&mut self.has_forgotten, true) {
-                let servers = self.rest.iter().take_while(|(other, _)| *other == stage);
-                let changes = servers.map(|(_, change)| change);
-                kernel.enters(Part::Flows);
-                self.outcome.done += forget_earlier_flows(changes, kernel);
+        loop {
+            let next = self.rest.front().map(|(stage, _)| *stage);
+            if next.is_none_or(|stage| stage >= Stage::Servers) {
+                self.forget_earlier_flows(kernel);
             }
-            let ready = self.next_batch(stage, &mut left);
+            let Some(stage) = next.filter(|_| left > 0) else { return };
+            let ready = self.next_batch(stage, belief.state(), &mut left);
             if ready.is_empty() {
                 continue;
             }
@@ -177,13 +177,13 @@ impl Walk {
     }
 
     /// Changes of one stage that may be carried out, as far as the effort goes.
-    fn next_batch(&mut self, stage: Stage, left: &mut u32) -> Vec<Change> {
+    fn next_batch(&mut self, stage: Stage, belief: &Observed, left: &mut u32) -> Vec<Change> {
         let mut ready = Vec::new();
         while *left > 0 && self.rest.front().is_some_and(|(next, _)| *next == stage) {
             let Some((_, change)) = self.rest.pop_front() else { break };
             // Other modes' rules go when nothing depends on them: after a whole success.
             let too_soon = stage == Stage::LeftoversGone && !self.outcome.is_whole();
-            if too_soon || self.held.holds(stage, &change) {
+            if too_soon || self.held.holds(stage, &change, belief) {
                 self.outcome.held_back += 1;
             } else {
                 *left = left.saturating_sub(Effort::of(&change).0);
@@ -192,27 +192,32 @@ impl Walk {
         }
         ready
     }
-}
 
-/// Forgets flows that were sent to an address before it is a virtual server. What was decided for
-/// them then holds as long as they last, masquerading too. Later would be too late for some: the
-/// answer that is under way when its flow is forgotten begins a flow of its own, the other way
-/// round, and then the client's packets count as answers, which no rule translates. Before the
-/// virtual server stands nobody answers.
-///
-/// Out: how many are forgotten. What fails is tried again after all other changes.
-fn forget_earlier_flows<'a>(
-    changes: impl Iterator<Item = &'a Change>,
-    kernel: &mut dyn Kernel,
-) -> usize {
-    let new = new_servers(changes);
-    let kinds: BTreeSet<_> = new.keys().map(|key| (key.family(), key.protocol)).collect();
-    let flows = kinds.into_iter().filter_map(|kind| kernel.flows(kind).ok()).flatten();
-    let earlier = earlier_flows(&new, flows.collect());
-    if earlier.is_empty() {
-        return 0;
+    /// Forgets flows that were sent to an address before it is a virtual server. What was decided for
+    /// them then holds as long as they last, masquerading too.
+    ///
+    /// This is done while the virtual server stands without destinations, with its entries, rules and address: what
+    /// is sent to it is refused, so that no flow begins anew in the old way. Later would be too late for
+    /// some: the answer that is under way when its flow is forgotten begins a flow of its own, the
+    /// other way round, and then the client's packets count as answers, which no rule translates.
+    ///
+    /// What fails is tried again after all other changes.
+    fn forget_earlier_flows(&mut self, kernel: &mut dyn Kernel) {
+        let new = std::mem::take(&mut self.unforgotten);
+        if new.is_empty() {
+            return;
+        }
+        kernel.enters(Part::Flows);
+        let destinations = self.rest.iter().filter_map(|(_, change)| change.new_destination());
+        let destinations = destinations.filter(|(key, _)| new.contains(key)).collect();
+        let kinds: BTreeSet<_> = new.iter().map(|key| (key.family(), key.protocol)).collect();
+        let flows = kinds.into_iter().filter_map(|kind| kernel.flows(kind).ok()).flatten();
+        let earlier = earlier_flows(&new, &destinations, flows.collect());
+        if !earlier.is_empty() {
+            let results = kernel.carry_out(&earlier);
+            self.outcome.done += results.iter().filter(|result| result.is_ok()).count();
+        }
     }
-    kernel.carry_out(&earlier).iter().filter(|result| result.is_ok()).count()
 }
 
 #[cfg(test)]

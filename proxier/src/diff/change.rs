@@ -100,6 +100,14 @@ impl Change {
         }
     }
 
+    /// The destination that it adds.
+    pub(crate) fn new_destination(&self) -> Option<VirtualServerDestination> {
+        match self {
+            Self::AddDestination(key, destination, _) => Some((*key, *destination)),
+            _ => None,
+        }
+    }
+
     /// The kind of object that it changes, in lower case.
     pub fn object(&self) -> &'static str {
         match self {

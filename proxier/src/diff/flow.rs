@@ -5,13 +5,13 @@
 //! Never: a flow to an address, protocol and port that is not one of our virtual servers, whatever
 //! its port: other hosts' flows that happen to use the number of a node port stay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
 use super::{Change, Comparison};
 use crate::model::Protocol;
-use crate::plan::VirtualServerKey;
+use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
 /// One entry of the connection tracking table. With connection tracking on, IPVS writes the chosen
 /// destination into the reply direction.
@@ -94,34 +94,26 @@ pub(crate) fn suspects(changes: &[Change]) -> BTreeSet<VirtualServerKey> {
     changes.iter().filter_map(suspect).collect()
 }
 
-/// The virtual servers of tracked protocols that these changes make, with their destinations.
+/// The virtual servers of tracked protocols that these changes make.
 pub(crate) fn new_servers<'a>(
     changes: impl Iterator<Item = &'a Change>,
-) -> BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> {
-    let mut new: BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>> = BTreeMap::new();
-    for change in changes {
-        match change {
-            Change::AddServer(key, _) if is_tracked(key.protocol) => {
-                new.entry(*key).or_default();
-            }
-            Change::AddDestination(key, destination, _) => {
-                if let Some(destinations) = new.get_mut(key) {
-                    destinations.insert(*destination);
-                }
-            }
-            _ => {}
-        }
-    }
-    new
+) -> BTreeSet<VirtualServerKey> {
+    let new = changes.filter_map(|change| match change {
+        Change::AddServer(key, _) if is_tracked(key.protocol) => Some(*key),
+        _ => None,
+    });
+    new.collect()
 }
 
-/// Of the flows to virtual servers that are about to be made those that lead elsewhere.
+/// Of the flows to virtual servers that are about to get these destinations, their first ones, those that lead
+/// elsewhere.
 pub(crate) fn earlier_flows(
-    new: &BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>>,
+    new: &BTreeSet<VirtualServerKey>,
+    destinations: &BTreeSet<VirtualServerDestination>,
     flows: Vec<Flow>,
 ) -> Vec<Change> {
     let leads_elsewhere = |flow: &Flow| {
-        new.get(&flow.key()).is_some_and(|destinations| !destinations.contains(&flow.server))
+        new.contains(&flow.key()) && !destinations.contains(&(flow.key(), flow.server))
     };
     flows.into_iter().filter(leads_elsewhere).map(Box::new).map(Change::RemoveFlow).collect()
 }

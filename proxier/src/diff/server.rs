@@ -52,8 +52,8 @@ impl Comparison<'_> {
         match side {
             Side::Left(desired) => add_server(key, desired, changes),
             Side::Both(desired, observed) => change_server(key, desired, observed, changes),
-            Side::Right(_) if is_our_server(key, self.settings) => {
-                changes.push(Change::RemoveServer(*key));
+            Side::Right(observed) if is_our_server(key, self.settings) => {
+                remove_server(key, observed, changes);
             }
             Side::Right(_) => {}
         }
@@ -65,6 +65,18 @@ fn add_server(key: &VirtualServerKey, desired: &VirtualServer, changes: &mut Cha
     for destination in &desired.destinations {
         changes.push(Change::AddDestination(*key, *destination, weight::SERVING));
     }
+}
+
+/// The destinations go by changes of their own: a virtual server has to be empty before its entries go, so that
+/// it does not answer without them, and has to stand until they have gone, so that no process of the host is
+/// reached in its place. Connections end at either.
+fn remove_server(key: &VirtualServerKey, observed: &ObservedServer, changes: &mut ChangeSet) {
+    let destinations: Vec<_> = observed.destinations.keys().copied().collect();
+    // The last one first, because each leaves a sorted list.
+    for destination in destinations.into_iter().rev() {
+        changes.push(Change::RemoveDestination(*key, destination));
+    }
+    changes.push(Change::RemoveServer(*key));
 }
 
 fn change_server(

@@ -150,7 +150,9 @@ fn unguarded(kernel: &FakeKernel) -> Vec<String> {
 
 /// Every service address that answers has its protection.
 fn is_guarded(state: &Observed) -> bool {
-    state.servers.keys().filter(|key| state.addresses.contains(&key.address)).all(|key| {
+    let answers = state.servers.iter().filter(|(_, server)| server.destinations.count() > 0);
+    let keys = answers.map(|(key, _)| key);
+    keys.filter(|key| state.addresses.contains(&key.address)).all(|key| {
         let own = Entry::AddressPort(key.address, key.protocol, key.port);
         let frontends = [
             SetName::ClusterIp,
@@ -168,7 +170,13 @@ fn is_guarded(state: &Observed) -> bool {
                 })
         };
         // An address that an interface of the node takes over serves node ports before it leaves.
-        let is_node_port = has(state, key, SetName::NodePortTcp, Entry::Port(key.port));
+        let ports = match key.protocol {
+            Protocol::Tcp => SetName::NodePortTcp,
+            Protocol::Udp => SetName::NodePortUdp,
+            Protocol::Sctp => SetName::NodePortSctpHash,
+        };
+        let is_node_port =
+            has(state, key, ports, Entry::Port(key.port)) || has(state, key, ports, own);
         has(state, key, SetName::IpvsIps, Entry::Address(key.address))
             && (frontends.iter().any(holds) || is_node_port)
     })
@@ -734,6 +742,19 @@ fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
     assert!(kernel.state.addresses.contains(&ip("fd00::2")));
 }
 
+/// True if an entry says that there is a Service at this address, protocol and port.
+fn is_service_entry(state: &Observed, key: &VirtualServerKey) -> bool {
+    let own = Entry::AddressPort(key.address, key.protocol, key.port);
+    let names = [
+        SetName::ClusterIp,
+        SetName::ExternalIp,
+        SetName::ExternalIpLocal,
+        SetName::LoadBalancer,
+        SetName::NodePortSctpHash,
+    ];
+    names.into_iter().any(|name| has(state, key, name, own))
+}
+
 /// Clients of each kind, and what they see of a kernel whose node has every address that events speak of.
 struct Clients {
     node: [IpAddr; 4],
@@ -764,9 +785,10 @@ impl Clients {
     }
 
     /// What a moment does to a client that none of the wishes does: a client whom every wish serves is not served,
-    /// or one whom every wish turns away is let in.
+    /// one whom every wish turns away is let in, or a process of the node answers at a service address.
     fn wronged(&self, wishes: &[Observed], moments: &[Observed]) -> Vec<String> {
-        let keys: BTreeSet<_> = wishes.iter().flat_map(|wish| wish.servers.keys()).collect();
+        let states = || wishes.iter().chain(moments);
+        let keys: BTreeSet<_> = states().flat_map(|state| state.servers.keys()).collect();
         let mut wronged = vec![];
         for key in keys {
             for client in Self::of(key.family()) {
@@ -774,14 +796,21 @@ impl Clients {
                 let is_served = ends().all(|end| end.serves(client, key));
                 let is_shut = ends().all(|end| !end.stands(key) || end.turns_away(client, key))
                     && ends().any(|end| end.turns_away(client, key));
-                for serves in moments.iter().map(|moment| self.at(moment).serves(client, key)) {
+                // The node's own address is its processes' where no Service has it.
+                let may_reach_host = |moment: &Observed| {
+                    !moment.addresses.contains(&key.address) && !is_service_entry(moment, key)
+                };
+                for moment in moments {
+                    let serves = self.at(moment).serves(client, key);
                     if is_served && !serves || is_shut && serves {
                         wronged.push(format!("{client:?} to {key} served: {serves}"));
+                    }
+                    if self.at(moment).reaches_host(client, key) && !may_reach_host(moment) {
+                        wronged.push(format!("{client:?} to {key} reaches a process of the node"));
                     }
                 }
             }
         }
-        wronged.dedup();
         wronged.dedup();
         wronged
     }
@@ -846,4 +875,80 @@ fn an_endpoint_that_comes_first_does_not_come_before_the_exemption_that_the_roun
     while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
     let (clients, wishes) = (Clients::new(), [before, kernel.state.clone()]);
     assert_eq!(clients.wronged(&wishes, &kernel.history), [""; 0]);
+}
+
+#[test]
+fn no_moment_lets_a_process_of_the_host_answer_at_a_service_address() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
+    let clients = Clients::new();
+    let mut round = |what: &str, proxier: &mut Proxier| {
+        let before = kernel.state.clone();
+        kernel.history.clear();
+        assert!(proxier.round(&mut kernel, now()).is_success());
+        let moments = moments(&before, &kernel.history);
+        let ends = [before, kernel.state.clone()];
+        assert_eq!(clients.wronged(&ends, &moments), [""; 0], "{what}");
+    };
+    let mut web = service("web", &["10.96.0.1"]);
+    web.external_ips = vec![ip("192.0.2.11"), ip("203.0.113.9")];
+    web.load_balancer_ips = vec![ip("203.0.113.2")];
+    let put = |service: &Service| Event::Service(Update::Put(service.clone()));
+    proxier.fold(put(&web));
+    proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
+    round("a new Service", &mut proxier);
+    let mut slice = slice("a", "web", vec![ready("10.244.2.1")]);
+    slice.ports.push(crate::model::SlicePort {
+        name: "more".into(),
+        protocol: Protocol::Tcp,
+        port: 8443,
+    });
+    proxier.fold(Event::Slice(Update::Put(slice)));
+    web.ports.push(service_port("more", Protocol::Tcp, 443));
+    proxier.fold(put(&web));
+    round("a second port comes", &mut proxier);
+    web.ports.pop();
+    proxier.fold(put(&web));
+    round("a second port goes", &mut proxier);
+    web.ports[0].port = 8080;
+    proxier.fold(put(&web));
+    round("a port changes", &mut proxier);
+    proxier.fold(Event::Service(Update::Gone(web.name.clone())));
+    round("the Service goes", &mut proxier);
+}
+
+#[test]
+fn flows_are_forgotten_before_a_virtual_server_that_has_joined_gets_destinations() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel::default();
+    proxier.round(&mut kernel, now());
+    let udp = |n: u32| {
+        let mut service =
+            service(&format!("u{n}"), &[&format!("10.97.{}.{}", n / 200, 1 + n % 200)]);
+        service.ports = vec![service_port("dns", Protocol::Udp, 53)];
+        let mut slice = slice(&format!("u{n}"), &format!("u{n}"), vec![ready("10.244.2.1")]);
+        slice.ports[0] =
+            crate::model::SlicePort { name: "dns".into(), protocol: Protocol::Udp, port: 5353 };
+        [Event::Service(Update::Put(service)), Event::Slice(Update::Put(slice))]
+    };
+    let add = |proxier: &mut Proxier, n| udp(n).into_iter().for_each(|event| proxier.fold(event));
+    (0..2).for_each(|n| add(&mut proxier, n));
+    let serves = |kernel: &FakeKernel| {
+        let servers = kernel.state.servers.values();
+        servers.filter(|server| server.destinations.count() > 0).count()
+    };
+    // Up to the first destination of two.
+    while serves(&kernel) == 0 {
+        assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+    }
+    let stale = flow("10.97.1.5:53", "10.97.1.5:53");
+    kernel.flows.insert(stale);
+    (2..400).for_each(|n| add(&mut proxier, n));
+    while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
+    let lines: Vec<_> = kernel.log.iter().map(|(change, _)| change.to_string()).collect();
+    let at = |text: &str| lines.iter().position(|line| line.starts_with(text)).expect(text);
+    let forgotten = at("remove flow");
+    assert!(at("add virtual server 10.97.1.5:53/udp") < forgotten);
+    assert!(at("add address 10.97.1.5") < forgotten);
+    assert!(forgotten < at("add destination 10.97.1.5:53/udp"));
 }

@@ -81,6 +81,25 @@ impl Moment<'_> {
         self.is_local(key.address) && self.state.servers.contains_key(key)
     }
 
+    /// True if a new connection of this client passes to a process of the node that listens at every address,
+    /// because no virtual server takes it.
+    pub fn reaches_host(self, client: Client, key: &VirtualServerKey) -> bool {
+        let is_taken = self.state.servers.contains_key(key);
+        self.is_local(key.address) && !is_taken && self.arrives(client, key)
+    }
+
+    /// True if the filter lets a packet pass that nobody has scheduled. What the node sends to itself meets both
+    /// filters.
+    fn arrives(self, client: Client, key: &VirtualServerKey) -> bool {
+        let source = match client {
+            Client::Outside(address) | Client::Pod(address) => address,
+            Client::Node => key.address,
+        };
+        let is_sent = self.send(client, key).0 != End::Refused;
+        let mut packet = Packet { moment: self, key, source, is_marked: false };
+        is_sent && packet.pass(Table::Filter, "INPUT") != End::Refused
+    }
+
     /// What becomes of a first packet, and whether it is marked to be masqueraded.
     fn send(self, client: Client, key: &VirtualServerKey) -> (End, bool) {
         let (source, nat, filter) = match client {

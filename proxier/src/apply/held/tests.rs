@@ -31,6 +31,15 @@ fn new_server(key: VirtualServerKey) -> Change {
     Change::AddServer(key, settings)
 }
 
+fn destination(key: VirtualServerKey) -> Change {
+    Change::AddDestination(key, SocketAddr::from(([10, 244, 2, 1], 8080)), weight::SERVING)
+}
+
+/// In a kernel that holds nothing.
+fn holds(held: &mut Held, stage: Stage, change: &Change) -> bool {
+    held.holds(stage, change, &Observed::default())
+}
+
 fn after(stage: Stage, failed: &Change) -> Held {
     let (mut held, mut outcome) = (Held::default(), Outcome::default());
     held.note(stage, failed, Cause::new("no"), &mut outcome);
@@ -42,11 +51,11 @@ fn after(stage: Stage, failed: &Change) -> Held {
 fn a_port_without_its_entry_is_held_in_its_family_and_protocol_only() {
     let set = of(V4, SetName::NodePortUdp);
     let mut held = after(Stage::Entries, &Change::AddEntry(set, Entry::Port(30080)));
-    let mut holds = |key| held.holds(Stage::Servers, &new_server(key));
-    assert!(holds(key("192.0.2.11", Protocol::Udp, 30080)));
-    assert!(!holds(key("192.0.2.11", Protocol::Udp, 30081)));
-    assert!(!holds(key("192.0.2.11", Protocol::Tcp, 30080)));
-    assert!(!holds(key("2001:db8:1::11", Protocol::Udp, 30080)));
+    let mut held_at = |key| holds(&mut held, Stage::Servers, &destination(key));
+    assert!(held_at(key("192.0.2.11", Protocol::Udp, 30080)));
+    assert!(!held_at(key("192.0.2.11", Protocol::Udp, 30081)));
+    assert!(!held_at(key("192.0.2.11", Protocol::Tcp, 30080)));
+    assert!(!held_at(key("2001:db8:1::11", Protocol::Udp, 30080)));
 }
 
 #[test]
@@ -55,16 +64,16 @@ fn a_port_of_sctp_without_its_entry_holds_nothing_else_at_the_nodes_address() {
         (key("192.0.2.11", Protocol::Sctp, 30080), key("192.0.2.11", Protocol::Tcp, 30081));
     let set = of(V4, SetName::NodePortSctpHash);
     let mut held = after(Stage::Entries, &Change::AddEntry(set, at(port)));
-    assert!(held.holds(Stage::Servers, &new_server(port)));
-    assert!(!held.holds(Stage::Servers, &new_server(other)));
+    assert!(holds(&mut held, Stage::Servers, &destination(port)));
+    assert!(!holds(&mut held, Stage::Servers, &destination(other)));
 }
 
 #[test]
 fn a_health_check_port_without_its_entry_holds_no_virtual_server() {
     let set = of(V4, SetName::HealthCheckNodePort);
     let mut held = after(Stage::Entries, &Change::AddEntry(set, Entry::Port(30080)));
-    let server = new_server(key("192.0.2.11", Protocol::Tcp, 30080));
-    assert!(!held.holds(Stage::Servers, &server));
+    let change = destination(key("192.0.2.11", Protocol::Tcp, 30080));
+    assert!(!holds(&mut held, Stage::Servers, &change));
 }
 
 #[test]
@@ -80,17 +89,18 @@ fn while_destinations_that_should_have_left_are_there_what_waits_for_them_waits_
         Change::RemoveDestination(balancer, server),
     ] {
         let mut held = after(Stage::Leaving, &failed);
-        assert!(held.holds(Stage::Late, &Change::AddEntry(local, at(balancer))));
-        assert!(held.holds(Stage::Late, &Change::AddEntry(admitted, from(balancer))));
-        assert!(!held.holds(Stage::Late, &Change::AddEntry(local, at(other))));
-        assert!(!held.holds(Stage::Entries, &Change::AddEntry(local, at(balancer))));
+        assert!(holds(&mut held, Stage::Late, &Change::AddEntry(local, at(balancer))));
+        assert!(holds(&mut held, Stage::Late, &Change::AddEntry(admitted, from(balancer))));
+        assert!(!holds(&mut held, Stage::Late, &Change::AddEntry(local, at(other))));
+        assert!(!holds(&mut held, Stage::Entries, &Change::AddEntry(local, at(balancer))));
     }
     let mut held = after(Stage::Leaving, &Change::UpdateDestination(node_port, server, 0));
-    let mut holds =
-        |name, port| held.holds(Stage::Late, &Change::AddEntry(of(V4, name), Entry::Port(port)));
-    assert!(holds(SetName::NodePortLocalTcp, 30080));
-    assert!(!holds(SetName::NodePortLocalTcp, 30081));
-    assert!(!holds(SetName::NodePortLocalUdp, 30080));
+    let mut held_at = |name, port| {
+        holds(&mut held, Stage::Late, &Change::AddEntry(of(V4, name), Entry::Port(port)))
+    };
+    assert!(held_at(SetName::NodePortLocalTcp, 30080));
+    assert!(!held_at(SetName::NodePortLocalTcp, 30081));
+    assert!(!held_at(SetName::NodePortLocalUdp, 30080));
 }
 
 #[test]
@@ -100,10 +110,10 @@ fn who_is_admitted_past_a_guard_stays_so_while_the_guard_stands() {
     let guards = of(V4, SetName::LoadBalancerFw);
     let admitted = of(V4, SetName::LoadBalancerSourceCidr);
     let mut held = after(Stage::GuardsGone, &Change::RemoveEntry(guards, at(balancer)));
-    assert!(held.holds(Stage::EntriesGone, &Change::RemoveEntry(admitted, from(balancer))));
-    assert!(!held.holds(Stage::EntriesGone, &Change::RemoveEntry(admitted, from(other))));
+    assert!(holds(&mut held, Stage::EntriesGone, &Change::RemoveEntry(admitted, from(balancer))));
+    assert!(!holds(&mut held, Stage::EntriesGone, &Change::RemoveEntry(admitted, from(other))));
     let masquerade = of(V4, SetName::LoadBalancer);
-    assert!(!held.holds(Stage::EntriesGone, &Change::RemoveEntry(masquerade, at(balancer))));
+    assert!(!holds(&mut held, Stage::EntriesGone, &Change::RemoveEntry(masquerade, at(balancer))));
 }
 
 #[test]
@@ -112,14 +122,83 @@ fn an_entry_stays_while_the_one_in_its_place_could_not_come() {
         (key("203.0.113.1", Protocol::Tcp, 80), key("203.0.113.2", Protocol::Tcp, 80));
     let (new, old) = (of(V4, SetName::LoadBalancer), of(V4, SetName::ExternalIp));
     let mut held = after(Stage::Entries, &Change::AddEntry(new, at(balancer)));
-    assert!(held.holds(Stage::EntriesGone, &Change::RemoveEntry(old, at(balancer))));
-    assert!(!held.holds(Stage::EntriesGone, &Change::RemoveEntry(old, at(other))));
+    assert!(holds(&mut held, Stage::EntriesGone, &Change::RemoveEntry(old, at(balancer))));
+    assert!(!holds(&mut held, Stage::EntriesGone, &Change::RemoveEntry(old, at(other))));
     let rules = |family, moment| {
         let rules = crate::plan::Rules::default();
         let step = RulesStep { family, rules, missing_jumps: BTreeSet::new(), moment };
         Change::WriteRules(Box::new(step))
     };
-    assert!(held.holds(Stage::RulesGone, &rules(V4, Moment::AfterRemoval)));
-    assert!(!held.holds(Stage::RulesGone, &rules(Family::V6, Moment::AfterRemoval)));
-    assert!(!held.holds(Stage::Rules, &rules(V4, Moment::BeforeGrowth)));
+    assert!(holds(&mut held, Stage::RulesGone, &rules(V4, Moment::AfterRemoval)));
+    assert!(!holds(&mut held, Stage::RulesGone, &rules(Family::V6, Moment::AfterRemoval)));
+    assert!(!holds(&mut held, Stage::Rules, &rules(V4, Moment::BeforeGrowth)));
+}
+
+#[test]
+fn without_its_virtual_server_no_entry_comes_that_would_let_packets_pass_to_the_host() {
+    let (web, other) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.1", Protocol::Tcp, 443));
+    let entry = |key| Change::AddEntry(of(V4, SetName::ClusterIp), at(key));
+    let mut held = after(Stage::NewServers, &new_server(web));
+    assert!(holds(&mut held, Stage::Entries, &entry(web)));
+    assert!(holds(&mut held, Stage::Servers, &destination(web)));
+    assert!(!holds(&mut held, Stage::Entries, &entry(other)));
+    assert!(!holds(&mut held, Stage::Servers, &destination(other)));
+    assert!(!holds(&mut held, Stage::Addresses, &Change::AddAddress(web.address)));
+}
+
+#[test]
+fn a_virtual_server_stays_while_an_entry_of_it_or_of_its_node_port_does() {
+    let (web, other) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.1", Protocol::Tcp, 443));
+    let node_port = key("192.0.2.11", Protocol::Tcp, 30080);
+    let removed = |name, entry| Change::RemoveEntry(of(V4, name), entry);
+    let mut held = after(Stage::EntriesGone, &removed(SetName::ClusterIp, at(web)));
+    assert!(holds(&mut held, Stage::ServersGone, &Change::RemoveServer(web)));
+    assert!(!holds(&mut held, Stage::ServersGone, &Change::RemoveServer(other)));
+    let failed = removed(SetName::NodePortTcp, Entry::Port(30080));
+    let mut held = after(Stage::EntriesGone, &failed);
+    assert!(holds(&mut held, Stage::ServersGone, &Change::RemoveServer(node_port)));
+    assert!(!holds(&mut held, Stage::ServersGone, &Change::RemoveServer(web)));
+}
+
+#[test]
+fn what_still_has_destinations_keeps_its_guard_its_entries_and_its_place() {
+    let (balancer, other) =
+        (key("203.0.113.1", Protocol::Tcp, 80), key("203.0.113.2", Protocol::Tcp, 80));
+    let failed = Change::RemoveDestination(balancer, SocketAddr::from(([10, 244, 2, 1], 8080)));
+    let mut held = after(Stage::Leaving, &failed);
+    let removed = |name, entry| Change::RemoveEntry(of(V4, name), entry);
+    for (key, is_held) in [(balancer, true), (other, false)] {
+        let guard = removed(SetName::LoadBalancerFw, at(key));
+        assert_eq!(holds(&mut held, Stage::GuardsGone, &guard), is_held);
+        let admitted = removed(SetName::LoadBalancerSourceCidr, from(key));
+        assert_eq!(holds(&mut held, Stage::EntriesGone, &admitted), is_held);
+        let entry = removed(SetName::LoadBalancer, at(key));
+        assert_eq!(holds(&mut held, Stage::EntriesGone, &entry), is_held);
+        assert_eq!(holds(&mut held, Stage::ServersGone, &Change::RemoveServer(key)), is_held);
+    }
+}
+
+#[test]
+fn in_a_family_without_its_rules_a_virtual_server_gets_destinations_only_if_it_serves_already() {
+    let (new, serving) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.2", Protocol::Tcp, 80));
+    let six = key("fd00::1", Protocol::Tcp, 80);
+    let mut belief = Observed::default();
+    [new, serving, six].into_iter().for_each(|key| belief.record(&new_server(key)));
+    belief.record(&destination(serving));
+    let mut held = Held::default();
+    held.hold_family(V4);
+    for (key, is_held) in [(new, true), (serving, false), (six, false)] {
+        assert_eq!(held.holds(Stage::Servers, &destination(key), &belief), is_held);
+    }
+}
+
+#[test]
+fn an_admission_that_could_not_come_keeps_no_endpoint_away() {
+    let balancer = key("203.0.113.1", Protocol::Tcp, 80);
+    let admitted = of(V4, SetName::LoadBalancerSourceCidr);
+    let mut held = after(Stage::Entries, &Change::AddEntry(admitted, from(balancer)));
+    assert!(!holds(&mut held, Stage::Servers, &destination(balancer)));
+    let guard = of(V4, SetName::LoadBalancerFw);
+    let mut held = after(Stage::Guards, &Change::AddEntry(guard, at(balancer)));
+    assert!(holds(&mut held, Stage::Servers, &destination(balancer)));
 }

@@ -36,7 +36,7 @@ fn run(faults: impl IntoIterator<Item = usize>) -> (Outcome, FakeKernel) {
 }
 
 #[test]
-fn protection_comes_before_addresses_and_addresses_before_virtual_servers() {
+fn an_empty_virtual_server_comes_first_and_its_destinations_last() {
     let (outcome, kernel) = run([]);
     assert_eq!(outcome.done, 6);
     let lines: Vec<_> = kernel.log.iter().map(|(change, _)| change.to_string()).collect();
@@ -45,32 +45,33 @@ fn protection_comes_before_addresses_and_addresses_before_virtual_servers() {
         [
             "add set KUBE-CLUSTER-IP",
             "add link kube-ipvs0",
+            "add virtual server 10.96.0.1:80/tcp rr",
             "add entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80",
             "add address 10.96.0.1",
-            "add virtual server 10.96.0.1:80/tcp rr",
             "add destination 10.96.0.1:80/tcp -> 10.244.2.1:80 weight 1",
         ]
     );
 }
 
 #[test]
-fn an_address_without_its_entry_is_held_back_with_its_virtual_server() {
-    let (outcome, kernel) = run([2]);
+fn a_virtual_server_without_its_entry_stays_empty() {
+    let (outcome, kernel) = run([3]);
     assert_eq!(outcome.failed.len(), 1);
     assert_eq!(
         outcome.failed[0].to_string(),
         "add entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80: injected fault"
     );
-    assert_eq!(outcome.held_back, 3);
-    assert!(kernel.state.addresses.is_empty() && kernel.state.servers.is_empty());
+    assert_eq!(outcome.held_back, 1);
+    assert_eq!(kernel.state.servers[&key()].destinations.count(), 0);
 }
 
 #[test]
-fn a_failed_virtual_server_is_one_failure_not_one_for_each_destination() {
-    let (outcome, _) = run([4]);
+fn a_failed_virtual_server_is_one_failure_not_one_for_each_entry_and_destination() {
+    let (outcome, kernel) = run([2]);
     assert_eq!(outcome.failed.len(), 1);
-    assert_eq!(outcome.held_back, 1);
-    assert_eq!(outcome.done, 4);
+    assert_eq!(outcome.held_back, 2);
+    assert_eq!(outcome.done, 3);
+    assert!(kernel.state.sets.values().all(BTreeSet::is_empty));
 }
 
 #[test]
@@ -81,32 +82,44 @@ fn without_the_set_nothing_of_its_family_becomes_reachable() {
 }
 
 #[test]
-fn what_could_not_be_removed_keeps_its_guard() {
-    let set = SetKey { family: Family::V4, name: SetName::IpvsIps };
+fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
+    let of = |name| SetKey { family: Family::V4, name };
+    let entry = Entry::AddressPort(vip(), Protocol::Tcp, 80);
     let removal = || {
         vec![
-            Change::RemoveEntry(set, Entry::Address(vip())),
+            Change::RemoveEntry(of(SetName::IpvsIps), Entry::Address(vip())),
             Change::RemoveServer(key()),
             Change::RemoveAddress(vip()),
+            Change::RemoveEntry(of(SetName::ClusterIp), entry),
+            Change::RemoveDestination(key(), SocketAddr::from(([10, 244, 2, 1], 80))),
         ]
     };
-    let mut kernel = FakeKernel::default();
-    kernel.state.sets.entry(set).or_default().insert(Entry::Address(vip()));
-    for fault in [0, 1] {
-        kernel.faults = [kernel.log.len() + fault].into();
-        let outcome = apply(removal(), &mut kernel, &mut Belief::default());
-        assert_eq!((outcome.failed.len(), outcome.held_back), (1, 1));
-        assert!(!kernel.state.sets[&set].is_empty());
-    }
-    kernel.faults.clear();
-    apply(removal(), &mut kernel, &mut Belief::default());
-    assert!(kernel.state.sets[&set].is_empty());
+    // What each failure keeps.
+    let [destination, permission, server, address, guard] = [
+        "remove destination 10.96.0.1:80/tcp -> 10.244.2.1:80",
+        "remove entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80",
+        "remove virtual server 10.96.0.1:80/tcp",
+        "remove address 10.96.0.1",
+        "remove entry KUBE-IPVS-IPS 10.96.0.1",
+    ];
+    let made = |fault: Option<usize>| {
+        let mut kernel =
+            FakeKernel { faults: fault.into_iter().collect(), ..FakeKernel::default() };
+        apply(removal(), &mut kernel, &mut Belief::default());
+        let made = kernel.log.iter().filter(|(_, is_made)| *is_made);
+        made.map(|(change, _)| change.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(made(None), [destination, permission, server, address, guard]);
+    assert_eq!(made(Some(0)), [address, guard]);
+    assert_eq!(made(Some(1)), [destination, address, guard]);
+    assert_eq!(made(Some(2)), [destination, permission, address, guard]);
+    assert_eq!(made(Some(3)), [destination, permission, server]);
 }
 
 #[test]
 fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
     let leftovers = Change::RemoveLeftovers(Family::V4);
-    for (faults, is_gone) in [(vec![], true), (vec![4], false)] {
+    for (faults, is_gone) in [(vec![], true), (vec![5], false)] {
         let mut changes = growth();
         changes.push(leftovers.clone());
         let mut kernel =
@@ -117,7 +130,7 @@ fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
 }
 
 #[test]
-fn flows_are_forgotten_before_their_address_is_a_virtual_server() {
+fn flows_are_forgotten_when_everything_but_the_destinations_stands() {
     let key = VirtualServerKey { protocol: Protocol::Udp, ..key() };
     let socket = |address: &str| address.parse::<SocketAddr>().expect("an address");
     let flow = |server: &str| Flow {
