@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An address of one family that one host can have: what is unspecified, multicast, broadcast,
-    /// loopback or IPv6 link-local can neither be a virtual server's nor a destination's.
+    /// loopback, in 0.0.0.0/8 or IPv6 link-local can neither be a virtual server's nor a destination's.
     fn host_address(&mut self, family: Family, text: &str, field: impl Display) -> Option<IpAddr> {
         let address = self.address_of(family, text, &field)?;
         self.of_a_host(address, text, field)
@@ -240,7 +240,8 @@ const BOOLEAN: &str = "true or false";
 
 fn is_of_a_host(address: IpAddr) -> bool {
     let special = match address {
-        IpAddr::V4(v4) => v4.is_broadcast(),
+        // 0.0.0.0/8 is "this network" (RFC 1122, 3.2.1.3); the kernel takes it for a broadcast address.
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.octets().first() == Some(&0),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     !(special || address.is_unspecified() || address.is_loopback() || address.is_multicast())
@@ -250,5 +251,31 @@ fn is_mapped(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_a_host;
+
+    #[test]
+    fn no_host_has_an_address_that_the_kernel_takes_for_anything_but_a_hosts() {
+        for (address, is_hosts) in [
+            ("0.0.0.0", false),
+            ("0.0.0.1", false),
+            ("0.1.2.3", false),
+            ("0.255.255.255", false),
+            ("1.0.0.0", true),
+            ("127.0.0.1", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("240.0.0.1", true),
+            ("169.254.0.1", true),
+            ("::", false),
+            ("fe80::1", false),
+            ("fd00::1", true),
+        ] {
+            assert_eq!(is_of_a_host(address.parse().unwrap()), is_hosts, "{address}");
+        }
     }
 }
