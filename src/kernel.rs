@@ -19,7 +19,7 @@ use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 use self::cause::cause;
 use self::flows::Flows;
 use self::link::AddressChange;
-use self::tables::Tables;
+use self::tables::{Programs, Tables};
 
 mod cause;
 mod errno;
@@ -167,8 +167,8 @@ impl LinuxKernel {
 
     fn write_rules(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::WriteRules(step) = change else { return Ok(()) };
-        match self.tables.iptables.of_mut(step.family) {
-            Some(iptables) => iptables.write(step).map_err(cause),
+        match self.tables.iptables.of(step.family) {
+            Some(programs) => programs.get()?.write(step).map_err(cause),
             None => Err(Cause::new(format!("{} is not available on this node", step.family))),
         }
     }
@@ -179,8 +179,8 @@ impl LinuxKernel {
     /// is only told (spec 14.1).
     fn remove_leftovers(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::RemoveLeftovers(family) = *change else { return Ok(()) };
-        if let Some(iptables) = self.tables.iptables.of(family) {
-            iptables.remove_leftovers().map_err(cause)?;
+        if let Some(programs) = self.tables.iptables.of(family) {
+            programs.get()?.remove_leftovers().map_err(cause)?;
         }
         if self.tables.nftables.of(family).swap(false, Ordering::Relaxed)
             && let Err(cause) = nftables::remove_table(family)
@@ -192,7 +192,8 @@ impl LinuxKernel {
 
     /// Spec Q-13: one rule with a match that the kernel lacks would fail the whole table.
     fn can_match_ipvs(&self, family: Family) -> bool {
-        let Some(iptables) = self.tables.iptables.of(family) else { return true };
+        let programs = self.tables.iptables.of(family).as_ref().map(Programs::get);
+        let Some(Ok(iptables)) = programs else { return true };
         if !module::is_loaded("xt_ipvs") {
             module::load_module("xt_ipvs");
         }

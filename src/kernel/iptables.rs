@@ -4,6 +4,7 @@
 //! fork for each rule, a flush of anybody else's chains, a choice between the nft and legacy
 //! flavours: whatever the PATH gives is used, as upstream does.
 
+use std::io;
 use std::process::Output;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,7 +30,7 @@ pub enum Error {
         /// The program's name.
         program: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The rules just written do not stand.
     #[error(
@@ -51,6 +52,20 @@ pub enum Error {
 /// The exit code for a lock that somebody else held for too long, or for want of memory (`RESOURCE_PROBLEM` in
 /// `xtables.h`).
 pub(super) const RESOURCE_PROBLEM: i32 = 4;
+
+/// What the programs say of a kernel that has no tables of this family, in each flavour.
+const UNSUPPORTED: [&str; 2] = ["does not exist", "not supported"];
+
+impl Error {
+    /// True if the node has not got what is needed: waiting for it is of no use.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Start { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Disturbed | Self::Failed { code: None, .. } => false,
+            Self::Failed { message, .. } => UNSUPPORTED.iter().any(|words| message.contains(words)),
+        }
+    }
+}
 
 /// The chain in which a rule is tried out. One that a killed process has left is used again.
 const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
@@ -108,6 +123,11 @@ impl Iptables {
     /// If this family cannot do NAT.
     pub fn try_nat(&self) -> Result<(), Error> {
         run(&program(self.family, ""), &["-t", "nat", "-S", "POSTROUTING"], None).map(drop)
+    }
+
+    /// Whose programs they are.
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// What the programs can do.
@@ -192,7 +212,7 @@ impl Iptables {
     ///
     /// # Errors
     /// If `iptables-restore` refuses; then the table it refused is as before.
-    pub fn write(&mut self, step: &RulesStep) -> Result<(), Error> {
+    pub fn write(&self, step: &RulesStep) -> Result<(), Error> {
         self.restore(&text::payload(&step.rules, &step.missing_jumps))?;
         self.learn_spelling(&step.rules)
     }
@@ -206,7 +226,7 @@ impl Iptables {
     /// Versions of iptables differ in how they print some rules. What ours look like there is
     /// learnt once after writing them, so that a reading is not taken for a difference. Only words
     /// may differ: fewer or more rules are somebody's change in between.
-    fn learn_spelling(&mut self, ours: &Rules) -> Result<(), Error> {
+    fn learn_spelling(&self, ours: &Rules) -> Result<(), Error> {
         let theirs = text::parse(&self.save()?);
         if !has_same_shape(ours, &theirs) {
             return Err(Error::Disturbed);

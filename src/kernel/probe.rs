@@ -9,19 +9,21 @@ use ipvs_netlink::Refusal;
 use proxier::apply::Cause;
 use proxier::model::{Family, PerFamily};
 
+use super::cause::cause;
 use super::flows::Flows;
-use super::iptables::Iptables;
+use super::iptables::{self, Iptables};
 use super::link::Links;
 use super::module::load_module;
 use super::servers::Servers;
 use super::sets::Sets;
-use super::tables::Tables;
+use super::tables::{Programs, Tables};
 use super::{LinuxKernel, ground};
 
 /// What the node offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Which families it has: their iptables programs work, and IPv6 is not disabled.
+    /// Which families it has: IPv6 is not disabled, and there are iptables programs and tables, though they may
+    /// fail for the moment.
     pub families: PerFamily<bool>,
     /// Whether MASQUERADE knows `--random-fully` in every family it has.
     pub random_fully: bool,
@@ -65,35 +67,66 @@ pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
     }
 }
 
-fn probe_families() -> Result<(PerFamily<Option<Iptables>>, Abilities), Cause> {
-    let mut found = PerFamily::from_fn(usable_iptables);
-    let families = PerFamily::from_fn(|family| found.of(family).is_ok());
-    for family in Family::BOTH {
-        if let Err(cause) = found.of(family) {
-            if !families.v4 && !families.v6 {
-                return Err(cause.clone());
-            }
-            tracing::warn!("{family} is not programmed: {cause}");
+/// The programs of each family that the node has, whether or not they work at this moment.
+fn probe_families() -> Result<(PerFamily<Option<Programs>>, Abilities), Cause> {
+    let mut unusable = None;
+    let mut versions = Vec::new();
+    let mut find = |family| match usable_iptables(family) {
+        Ok(iptables) => {
+            versions.push(iptables.version());
+            Some(Programs::found(iptables))
         }
+        Err(Unusable::Absent(cause)) => {
+            tracing::warn!("{family} is not programmed: {cause}");
+            unusable = unusable.take().or(Some(cause));
+            None
+        }
+        Err(Unusable::Failing(cause)) => {
+            tracing::error!("{family} cannot be programmed yet, it is tried again: {cause}");
+            unusable = unusable.take().or(Some(cause));
+            Some(Programs::failing(family))
+        }
+    };
+    let programs = PerFamily { v4: find(Family::V4), v6: find(Family::V6) };
+    // One process has programs of one version. Where none works at all its end says more than its waiting.
+    if versions.is_empty() {
+        return Err(unusable.unwrap_or_else(|| Cause::new("no family can be programmed")));
     }
-    let mut take = |family| std::mem::replace(found.of_mut(family), Err(Cause::new(""))).ok();
-    let iptables = PerFamily::from_fn(&mut take);
-    let random_fully = Family::BOTH
-        .iter()
-        .filter_map(|family| iptables.of(*family).as_ref())
-        .all(|iptables| iptables.version().has_random_fully());
-    Ok((iptables, Abilities { families, random_fully }))
+    let families = PerFamily::from_fn(|family| programs.of(family).is_some());
+    let random_fully = versions.iter().all(|version| version.has_random_fully());
+    Ok((programs, Abilities { families, random_fully }))
 }
 
-fn usable_iptables(family: Family) -> Result<Iptables, Cause> {
-    match family {
-        Family::V6 if !has_ipv6() => Err(Cause::new("the node has no IPv6")),
-        Family::V4 | Family::V6 => {
-            let iptables = Iptables::probe(family).map_err(Cause::new)?;
-            iptables.try_nat().map_err(Cause::new)?;
-            Ok(iptables)
+/// Why the programs of a family do not work.
+pub(super) enum Unusable {
+    /// The node has no such family, as long as nobody changes the node.
+    Absent(Cause),
+    /// They failed this time.
+    Failing(Cause),
+}
+
+impl Unusable {
+    pub(super) fn cause(self) -> Cause {
+        match self {
+            Self::Absent(cause) | Self::Failing(cause) => cause,
         }
     }
+}
+
+pub(super) fn usable_iptables(family: Family) -> Result<Iptables, Unusable> {
+    if family == Family::V6 && !has_ipv6() {
+        return Err(Unusable::Absent(Cause::new("the node has no IPv6")));
+    }
+    let usable = |family| {
+        let iptables = Iptables::probe(family)?;
+        iptables.try_nat()?;
+        Ok(iptables)
+    };
+    usable(family).map_err(|error: iptables::Error| {
+        let is_absent = error.is_unsupported();
+        let cause = cause(error);
+        if is_absent { Unusable::Absent(cause) } else { Unusable::Failing(cause) }
+    })
 }
 
 /// Spec 13.1.

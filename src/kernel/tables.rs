@@ -4,8 +4,8 @@
 //! another one may read beside it in a thread of its own. Never: a change.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use proxier::apply::{Cause, KernelReading, RulesReading};
 use proxier::diff::Observed;
@@ -15,16 +15,48 @@ use super::cause::cause;
 use super::iptables::{Iptables, Remains};
 use super::link::Links;
 use super::nftables;
+use super::probe::{Unusable, usable_iptables};
 use super::servers::Servers;
 use super::sets::Sets;
+
+/// The iptables programs of a family that is programmed, which may not have worked yet. All readers of one kernel
+/// share what is known of them.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    family: Family,
+    found: Arc<OnceLock<Iptables>>,
+}
+
+impl Programs {
+    pub(super) fn found(iptables: Iptables) -> Self {
+        Self { family: iptables.family(), found: Arc::new(OnceLock::from(iptables)) }
+    }
+
+    pub(super) fn failing(family: Family) -> Self {
+        Self { family, found: Arc::default() }
+    }
+
+    /// The programs, tried again if they have never worked.
+    ///
+    /// # Errors
+    /// Why they do not work.
+    pub(super) fn get(&self) -> Result<&Iptables, Cause> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let usable = usable_iptables(self.family).map_err(Unusable::cause)?;
+        tracing::info!("{}: iptables programs work", self.family);
+        Ok(self.found.get_or_init(|| usable))
+    }
+}
 
 /// The service tables of this node.
 pub struct Tables {
     pub(super) links: Links,
     pub(super) sets: Sets,
     pub(super) servers: Servers,
-    /// The families that are programmed.
-    pub(super) iptables: PerFamily<Option<Iptables>>,
+    /// The programs of the families that are programmed.
+    pub(super) iptables: PerFamily<Option<Programs>>,
     /// The index of the dummy device, as it was found last.
     pub(super) device: Option<u32>,
     /// Families in which the table of nftables mode may still be there: until a reading has not
@@ -37,7 +69,7 @@ impl Tables {
         links: Links,
         sets: Sets,
         servers: Servers,
-        iptables: PerFamily<Option<Iptables>>,
+        iptables: PerFamily<Option<Programs>>,
     ) -> Self {
         let nftables = PerFamily::from_fn(|_| Arc::new(AtomicBool::new(true)));
         Self { links, sets, servers, iptables, device: None, nftables }
@@ -92,10 +124,10 @@ impl Tables {
     /// Reads the rules of one family.
     ///
     /// # Errors
-    /// If they cannot be listed.
+    /// If they cannot be listed, or the programs do not work yet.
     pub(super) fn read_rules(&self, family: Family) -> Result<RulesReading, Cause> {
-        let Some(iptables) = self.iptables.of(family) else { return Ok(RulesReading::default()) };
-        let (rules, remains) = iptables.observe().map_err(cause)?;
+        let Some(programs) = self.iptables.of(family) else { return Ok(RulesReading::default()) };
+        let (rules, remains) = programs.get()?.observe().map_err(cause)?;
         let has_table = self.may_have_nftables(family) && nftables::has_table(family);
         if !has_table {
             self.nftables.of(family).store(false, Ordering::Relaxed);

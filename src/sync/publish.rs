@@ -128,9 +128,13 @@ impl Publish {
         self.tell_of_contested(proxier.contested());
         self.count(outcome, took, seen, proxier.pending());
         let now = Moment::now();
-        for family in Family::BOTH.into_iter().filter(|family| !outcome.blocked.of(*family)) {
-            self.health.updated(family, now);
-            if !seen.only_counts {
+        for family in Family::BOTH {
+            let is_blocked = *outcome.blocked.of(family);
+            // Where nothing is wanted of a family, nothing fails that anybody would notice.
+            if !is_blocked || !is_wanted(proxier, family) {
+                self.health.updated(family, now);
+            }
+            if !is_blocked && !seen.only_counts {
                 let without = proxier.desired().without_local(family);
                 self.metrics.rounds.synced(family, &without, now.wall);
             }
@@ -209,6 +213,11 @@ impl Publish {
         }
         self.contested.clone_from(now);
     }
+}
+
+/// True if any virtual server of the family is wanted.
+fn is_wanted(proxier: &Proxier, family: Family) -> bool {
+    proxier.desired().servers().any(|(key, _)| key.family() == family)
 }
 
 /// How many objects an update speaks of.

@@ -5,8 +5,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until, until_at};
@@ -21,52 +23,106 @@ fn health(node: &Namespace) -> Option<(String, Vec<bool>)> {
     Some((status.into(), ["IPv4", "IPv6"].iter().filter_map(|family| of(family)).collect()))
 }
 
+fn becomes_healthy(node: &Namespace, status: &str, families: &[bool]) {
+    let seen =
+        until(PATIENCE, || health(node).filter(|(seen, each)| seen == status && each == families));
+    assert!(seen.is_some(), "{:?}", health(node));
+}
+
+fn has_servers(node: &Namespace, count: usize) {
+    let found = until_at(node, PATIENCE, || {
+        (node.run("ipvsadm -Sn | grep -c ^-A; true").trim() == count.to_string()).then_some(())
+    });
+    assert!(found.is_some(), "{}", node.run("ipvsadm -Sn"));
+}
+
+/// A program that fails as one does that cannot have the lock, until it is mended. It tells its version all the same.
+struct Breakable {
+    folder: TempDir,
+}
+
+impl Breakable {
+    fn new(program: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (broken, file) = (folder.path().join("broken"), folder.path().join(program));
+        fs::write(&broken, "").unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let script = format!(
+            "#!/bin/sh\n[ -e {} ] && [ \"$1\" != --version ] && {{ echo locked >&2; exit 4; }}\n\
+             PATH={path}; exec {program} \"$@\"\n",
+            broken.display()
+        );
+        fs::write(&file, script).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder }
+    }
+
+    /// The setting of `PATH` by which it is found.
+    fn path(&self) -> String {
+        format!("PATH={}:{}", self.folder.path().display(), std::env::var("PATH").unwrap())
+    }
+
+    fn mend(&self) {
+        fs::remove_file(self.folder.path().join("broken")).unwrap();
+    }
+}
+
+const DUAL_STACK: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  \
+    clusterIPs: [10.96.0.1, \"fd00:10:96::1\"]\n  clusterIP: 10.96.0.1\n  ipFamilies: [IPv4, IPv6]\n  \
+    ports: [{port: 80, protocol: TCP}]\n";
+
+const SINGLE_STACK: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  \
+    clusterIPs: [10.96.0.1]\n  clusterIP: 10.96.0.1\n  ipFamilies: [IPv4]\n  \
+    ports: [{port: 80, protocol: TCP}]\n";
+
+/// A configuration by which what waits for two seconds has waited for too long.
+fn quick() -> Value {
+    config(json!({
+        "healthzBindAddress": "127.0.0.1:10256",
+        "ipvs": {"syncPeriod": "1s", "minSyncPeriod": "0s"},
+    }))
+}
+
+#[test]
+fn a_family_that_fails_at_the_start_is_not_healthy_while_it_is_wanted_and_comes_up_later() {
+    let node = Node::conformance("late");
+    let breakable = Breakable::new("ip6tables");
+    let source = Source::manifests();
+    source.replace_all(SINGLE_STACK);
+    let proxy = Proxy::start_as(&["env", &breakable.path()], &node, &source, &quick());
+    has_servers(&node, 1);
+    proxy.wait_until_says("IPv6 cannot be programmed yet");
+    // Nothing of IPv6 is wanted.
+    until(Duration::from_secs(5), || None::<()>);
+    becomes_healthy(&node, "200", &[true, true]);
+
+    source.replace_all(DUAL_STACK);
+    becomes_healthy(&node, "503", &[true, false]);
+    has_servers(&node, 1);
+
+    breakable.mend();
+    has_servers(&node, 2);
+    assert!(node.run("ip6tables-save -t nat").contains("KUBE-6-CLUSTER-IP"));
+    becomes_healthy(&node, "200", &[true, true]);
+}
+
 #[test]
 fn a_family_whose_rules_cannot_be_listed_leaves_the_other_served_and_healthy() {
     let node = Node::conformance("families");
-    let folder = tempfile::tempdir().unwrap();
-    let (broken, program) = (folder.path().join("broken"), folder.path().join("ip6tables-save"));
-    fs::write(&broken, "").unwrap();
-    let path = std::env::var("PATH").unwrap();
-    let script = format!(
-        "#!/bin/sh\n[ -e {} ] && {{ echo locked >&2; exit 4; }}\nPATH={path}; exec ip6tables-save \"$@\"\n",
-        broken.display()
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let breakable = Breakable::new("ip6tables-save");
     let source = Source::manifests();
-    source.replace_all(
-        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  clusterIPs: [10.96.0.1, \"fd00:10:96::1\"]\n  \
-         clusterIP: 10.96.0.1\n  ipFamilies: [IPv4, IPv6]\n  ports: [{port: 80, protocol: TCP}]\n",
-    );
-    let config = config(json!({
-        "healthzBindAddress": "127.0.0.1:10256",
-        "ipvs": {"syncPeriod": "1s", "minSyncPeriod": "0s"},
-    }));
-    let with_path = format!("PATH={}:{path}", folder.path().display());
-    let proxy = Proxy::start_as(&["env", &with_path], &node, &source, &config);
-    let servers = |count: usize| {
-        let found = until_at(&node, PATIENCE, || {
-            (node.run("ipvsadm -Sn | grep -c ^-A; true").trim() == count.to_string()).then_some(())
-        });
-        assert!(found.is_some(), "{}", node.run("ipvsadm -Sn"));
-    };
-    servers(1);
+    source.replace_all(DUAL_STACK);
+    let proxy = Proxy::start_as(&["env", &breakable.path()], &node, &source, &quick());
+    has_servers(&node, 1);
     assert!(node.run("ipvsadm -Sn").contains("10.96.0.1:80"));
     assert!(node.run("iptables-save -t nat").contains("KUBE-CLUSTER-IP"));
     assert!(!node.run("ip6tables-save -t nat").contains("KUBE"));
     assert!(!node.run("ip address show dev kube-ipvs0").contains("fd00:10:96::1"));
-    let seen = until(PATIENCE, || {
-        health(&node).filter(|(status, families)| status == "503" && *families == [true, false])
-    });
-    assert!(seen.is_some(), "{:?}", health(&node));
+    becomes_healthy(&node, "503", &[true, false]);
     assert_eq!(proxy.said("read rules IPv6").len(), 1, "{}", proxy.log());
 
-    fs::remove_file(&broken).unwrap();
-    servers(2);
+    breakable.mend();
+    has_servers(&node, 2);
     assert!(node.run("ip6tables-save -t nat").contains("KUBE-6-CLUSTER-IP"));
-    let seen = until(PATIENCE, || {
-        health(&node).filter(|(status, families)| status == "200" && *families == [true, true])
-    });
-    assert!(seen.is_some(), "{:?}", health(&node));
+    becomes_healthy(&node, "200", &[true, true]);
 }

@@ -75,3 +75,25 @@ fn another_spelling_is_learnt_but_damage_is_not() {
     unjumped.jumps.clear();
     assert!(!has_same_shape(&ours, &flushed) && !has_same_shape(&ours, &unjumped));
 }
+
+#[test]
+fn only_what_the_node_has_not_got_is_waited_for_in_vain() {
+    let failed = |code, message: &str| Error::Failed {
+        program: "ip6tables".into(),
+        message: message.into(),
+        code,
+    };
+    for absent in [
+        "ip6tables v1.8.9 (legacy): can't initialize ip6tables table `nat': Table does not exist (do you need to insmod?)",
+        "ip6tables: Failed to initialize nft: Protocol not supported",
+    ] {
+        assert!(failed(Some(3), absent).is_unsupported(), "{absent}");
+    }
+    let lock =
+        "Another app is currently holding the xtables lock. Perhaps you want to use the -w option?";
+    assert!(!failed(Some(4), lock).is_unsupported());
+    assert!(!failed(None, "did not end within 60 s and was killed").is_unsupported());
+    let start = |kind| Error::Start { program: "ip6tables".into(), source: kind };
+    assert!(start(io::ErrorKind::NotFound.into()).is_unsupported());
+    assert!(!start(io::ErrorKind::WouldBlock.into()).is_unsupported());
+}
