@@ -38,10 +38,12 @@ pub mod flags;
 mod follow;
 pub mod gates;
 mod given;
-mod net;
 pub mod own;
 mod places;
 mod written;
+
+/// Longest name of a network interface in bytes (`include/uapi/linux/if.h IFNAMSIZ`, less the final zero).
+pub const INTERFACE_NAME_MAX: usize = 15;
 
 /// The folder that is followed when there is no cluster and none was named.
 pub const DEFAULT_MANIFESTS: &str = "/etc/ipvs-proxy/manifests";
@@ -177,9 +179,9 @@ pub enum DetectLocal {
     ClusterCidr(PerFamily<Option<Net>>),
     /// Its source is in the pod network of this node's Node object.
     NodeCidr,
-    /// It comes in by this bridge; 1–15 bytes.
+    /// It comes in by this bridge; not empty. No interface has a name of more than [`INTERFACE_NAME_MAX`] bytes.
     BridgeInterface(String),
-    /// It comes in by an interface whose name begins so; 1–15 bytes.
+    /// It comes in by an interface whose name begins so; not empty, the same.
     InterfaceNamePrefix(String),
 }
 
@@ -349,7 +351,8 @@ fn joined(mistakes: &[yaml::Error], problems: &[Problem]) -> String {
 }
 
 /// Makes the configuration of flags, of the files they name, and of the folder of manifests, which
-/// wins over an API server. The second value lists what was accepted but has no effect.
+/// wins over an API server. The second value lists what was accepted but has no
+/// effect, or should be written otherwise.
 ///
 /// # Errors
 /// A file that cannot be read, or every problem at once.

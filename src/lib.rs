@@ -19,6 +19,7 @@ mod notices;
 pub mod objects;
 pub mod one_line;
 pub mod serve;
+pub mod sloppy;
 pub mod supervisor;
 pub mod sync;
 pub mod telemetry;

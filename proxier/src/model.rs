@@ -10,7 +10,7 @@ pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};
 pub use self::event::{Event, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
-pub use self::service::{Affinity, Scope, Service, ServicePort};
+pub use self::service::{Affinity, Completeness, Scope, Service, ServicePort, SourceRanges};
 pub use self::store::{Dirty, Pending, Reported, Store};
 
 mod address;

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::model::{
     Affinity, Endpoint, Family, LastChange, PerFamily, Protocol, Scope, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort,
+    ServicePort, Slice, SliceName, SlicePort, SourceRanges,
 };
 use crate::plan::Settings;
 
@@ -49,7 +49,7 @@ pub fn service(name: &str, cluster_ips: &[&str]) -> Service {
         external_policy: Scope::Cluster,
         external_ips: vec![],
         load_balancer_ips: vec![],
-        source_ranges: vec![],
+        source_ranges: SourceRanges::Unrestricted,
         health_check_node_port: None,
     }
 }

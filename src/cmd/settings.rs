@@ -9,26 +9,20 @@ use ipvs_netlink::Timeouts;
 use proxier::model::PerFamily;
 use proxier::plan::{self, LocalDetection, Settings};
 
-use crate::config::{Config, DetectLocal, NodePortAddresses, gates};
+use crate::config::{Config, DetectLocal, INTERFACE_NAME_MAX, NodePortAddresses, gates};
 use crate::kernel::{ground, sysctl};
 use crate::sync::pace::Periods;
 
 /// What the plan needs to know.
 pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully: bool) -> Settings {
+    let (local_detection, locality) = local_detection(&config.detect_local);
     Settings {
         node_name: config.node_name.clone(),
         families,
         scheduler: config.ipvs.scheduler.as_str().into(),
         masquerade_bit: config.masquerade_bit,
-        masquerade_all: config.masquerade_all,
-        local_detection: match &config.detect_local {
-            DetectLocal::ClusterCidr(nets) => LocalDetection::ClusterCidr(nets.clone()),
-            DetectLocal::NodeCidr => LocalDetection::NodeCidr,
-            DetectLocal::BridgeInterface(name) => LocalDetection::BridgeInterface(name.clone()),
-            DetectLocal::InterfaceNamePrefix(prefix) => {
-                LocalDetection::InterfaceNamePrefix(prefix.clone())
-            }
-        },
+        masquerade_all: config.masquerade_all || locality == Locality::Nothing,
+        local_detection,
         random_fully,
         exclude_nets: config.ipvs.exclude_cidrs.clone(),
         node_ports: match &config.node_port_addresses {
@@ -42,6 +36,34 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
         ipvs_match: PerFamily { v4: true, v6: true },
         drain: config.drain,
     }
+}
+
+/// Whether any traffic can count as coming from pods of this node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locality {
+    Possible,
+    /// What is to be detected does not exist.
+    Nothing,
+}
+
+/// `iptables` refuses a name that no interface can have, and with it every rule, so such a name is in none.
+fn local_detection(wanted: &DetectLocal) -> (LocalDetection, Locality) {
+    let detection = match wanted {
+        DetectLocal::ClusterCidr(nets) => LocalDetection::ClusterCidr(nets.clone()),
+        DetectLocal::NodeCidr => LocalDetection::NodeCidr,
+        DetectLocal::BridgeInterface(name) | DetectLocal::InterfaceNamePrefix(name)
+            if name.len() > INTERFACE_NAME_MAX =>
+        {
+            return (LocalDetection::default(), Locality::Nothing);
+        }
+        // The longest names begin with nothing but themselves, and `NAME+` would be too long for `iptables`.
+        DetectLocal::InterfaceNamePrefix(name) if name.len() == INTERFACE_NAME_MAX => {
+            LocalDetection::BridgeInterface(name.clone())
+        }
+        DetectLocal::BridgeInterface(name) => LocalDetection::BridgeInterface(name.clone()),
+        DetectLocal::InterfaceNamePrefix(name) => LocalDetection::InterfaceNamePrefix(name.clone()),
+    };
+    (detection, Locality::Possible)
 }
 
 /// What the kernel needs before the first virtual server.
@@ -86,4 +108,25 @@ pub(super) fn periods(config: &Config) -> Periods {
 /// The kernel counts whole seconds; what is left over is cut off, as upstream does.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DetectLocal, LocalDetection, Locality, local_detection};
+
+    #[test]
+    fn no_rule_has_a_name_that_iptables_refuses() {
+        let bridge = |name: &str| local_detection(&DetectLocal::BridgeInterface(name.to_owned()));
+        let prefix =
+            |name: &str| local_detection(&DetectLocal::InterfaceNamePrefix(name.to_owned()));
+        let (longest, too_long) = ("fifteen-bytes-x", "sixteen-bytes-xy");
+        let by_name = LocalDetection::BridgeInterface(longest.to_owned());
+        assert!(matches!(bridge(longest), (found, Locality::Possible) if found == by_name));
+        assert!(matches!(prefix(longest), (found, Locality::Possible) if found == by_name));
+        let by_prefix = LocalDetection::InterfaceNamePrefix("veth".to_owned());
+        assert!(matches!(prefix("veth"), (found, Locality::Possible) if found == by_prefix));
+        for found in [bridge(too_long), prefix(too_long)] {
+            assert!(matches!(found, (LocalDetection::ClusterCidr(_), Locality::Nothing)));
+        }
+    }
 }

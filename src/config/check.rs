@@ -4,23 +4,22 @@
 //! problem, each with the path that kube-proxy names it by. Never: a stop at the first problem.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxier::model::{Family, Net, PerFamily};
+use proxier::model::{Family, Net};
 use proxier::plan::{DrainLimits, Policy};
 
 use super::duration::GoDuration;
 use super::file::{self, Raw};
 use super::gates::Gates;
-use super::net::net;
 use super::own::{self, Own};
 use super::{
-    Config, DEFAULT_MANIFESTS, DetectLocal, Ipvs, NodePortAddresses, Pace, Pod, Serving, Source,
-    Surroundings, defaults,
+    Config, DEFAULT_MANIFESTS, DetectLocal, Ipvs, Pace, Pod, Source, Surroundings, defaults,
 };
+use crate::sloppy;
 
+mod addresses;
 mod conntrack;
 pub(super) mod gates;
 mod logging;
@@ -49,19 +48,16 @@ impl fmt::Display for Problem {
 
 /// The previous minor version of the one whose behaviour is the baseline.
 const PREVIOUS_MINOR: &str = "1.35";
-/// Longest name of a network interface (`include/uapi/linux/if.h IFNAMSIZ`, less the final zero).
-const INTERFACE_NAME_MAX: usize = 15;
 
-/// Checks everything.
+/// Checks everything. The second value lists what is taken but read otherwise than other programs may read it.
 pub(super) fn check(
     raw: &Raw,
     manifests: Option<&Path>,
     here: &Surroundings,
-) -> Result<Config, Vec<Problem>> {
-    let mut check = Check { problems: Vec::new() };
+) -> Result<(Config, Vec<String>), Vec<Problem>> {
+    let mut check = Check::default();
     check.mode(raw);
     check.gates(raw);
-    check.unused(raw);
     let gates = Gates::of(raw.feature_gates.as_ref());
     let config = Config {
         node_name: check.node_name(raw, here).into(),
@@ -97,28 +93,31 @@ pub(super) fn check(
         service_metrics: check.service_metrics(&raw.own),
         local_socket: raw.own.socket(),
     };
-    if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
+    if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
 }
 
 /// `ipvs.excludeCIDRs` by itself.
 pub(super) fn exclude_cidrs(words: &[String]) -> Result<Vec<Net>, Vec<Problem>> {
-    let mut check = Check { problems: Vec::new() };
+    let mut check = Check::default();
     let nets = check.nets("KubeProxyIPVSConfiguration.ExcludeCidrs", words);
     if check.problems.is_empty() { Ok(nets) } else { Err(check.problems) }
 }
 
 /// Where listeners are by default: on all addresses or on loopback, of the bind address' family.
 pub(super) fn listeners(raw: &Raw) -> (&'static str, &'static str) {
-    let bind = raw.bind_address.as_deref().unwrap_or_default().parse().map(Family::of);
-    match bind {
-        Ok(Family::V6) => ("::", "::1"),
-        Ok(Family::V4) | Err(_) => ("0.0.0.0", "127.0.0.1"),
+    let bind = sloppy::address(raw.bind_address.as_deref().unwrap_or_default());
+    match bind.map(|bind| Family::of(bind.value)) {
+        Some(Family::V6) => ("::", "::1"),
+        Some(Family::V4) | None => ("0.0.0.0", "127.0.0.1"),
     }
 }
 
 /// Collects problems; every method returns some value, which counts only if there are none.
+#[derive(Default)]
 struct Check {
     problems: Vec<Problem>,
+    /// What is taken, and should be written otherwise.
+    warnings: Vec<String>,
 }
 
 impl Check {
@@ -128,6 +127,10 @@ impl Check {
             value: value.to_string(),
             reason: reason.to_owned(),
         });
+    }
+
+    fn warn(&mut self, field: &str, text: impl fmt::Display) {
+        self.warnings.push(format!("KubeProxyConfiguration.{field}: {text}"));
     }
 
     fn mode(&mut self, raw: &Raw) {
@@ -202,33 +205,6 @@ impl Check {
         }
     }
 
-    fn interface(&mut self, field: &str, name: String) -> String {
-        if name.is_empty() || name.len() > INTERFACE_NAME_MAX {
-            self.refuse(field, &name, "must have 1 to 15 bytes");
-        }
-        name
-    }
-
-    /// One network, or one of each family. No spaces are cut off: upstream does not either.
-    fn cluster_cidrs(&mut self, raw: &Raw) -> PerFamily<Option<Net>> {
-        let mut found = PerFamily::default();
-        let text = raw.cluster_cidr.as_deref().unwrap_or_default();
-        if text.is_empty() {
-            return found;
-        }
-        for part in text.split(',') {
-            let slot = net(part).map(|net| (found.of_mut(Family::of_net(&net)), net));
-            match slot {
-                Some((slot @ None, net)) => *slot = Some(net),
-                Some((Some(_), _)) | None => {
-                    self.refuse("ClusterCIDR", text, "must be one CIDR, or one of each IP family");
-                    break;
-                }
-            }
-        }
-        found
-    }
-
     fn ipvs(&mut self, raw: &file::Ipvs) -> Ipvs {
         const AT: &str = "KubeProxyIPVSConfiguration";
         let sync_period =
@@ -266,63 +242,6 @@ impl Check {
                 own.unreachable_node_termination_timeout,
             ),
         }
-    }
-
-    fn node_port_addresses(&mut self, raw: &Raw) -> NodePortAddresses {
-        let words = raw.node_port_addresses.as_deref().unwrap_or_default();
-        if words == ["primary"] {
-            return NodePortAddresses::Primary;
-        }
-        if words.iter().any(|word| word == "primary") {
-            self.refuse("NodePortAddresses", "primary", "must be alone when it is used");
-        }
-        NodePortAddresses::Nets(self.nets("NodePortAddresses", words))
-    }
-
-    fn serving(&mut self, raw: &Raw) -> Serving {
-        let bind = raw.bind_address.as_deref().unwrap_or(defaults::BIND_ADDRESS);
-        let bind_address = bind.parse().unwrap_or_else(|_| {
-            self.refuse("BindAddress", bind, "must be an IP address");
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-        });
-        let (any, loopback) = listeners(raw);
-        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(any);
-        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(loopback);
-        Serving {
-            bind_address,
-            healthz: (!healthz.is_empty())
-                .then(|| self.listener("HealthzBindAddress", healthz, defaults::HEALTHZ_PORT)),
-            metrics: self.listener("MetricsBindAddress", metrics, defaults::METRICS_PORT),
-            hard_fail: raw.bind_address_hard_fail.unwrap_or_default(),
-            profiling: raw.enable_profiling.unwrap_or_default(),
-            show_hidden_metrics: raw.show_hidden_metrics_for_version.as_deref()
-                == Some(PREVIOUS_MINOR),
-        }
-    }
-
-    /// `IP:PORT`, or an IP alone with the usual port.
-    fn listener(&mut self, field: &str, text: &str, port: u16) -> SocketAddr {
-        let found = match text.parse() {
-            Ok(ip) => Some(SocketAddr::new(ip, port)),
-            Err(_) => text.parse().ok().filter(|address: &SocketAddr| address.port() != 0),
-        };
-        found.unwrap_or_else(|| {
-            self.refuse(field, text, "must be IP:port with a port from 1 to 65535");
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
-        })
-    }
-
-    fn nets(&mut self, field: &str, words: &[String]) -> Vec<Net> {
-        let mut nets = Vec::new();
-        for (index, word) in words.iter().enumerate() {
-            match net(word) {
-                Some(net) => nets.push(net),
-                // Node ports alone have this word, and it was judged with them.
-                None if field == "NodePortAddresses" && word == "primary" => {}
-                None => self.refuse(&format!("{field}[{index}]"), word, "must be a CIDR"),
-            }
-        }
-        nets
     }
 
     /// A whole number from `lowest` to `highest`, in a type that holds them.
@@ -364,14 +283,8 @@ impl Check {
         })
     }
 
-    /// Whole seconds, cut off, as the kernel takes them.
+    /// Whole seconds, cut off, as the kernel takes them. It refuses more than it can count, which is told then.
     fn seconds(&mut self, field: &str, value: Option<GoDuration>) -> u32 {
-        let seconds = self.time(field, value, 0).as_secs();
-        u32::try_from(seconds).ok().filter(|seconds| *seconds <= i32::MAX as u32).unwrap_or_else(
-            || {
-                self.refuse(field, value.unwrap_or_default(), "must be at most 2147483647 seconds");
-                0
-            },
-        )
+        u32::try_from(self.time(field, value, 0).as_secs()).unwrap_or(u32::MAX)
     }
 }

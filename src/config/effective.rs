@@ -13,6 +13,7 @@ use super::duration::GoDuration;
 use super::file::{LoggingOptions, Raw, StreamOptions};
 use super::own::{self, Own};
 use super::{Error, check, defaults, written};
+use crate::sloppy;
 
 /// The settings as JSON.
 pub(super) fn effective(raw: &Raw) -> Value {
@@ -182,9 +183,10 @@ fn non_empty<'a>(given: &'a Option<String>, default: &'a str) -> &'a str {
 /// A bare IP gets the usual port.
 fn listener(given: &Option<String>, default: &str, port: u16) -> String {
     let address = given.as_deref().unwrap_or(default);
-    match address.parse() {
-        Ok(ip) => std::net::SocketAddr::new(ip, port).to_string(),
-        Err(_) => address.to_owned(),
+    if sloppy::address(address).is_some() {
+        sloppy::with_port(address, port.into())
+    } else {
+        address.to_owned()
     }
 }
 

@@ -89,8 +89,9 @@ impl Given {
         manifests: Option<&Path>,
         here: &Surroundings,
     ) -> Result<Config, Error> {
-        let config = check::check(&self.raw, manifests, here)
+        let (config, warnings) = check::check(&self.raw, manifests, here)
             .map_err(|problems| self.invalid(Vec::new(), problems))?;
+        self.warnings.extend(warnings);
         if self.follows && manifests.is_none() && matches!(config.source, Source::Manifests(_)) {
             self.warnings.push(format!(
                 "no kubeconfig, no master and not in a pod: following the manifests in {DEFAULT_MANIFESTS}"

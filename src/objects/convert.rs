@@ -8,7 +8,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use proxier::model::{Family, Protocol};
+use proxier::model::{Family, Net, Protocol};
 
 pub use self::node::{node, readiness};
 pub use self::service::service;
@@ -17,6 +17,7 @@ use super::field::{Field, List, quoted};
 use super::meta::Metadata;
 use super::name::{LABEL, SUBDOMAIN, is_label, is_subdomain};
 use super::problem::{Kind, ObjectId, Problem};
+use crate::sloppy::{self, Parsed, Spelling};
 
 mod node;
 mod service;
@@ -40,6 +41,7 @@ pub fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
 struct Reader<'a> {
     object: ObjectId,
     problems: &'a mut Vec<Problem>,
+    has_unusual_spelling: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -50,7 +52,7 @@ impl<'a> Reader<'a> {
         problems: &'a mut Vec<Problem>,
     ) -> Option<Self> {
         if let Some(object) = id(kind, metadata) {
-            let mut reader = Self { object, problems };
+            let mut reader = Self { object, problems, has_unusual_spelling: false };
             return reader.has_good_names().then_some(reader);
         }
         let namespace = metadata.given().and_then(|metadata| metadata.namespace.given());
@@ -59,7 +61,8 @@ impl<'a> Reader<'a> {
             namespace: namespace.cloned().unwrap_or_default(),
             name: String::new(),
         };
-        Self { object, problems }.report("metadata.name", "an object needs a name");
+        Self { object, problems, has_unusual_spelling: false }
+            .report("metadata.name", "an object needs a name");
         None
     }
 
@@ -162,14 +165,41 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An address. IPv4-mapped IPv6, zones and leading zeros are refused: the API does not admit
-    /// them, and each is read as another address by some program.
+    /// An address in any spelling that kube-proxy reads. One that other programs read as another address
+    /// is told once.
     fn address(&mut self, text: &str, field: impl Display) -> Option<IpAddr> {
-        let address = text.parse().ok().filter(|address| !is_mapped(*address));
-        if address.is_none() {
-            self.report(field, format_args!("{} is not an IP address", quoted(text)));
+        let found = sloppy::address(text);
+        self.spelled(found, text, field, "an IP address")
+    }
+
+    fn spelled<T: Display>(
+        &mut self,
+        found: Option<Parsed<T>>,
+        text: &str,
+        field: impl Display,
+        expected: &str,
+    ) -> Option<T> {
+        match found {
+            None => self.report(field, format_args!("{} is not {expected}", quoted(text))),
+            Some(Parsed { spelling: Spelling::Unusual, value }) => {
+                self.report_spelling(text, &value, field);
+                return Some(value);
+            }
+            Some(Parsed { spelling: Spelling::Usual, value }) => return Some(value),
         }
-        address
+        None
+    }
+
+    /// A slice has many addresses, which come and go: one message that stays the same is enough.
+    fn report_spelling(&mut self, text: &str, value: &impl Display, field: impl Display) {
+        match self.object.kind {
+            Kind::Service | Kind::Node => self.report(field, sloppy::warning(text, value)),
+            Kind::EndpointSlice if self.has_unusual_spelling => {}
+            Kind::EndpointSlice => {
+                self.has_unusual_spelling = true;
+                self.report("endpoints", UNUSUAL_ADDRESSES);
+            }
+        }
     }
 
     /// An address that has to be of one family.
@@ -214,7 +244,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The usable networks of a list, in order. Blanks around each are cut off.
-    fn nets(&mut self, list: &List<String>, field: &str) -> Vec<proxier::model::Net> {
+    fn nets(&mut self, list: &List<String>, field: &str) -> Vec<Net> {
         let items = self.items(list, field, "a CIDR");
         items
             .into_iter()
@@ -222,14 +252,10 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// A network in prefix form.
-    fn net(&mut self, text: &str, field: impl Display) -> Option<proxier::model::Net> {
-        let net = text.trim().parse().ok();
-        let net = net.filter(|net: &proxier::model::Net| !is_mapped(net.addr()));
-        if net.is_none() {
-            self.report(field, format_args!("{} is not a CIDR", quoted(text)));
-        }
-        net
+    /// A network in prefix form, in any spelling that kube-proxy reads.
+    fn net(&mut self, text: &str, field: impl Display) -> Option<Net> {
+        let found = sloppy::net(text.trim());
+        self.spelled(found, text, field, "a CIDR")
     }
 }
 
@@ -237,6 +263,8 @@ const PORT: &str = "a port (1–65535)";
 const PROTOCOL: &str = "TCP, UDP or SCTP";
 const OBJECT: &str = "an object";
 const BOOLEAN: &str = "true or false";
+const UNUSUAL_ADDRESSES: &str = "addresses with leading zeros or in IPv4-mapped form are read as plain ones, as \
+                                 kube-proxy does; other programs may read them otherwise";
 
 fn is_of_a_host(address: IpAddr) -> bool {
     let special = match address {
@@ -245,13 +273,6 @@ fn is_of_a_host(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     !(special || address.is_unspecified() || address.is_loopback() || address.is_multicast())
-}
-
-fn is_mapped(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
-    }
 }
 
 #[cfg(test)]

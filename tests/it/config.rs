@@ -9,6 +9,7 @@ use ipvs_proxy::config::{
     self, Config, DetectLocal, Flags, Given, LogFormat, NodePortAddresses, Pod, Source,
     Surroundings, gates,
 };
+use proxier::model::Net;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -466,7 +467,7 @@ fn every_check_names_its_field() {
         ("ipvs: {minSyncPeriod: -1s}", "KubeProxyIPVSConfiguration.MinSyncPeriod"),
         ("ipvs: {tcpTimeout: -1s}", "KubeProxyIPVSConfiguration.TCPTimeout"),
         ("ipvs: {tcpFinTimeout: -1s}", "KubeProxyIPVSConfiguration.TCPFinTimeout"),
-        ("ipvs: {udpTimeout: 1000000h}", "KubeProxyIPVSConfiguration.UDPTimeout"),
+        ("ipvs: {udpTimeout: -1000000h}", "KubeProxyIPVSConfiguration.UDPTimeout"),
         ("conntrack: {maxPerCore: -1}", "KubeProxyConntrackConfiguration.MaxPerCore"),
         ("conntrack: {min: -1}", "KubeProxyConntrackConfiguration.Min"),
         ("conntrack: {udpTimeout: -1s}", "KubeProxyConntrackConfiguration.UDPTimeout"),
@@ -493,7 +494,6 @@ fn every_check_names_its_field() {
             "Logging.VModule[0]",
         ),
         ("logging: {options: {text: {splitStream: true}}}", "Logging.Options.Text.SplitStream"),
-        ("nftables: {masqueradeBit: 32}", "KubeProxyNFTablesConfiguration.MasqueradeBit"),
         (
             "featureGates: {MultiCIDRServiceAllocator: false}",
             "FeatureGates[MultiCIDRServiceAllocator]",
@@ -574,12 +574,96 @@ fn numbers_are_what_kube_proxys_decoder_takes_for_them() {
     assert_eq!(from_flags(&["--iptables-masquerade-bit=1_4"]).unwrap().masquerade_bit, 14);
 }
 
+/// Each is taken by kube-proxy 1.36.2, which judges the settings of the mode in force only.
 #[test]
-fn networks_that_are_empty_or_have_leading_zeros_are_refused() {
+fn what_kube_proxy_takes_is_taken() {
+    for text in [
+        "mode: ipvs\nnftables: {masqueradeBit: 99, syncPeriod: -1s, minSyncPeriod: -1s}\n",
+        "nftables: {masqueradeBit: -1}\n",
+        "iptables: {syncPeriod: -1s, minSyncPeriod: -2s}\n",
+        "winkernel: {sourceVip: nonsense}\n",
+        "portRange: nonsense\n",
+        "ipvs: {tcpTimeout: 1000000h}\n",
+        "detectLocalMode: NodeCIDR\nclusterCIDR: nonsense\n",
+        "detectLocal: {bridgeInterface: a-name-that-is-much-too-long}\n",
+    ] {
+        let (_, warnings) = from_file_and(text, &[]).expect(text);
+        assert_eq!(warnings, [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn addresses_and_networks_are_read_in_every_spelling_that_kube_proxy_reads_and_told_once_each() {
+    let net = |text: &str| -> Net { text.parse().unwrap() };
+    let arguments = [
+        "--cluster-cidr=010.0.0.0/8,FD00::/056",
+        "--ipvs-exclude-cidrs=010.1.0.0/16,::ffff:10.2.0.0/112",
+        "--nodeport-addresses=192.000.002.000/24",
+        "--bind-address=010.0.0.1",
+        "--healthz-bind-address=127.000.0.1",
+        "--metrics-bind-address=[::ffff:127.0.0.1]:0080",
+    ];
+    let (config, warnings) = load(&flags(&arguments)).unwrap();
+    let DetectLocal::ClusterCidr(local) = &config.detect_local else { panic!("{config:?}") };
+    assert_eq!((local.v4, local.v6), (Some(net("10.0.0.0/8")), Some(net("fd00::/56"))));
+    assert_eq!(config.ipvs.exclude_cidrs, [net("10.1.0.0/16"), net("10.2.0.0/16")]);
+    assert_eq!(config.node_port_addresses, NodePortAddresses::Nets(vec![net("192.0.2.0/24")]));
+    assert_eq!(config.serving.bind_address.to_string(), "10.0.0.1");
+    assert_eq!(config.serving.healthz.unwrap().to_string(), "127.0.0.1:10256");
+    assert_eq!(config.serving.metrics.to_string(), "127.0.0.1:80");
+    assert_eq!(warnings.len(), 8, "{warnings:#?}");
+    for told in [
+        r#"ClusterCIDR: "010.0.0.0/8" is read as 10.0.0.0/8, as kube-proxy does"#,
+        r#"KubeProxyIPVSConfiguration.ExcludeCidrs[1]: "::ffff:10.2.0.0/112" is read as 10.2.0.0/16"#,
+        r#"BindAddress: "010.0.0.1" is read as 10.0.0.1"#,
+    ] {
+        let told = format!("KubeProxyConfiguration.{told}");
+        assert_eq!(
+            warnings.iter().filter(|text| text.starts_with(&told)).count(),
+            1,
+            "{told}: {warnings:#?}"
+        );
+    }
+    let (config, _) =
+        from_file_and("clusterCIDR: 010.0.0.0/8\nbindAddress: '::ffff:010.0.0.1'\n", &[]).unwrap();
+    let DetectLocal::ClusterCidr(local) = &config.detect_local else { panic!("{config:?}") };
+    assert_eq!(local.v4, Some(net("10.0.0.0/8")));
+    // Listeners follow the family of the address that is meant.
+    assert_eq!(config.serving.metrics.to_string(), "127.0.0.1:10249");
+    // It is written as it was given.
+    let written = written(&[&arguments[..], &["--healthz-bind-address=::ffff:127.0.0.1"]].concat());
+    assert_eq!(written["clusterCIDR"], "010.0.0.0/8,FD00::/056");
+    assert_eq!(written["bindAddress"], "010.0.0.1");
+    assert_eq!(written["healthzBindAddress"], "[::ffff:127.0.0.1]:10256");
+}
+
+#[test]
+fn a_name_that_no_interface_can_have_detects_nothing_and_is_warned_about() {
+    for (mode, flag) in [
+        ("BridgeInterface", "--pod-bridge-interface"),
+        ("InterfaceNamePrefix", "--pod-interface-name-prefix"),
+    ] {
+        let mode = format!("--detect-local-mode={mode}");
+        for (name, is_warned) in
+            [("cbr0", false), ("fifteen-bytes-x", false), ("sixteen-bytes-xy", true)]
+        {
+            let (_, warnings) = load(&flags(&[&mode, &format!("{flag}={name}")])).unwrap();
+            assert_eq!(warnings.len(), usize::from(is_warned), "{name}: {warnings:?}");
+        }
+    }
+}
+
+#[test]
+fn networks_that_are_none_are_refused() {
     for (flag, told) in [
         ("--ipvs-exclude-cidrs=10.0.0.0/8,", "ExcludeCidrs[1]: Invalid value: \"\""),
         ("--ipvs-exclude-cidrs=10.0.0.0/8,,11.0.0.0/8", "ExcludeCidrs[1]: Invalid value: \"\""),
-        ("--cluster-cidr=010.0.0.0/8", "ClusterCIDR: Invalid value: \"010.0.0.0/8\""),
+        ("--cluster-cidr=10.0.0.0", "ClusterCIDR: Invalid value: \"10.0.0.0\""),
+        ("--cluster-cidr=10.0.0.0/33", "ClusterCIDR: Invalid value: \"10.0.0.0/33\""),
+        (
+            "--cluster-cidr=10.0.0.0/8,::ffff:10.1.0.0/112",
+            "must be one CIDR, or one of each IP family",
+        ),
     ] {
         let message = from_flags(&[flag]).expect_err(flag);
         assert!(message.contains(told), "{flag}: {message}");

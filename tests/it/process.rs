@@ -128,6 +128,86 @@ fn a_plan_reports_each_bad_object_once_with_its_field_and_keeps_the_rest() {
     }
 }
 
+/// What a plan has of these manifests: its text, and what is told.
+fn planned(manifests: &str) -> (String, String) {
+    let manifests = file(manifests);
+    let output = run(&["plan", "--manifests", &manifests.path().to_string_lossy()]);
+    assert!(output.status.success(), "{output:?}");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("\\\"", "\"");
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// A Service with a load balancer's address in both families and these source ranges.
+fn balanced(ranges: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: a, namespace: shop}}\nspec:\n  type: LoadBalancer\n  \
+         clusterIP: 10.96.0.81\n  clusterIPs: [10.96.0.81, 'fd00::81']\n  ipFamilies: [IPv4, IPv6]\n  \
+         loadBalancerSourceRanges: {ranges}\n  ports: [{{name: http, port: 80}}]\n\
+         status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}, {{ip: '2001:db8::1'}}]}}}}\n"
+    )
+}
+
+#[test]
+fn source_ranges_that_cannot_be_read_close_and_those_that_kube_proxy_reads_admit() {
+    const GUARD4: &str = "add KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:80";
+    const GUARD6: &str = "add KUBE-6-LOAD-BALANCER-FW 2001:db8::1,tcp:80";
+    for (ranges, admitted) in [
+        (
+            "['::ffff:10.0.0.0/104', 'fd00::/8']",
+            &["203.0.113.1,tcp:80,10.0.0.0/8", "2001:db8::1,tcp:80,fd00::/8"][..],
+        ),
+        (
+            "['10.0.0.0/8', '::ffff:192.168.0.0/112', x]",
+            &["203.0.113.1,tcp:80,10.0.0.0/8", "203.0.113.1,tcp:80,192.168.0.0/16"],
+        ),
+        ("[10.0.0.0]", &[]),
+        ("[10.0.0.0/33]", &[]),
+        ("10.0.0.0/8", &[]),
+        ("[null]", &[]),
+        ("{}", &[]),
+    ] {
+        let (text, told) = planned(&balanced(ranges));
+        for guard in [GUARD4, GUARD6] {
+            assert!(text.contains(guard), "{ranges}: {text}");
+        }
+        let is_admission = |line: &&str| {
+            line.starts_with("add KUBE-LOAD-BALANCER-SOURCE-CIDR ")
+                || line.starts_with("add KUBE-6-LOAD-BALANCER-SOURCE-CID ")
+        };
+        assert_eq!(text.lines().filter(is_admission).count(), admitted.len(), "{ranges}: {text}");
+        for admitted in admitted {
+            assert!(text.contains(admitted), "{ranges}: {text}");
+        }
+        assert!(told.contains("Service shop/a: spec.loadBalancerSourceRanges"), "{ranges}: {told}");
+    }
+    for ranges in ["null", "[]"] {
+        let (text, told) = planned(&balanced(ranges));
+        assert!(!text.contains(GUARD4) && !text.contains(GUARD6), "{ranges}: {text}");
+        assert!(!told.contains("Service shop/a"), "{told}");
+    }
+}
+
+/// kube-proxy 1.36.2 has programmed the same for the same objects.
+#[test]
+fn unusual_spellings_of_addresses_are_programmed_as_kube_proxy_does() {
+    let (text, told) = planned(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: old, namespace: shop}\nspec:\n  \
+         clusterIP: 010.096.050.001\n  externalIPs: ['192.000.002.100', '::ffff:192.0.2.101']\n  \
+         ports: [{port: 80}]\nstatus: {loadBalancer: {ingress: [{ip: 203.0.113.070}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {name: old-1, namespace: shop, labels: {kubernetes.io/service-name: old}}\n\
+         addressType: IPv4\nports: [{name: '', port: 8080}]\n\
+         endpoints: [{addresses: ['10.244.002.001']}, {addresses: ['::ffff:10.244.2.5']}]\n",
+    );
+    for server in ["10.96.50.1:80", "192.0.2.100:80", "192.0.2.101:80", "203.0.113.70:80"] {
+        for destination in ["10.244.2.1:8080", "10.244.2.5:8080"] {
+            let line = format!("-a -t {server} -r {destination} -m -w 1");
+            assert!(text.contains(&line), "{line}: {text}");
+        }
+    }
+    assert_eq!(told.matches("as kube-proxy does; other programs may read").count(), 5, "{told}");
+}
+
 #[test]
 fn a_plan_without_an_output_folder_prints_every_part_under_its_heading() {
     let manifests = file(MANIFESTS);

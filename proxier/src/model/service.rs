@@ -33,8 +33,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` with `ipMode` VIP or unset, both families.
     pub load_balancer_ips: Vec<IpAddr>,
-    /// `spec.loadBalancerSourceRanges`, both families, as they are written.
-    pub source_ranges: Vec<Net>,
+    /// `spec.loadBalancerSourceRanges`.
+    pub source_ranges: SourceRanges,
     /// `spec.healthCheckNodePort` of a LoadBalancer with local external policy.
     pub health_check_node_port: Option<u16>,
 }
@@ -49,6 +49,41 @@ impl Service {
     pub fn addresses(&self) -> impl Iterator<Item = &IpAddr> {
         let cluster_ips = [&self.cluster_ips.v4, &self.cluster_ips.v6].into_iter().flatten();
         cluster_ips.chain(&self.external_ips).chain(&self.load_balancer_ips)
+    }
+}
+
+/// Which clients a load balancer's addresses admit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourceRanges {
+    /// Everyone: the list is absent or empty.
+    #[default]
+    Unrestricted,
+    /// Only clients in these networks, as far as the list says.
+    Listed {
+        /// The networks that could be read, of both families, as they are written.
+        nets: Vec<Net>,
+        /// Whether all of the list could be read. What could not be read admits nobody.
+        completeness: Completeness,
+    },
+}
+
+/// Whether everything that was written could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// It could.
+    Complete,
+    /// An element, or the list itself, could not; it may have named any network of either family.
+    PartlyUnreadable,
+}
+
+/// The list in which every element could be read.
+impl FromIterator<Net> for SourceRanges {
+    fn from_iter<I: IntoIterator<Item = Net>>(nets: I) -> Self {
+        let nets: Vec<Net> = nets.into_iter().collect();
+        if nets.is_empty() {
+            return Self::Unrestricted;
+        }
+        Self::Listed { nets, completeness: Completeness::Complete }
     }
 }
 

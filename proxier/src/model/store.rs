@@ -13,7 +13,7 @@ use super::event::{Event, Update};
 use super::name::{ServiceName, SliceName};
 use super::names::Names;
 use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
-use super::service::Service;
+use super::service::{Service, SourceRanges};
 
 /// Everything known of the cluster and the node.
 #[derive(Debug, Default)]
@@ -200,8 +200,9 @@ impl Store {
             dirty.services.extend(hinted.map(|slice| slice.service.clone()));
         }
         if old.map(|node| &node.addresses) != new.map(|node| &node.addresses) {
-            let concerned =
-                |service: &&Service| service.has_node_port() || !service.source_ranges.is_empty();
+            let concerned = |service: &&Service| {
+                service.has_node_port() || service.source_ranges != SourceRanges::Unrestricted
+            };
             let concerned = self.services().filter(concerned);
             dirty.services.extend(concerned.map(|service| service.name.clone()));
         }

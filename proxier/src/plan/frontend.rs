@@ -14,7 +14,9 @@ use super::here::Here;
 use super::server::{ServerSettings, VirtualServer, VirtualServerKey};
 use super::set::{Entry, SetKey, SetName};
 use super::settings::{Policy, Settings};
-use crate::model::{Family, Net, Protocol, Scope, Service, ServicePort};
+use crate::model::{
+    Completeness, Family, Net, Protocol, Scope, Service, ServicePort, SourceRanges,
+};
 use crate::sorted::SortedSet;
 
 /// One address, protocol and port at which a Service is served.
@@ -192,19 +194,22 @@ impl<'a> Port<'a> {
     /// Who may connect to the load balancer's addresses.
     ///
     /// `Quirk:` a Service that has ranges of the other family only is open in this one.
+    ///
+    /// `Departs:` where a range could not be read, upstream is open if no other one is left. Here nobody is
+    /// admitted then: whoever wrote a list meant to keep somebody out.
     fn admission(&self) -> Admission {
-        let ranges = &self.service.source_ranges;
+        let (nets, completeness) = match &self.service.source_ranges {
+            SourceRanges::Unrestricted => return Admission::Everyone,
+            SourceRanges::Listed { nets, completeness } => (nets, *completeness),
+        };
         let of_family = |net: &&Net| Family::of_net(net) == self.family;
-        let nets: BTreeSet<Net> = ranges.iter().filter(of_family).map(Net::trunc).collect();
+        let nets: BTreeSet<Net> = nets.iter().filter(of_family).map(Net::trunc).collect();
         let is_open = nets.iter().any(|net| net.prefix_len() == 0);
-        let is_other_familys = nets.is_empty() && !ranges.is_empty();
-        match (is_open, nets.is_empty()) {
-            (true, _) => Admission::Everyone,
-            (false, false) => Admission::Only(nets),
-            (false, true) if is_other_familys && self.settings.policy == Policy::Strict => {
-                Admission::Only(nets)
-            }
-            (false, true) => Admission::Everyone,
+        let is_other_familys_alone = nets.is_empty() && completeness == Completeness::Complete;
+        match (is_other_familys_alone, self.settings.policy) {
+            _ if is_open => Admission::Everyone,
+            (true, Policy::AsUpstream) => Admission::Everyone,
+            (true, Policy::Strict) | (false, _) => Admission::Only(nets),
         }
     }
 

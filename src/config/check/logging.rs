@@ -1,4 +1,4 @@
-//! Settings of the log, and those of other modes that kube-proxy judges all the same.
+//! Settings of the log.
 //!
 //! In: what is set. Out: checked values, or problems. Never: a setting of the proxy's own work.
 
@@ -77,12 +77,6 @@ impl Check {
             Some(number) if number != 0.0 && !is_open => self.refuse(&field, size, &reason),
             Some(_) => {}
         }
-    }
-
-    /// kube-proxy judges this one in every mode.
-    pub(super) fn unused(&mut self, raw: &Raw) {
-        let bit = raw.nftables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT);
-        let _: u8 = self.int("KubeProxyNFTablesConfiguration.MasqueradeBit", bit, (0, 31));
     }
 }
 

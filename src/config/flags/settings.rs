@@ -3,11 +3,10 @@
 //! In: [`Flags`]. Out: the same [`Raw`] that a file gives. Two defaults differ from a file's and
 //! are written down here: upstream computes them before it looks at the flags. Never: judgement.
 
-use std::net::IpAddr;
-
 use super::{Api, Conntrack, Flags, Local, Logging, Proxy, Serving, Unused};
 use crate::config::GoDuration;
 use crate::config::file::{self, Raw};
+use crate::sloppy;
 
 /// Whether the deprecated port flags count; beside `--write-config-to` they do not (spec 12.4).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,11 +161,10 @@ impl Serving {
 /// leaves no address at all if it is 0.
 fn listener(address: Option<&str>, port: Option<i32>, default: &str) -> String {
     let address = address.filter(|address| !address.is_empty()).unwrap_or(default);
-    match (port, address.parse::<IpAddr>()) {
+    match (port, sloppy::address(address)) {
         (Some(0), _) => String::new(),
-        (Some(port), Ok(IpAddr::V4(ip))) => format!("{ip}:{port}"),
-        (Some(port), Ok(IpAddr::V6(ip))) => format!("[{ip}]:{port}"),
-        (None, _) | (Some(_), Err(_)) => address.to_owned(),
+        (Some(port), Some(_)) => sloppy::with_port(address, port),
+        (None, _) | (Some(_), None) => address.to_owned(),
     }
 }
 

@@ -4,13 +4,17 @@
 //! ExternalName, without an address of either family, or served by another proxy. Never: port
 //! data that depends on endpoints or on the node.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use proxier::model::{self, Affinity, Family, PerFamily, Scope, ServiceName, ServicePort};
+use proxier::model::{
+    self, Affinity, Completeness, Family, PerFamily, Scope, ServiceName, ServicePort, SourceRanges,
+};
 
 use super::{OBJECT, Reader};
-use crate::objects::field::{Field, quoted};
+use crate::objects::field::{Field, List, quoted};
 use crate::objects::problem::{Kind, Problem};
 use crate::objects::service::{Port, Service, Spec};
 
@@ -42,8 +46,7 @@ pub fn service(object: &Service, problems: &mut Vec<Problem>) -> Option<model::S
         external_policy,
         external_ips: reader.host_addresses(&spec.external_ips, "spec.externalIPs"),
         load_balancer_ips: load_balancer_ips(object, reader),
-        source_ranges: reader
-            .nets(&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges"),
+        source_ranges: source_ranges(&spec.load_balancer_source_ranges, reader),
         health_check_node_port: match (kind, external_policy) {
             (Type::LoadBalancer, Scope::Local) => health_check_node_port(spec, reader),
             (Type::LoadBalancer, Scope::Cluster) | (Type::ClusterIp | Type::NodePort, _) => None,
@@ -95,8 +98,8 @@ fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<
     let mut found = PerFamily::default();
     let families = reader.items(&spec.ip_families, "spec.ipFamilies", "IPv4 or IPv6");
     if families.is_empty() {
-        let family = Family::of(reader.address(first, "spec.clusterIP")?);
-        *found.of_mut(family) = reader.host_address(family, first, "spec.clusterIP");
+        let address = reader.any_host_address(first, "spec.clusterIP")?;
+        *found.of_mut(Family::of(address)) = Some(address);
     }
     for (at, text) in families {
         let Some(family) = family(text, at, reader) else { continue };
@@ -138,18 +141,21 @@ fn created(timestamp: &Field<String>, reader: &mut Reader<'_>) -> i64 {
 /// is one by number and protocol, so a port that repeats either pair is left out.
 fn ports(spec: &Spec, reader: &mut Reader<'_>) -> Vec<ServicePort> {
     let mut ports: Vec<ServicePort> = Vec::new();
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for (at, port) in reader.items(&spec.ports, "spec.ports", OBJECT) {
         let Some(port) = service_port(port, at, reader) else { continue };
-        let same = |other: &&ServicePort| other.protocol == port.protocol;
-        if ports.iter().filter(same).any(|other| other.name == port.name) {
+        let (name, number) = ((port.protocol, Arc::clone(&port.name)), (port.protocol, port.port));
+        if names.contains(&name) {
             let message =
                 format!("{:?} is the name of an earlier {} port", port.name, port.protocol);
             reader.report(format_args!("spec.ports[{at}].name"), message);
-        } else if ports.iter().filter(same).any(|other| other.port == port.port) {
+        } else if numbers.contains(&number) {
             let message =
                 format!("{} is the number of an earlier {} port", port.port, port.protocol);
             reader.report(format_args!("spec.ports[{at}].port"), message);
         } else {
+            names.insert(name);
+            numbers.insert(number);
             ports.push(port);
         }
     }
@@ -251,6 +257,29 @@ fn load_balancer_ips(object: &Service, reader: &mut Reader<'_>) -> Vec<IpAddr> {
         }
     }
     addresses
+}
+
+/// A list was written to keep somebody out: what cannot be read of it admits nobody, and never everyone.
+fn source_ranges(list: &List<String>, reader: &mut Reader<'_>) -> SourceRanges {
+    const FIELD: &str = "spec.loadBalancerSourceRanges";
+    if list == &List::default() {
+        return SourceRanges::Unrestricted;
+    }
+    let nets = reader.nets(list, FIELD);
+    for (at, _) in list.items().iter().enumerate().filter(|(_, item)| *item == &Field::Absent) {
+        reader.report(format_args!("{FIELD}[{at}]"), "null is not a CIDR");
+    }
+    let is_complete = !nets.is_empty() && nets.len() == list.items().len();
+    if is_complete {
+        return nets.into_iter().collect();
+    }
+    let closed = if nets.is_empty() {
+        "no client is admitted"
+    } else {
+        "a family without any other range admits no client"
+    };
+    reader.report(FIELD, format_args!("what cannot be read admits nobody: {closed}"));
+    SourceRanges::Listed { nets, completeness: Completeness::PartlyUnreadable }
 }
 
 fn health_check_node_port(spec: &Spec, reader: &mut Reader<'_>) -> Option<u16> {

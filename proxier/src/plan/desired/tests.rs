@@ -1,7 +1,7 @@
 //! Counting what several Services want.
 
 use super::*;
-use crate::model::{Scope, Service, Slice};
+use crate::model::{Scope, Service, Slice, SourceRanges};
 use crate::plan::{Here, contribution};
 use crate::testing::{ready, service, settings, slice};
 
@@ -88,7 +88,7 @@ fn rules_are_planned_anew_where_a_fact_has_changed_and_not_changed_back() {
     let mut desired = Desired::default();
     let balanced = Service {
         load_balancer_ips: vec!["203.0.113.7".parse().expect("an address")],
-        source_ranges: vec!["198.51.100.0/24".parse().expect("a network")],
+        source_ranges: ["198.51.100.0/24".parse().expect("a network")].into_iter().collect(),
         ..service("web", &["10.96.0.1"])
     };
     let with = |endpoint| slice("s", "web", vec![ready(endpoint)]);
@@ -97,7 +97,7 @@ fn rules_are_planned_anew_where_a_fact_has_changed_and_not_changed_back() {
     let touched = replace(&mut desired, &balanced, &with("10.244.2.2"));
     assert!(!touched.servers.is_empty());
     assert_eq!(desired.counts.take_stale(), PerFamily::default());
-    let open = Service { source_ranges: vec![], ..balanced };
+    let open = Service { source_ranges: SourceRanges::Unrestricted, ..balanced };
     replace(&mut desired, &open, &with("10.244.2.2"));
     assert_eq!(desired.counts.take_stale(), PerFamily { v4: true, v6: false });
 }

@@ -109,6 +109,35 @@ fn ranges_of_the_other_family_alone_leave_this_one_open_or_strictly_closed() {
 }
 
 #[test]
+fn ranges_that_cannot_be_read_admit_nobody() {
+    let unreadable = |readable: &[&str]| {
+        let service = balanced(readable);
+        let nets = match service.source_ranges {
+            SourceRanges::Unrestricted => vec![],
+            SourceRanges::Listed { nets, completeness: _ } => nets,
+        };
+        let completeness = Completeness::PartlyUnreadable;
+        Service { source_ranges: SourceRanges::Listed { nets, completeness }, ..service }
+    };
+    for policy in [Policy::AsUpstream, Policy::Strict] {
+        let settings = Settings { policy, ..settings() };
+        // Nothing could be read, or something of the other family: the rest may have been of this one.
+        for readable in [&[][..], &["2001:db8::/32"]] {
+            let frontends = planned(&unreadable(readable), &settings);
+            let frontend = at(&frontends, VIP);
+            assert!(sets(frontend).contains(&SetName::LoadBalancerFw), "{readable:?}");
+            assert!(!sets(frontend).contains(&SetName::LoadBalancerSourceCidr), "{readable:?}");
+            assert_eq!(frontend.node_access, NodeAccess::Refused);
+        }
+        // Those that could be read admit, a network of length 0 among them.
+        let frontends = planned(&unreadable(&["198.51.100.0/24"]), &settings);
+        assert!(sets(at(&frontends, VIP)).contains(&SetName::LoadBalancerSourceCidr));
+        let frontends = planned(&unreadable(&["0.0.0.0/0"]), &settings);
+        assert!(!sets(at(&frontends, VIP)).contains(&SetName::LoadBalancerFw));
+    }
+}
+
+#[test]
 fn one_address_that_a_service_has_twice_is_one_frontend_with_both_entries() {
     let service = Service { external_ips: vec![address(VIP)], ..balanced(&[]) };
     let frontends = planned(&service, &settings());

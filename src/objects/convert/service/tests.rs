@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use proxier::model::{Affinity, Protocol, Scope, Service};
+use proxier::model::{Affinity, Completeness, Protocol, Scope, Service, SourceRanges};
 
 const HEAD: &str = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, ";
 
@@ -88,13 +88,48 @@ fn a_cluster_ip_of_the_wrong_family_is_left_out() {
 }
 
 #[test]
-fn addresses_that_programs_read_differently_are_refused() {
-    for text in ["10.096.0.1", "10.96.0", "::ffff:10.96.0.1", "fe80::1%eth0", "10.96.0.1/32", "x"] {
+fn what_is_no_address_is_refused() {
+    for text in ["10.96.0", "::ffff:10.96.0", "fe80::1%eth0", "10.96.0.1/32", "x"] {
         let (service, problems) = convert(&format!("spec: {{clusterIP: '{text}'}}"));
         assert_eq!(service, None);
         let expected = format!("Service shop/web: spec.clusterIP: {text:?} is not an IP address");
         assert_eq!(problems, [expected]);
     }
+}
+
+/// The recorded result of kube-proxy 1.36.2 for the same spellings.
+#[test]
+fn addresses_are_read_in_every_spelling_that_kube_proxy_reads_and_told_once_each() {
+    let (service, problems) = convert(
+        "spec: {clusterIP: 010.096.050.001, externalIPs: ['192.000.002.100', '::ffff:192.0.2.101'], \
+         ports: [{port: 80}]}, status: {loadBalancer: {ingress: [{ip: 203.0.113.070}]}}",
+    );
+    let service = service.unwrap();
+    assert_eq!(service.cluster_ips.v4, Some([10, 96, 50, 1].into()));
+    assert_eq!(service.cluster_ips.v6, None);
+    assert_eq!(addresses(&service.external_ips), ["192.0.2.100", "192.0.2.101"]);
+    assert_eq!(addresses(&service.load_balancer_ips), ["203.0.113.70"]);
+    let fields: Vec<_> = problems.iter().map(|text| text.split(": ").nth(1).unwrap()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.clusterIP",
+            "spec.externalIPs[0]",
+            "spec.externalIPs[1]",
+            "status.loadBalancer.ingress[0].ip"
+        ],
+    );
+    let wanted = r#"Service shop/web: spec.clusterIP: "010.096.050.001" is read as 10.96.50.1, as kube-proxy does"#;
+    assert!(problems[0].starts_with(wanted), "{problems:?}");
+    // By families, as an API server writes it: a mapped address is of IPv4.
+    let (service, problems) = convert(
+        "spec: {clusterIP: '::ffff:10.96.0.9', clusterIPs: ['::ffff:10.96.0.9', 'fd00::9'], \
+         ipFamilies: [IPv4, IPv6]}",
+    );
+    let service = service.unwrap();
+    assert_eq!(service.cluster_ips.v4, Some([10, 96, 0, 9].into()));
+    assert_eq!(service.cluster_ips.v6, Some("fd00::9".parse().unwrap()));
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }
 
 #[test]
@@ -270,18 +305,20 @@ fn an_outside_address_that_no_host_can_have_is_refused() {
         assert_eq!(addresses(&valid(&external(ip)).external_ips), [ip]);
         assert_eq!(addresses(&valid(&ingress(ip)).load_balancer_ips), [ip]);
     }
-    let (service, problems) = convert(&external("::ffff:192.0.2.1"));
-    assert_eq!(addresses(&service.unwrap().external_ips), [""; 0]);
-    assert!(problems[0].ends_with("is not an IP address"), "{problems:?}");
+    // What no host can have is refused in every spelling.
+    for ip in ["::ffff:127.0.0.1", "127.000.0.1", "0000::1", "::ffff:0.0.0.0"] {
+        let (service, problems) = convert(&external(ip));
+        assert_eq!(addresses(&service.unwrap().external_ips), [""; 0]);
+        assert!(
+            problems.iter().any(|text| text.ends_with("is not the address of a host")),
+            "{problems:?}"
+        );
+    }
 }
 
 #[test]
 fn source_ranges_are_kept_as_they_are_written() {
-    let ranges = |list: &str| -> Vec<String> {
-        let service =
-            convert(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}")).0.unwrap();
-        service.source_ranges.iter().map(ToString::to_string).collect()
-    };
+    let ranges = |list: &str| -> Vec<String> { listed(list).0 };
     assert_eq!(ranges("[' 10.0.0.0/8 ', 'fd00::/64']"), ["10.0.0.0/8", "fd00::/64"]);
     assert_eq!(
         ranges("[10.0.0.0/8, 10.0.0.0/8, 0.0.0.0/0]"),
@@ -289,7 +326,59 @@ fn source_ranges_are_kept_as_they_are_written() {
     );
     assert_eq!(ranges("[10.0.0.0/8, '::/0', 10.0.0.0/33]"), ["10.0.0.0/8", "::/0"]);
     assert_eq!(ranges("[10.1.2.3/8]"), ["10.1.2.3/8"]);
-    assert_eq!(ranges("null"), [""; 0]);
+    assert_eq!(ranges("['::ffff:10.0.0.0/104', 010.1.0.0/16]"), ["10.0.0.0/8", "10.1.0.0/16"]);
+}
+
+/// The source ranges of a Service with this list, and whether all of it could be read.
+fn listed(list: &str) -> (Vec<String>, Completeness) {
+    let service = convert(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}")).0.unwrap();
+    match service.source_ranges {
+        SourceRanges::Unrestricted => panic!("{list} leaves everyone in"),
+        SourceRanges::Listed { nets, completeness } => {
+            (nets.iter().map(ToString::to_string).collect(), completeness)
+        }
+    }
+}
+
+#[test]
+fn a_list_of_ranges_that_cannot_be_read_is_another_thing_than_none() {
+    for list in ["null", "[]"] {
+        let service = valid(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}"));
+        assert_eq!(service.source_ranges, SourceRanges::Unrestricted, "{list}");
+    }
+    assert_eq!(valid("spec: {IP4}").source_ranges, SourceRanges::Unrestricted);
+    for (list, readable) in [
+        ("[10.0.0.0]", &[][..]),
+        ("[10.0.0.0/33]", &[]),
+        ("10.0.0.0/8", &[]),
+        ("'10.0.0.0/8,192.168.0.0/16'", &[]),
+        ("{a: 10.0.0.0/8}", &[]),
+        ("false", &[]),
+        ("0", &[]),
+        ("''", &[]),
+        ("['']", &[]),
+        ("[' ']", &[]),
+        ("[null]", &[]),
+        ("[5, {}, []]", &[]),
+        ("[10.0.0.0/8, 192.168.0.0]", &["10.0.0.0/8"]),
+        ("[10.0.0.0/8, null]", &["10.0.0.0/8"]),
+        ("['fd00::/8', x]", &["fd00::/8"]),
+    ] {
+        let (nets, completeness) = listed(list);
+        assert_eq!(
+            (&nets[..], completeness),
+            (
+                &readable.iter().map(ToString::to_string).collect::<Vec<_>>()[..],
+                Completeness::PartlyUnreadable
+            ),
+            "{list}"
+        );
+        let problems = convert(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}")).1;
+        let told = problems.last().unwrap();
+        assert!(told.contains("what cannot be read admits nobody"), "{list}: {problems:?}");
+        assert!(problems.len() > 1, "what cannot be read has its place: {list}: {problems:?}");
+    }
+    assert_eq!(listed("[10.0.0.0/8]"), (vec!["10.0.0.0/8".to_owned()], Completeness::Complete));
 }
 
 #[test]
@@ -309,7 +398,7 @@ fn wrong_types_everywhere_are_reported_and_survived() {
          externalIPs: 7, internalTrafficPolicy: Sometimes, loadBalancerSourceRanges: true}, status: 4",
     );
     assert!(service.is_some());
-    assert_eq!(problems.len(), 8, "{problems:#?}");
+    assert_eq!(problems.len(), 9, "{problems:#?}");
     assert_eq!(convert("spec: 5").1, ["Service shop/web: spec: 5 is not an object"]);
     let nameless = serde_saphyr::from_str("{metadata: {namespace: shop}, spec: {}}").unwrap();
     let mut problems = Vec::new();

@@ -124,13 +124,33 @@ fn a_bad_endpoint_spoils_only_itself() {
         [
             "endpoints[5]: 7 is not an object",
             r#"endpoints[1].addresses[0]: "10.0.0.1" is not an IPv6 address"#,
-            r#"endpoints[2].addresses[0]: "::ffff:10.0.0.1" is not an IP address"#,
+            "endpoints: addresses with leading zeros or in IPv4-mapped form are read as plain ones, as kube-proxy \
+             does; other programs may read them otherwise",
+            r#"endpoints[2].addresses[0]: "::ffff:10.0.0.1" is not an IPv6 address"#,
             r#"endpoints[3].addresses[0]: "fe80::1%eth0" is not an IP address"#,
             "endpoints[4].addresses[0]: 6 is not an IP address",
             r#"endpoints[6].conditions.ready: "maybe" is not true or false"#,
         ]
         .map(|problem| format!("EndpointSlice shop/web-a: {problem}"))
     );
+}
+
+/// The recorded result of kube-proxy 1.36.2 for the same spellings.
+#[test]
+fn endpoints_are_read_in_every_spelling_that_kube_proxy_reads_and_told_once() {
+    let (slice, problems) = of_web(
+        "addressType: IPv4, endpoints: [{addresses: ['10.244.002.001']}, {addresses: ['10.244.2.2']}, \
+         {addresses: ['::ffff:10.244.2.5']}, {addresses: ['::ffff:127.0.0.1']}]",
+    );
+    let slice = slice.unwrap();
+    let addresses: Vec<_> =
+        slice.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+    assert_eq!(addresses, ["10.244.2.1", "10.244.2.2", "10.244.2.5"]);
+    let [spelling, loopback] = &problems[..] else { panic!("{problems:?}") };
+    assert!(
+        spelling.starts_with("EndpointSlice shop/web-a: endpoints: addresses with leading zeros")
+    );
+    assert!(loopback.ends_with("is not the address of a host"), "{loopback}");
 }
 
 #[test]

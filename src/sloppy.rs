@@ -1,0 +1,233 @@
+//! Addresses and networks in every spelling that kube-proxy reads.
+//!
+//! In: text of an object, a configuration or a flag. Out: the address or network that Kubernetes'
+//! `ParseIPSloppy` and `ParseCIDRSloppy` (`k8s.io/utils/net`) make of it, and whether the text is the
+//! usual spelling: numbers with leading zeros are decimal, and IPv4-mapped IPv6 is IPv4. Never: a
+//! judgement whether the address may be used, blanks around the text, a zone.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use proxier::model::Net;
+
+/// A value and how it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed<T> {
+    /// What kube-proxy reads.
+    pub value: T,
+    /// How it was written.
+    pub spelling: Spelling,
+}
+
+/// How a value was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// As every program reads it.
+    Usual,
+    /// As only some programs read it, or as another value: with leading zeros, or IPv4-mapped.
+    Unusual,
+}
+
+/// Bits of an IPv4-mapped IPv6 network that only say that it is one (RFC 4291, 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
+/// Reads an address; `None` if it is none.
+pub fn address(text: &str) -> Option<Parsed<IpAddr>> {
+    let written = without_leading_zeros(text).parse().ok()?;
+    let value = unmapped(written);
+    let is_usual = value == written && text.parse() == Ok(value);
+    Some(Parsed { value, spelling: Spelling::of(is_usual) })
+}
+
+/// Reads `ADDRESS/BITS`; `None` if it is no network. Bits behind the prefix may be set.
+pub fn net(text: &str) -> Option<Parsed<Net>> {
+    let (address, bits) = text.split_once('/')?;
+    let written = without_leading_zeros(address).parse().ok()?;
+    let is_number = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
+    let prefix: u8 = bits.parse().ok().filter(|_| is_number)?;
+    let net = Net::new(written, prefix).ok()?;
+    let value = match (unmapped(written), prefix.checked_sub(MAPPED_BITS)) {
+        (IpAddr::V4(ip), Some(prefix)) if written.is_ipv6() => Net::new(ip.into(), prefix).ok()?,
+        // Its prefix does not cover what says that it is mapped.
+        (IpAddr::V4(_), None) if written.is_ipv6() => net.trunc(),
+        _ => net,
+    };
+    let is_usual = value == net && address.parse() == Ok(written) && bits == prefix.to_string();
+    Some(Parsed { value, spelling: Spelling::of(is_usual) })
+}
+
+/// Reads `IPv4:PORT` or `[IPv6]:PORT`; `None` if it is neither, or the port is 0.
+pub fn socket(text: &str) -> Option<Parsed<SocketAddr>> {
+    let (host, port) = text.rsplit_once(':')?;
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = in_brackets.or(Some(host).filter(|host| !host.contains(':')))?;
+    let ip = address(host)?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    Some(Parsed { value: SocketAddr::new(ip.value, port), spelling: ip.spelling })
+}
+
+/// An address with a port behind it, both as they are written; IPv6 gets its brackets.
+pub fn with_port(address: &str, port: i32) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+impl Spelling {
+    fn of(is_usual: bool) -> Self {
+        if is_usual { Self::Usual } else { Self::Unusual }
+    }
+}
+
+fn unmapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, Ipv4Addr::into),
+    }
+}
+
+/// The address with each of its numbers, decimal or hexadecimal, written without leading zeros.
+fn without_leading_zeros(address: &str) -> String {
+    let mut plain = String::with_capacity(address.len());
+    for word in address.split_inclusive(['.', ':']) {
+        let digits = word.trim_end_matches(['.', ':']);
+        let rest = digits.trim_start_matches('0');
+        plain.push_str(if rest.is_empty() && !digits.is_empty() { "0" } else { rest });
+        plain.push_str(word.get(digits.len()..).unwrap_or_default());
+    }
+    plain
+}
+
+/// The text of a warning: what an unusual spelling is read as.
+pub fn warning(text: &str, value: impl std::fmt::Display) -> String {
+    format!("{text:?} is read as {value}, as kube-proxy does; other programs may read it otherwise")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Spelling, address, net, socket};
+
+    fn read<T: ToString>(parsed: Option<super::Parsed<T>>) -> Option<(String, Spelling)> {
+        parsed.map(|parsed| (parsed.value.to_string(), parsed.spelling))
+    }
+
+    #[test]
+    fn usual_spellings_are_read_as_they_are() {
+        for text in ["10.96.0.1", "0.0.0.0", "fd00::1", "::", "::1", "1:2:3:4:5:6:7:8", "::1.2.3.4"]
+        {
+            let parsed = address(text).unwrap();
+            assert_eq!(
+                (Ok(parsed.value), parsed.spelling),
+                (text.parse(), Spelling::Usual),
+                "{text}"
+            );
+        }
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "10.1.2.3/32", "10.1.2.3/8", "::/0"] {
+            let parsed = net(text).unwrap();
+            assert_eq!(
+                (parsed.value.to_string().as_str(), parsed.spelling),
+                (text, Spelling::Usual)
+            );
+        }
+        assert_eq!(address("FD00::0001").unwrap().spelling, Spelling::Usual);
+        assert_eq!(net("FD00::/8").unwrap().spelling, Spelling::Usual);
+    }
+
+    #[test]
+    fn leading_zeros_are_decimal_and_mapped_addresses_are_ipv4() {
+        for (text, value) in [
+            ("010.096.050.001", "10.96.50.1"),
+            ("192.000.002.100", "192.0.2.100"),
+            ("00.000.0.0000000", "0.0.0.0"),
+            ("08.09.0010.1", "8.9.10.1"),
+            ("::ffff:192.0.2.101", "192.0.2.101"),
+            ("::ffff:192.000.002.101", "192.0.2.101"),
+            ("::FFFF:c000:265", "192.0.2.101"),
+            ("0:0:0:0:0:ffff:c000:0265", "192.0.2.101"),
+            ("fd00::000001", "fd00::1"),
+            ("000fd00::1", "fd00::1"),
+        ] {
+            let wanted = Some((value.to_owned(), Spelling::Unusual));
+            assert_eq!(read(address(text)), wanted, "{text}");
+        }
+        for (text, value) in [
+            ("010.0.0.0/8", "10.0.0.0/8"),
+            ("10.0.00.0/8", "10.0.0.0/8"),
+            ("10.0.0.0/08", "10.0.0.0/8"),
+            ("fd00::/0008", "fd00::/8"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:010.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:a00:0/104", "10.0.0.0/8"),
+            ("::ffff:192.168.1.0/120", "192.168.1.0/24"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            // What says that it is mapped lies behind the prefix (Go's `IPNet` is masked).
+            ("::ffff:10.0.0.0/95", "::fffe:0:0/95"),
+            ("::ffff:10.0.0.0/64", "::/64"),
+            ("::ffff:10.0.0.0/0", "::/0"),
+        ] {
+            let wanted = Some((value.to_owned(), Spelling::Unusual));
+            assert_eq!(read(net(text)), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_kube_proxy_refuses_is_refused() {
+        for text in [
+            "",
+            "x",
+            "10.96.0",
+            "10.96.0.1.2",
+            "10.96.0.256",
+            "1..2.3",
+            "+1.2.3.4",
+            "0x10.1.2.3",
+            "fe80::1%eth0",
+            "10.0.0.1 ",
+            "1:2:3",
+            "::1::2",
+            "1:2:3:4:5:6:7::8",
+            "::fffff",
+            ":1",
+            "10.0.0.1/32",
+            "[::1]",
+            "1.2.3.4::",
+            "é",
+        ] {
+            assert_eq!(address(text), None, "{text}");
+        }
+        for text in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0.0/-1",
+            "fd00::/129",
+            "x/8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/ 8",
+            " 10.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "/8",
+            "10.0.0.0/256",
+            "10.0.0.0/264",
+        ] {
+            assert_eq!(net(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_addresses_with_a_port() {
+        for (text, value, spelling) in [
+            ("127.0.0.1:10249", "127.0.0.1:10249", Spelling::Usual),
+            ("[::1]:10249", "[::1]:10249", Spelling::Usual),
+            ("010.0.0.1:80", "10.0.0.1:80", Spelling::Unusual),
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1:80", Spelling::Unusual),
+        ] {
+            assert_eq!(read(socket(text)), Some((value.to_owned(), spelling)), "{text}");
+        }
+        for text in
+            ["", ":80", "::1:80", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:65536", "[::1]", "x:1"]
+        {
+            assert_eq!(socket(text), None, "{text}");
+        }
+    }
+}
