@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::here::Here;
 use super::settings::Policy;
-use crate::model::{Endpoint, Family, Scope, Service, ServicePort, Slice};
+use crate::model::{Endpoint, Family, Protocol, Scope, Service, ServicePort, Slice};
 use crate::sorted::SortedSet;
 
 /// For which traffic a Service would have endpoints on this node only, and has none here but some
@@ -32,6 +32,32 @@ impl LacksLocal {
     }
 }
 
+/// The ports of a Service's slices of one family, by what a port of the Service finds them: a Service may have
+/// thousands of ports, and each would else look through all of them.
+#[derive(Debug)]
+pub(crate) struct SlicePorts<'a> {
+    family: Family,
+    ports: BTreeMap<(Protocol, &'a str), Vec<(&'a Slice, u16)>>,
+}
+
+impl<'a> SlicePorts<'a> {
+    /// Takes the slices in the order of their names.
+    pub(crate) fn new(slices: &[&'a Slice], family: Family) -> Self {
+        let mut ports: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for slice in slices.iter().filter(|slice| slice.family == family) {
+            for port in &slice.ports {
+                ports.entry((port.protocol, &*port.name)).or_default().push((*slice, port.port));
+            }
+        }
+        Self { family, ports }
+    }
+
+    /// Those of this name and protocol, in the order of the slices.
+    fn of(&self, port: &'a ServicePort) -> &[(&'a Slice, u16)] {
+        self.ports.get(&(port.protocol, &*port.name)).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// All endpoints of one Service port in one family, whatever their condition.
 #[derive(Debug)]
 pub(crate) struct Candidates<'a> {
@@ -42,21 +68,17 @@ pub(crate) struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     /// Merges the slices' endpoints for a port. Of two records of one address a terminating one
     /// gives way; otherwise the later slice by name wins, where upstream leaves it to chance.
-    pub(crate) fn gather(slices: &[&'a Slice], port: &ServicePort, family: Family) -> Self {
+    pub(crate) fn gather(slices: &SlicePorts<'a>, port: &'a ServicePort) -> Self {
         let mut endpoints = BTreeMap::new();
-        for slice in slices.iter().filter(|slice| slice.family == family) {
-            let same =
-                |p: &&crate::model::SlicePort| p.name == port.name && p.protocol == port.protocol;
-            for slice_port in slice.ports.iter().filter(same) {
-                for endpoint in &slice.endpoints {
-                    let address = SocketAddr::new(endpoint.address, slice_port.port);
-                    if !endpoint.terminating || !endpoints.contains_key(&address) {
-                        endpoints.insert(address, endpoint);
-                    }
+        for (slice, number) in slices.of(port) {
+            for endpoint in &slice.endpoints {
+                let address = SocketAddr::new(endpoint.address, *number);
+                if !endpoint.terminating || !endpoints.contains_key(&address) {
+                    endpoints.insert(address, endpoint);
                 }
             }
         }
-        Self { family, endpoints }
+        Self { family: slices.family, endpoints }
     }
 
     /// Whose endpoints these are.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::backend::{Candidates, LacksLocal};
+use super::backend::{Candidates, LacksLocal, SlicePorts};
 use super::frontend::{Draft, Frontend, Port};
 use super::health::HealthCheck;
 use super::here::Here;
@@ -44,8 +44,9 @@ pub(crate) fn contribution(
         // A Service without a cluster IP of a family does not exist for that family (spec 13.3).
         let Some(cluster_ip) = *service.cluster_ips.of(family) else { continue };
         let mut healthy: BTreeSet<IpAddr> = BTreeSet::new();
+        let slice_ports = SlicePorts::new(slices, family);
         for port in &service.ports {
-            let candidates = Candidates::gather(slices, port, family);
+            let candidates = Candidates::gather(&slice_ports, port);
             wanted.add_hairpin(&candidates, port, here);
             healthy.extend(candidates.ready_on_node(here));
             lacks_local.of_mut(family).join(candidates.lacks_local(service, port, here));

@@ -23,7 +23,7 @@ fn chosen(policy: Scope, endpoints: Vec<Endpoint>) -> Vec<String> {
     let slice = slice("a", "web", endpoints);
     let service = Service { internal_policy: policy, ..service("web", &["10.96.0.1"]) };
     let port = &service.ports[0];
-    let candidates = Candidates::gather(&[&slice], port, Family::V4);
+    let candidates = Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port);
     let chosen = in_zone(|here| candidates.internal(&service, port, here, Policy::AsUpstream));
     chosen.iter().map(|a| a.ip().to_string()).collect()
 }
@@ -81,7 +81,8 @@ fn of_two_records_of_one_address_the_terminating_one_gives_way() {
     let second = slice("b", "web", vec![terminating("10.244.2.1")]);
     let service = service("web", &["10.96.0.1"]);
     for order in [[&first, &second], [&second, &first]] {
-        let candidates = Candidates::gather(&order, &service.ports[0], Family::V4);
+        let candidates =
+            Candidates::gather(&SlicePorts::new(&order, Family::V4), &service.ports[0]);
         assert_eq!(in_zone(|here| candidates.cluster(here)).len(), 1);
     }
 }
@@ -92,7 +93,10 @@ fn a_slice_port_of_another_protocol_or_name_does_not_serve() {
     let mut port = service("web", &["10.96.0.1"]).ports.remove(0);
     port.protocol = Protocol::Udp;
     let served = |port: &ServicePort| {
-        in_zone(|here| Candidates::gather(&[&slice], port, Family::V4).cluster(here)).len()
+        in_zone(|here| {
+            Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port).cluster(here)
+        })
+        .len()
     };
     assert_eq!(served(&port), 0);
     port.protocol = Protocol::Tcp;
@@ -120,7 +124,7 @@ fn an_external_address_opens_local_policy_to_remote_endpoints_in_its_own_family_
     };
     let port = &service.ports[0];
     let count = |family| {
-        let candidates = Candidates::gather(&[&four, &six], port, family);
+        let candidates = Candidates::gather(&SlicePorts::new(&[&four, &six], family), port);
         in_zone(|here| candidates.internal(&service, port, here, Policy::AsUpstream)).len()
     };
     assert_eq!((count(Family::V4), count(Family::V6)), (1, 0));
@@ -132,7 +136,7 @@ fn strict_policy_keeps_local_traffic_on_the_node_where_upstream_lets_it_go() {
     let mut service = Service { internal_policy: Scope::Local, ..service("web", &["10.96.0.1"]) };
     service.ports[0].node_port = Some(30080);
     let port = &service.ports[0];
-    let candidates = Candidates::gather(&[&slice], port, Family::V4);
+    let candidates = Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port);
     let served = |policy| in_zone(|here| candidates.internal(&service, port, here, policy)).len();
     assert_eq!((served(Policy::AsUpstream), served(Policy::Strict)), (1, 0));
     // From outside it is still upstream's fall-back: clients in the cluster depend on it.
@@ -145,7 +149,7 @@ fn local_external_policy_prefers_the_node_and_falls_back_to_endpoints_anywhere()
     let served = |service: &Service, endpoints| {
         let slice = slice("a", "web", endpoints);
         let port = &service.ports[0];
-        let candidates = Candidates::gather(&[&slice], port, Family::V4);
+        let candidates = Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port);
         let chosen = in_zone(|here| candidates.external(service, port, here));
         chosen.iter().map(|a| a.ip().to_string()).collect::<Vec<_>>()
     };
