@@ -1,10 +1,10 @@
 # The list of verbs. Everything a verb needs it installs or fetches itself, on Debian 12 with Rust.
 
 SHELL := /bin/bash
-SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) tests/kind/run tests/kind/ask tests/kind/hold image/entry .ci/run
+SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) tests/kind/run tests/kind/ask tests/kind/hold image/entry image/unpack .ci/run
 
 .NOTPARALLEL:
-.PHONY: help build fmt lint test test-it test-vm kind demo bench bench-vm deny doc ci clean tools
+.PHONY: help build fmt lint test test-it test-vm kind demo bench bench-vm deny image doc ci clean tools
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,7 +25,7 @@ lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
 	tests/kind/run --check
 
 # Tests that run only when named, which all targets do not include.
-NAMED := netns kind kernel
+NAMED := netns kind image kernel
 # Crates that are codecs without their feature `socket`.
 CODECS := netlink-batch ipvs-netlink ipset-netlink conntrack-netlink
 # No crate has examples. Asking for them makes cargo choose the features of dependencies as it does for tests, so
@@ -56,13 +56,20 @@ bench-vm: tools ## what the proxy costs on a real kernel, beside what the kernel
 	@tests/vm/bench
 
 deny: tools     ## licences, bans and sources of dependencies; installs cargo-deny
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || $(UNOPTIMISED) cargo install --locked --debug cargo-deny@0.20.2
 	cargo deny check licenses bans sources
+
+# It runs for two seconds; its own profile would have it optimised across crates for minutes.
+UNOPTIMISED := CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0
+
+image: tools    ## the image as an unpacked root, from the Containerfile without Docker, and its tests; needs root
+	@tests/vm/packages image
+	cargo test --test image
 
 doc:            ## the documentation of every crate: target/doc
 	cargo doc --workspace --no-deps
 
-ci: lint test   ## what a change must pass
+ci: lint deny image test   ## what a change must pass
 
 clean:          ## everything that was built or fetched
 	cargo clean

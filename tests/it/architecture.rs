@@ -3,6 +3,7 @@
 //! In: the sources as text. Out: a failure that names file and rule. Never: a rule that is only
 //! promised.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -196,25 +197,73 @@ fn the_wire_needs_neither_kubernetes_nor_a_runtime_nor_the_core() {
     }
 }
 
+/// Our own packages, by their folders; the root package is none of its own dependencies.
+const PACKAGES: [&str; 5] =
+    ["proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"];
+
+/// The names in a manifest's sections of this kind, without those of our own packages.
+fn declared(kind: &str) -> BTreeSet<String> {
+    let manifests = PACKAGES.iter().copied().chain([""]);
+    let manifests = manifests.map(|package| text(&root().join(package).join("Cargo.toml")));
+    manifests.flat_map(|manifest| names_in(&manifest, kind)).collect()
+}
+
+fn names_in(manifest: &str, kind: &str) -> Vec<String> {
+    let header = format!("{kind}]");
+    manifest
+        .split("\n[")
+        .filter(|section| section.starts_with(&header))
+        .flat_map(|section| section.lines().skip(1))
+        .filter(|line| !line.starts_with(['#', ' ', ']']))
+        .filter_map(|line| Some(line.split_once(['=', '.'])?.0.trim().to_owned()))
+        .filter(|name| !PACKAGES.contains(&name.as_str()))
+        .collect()
+}
+
+/// The names and reasons of the table under this heading.
+fn reasons(heading: &str) -> BTreeMap<String, String> {
+    let page = text(&root().join("docs/dependencies.md"));
+    let heading = format!("\n## {heading}\n");
+    let (_, section) = page.split_once(&heading).expect("a section of this name");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.filter_map(|row| row.split_once(" | ")).skip(2);
+    rows.flat_map(|(names, reason)| {
+        names.split(", ").map(|name| (name.to_owned(), reason.to_owned()))
+    })
+    .collect()
+}
+
 #[test]
-fn every_dependency_has_its_reason() {
-    let reasons = text(&root().join("docs/dependencies.md"));
-    let ours = ["proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"];
-    let mut missing = Vec::new();
-    for package in
-        ["", "proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"]
-    {
-        let manifest = text(&root().join(package).join("Cargo.toml"));
-        let sections = manifest.split("\n[").filter(|section| {
-            section.starts_with("dependencies]") || section.starts_with("dev-dependencies]")
-        });
-        for line in sections.flat_map(|section| section.lines().skip(1)) {
-            let Some((name, _)) = line.split_once(['=', '.']) else { continue };
-            let name = name.trim();
-            if !name.starts_with('#') && !ours.contains(&name) && !reasons.contains(name) {
-                missing.push(format!("{package}: {name}"));
-            }
+fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
+    let (built, tests) = (declared("dependencies"), declared("dev-dependencies"));
+    assert!(built.len() > 20 && tests.len() > 5, "{built:?} {tests:?}");
+    let tests: BTreeSet<_> = tests.difference(&built).cloned().collect();
+    for (heading, declared) in [("In the binary", built), ("For tests and benches", tests)] {
+        let reasons = reasons(heading);
+        assert_eq!(reasons.keys().cloned().collect::<BTreeSet<_>>(), declared, "{heading}");
+        for (name, reason) in reasons {
+            assert!(reason.split_whitespace().count() > 1, "{name}: {reason:?} is no reason");
         }
     }
-    none(&missing);
+}
+
+/// The first text in quotes of the line of a file that begins like this.
+fn quoted(file: &str, begins: &str) -> String {
+    let text = text(&root().join(file));
+    let line = text.lines().find(|line| line.starts_with(begins)).expect("a line of this kind");
+    line.split('"').nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn no_older_toolchain_is_claimed_than_the_one_that_builds_and_tests() {
+    let pinned = quoted("rust-toolchain.toml", "channel = ");
+    let minor = pinned.rsplit_once('.').expect("three numbers").0;
+    assert_eq!(quoted("Cargo.toml", "rust-version = "), minor);
+    for package in PACKAGES {
+        let manifest = text(&root().join(package).join("Cargo.toml"));
+        assert!(manifest.contains("\nrust-version.workspace = true\n"), "{package}");
+    }
+    let image = text(&root().join("Containerfile"));
+    assert!(image.contains(&format!("FROM docker.io/library/rust:{minor}-slim-")), "{image}");
 }
