@@ -75,6 +75,8 @@ pub struct Config {
     pub config_sync_period: Duration,
     /// Score for the out-of-memory killer, -1000–1000.
     pub oom_score_adj: i16,
+    /// Whether somebody asked for that score; if not, it is a default that may be missed.
+    pub oom_score_adj_is_given: bool,
     /// Every feature gate.
     pub gates: Gates,
     /// Whether upstream's results stand where the API promises others.

@@ -123,10 +123,19 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(work).await.context("a thread has died")
 }
 
-/// Lowering the score needs CAP_SYS_RESOURCE; without it the proxy works all the same.
-fn resist_the_oom_killer(score: i16) {
-    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
-        tracing::warn!("cannot set oom_score_adj to {score}: {error}");
+/// Lowering the score needs CAP_SYS_RESOURCE; without it the proxy works all the same. A default that the
+/// rights of a pod do not allow is nothing that its operator has to do anything about.
+fn set_oom_score(config: &Config) {
+    let score = config.oom_score_adj;
+    match std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        Ok(()) => {}
+        Err(error) if config.oom_score_adj_is_given => {
+            tracing::warn!(
+                "oomScoreAdj: cannot set {score}: {error}: a lower score than the one the process was \
+                 started with needs CAP_SYS_RESOURCE"
+            );
+        }
+        Err(error) => tracing::debug!("oomScoreAdj: cannot set the default {score}: {error}"),
     }
 }
 
@@ -165,7 +174,7 @@ async fn serve(
         })
         .context("cannot start the sync thread")?;
     addresses::start(&sender).context("cannot start the addresses thread")?;
-    resist_the_oom_killer(config.oom_score_adj);
+    set_oom_score(config);
     remarks.iter().for_each(|remark| tracing::info!("{remark}"));
     tracing::info!(node = %config.node_name, "following {}", config.source);
     let nodes = match config.drain.dead_node {

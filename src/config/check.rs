@@ -84,6 +84,7 @@ pub(super) fn check(
             raw.oom_score_adj.unwrap_or(defaults::OOM_SCORE_ADJ),
             (-1000, 1000),
         ),
+        oom_score_adj_is_given: raw.oom_score_adj.is_some(),
         gates,
         policy: match raw.own.strict_traffic_policies {
             Some(true) => Policy::Strict,

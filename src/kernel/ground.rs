@@ -28,7 +28,7 @@ impl LinuxKernel {
     pub(super) fn lay_ground(&mut self) -> Result<(), Cause> {
         self.tables.servers.try_scheduler(&self.ground.scheduler)?;
         self.tables.sets.forget_unfinished()?;
-        sysctl::apply(&self.ground.sysctls).map_err(Cause::new)?;
+        self.set_sysctls()?;
         self.ensure_device()?;
         // As upstream: what the kernel takes for too long leaves it at its own.
         if let Err(cause) = self.tables.servers.set_timeouts(self.ground.timeouts) {
@@ -37,6 +37,20 @@ impl LinuxKernel {
                 "IPVS timeouts (ipvs.tcpTimeout {tcp} s, tcpFinTimeout {tcp_fin} s, udpTimeout {udp} s) \
                  stay as they are: {cause}"
             );
+        }
+        Ok(())
+    }
+
+    fn set_sysctls(&self) -> Result<(), Cause> {
+        let wanted = &self.ground.sysctls;
+        if let Some(max) = sysctl::size_of_the_host(wanted) {
+            tracing::warn!(
+                "the connection tracking table belongs to the host's network namespace: its size is \
+                 not set to {max}"
+            );
+        }
+        for error in sysctl::apply(wanted).map_err(Cause::new)? {
+            tracing::warn!("{error}: the node's own value stays, and Services work with it");
         }
         Ok(())
     }

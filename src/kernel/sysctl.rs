@@ -1,7 +1,8 @@
 //! Kernel settings under `/proc/sys`.
 //!
 //! In: names and values. Out: each read, and written only where it differs. Never: a write that
-//! changes nothing, so that a process that may not write is fine once everything is set.
+//! changes nothing, so that a process that may not write is fine once everything is set; an error because
+//! of connection tracking's sizes and timeouts, without which packets are forwarded all the same.
 //!
 //! Sources: spec 7.4 and 7.5.
 
@@ -39,9 +40,30 @@ struct Setting {
     value: u64,
     /// The field of the configuration that asks for it; others are needed whatever it says.
     field: Option<&'static str>,
+    need: Need,
+}
+
+/// What a setting is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Services do not work, or not as asked for, without this value.
+    Forwarding,
+    /// A size or a timeout of connection tracking: any value will do, and the node may have been
+    /// tuned by somebody else.
+    Tuning,
+    /// The same, and a higher value than the one wanted is as good (upstream since 1.38).
+    AtLeast,
 }
 
 impl Setting {
+    fn holds(&self) -> bool {
+        let found = read(&path(&self.name));
+        found.is_some_and(|found| match self.need {
+            Need::Forwarding | Need::Tuning => found == self.value,
+            Need::AtLeast => found >= self.value,
+        })
+    }
+
     fn fails(self, source: io::Error) -> Error {
         Error { name: self.name, value: self.value, field: self.field, source }
     }
@@ -97,36 +119,45 @@ fn count(list: &str) -> Option<u64> {
     Some(total)
 }
 
-/// Makes all settings, in upstream's order.
+/// Makes all settings, in upstream's order, and returns those of connection tracking's sizes and
+/// timeouts that could not be made.
+///
+/// `Departs:` upstream ends at any setting that cannot be made.
 ///
 /// # Errors
-/// The first setting that could not be made; those before it stand.
-pub fn apply(wanted: &Wanted) -> Result<(), Error> {
-    settings(wanted).into_iter().try_for_each(set)?;
-    missing_buckets(wanted).map_or(Ok(()), set)
-}
-
-/// Finds out whether all settings could be made, without making any.
-///
-/// # Errors
-/// The first setting that differs and may not be written.
-pub fn check(wanted: &Wanted) -> Result<(), Error> {
-    if let Some(max) = wanted.conntrack_max
-        && is_read_only(CONNTRACK_MAX)
-    {
-        tracing::warn!(
-            "the connection tracking table belongs to the host's network namespace: its size is \
-             not set to {max}"
-        );
-    }
-    for setting in settings(wanted).into_iter().chain(missing_buckets(wanted)) {
-        let path = path(&setting.name);
-        if read(&path) != Some(setting.value) {
-            let opened = fs::OpenOptions::new().write(true).open(path);
-            opened.map(drop).map_err(|source| setting.fails(source))?;
+/// The first setting that forwarding needs and that could not be made; those before it stand.
+pub fn apply(wanted: &Wanted) -> Result<Vec<Error>, Error> {
+    let mut left = Vec::new();
+    for setting in settings(wanted).into_iter().chain(buckets(wanted)) {
+        if setting.holds() {
+            continue;
+        }
+        match (fs::write(path(&setting.name), setting.value.to_string()), setting.need) {
+            (Ok(()), _) => {}
+            (Err(source), Need::Forwarding) => return Err(setting.fails(source)),
+            (Err(source), Need::Tuning | Need::AtLeast) => left.push(setting.fails(source)),
         }
     }
+    Ok(left)
+}
+
+/// Finds out whether all settings could be made that forwarding needs, without making any.
+///
+/// # Errors
+/// The first of them that differs and may not be written.
+pub fn check(wanted: &Wanted) -> Result<(), Error> {
+    let needed = |setting: &Setting| setting.need == Need::Forwarding && !setting.holds();
+    for setting in settings(wanted).into_iter().filter(needed) {
+        let opened = fs::OpenOptions::new().write(true).open(path(&setting.name));
+        opened.map(drop).map_err(|source| setting.fails(source))?;
+    }
     Ok(())
+}
+
+/// The table size that is wanted and cannot be set, if so: outside the first network namespace the
+/// kernel shows it without letting anybody write it.
+pub fn size_of_the_host(wanted: &Wanted) -> Option<u64> {
+    wanted.conntrack_max.filter(|_| is_read_only(CONNTRACK_MAX))
 }
 
 /// A name that is a whole path stays as it is.
@@ -145,11 +176,13 @@ const SIZE: &str = "conntrack.maxPerCore or conntrack.min";
 /// Names and values, those of connection tracking first.
 fn settings(wanted: &Wanted) -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut add = |name: String, value, field| settings.push(Setting { name, value, field });
+    let mut add = |name: String, value, field, need| {
+        settings.push(Setting { name, value, field, need });
+    };
     if let Some(max) = wanted.conntrack_max
         && !is_read_only(CONNTRACK_MAX)
     {
-        add(CONNTRACK_MAX.to_owned(), max, Some(SIZE));
+        add(CONNTRACK_MAX.to_owned(), max, Some(SIZE), Need::AtLeast);
     }
     for (name, value, field) in [
         ("tcp_timeout_established", wanted.tcp_established, "conntrack.tcpEstablishedTimeout"),
@@ -159,10 +192,12 @@ fn settings(wanted: &Wanted) -> Vec<Setting> {
         ("udp_timeout_stream", wanted.udp_stream, "conntrack.udpStreamTimeout"),
     ] {
         if value > 0 {
-            add(format!("net/netfilter/nf_conntrack_{name}"), value, Some(field));
+            let name = format!("net/netfilter/nf_conntrack_{name}");
+            add(name, value, Some(field), Need::Tuning);
         }
     }
-    let mut ipv4 = |name: &str, value| add(format!("net/ipv4/{name}"), value, None);
+    let mut ipv4 =
+        |name: &str, value| add(format!("net/ipv4/{name}"), value, None, Need::Forwarding);
     ipv4("vs/conntrack", 1);
     if needs_conn_reuse_off() {
         ipv4("vs/conn_reuse_mode", 0);
@@ -172,17 +207,18 @@ fn settings(wanted: &Wanted) -> Vec<Setting> {
     ipv4("ip_forward", 1);
     if wanted.strict_arp {
         for (name, value) in [("arp_ignore", 1), ("arp_announce", 2)] {
-            add(format!("net/ipv4/conf/all/{name}"), value, Some("ipvs.strictARP"));
+            let name = format!("net/ipv4/conf/all/{name}");
+            add(name, value, Some("ipvs.strictARP"), Need::Forwarding);
         }
     }
     settings
 }
 
 /// A table needs a bucket for every four entries, or its chains grow long.
-fn missing_buckets(wanted: &Wanted) -> Option<Setting> {
+fn buckets(wanted: &Wanted) -> Option<Setting> {
     let value = wanted.conntrack_max.filter(|_| !is_read_only(CONNTRACK_MAX))? / 4;
-    let is_enough = read(&path(BUCKETS)).is_some_and(|now| now >= value);
-    (!is_enough).then(|| Setting { name: BUCKETS.to_owned(), value, field: Some(SIZE) })
+    let name = BUCKETS.to_owned();
+    Some(Setting { name, value, field: Some(SIZE), need: Need::AtLeast })
 }
 
 /// Before Linux 5.9 a reused client port could meet a one-second delay or a dead endpoint, and
@@ -202,20 +238,8 @@ fn is_read_only(name: &str) -> bool {
     fs::metadata(path(name)).is_ok_and(|metadata| metadata.permissions().readonly())
 }
 
-fn set(setting: Setting) -> Result<(), Error> {
-    let path = path(&setting.name);
-    if read(&path) == Some(setting.value) {
-        return Ok(());
-    }
-    write(&path, setting.value).map_err(|source| setting.fails(source))
-}
-
 fn read(path: &PathBuf) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-fn write(path: &PathBuf, value: u64) -> io::Result<()> {
-    fs::write(path, value.to_string())
 }
 
 #[cfg(test)]
@@ -234,9 +258,46 @@ mod tests {
         let stream = said("net/netfilter/nf_conntrack_udp_timeout_stream");
         assert!(stream.starts_with("conntrack.udpStreamTimeout: cannot set net/netfilter/"));
         assert!(said("net/ipv4/ip_forward").starts_with("cannot set net/ipv4/ip_forward=1: "));
-        let buckets = Setting { name: BUCKETS.to_owned(), value: 1, field: Some(SIZE) };
+        let (name, field, need) = (BUCKETS.to_owned(), Some(SIZE), Need::AtLeast);
+        let buckets = Setting { name, value: 1, field, need };
         let buckets = buckets.fails(io::ErrorKind::ReadOnlyFilesystem.into()).to_string();
         assert!(buckets.contains("hashsize=1: ") && buckets.contains("/sys writable"), "{buckets}");
+    }
+
+    /// What every setting that Services need is needed for, and what is only tuned.
+    #[test]
+    fn only_sizes_and_timeouts_of_connection_tracking_may_fail() {
+        let wanted = Wanted {
+            strict_arp: true,
+            conntrack_max: Some(4),
+            tcp_established: 1,
+            tcp_close_wait: 1,
+            tcp_be_liberal: true,
+            udp: 1,
+            udp_stream: 1,
+        };
+        for setting in settings(&wanted).into_iter().chain(buckets(&wanted)) {
+            let is_of_conntrack = setting.name.contains("nf_conntrack");
+            assert_eq!(setting.need == Need::Forwarding, !is_of_conntrack, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_larger_already_is_left_alone_and_a_timeout_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "400\n").unwrap();
+        let holds = |value, need| {
+            let name = file.path().to_str().unwrap().to_owned();
+            Setting { name, value, field: None, need }.holds()
+        };
+        for (need, larger, equal, smaller) in [
+            (Need::AtLeast, true, true, false),
+            (Need::Tuning, false, true, false),
+            (Need::Forwarding, false, true, false),
+        ] {
+            let found = [holds(399, need), holds(400, need), holds(401, need)];
+            assert_eq!(found, [larger, equal, smaller], "{need:?}");
+        }
     }
 
     #[test]

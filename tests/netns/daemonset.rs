@@ -157,6 +157,10 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     let mut proxy = pod.start(FEW_RIGHTS, &["-v=9"]);
     serves(&node, &[("10.96.0.1", "10.244.1.1")]);
     assert_eq!(pod.notice(), "READY=1");
+    // kubeadm leaves the score to the default, which these rights do not reach.
+    assert!(CONFIG.contains("oomScoreAdj: null"));
+    assert_eq!(proxy.said("oomScoreAdj").len(), 1, "a detail, and no warning: {}", proxy.log());
+    assert!(proxy.said("oomScoreAdj")[0].starts_with('I'), "{}", proxy.log());
 
     for (turn, token) in ["second-secret-token", "third-secret-token"].into_iter().enumerate() {
         pod.rotate(token);

@@ -111,6 +111,33 @@ fn proc_sys_need_not_be_writable_once_it_is_as_it_should_be() {
     proxy.wait_until_says("the configuration is again what is in force");
 }
 
+/// A timeout that another has tuned is nothing that forwarding needs.
+#[test]
+fn a_timeout_that_cannot_be_set_is_a_warning_and_services_are_served() {
+    let node = Node::conformance("rights-tuned");
+    let source = Source::manifests();
+    source.replace_all("");
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    proxy.wait_until_either_says(&["synced", "nothing to change"]);
+    drop(proxy);
+    node.sysctl("net.netfilter.nf_conntrack_tcp_timeout_established", "4321");
+    let case = Case::of_test("clusterip_tcp");
+    source.replace_all(&case.steps().last().unwrap().objects());
+    let wanted = json!({"maxPerCore": 0, "tcpEstablishedTimeout": "1h", "tcpCloseWaitTimeout": "0s"});
+    let words = words(&[READ_ONLY, BOTH]);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let settings = config(json!({"conntrack": wanted}));
+    let proxy = Proxy::start_as(&words, &node, &source, &settings);
+    proxy.wait_until_says("synced");
+    let said = proxy.said("conntrack.tcpEstablishedTimeout: cannot set net/netfilter");
+    assert_eq!(said.len(), 1, "{}", proxy.log());
+    assert!(said[0].contains("the node's own value stays"), "{said:?}");
+    assert_eq!(proxy.said("ERROR"), [""; 0]);
+    assert!(node.run("ipvsadm -Sn").contains("-A -t"));
+    let now = "cat /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
+    assert_eq!(node.run(now).trim(), "4321");
+}
+
 #[test]
 fn what_is_missing_is_said_in_one_line() {
     let node = Node::conformance("rights-missing");
