@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::io::{AsyncBufRead, AsyncBufReadExt};
+use futures_util::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
@@ -92,7 +92,8 @@ impl Bookmark {
     }
 }
 
-/// No event is longer.
+/// No event is longer, in bytes. What is longer is refused while it is read, so that a peer that sends a line
+/// without an end does not fill the memory.
 const LONGEST: usize = 64 << 20;
 
 /// An open watch.
@@ -137,8 +138,19 @@ impl Lines {
             if self.has_ended {
                 return Ok(None);
             }
-            match timeout(patience, self.body.read_until(b'\n', &mut self.text)).await {
-                Ok(Ok(length)) => self.has_ended = length == 0 || !self.text.ends_with(b"\n"),
+            // What was taken makes room for what is to come.
+            self.text.drain(..std::mem::take(&mut self.taken));
+            let room = LONGEST.saturating_sub(self.text.len());
+            if room == 0 {
+                let text = format!("an event is longer than {} MiB", LONGEST >> 20);
+                return Err(Failure::Garbled(text));
+            }
+            let mut body = self.body.as_mut().take(room as u64);
+            match timeout(patience, body.read_until(b'\n', &mut self.text)).await {
+                Ok(Ok(length)) => {
+                    let is_cut = length == room;
+                    self.has_ended = length == 0 || !self.text.ends_with(b"\n") && !is_cut;
+                }
                 Ok(Err(error)) => {
                     tracing::debug!("watch broken off: {}", one_line(&error));
                     return Ok(None);
@@ -172,7 +184,7 @@ impl Lines {
                 self.taken += events.byte_offset();
                 Ok(Some(line))
             }
-            Some(Err(error)) if error.is_eof() && rest.len() < LONGEST => Ok(None),
+            Some(Err(error)) if error.is_eof() => Ok(None),
             Some(Err(error)) => Err(Failure::garbled(&error)),
             None => Ok(None),
         }
@@ -227,6 +239,46 @@ mod tests {
             assert_eq!(names, ["1", "2"], "{text:?}");
             assert!(failure.is_none(), "{text:?}");
         }
+    }
+
+    /// A peer that never ends the line, and counts what is read of it.
+    struct Endless(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    impl futures_util::io::AsyncRead for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            _: &mut [u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            unreachable!("lines are read from the buffer")
+        }
+    }
+
+    impl AsyncBufRead for Endless {
+        fn poll_fill_buf(
+            self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<&[u8]>> {
+            let read = self.0.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(read <= LONGEST, "{read} bytes of one line were read");
+            let text: &[u8] = if read == 0 { b"\"" } else { &[b'a'; 1 << 16] };
+            std::task::Poll::Ready(Ok(text))
+        }
+
+        fn consume(self: Pin<&mut Self>, amount: usize) {
+            self.0.fetch_add(amount, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_refused_while_it_is_read() {
+        let read = std::sync::Arc::default();
+        let mut lines = Lines::new(Endless(std::sync::Arc::clone(&read)), Duration::MAX);
+        let failure = lines.next::<Value>().await.err();
+        assert!(
+            matches!(&failure, Some(Failure::Garbled(text)) if text.contains("longer than 64 MiB"))
+        );
+        assert_eq!(read.load(std::sync::atomic::Ordering::Relaxed), LONGEST);
     }
 
     #[tokio::test]
