@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use proxier::Proxier;
 use proxier::model::PerFamily;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 
 use super::run::Opened;
@@ -99,9 +100,28 @@ fn plan_names(config: &Config) -> anyhow::Result<Names> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listing = list(config, &mut proxier);
     let listed = runtime.block_on(async { tokio::time::timeout(LIMIT, listing).await });
-    listed.context("it has not listed everything in time")??;
+    // A program that fetches credentials may never end. Neither it nor the thread that waits for it is waited for.
+    runtime.shutdown_background();
+    if listed.is_err() {
+        end_children();
+    }
+    listed.with_context(|| format!("it has not listed everything within {LIMIT:?}"))??;
     proxier.plan();
     Ok(names(&proxier))
+}
+
+/// Ends the programs that this process has started and that still run: whoever dumps again and again must not leave
+/// one each time. Where the kernel does not tell its children (`CONFIG_PROC_CHILDREN`) they go on.
+fn end_children() {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    for thread in threads {
+        let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|number| number.parse().ok());
+        for child in children.filter_map(Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
 }
 
 /// Takes in the first lists of everything.
