@@ -17,6 +17,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 pub use self::addresses::{AddressesError, addresses};
 pub use self::cleanup::CleanupArgs;
 pub use self::dump::{DumpArgs, Form};
+pub use self::ready::ReadyArgs;
 pub use self::shown::shown;
 use crate::config::Flags;
 use crate::config::flags::{Process, boolean, named};
@@ -25,6 +26,7 @@ use crate::version;
 mod addresses;
 mod cleanup;
 mod dump;
+mod ready;
 mod shown;
 
 /// What the process is asked to do.
@@ -38,6 +40,8 @@ pub enum Command {
     Cleanup(CleanupArgs),
     /// Print what the kernel holds.
     Dump(DumpArgs),
+    /// Say whether the running proxy is ready.
+    Ready(ReadyArgs),
     /// Print this text and succeed: help, or the version.
     Print(String),
 }
@@ -141,6 +145,9 @@ enum Verb {
     /// Print what the kernel holds, with the names of Services; needs CAP_NET_ADMIN and CAP_NET_RAW
     #[command(args_override_self = true)]
     Dump(DumpArgs),
+    /// Succeed if the running proxy has synced once; for readiness probes
+    #[command(args_override_self = true)]
+    Ready(ReadyArgs),
 }
 
 /// Reads the arguments; the first is the name of the program.
@@ -171,6 +178,7 @@ where
         Some(Verb::Plan(plan)) => return plan.checked().map(Command::Plan),
         Some(Verb::Cleanup(cleanup)) => return Ok(Command::Cleanup(cleanup)),
         Some(Verb::Dump(dump)) => return Ok(Command::Dump(dump.checked())),
+        Some(Verb::Ready(ready)) => return Ok(Command::Ready(ready.checked())),
         None => {}
     }
     if let Some(text) = asked_version(line.version.as_deref(), &program)? {

@@ -6,6 +6,8 @@ mod changes;
 pub mod cleanup;
 pub mod dump;
 pub mod plan;
+pub mod ready;
+mod rehearsal;
 mod remarks;
 pub mod run;
 mod servers;

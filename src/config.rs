@@ -24,11 +24,12 @@ pub use self::flags::Flags;
 pub use self::follow::Followed;
 pub use self::gates::Gates;
 pub use self::given::Given;
-pub use self::own::Own;
+pub use self::own::{OnConfigChange, Own};
 
 mod check;
 mod decode;
 mod defaults;
+mod difference;
 mod documents;
 mod duration;
 mod effective;
@@ -87,6 +88,8 @@ pub struct Config {
     pub service_metrics: Option<ServiceMetrics>,
     /// Where root is told the names of virtual servers.
     pub local_socket: Option<PathBuf>,
+    /// What a change of the configuration files leads to.
+    pub on_config_change: OnConfigChange,
 }
 
 /// What metrics of each Service may cost.

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => cmd::plan::plan(&arguments),
         Command::Cleanup(arguments) => cmd::cleanup::cleanup(&arguments),
         Command::Dump(arguments) => cmd::dump::dump(&arguments),
+        Command::Ready(arguments) => cmd::ready::ready(&arguments),
         Command::Print(text) => print(|out| write!(out, "{text}")),
     };
     match result {

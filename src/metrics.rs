@@ -17,6 +17,7 @@ use prometheus::{
 };
 
 pub use self::build::Build;
+pub use self::configuration::{ConfigFiles, Configuration};
 pub use self::probes::{Probe, Probes};
 pub use self::requests::Requests;
 pub use self::rounds::{FlowPass, Rounds};
@@ -24,6 +25,7 @@ pub use self::tables::{Fill, Tables, Tally};
 pub use prometheus::Error;
 
 mod build;
+mod configuration;
 pub mod family;
 mod probes;
 mod process;
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub probes: Probes,
     /// What is asked of the API server.
     pub requests: Requests,
+    /// What the configuration files say.
+    pub configuration: Configuration,
     started: SystemTime,
 }
 
@@ -61,6 +65,7 @@ impl Metrics {
             tables: Tables::declare(&declare)?,
             probes: Probes::declare(&declare)?,
             requests: Requests::declare(&declare)?,
+            configuration: Configuration::declare(&declare)?,
             started: SystemTime::now(),
             registry: registry.clone(),
         };

@@ -6,7 +6,8 @@
 //! thread, a wait of its, or a change to what it programs.
 
 pub use self::health::{FamilyHealth, Moment, ProxyHealth, Standing};
-pub use self::inspect::{Inspect, Process};
+pub use self::inspect::{ConfigurationNote, Inspect, Process};
+pub use self::listener::try_to_listen;
 pub use self::probes::Probes;
 pub use self::server::{RETRY, Server, Unbound, Which, WithoutPort};
 pub use self::service_health::ServiceHealth;

@@ -195,6 +195,7 @@ impl Rounds {
             if let Some(outcome) = self.proxier.step(kernel, start, PIECE) {
                 break outcome;
             }
+            publish.progressed();
             while let Ok(event) = self.events.try_recv() {
                 self.fold(event, publish);
             }

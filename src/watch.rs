@@ -14,8 +14,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 pub use self::access::ServiceAccount;
-pub(crate) use self::backoff::Backoff;
 pub use self::backoff::Retry;
+pub(crate) use self::backoff::{Backoff, random};
 pub use self::client::{Api, ApiError, ApiSettings};
 use self::failure::Failure;
 use self::node::ThisNode;

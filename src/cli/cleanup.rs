@@ -15,6 +15,9 @@ pub struct CleanupArgs {
     /// Print what would be removed, and change nothing
     #[arg(long)]
     pub dry_run: Option<bool>,
+    /// Remove everything although a proxy runs, which will put it back
+    #[arg(long)]
+    pub force: Option<bool>,
     /// Leave the virtual servers alone that ipvs.excludeCIDRs of this KubeProxyConfiguration file says
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -1,33 +1,84 @@
 //! The configuration files, followed while the proxy runs.
 //!
-//! In: the flags that name the files, and the settings in force. Out: an end, once the files say
-//! something else that could be in force, so that whoever supervises the process starts it again with
-//! it. Never: an end because of a file that is unreadable or invalid, or asks for a setting of the kernel
-//! that this process may not make, which would not come up again: that is told, and the settings in
-//! force stay.
+//! In: the flags that name the files, and the settings in force. Out: a log line, metrics and a line of `/statusz`
+//! when the files say something else, since that takes effect at the next start; and where the settings in force ask
+//! for it (`exitOnConfigChange`), an end of the process, so that whoever supervises it starts it again. Never: an end
+//! before a rehearsal of the start has succeeded; an end because of a file that is unreadable or invalid, or of fields
+//! that have no effect.
 //!
-//! Source: spec 12.5. `Departs:` from upstream in what counts as a change, see `docs/compatibility.md`.
+//! Source: spec 12.5 and Q-51. `Departs:` from upstream in what counts as a change, see `docs/compatibility.md`.
 
-use serde_json::Value;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::settings;
+use super::rehearsal::{self, Refusal};
 use crate::cli::RunArgs;
-use crate::config::{Config, Followed, Given, Surroundings};
-use crate::kernel::sysctl;
+use crate::config::{Config, Followed, Given, OnConfigChange, Surroundings};
+use crate::metrics::{ConfigFiles, Metrics};
+use crate::serve::ConfigurationNote;
+use crate::watch::random;
+
+/// The process ends at a random moment within so long, so that not every node of a cluster that is given a new
+/// configuration starts at once.
+const SPREAD: Duration = Duration::from_secs(60);
+
+/// How long until a rehearsal that failed is tried again, where the process is to end.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is in force.
 pub(super) struct InForce {
+    given: Given,
     config: Config,
-    effective: Value,
+    spread: Duration,
+}
+
+/// What a look at the files has found.
+#[derive(Debug, PartialEq)]
+enum Look {
+    Same,
+    /// These fields make a difference, and that is all the settings.
+    Other(Vec<String>, Box<Config>),
+    /// They are no configuration.
+    Invalid(String),
+}
+
+/// What follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The files say what is in force.
+    InForce,
+    /// A start would succeed, and make a difference in these fields.
+    Pending(String),
+    /// A start would fail.
+    Unusable(String),
+    /// The same, and it may succeed later without a change of the files.
+    NotYet(String),
 }
 
 impl InForce {
     pub(super) fn new(given: &Given, config: &Config) -> Self {
-        Self { config: config.clone(), effective: given.effective() }
+        Self { given: given.clone(), config: config.clone(), spread: SPREAD }
     }
 
-    /// Waits until the files say something else, and says so.
-    pub(super) async fn ends(self, arguments: &RunArgs, here: &Surroundings) -> anyhow::Error {
+    /// Follows the files, and waits until the process is to end because of them.
+    pub(super) async fn ends(
+        self,
+        arguments: &RunArgs,
+        here: &Surroundings,
+        mut told: Told,
+    ) -> anyhow::Error {
+        let rehearse = async |config: &Config| rehearsal::rehearse(config, &self.config).await;
+        self.ends_by(arguments, here, &mut told, rehearse).await
+    }
+
+    async fn ends_by(
+        &self,
+        arguments: &RunArgs,
+        here: &Surroundings,
+        told: &mut Told,
+        rehearse: impl AsyncFn(&Config) -> Result<(), Refusal>,
+    ) -> anyhow::Error {
         let process = &arguments.flags.process;
         let paths = process.config.iter().chain(&process.extra_config).cloned().collect();
         let mut files = match Followed::new(paths) {
@@ -37,102 +88,122 @@ impl InForce {
                 return std::future::pending().await;
             }
         };
-        let mut told = None;
         loop {
+            let mut changed = pin!(files.changed());
             // Once at first: a change between the reading and the watch must not be missed.
-            match self.look(arguments, here, startable) {
-                Look::Same if told.take().is_some() => {
-                    tracing::info!("the configuration is again what is in force");
+            loop {
+                let verdict = self.judge(self.look(arguments, here), &rehearse).await;
+                told.tell(&verdict);
+                if let (Verdict::Pending(fields), OnConfigChange::Exit) =
+                    (&verdict, self.config.on_config_change)
+                {
+                    self.wait_for_the_moment(fields).await;
+                    // Much may have happened meanwhile.
+                    let verdict = self.judge(self.look(arguments, here), &rehearse).await;
+                    if let Verdict::Pending(fields) = &verdict {
+                        return anyhow::anyhow!(
+                            "the configuration was changed ({fields}): this process ends, and is to be \
+                             started again"
+                        );
+                    }
+                    told.tell(&verdict);
                 }
-                Look::Same => {}
-                Look::Other => {
-                    return anyhow::anyhow!(
-                        "the configuration was changed: this process ends, and is to be started again"
-                    );
+                let is_tried_again = matches!(verdict, Verdict::NotYet(_));
+                tokio::select! {
+                    () = &mut changed => break,
+                    () = tokio::time::sleep(AGAIN), if is_tried_again => {}
                 }
-                Look::Unusable(reason) if told.as_ref() != Some(&reason) => {
-                    tracing::error!("{reason}; the settings in force stay, but a start would fail");
-                    told = Some(reason);
-                }
-                Look::Unusable(_) => {}
             }
-            files.changed().await;
         }
     }
 
-    fn look(
-        &self,
-        arguments: &RunArgs,
-        here: &Surroundings,
-        startable: impl FnOnce(&Config) -> Result<(), String>,
-    ) -> Look {
+    async fn wait_for_the_moment(&self, fields: &str) {
+        let wait = self.spread.mul_f64(random());
+        let seconds = wait.as_secs();
+        tracing::info!(
+            "the configuration was changed ({fields}): this process ends in {seconds} s, to be started \
+             again with it (exitOnConfigChange)"
+        );
+        tokio::time::sleep(wait).await;
+    }
+
+    fn look(&self, arguments: &RunArgs, here: &Surroundings) -> Look {
         let read = Given::read(&arguments.flags).and_then(|mut given| {
             let config = given.check(arguments.manifests.as_deref(), here)?;
-            Ok((given.effective(), config))
+            Ok((given, config))
         });
-        match read {
-            Ok((effective, config)) if effective == self.effective && config == self.config => {
-                Look::Same
-            }
-            Ok((_, config)) => match startable(&config) {
-                Ok(()) => Look::Other,
-                Err(reason) => Look::Unusable(reason),
-            },
-            Err(error) => Look::Unusable(error.to_string()),
+        let (given, config) = match read {
+            Ok(read) => read,
+            Err(error) => return Look::Invalid(error.to_string()),
+        };
+        let fields = self.given.differs_in(&self.config, (&given, &config));
+        if fields.is_empty() { Look::Same } else { Look::Other(fields, Box::new(config)) }
+    }
+
+    async fn judge(
+        &self,
+        look: Look,
+        rehearse: impl AsyncFn(&Config) -> Result<(), Refusal>,
+    ) -> Verdict {
+        let (fields, config) = match look {
+            Look::Same => return Verdict::InForce,
+            Look::Invalid(reason) => return Verdict::Unusable(reason),
+            Look::Other(fields, config) => (fields.join(", "), config),
+        };
+        let refusal = match rehearse(&config).await {
+            Ok(()) => return Verdict::Pending(fields),
+            Err(refusal) => refusal,
+        };
+        let text = format!("the configuration was changed ({fields}): {refusal}");
+        match (refusal, self.config.on_config_change) {
+            (Refusal::Fails(_), OnConfigChange::Exit) => Verdict::NotYet(text),
+            (Refusal::Fails(_) | Refusal::Hangs, _) => Verdict::Unusable(text),
         }
     }
 }
 
-/// Whether a start with this would come as far as rounds: in a pod whose `/proc/sys` is read-only, only the
-/// init container may change it, and that does not run when the proxy is started again.
-fn startable(config: &Config) -> Result<(), String> {
-    sysctl::check(&settings::ground(config).sysctls).map_err(|error| error.to_string())
+/// Who is told of the files.
+pub(super) struct Told {
+    metrics: Arc<Metrics>,
+    note: ConfigurationNote,
+    last: Verdict,
 }
 
-/// What the files say now.
-#[derive(Debug, PartialEq, Eq)]
-enum Look {
-    Same,
-    Other,
-    Unusable(String),
+impl Told {
+    /// The log, these metrics, and whoever reads this note.
+    pub(super) fn new(metrics: Arc<Metrics>, note: ConfigurationNote) -> Self {
+        Self { metrics, note, last: Verdict::InForce }
+    }
+
+    /// Nothing is told twice.
+    fn tell(&mut self, verdict: &Verdict) {
+        if *verdict == self.last {
+            return;
+        }
+        self.last.clone_from(verdict);
+        let (state, note) = match verdict {
+            Verdict::InForce => {
+                tracing::info!("the configuration is again what is in force");
+                (ConfigFiles::InForce, None)
+            }
+            Verdict::Pending(fields) => {
+                let note = format!(
+                    "the configuration was changed ({fields}): this takes effect at the next start, and \
+                     the settings in force stay until then"
+                );
+                tracing::warn!("{note}");
+                (ConfigFiles::Pending, Some(note))
+            }
+            Verdict::Unusable(reason) | Verdict::NotYet(reason) => {
+                let note = format!("{reason}; the settings in force stay, but a start would fail");
+                tracing::error!("{note}");
+                (ConfigFiles::Unusable, Some(note))
+            }
+        };
+        self.metrics.configuration.show(state);
+        self.note.set(note);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::cli::{Command, parse};
-
-    #[test]
-    fn what_a_start_could_not_set_is_unusable_until_it_is_taken_back() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let write = |ipvs: &str| {
-            let head =
-                "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
-            fs::write(file.path(), format!("{head}mode: ipvs\nipvs: {{{ipvs}}}\n")).unwrap();
-        };
-        write("");
-        let config = format!("--config={}", file.path().display());
-        let Ok(Command::Run(run)) = parse(["ipvs-proxy", "--manifests=/", &config]) else {
-            panic!("it runs")
-        };
-        let here = Surroundings::look();
-        let mut given = Given::read(&run.flags).unwrap();
-        let config = given.check(run.manifests.as_deref(), &here).unwrap();
-        let in_force = InForce::new(&given, &config);
-        let look = || {
-            in_force.look(&run, &here, |config| match config.ipvs.strict_arp {
-                true => Err("ipvs.strictARP: no".to_owned()),
-                false => Ok(()),
-            })
-        };
-        assert_eq!(look(), Look::Same);
-        write("strictARP: true");
-        assert_eq!(look(), Look::Unusable("ipvs.strictARP: no".to_owned()));
-        write("scheduler: lc");
-        assert_eq!(look(), Look::Other);
-        write("");
-        assert_eq!(look(), Look::Same);
-    }
-}
+mod tests;

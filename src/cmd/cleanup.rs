@@ -2,7 +2,7 @@
 //!
 //! In: what is others'. Out: a line for each thing that was removed, or would be, on standard output,
 //! and one for each that could not be on standard error. Never: an end before everything has been
-//! tried; a failure because there is nothing to remove.
+//! tried; a failure because there is nothing to remove; a removal beside a running proxy, unless forced.
 
 use anyhow::bail;
 
@@ -10,6 +10,7 @@ use crate::cli::CleanupArgs;
 use crate::config;
 use crate::console::{complain, say};
 use crate::kernel::removal::{Found, Removal};
+use crate::lock::{self, Lock};
 
 /// Removes everything of ours from the kernel, or says what that is.
 ///
@@ -17,6 +18,8 @@ use crate::kernel::removal::{Found, Removal};
 /// If the configuration cannot be read, or something could not be looked at or removed.
 pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
     let exclude = config::excluded(&arguments.flags())?;
+    // Held to the end, so that no proxy starts in between.
+    let _lock = lock(arguments)?;
     let (mut removal, found) = Removal::look(&exclude);
     found.troubles.iter().for_each(complain);
     found.absent.iter().for_each(say);
@@ -32,6 +35,25 @@ pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
             bail!("the cleanup would be incomplete: {failed} of its steps would fail")
         }
         failed => bail!("the cleanup is incomplete: {failed} of its steps failed"),
+    }
+}
+
+/// The lock of this network namespace, if it is needed and can be had.
+fn lock(arguments: &CleanupArgs) -> anyhow::Result<Option<Lock>> {
+    if arguments.dry_run == Some(true) {
+        return Ok(None);
+    }
+    match Lock::take() {
+        Ok(lock) => Ok(Some(lock)),
+        Err(_) if arguments.force == Some(true) => Ok(None),
+        Err(error @ (lock::Error::Held(_) | lock::Error::HeldBySomebody)) => bail!(
+            "{error}, or every Service fails until it has put everything back; \
+             `ipvs-proxy cleanup --force` removes everything all the same"
+        ),
+        Err(error) => {
+            complain(format_args!("no lock: {error}: whether a proxy runs is not known"));
+            Ok(None)
+        }
     }
 }
 

@@ -14,20 +14,22 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use proxier::Proxier;
 use proxier::apply::Kernel as _;
-use proxier::model::Event;
+use proxier::model::{Event, Family, PerFamily};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::changes::InForce;
+use super::changes::{InForce, Told};
 use super::{remarks, servers, settings};
 use crate::cli::{self, RunArgs};
 use crate::config::{Config, DetectLocal, Given, Source, Surroundings, gates};
 use crate::dump::Questions;
+use crate::dump::agent::Knowledge;
 use crate::events::{self, Sink};
 use crate::kernel::LinuxKernel;
-use crate::metrics::Requests;
-use crate::serve::Process;
+use crate::lock::{self, Lock};
+use crate::metrics::{Metrics, Requests};
+use crate::serve::{ConfigurationNote, Process, ProxyHealth};
 use crate::supervisor::Supervisor;
 use crate::watch::{Api, ApiSettings, NodesWatched};
 use crate::{addresses, dump, folder, sync, telemetry, version, watch};
@@ -54,6 +56,8 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .build()
         .context("cannot start the event loop")?;
     let in_force = InForce::new(&given, &config);
+    let (metrics, configuration) = (servers::metrics(&config)?, ConfigurationNote::default());
+    let told = Told::new(Arc::clone(&metrics), configuration.clone());
     let supervisor = Arc::new(Supervisor::from_environment());
     let process = Process {
         settings: given.effective(),
@@ -63,14 +67,15 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         flagz: config.gates.is_on(gates::FLAGZ),
         statusz: config.gates.is_on(gates::STATUSZ),
         verbosity,
+        configuration,
     };
     let result = runtime.block_on(async {
         let mut stop = Stop::new()?;
         tokio::select! {
             biased;
             () = stop.asked() => Ok(()),
-            result = serve(&config, process, here.host_name.clone(), &supervisor) => result,
-            error = in_force.ends(arguments, &here) => Err(error),
+            result = serve(&config, process, metrics, here.host_name.clone(), &supervisor) => result,
+            error = in_force.ends(arguments, &here, told) => Err(error),
         }
     });
     supervisor.stopping();
@@ -109,17 +114,21 @@ impl Stop {
         Ok(Self { terminate: listen(terminate)?, interrupt: listen(interrupt)? })
     }
 
+    /// Waits for one of them, and says which one has come.
     async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("stopping on {name}: the kernel stays as it is until the next start");
     }
 }
 
 /// Does what may wait for the kernel or a program on a thread of its own, so that this one hears
 /// signals. Nobody waits for that thread when the process is to end.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("a thread has died")
 }
 
@@ -142,14 +151,15 @@ fn set_oom_score(config: &Config) {
 async fn serve(
     config: &Config,
     process: Process,
+    metrics: Arc<Metrics>,
     host_name: String,
     supervisor: &Arc<Supervisor>,
 ) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(sync::QUEUE);
-    let metrics = servers::metrics(config)?;
     let source = Opened::new(config, Some(metrics.requests.clone())).await?;
     let ground = settings::ground(config);
     let (kernel, abilities, mut reader) = apart(|| {
+        hold_lock()?;
         let (kernel, abilities) = LinuxKernel::open(ground)?;
         let reader = kernel.open_reader()?;
         anyhow::Ok((kernel, abilities, reader))
@@ -160,9 +170,11 @@ async fn serve(
     let (tell_synced, synced) = oneshot::channel();
     let (mut servers, publish) =
         servers::start(config, process, &abilities.families, metrics, source.tell(host_name))?;
-    let publish = publish.first_sync_to(tell_synced).answering(answer_at_socket(config));
+    let publish =
+        publish.first_sync_to(tell_synced).answering(answer_at_socket(config, servers.health()));
     tokio::spawn(tell_ready(Arc::clone(supervisor), synced));
-    let planning = settings::planning(config, abilities.families, abilities.random_fully);
+    let families = abilities.families;
+    let planning = settings::planning(config, families, abilities.random_fully);
     let periods = settings::periods(config);
     let (tell, mut ended) = oneshot::channel();
     std::thread::Builder::new()
@@ -176,7 +188,7 @@ async fn serve(
     addresses::start(&sender).context("cannot start the addresses thread")?;
     set_oom_score(config);
     remarks.iter().for_each(|remark| tracing::info!("{remark}"));
-    tracing::info!(node = %config.node_name, "following {}", config.source);
+    tell_started(config, &families);
     let nodes = match config.drain.dead_node {
         Some(_) => NodesWatched::All,
         None => NodesWatched::This,
@@ -190,19 +202,57 @@ async fn serve(
     Err(anyhow!("the source of objects has ended"))
 }
 
+fn tell_started(config: &Config, families: &PerFamily<bool>) {
+    let served = Family::BOTH.into_iter().filter(|family| *families.of(*family));
+    let served: Vec<_> = served.map(|family| family.to_string()).collect();
+    tracing::info!(
+        version = version::OWN,
+        mode = "ipvs",
+        families = %served.join(","),
+        node = %config.node_name,
+        "ipvs-proxy started, following {}",
+        config.source
+    );
+}
+
 async fn tell_ready(supervisor: Arc<Supervisor>, synced: oneshot::Receiver<()>) {
     if synced.await.is_ok() {
         supervisor.ready();
     }
 }
 
-/// Lets `dump` ask for names; without that socket it is as useful as without a proxy.
-fn answer_at_socket(config: &Config) -> Questions {
-    let (ask, questions) = Questions::channel(1);
+/// Takes the lock of this network namespace until the process has ended, threads that still change the kernel
+/// included. Must be called within the runtime.
+///
+/// # Errors
+/// If another proxy runs here. A system that gives no lock is no reason to serve nobody.
+fn hold_lock() -> anyhow::Result<()> {
+    match Lock::take() {
+        Ok(lock) => {
+            let lock: &'static Lock = Box::leak(Box::new(lock));
+            tokio::spawn(lock.answer());
+            Ok(())
+        }
+        Err(error @ (lock::Error::Held(_) | lock::Error::HeldBySomebody)) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(
+                "no lock: {error}: a second proxy in this network namespace goes unnoticed"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Lets `dump` ask for names and `ready` for readiness; Services do not need that socket.
+fn answer_at_socket(config: &Config, health: Arc<ProxyHealth>) -> Questions {
+    let (names, questions) = Questions::channel(1);
+    let is_ready = Box::new(move || health.has_synced());
+    let knowledge = Knowledge { node: Arc::clone(&config.node_name), names, is_ready };
     if let Some(path) = &config.local_socket
-        && let Err(error) = dump::agent::start(path, &config.node_name, ask)
+        && let Err(error) = dump::agent::start(path, knowledge)
     {
-        tracing::warn!("localSocket {}: {error}: `dump` will have no names", path.display());
+        let path = path.display();
+        tracing::warn!("localSocket {path}: {error}: `dump` will have no names, `ready` no answer");
     }
     questions
 }
@@ -246,6 +296,19 @@ impl Opened {
         let runtime = Handle::current();
         let api = apart(move || runtime.block_on(Api::new(&settings))).await??;
         Ok(Self::Api(Box::new(api)))
+    }
+
+    /// Finds out whether whoever asks there is answered.
+    ///
+    /// # Errors
+    /// What the API server says, or why it does not.
+    pub(super) async fn try_access(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Folder(_) => Ok(()),
+            Self::Api(api) => {
+                api.try_access().await.with_context(|| format!("API server {}", api.url()))
+            }
+        }
     }
 
     /// Where events are told: to the API server, if the objects come from there. Must be called

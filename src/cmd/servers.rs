@@ -26,9 +26,15 @@ use crate::version;
 /// Servers that run. They end with this value.
 pub(super) struct Servers {
     running: JoinSet<Unbound>,
+    health: Arc<ProxyHealth>,
 }
 
 impl Servers {
+    /// Whether the proxy keeps up, which they answer with.
+    pub(super) fn health(&self) -> Arc<ProxyHealth> {
+        Arc::clone(&self.health)
+    }
+
     /// Waits until the process has to end because a port cannot be had; for ever as a rule.
     pub(super) async fn end(&mut self) -> anyhow::Error {
         match self.running.join_next().await {
@@ -77,10 +83,11 @@ pub(super) fn start(
     let running = own_servers(config, process, &health, &metrics, traffic.clone(), &events);
     let (checks, table) = latest::channel(HealthTable::default());
     let judged = judged(config, &health);
-    let servers = ServiceHealth::new(config.node_name.clone(), judged, events.clone());
-    tokio::spawn(servers.run(table));
+    let of_services = ServiceHealth::new(config.node_name.clone(), judged, events.clone());
+    tokio::spawn(of_services.run(table));
+    let servers = Servers { running, health: Arc::clone(&health) };
     let publish = Publish::new(health, metrics, checks, events).with_traffic(traffic);
-    Ok((Servers { running }, publish))
+    Ok((servers, publish))
 }
 
 /// By what the health checks of Services judge the proxy: by nothing where its health server is

@@ -93,6 +93,7 @@ pub(super) fn check(
         drain: check.drain(&raw.own),
         service_metrics: check.service_metrics(&raw.own),
         local_socket: raw.own.socket(),
+        on_config_change: raw.own.on_config_change(),
     };
     if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
 }

@@ -11,7 +11,8 @@ use super::documents::{self, Documents, Unreadable};
 use super::file::Raw;
 use super::own::Own;
 use super::{
-    Config, DEFAULT_MANIFESTS, Error, Flags, Problem, Source, Surroundings, check, effective,
+    Config, DEFAULT_MANIFESTS, Error, Flags, Problem, Source, Surroundings, check, difference,
+    effective,
 };
 use crate::yaml;
 
@@ -120,6 +121,17 @@ impl Given {
     /// `ipvs.excludeCIDRs`, as it is written.
     pub(super) fn exclude_cidrs(&self) -> &[String] {
         self.raw.ipvs.exclude_cidrs.as_deref().unwrap_or_default()
+    }
+
+    /// The fields of the proxy's own document.
+    pub(super) fn own(&self) -> &Own {
+        &self.raw.own
+    }
+
+    /// The names of the fields in which a start with the other configuration would make a difference; none if it
+    /// would make none. Each stands beside the settings that were made of it.
+    pub fn differs_in(&self, config: &Config, other: (&Self, &Config)) -> Vec<String> {
+        difference::fields((self, config), other)
     }
 
     /// The settings in force as `kubeproxy.config.k8s.io/v1alpha1`, every default filled in.

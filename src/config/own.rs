@@ -45,9 +45,29 @@ pub struct Own {
     /// The path of the socket at which root learns the names of virtual servers; empty for none.
     /// Default `/run/ipvs-proxy/ipvs-proxy.sock`.
     pub local_socket: Option<PathBuf>,
+    /// Whether the process ends once its configuration files have changed and a start with them would succeed,
+    /// so that it is started again with them. Default false.
+    pub exit_on_config_change: Option<bool>,
+}
+
+/// What a change of the configuration files leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConfigChange {
+    /// It is told, and takes effect at the next start.
+    Tell,
+    /// The process ends, to be started again, if a start would succeed.
+    Exit,
 }
 
 impl Own {
+    /// `exitOnConfigChange` or its default.
+    pub(super) fn on_config_change(&self) -> OnConfigChange {
+        match self.exit_on_config_change {
+            Some(true) => OnConfigChange::Exit,
+            Some(false) | None => OnConfigChange::Tell,
+        }
+    }
+
     /// `localSocket` or its default, unless there is to be none.
     pub(super) fn socket(&self) -> Option<PathBuf> {
         let path = self.local_socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into());

@@ -1,45 +1,70 @@
-//! The running proxy's side: a local socket at which root learns the names of virtual servers.
+//! The running proxy's side: a local socket at which root learns the names of virtual servers, and whether the
+//! proxy is ready.
 //!
-//! In: connections of this host's root, who says nothing. Out: one JSON document each, and the end of
-//! the connection. Never: more than one conversation at a time, one that lasts, an answer to another
-//! user, a wait of the sync thread.
+//! In: connections of this host's root, each with one request. Out: one JSON document each, and the end of
+//! the connection. Never: more than a few conversations at a time, more than one about names, one that
+//! lasts, an answer to another user, a wait of the sync thread.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::geteuid;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
-use super::ask::{Told, folder_of};
-use super::names::{Names, Question};
+use super::ask::{Readiness, Request, Told, folder_of};
+use super::names::{self, Names};
 
 /// How long a conversation may last, a round of the sync thread and a slow reader included.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a request may take to arrive. Who asks sends it at once.
+const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+
+/// How many conversations there may be at a time; a probe, and people.
+const MOST: usize = 16;
+
 /// The pause after a connection could not be taken.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// What requests are answered with.
+pub struct Knowledge {
+    /// The name of this node.
+    pub node: Arc<str>,
+    /// Who knows the names of virtual servers: the sync thread, when it looks.
+    pub names: mpsc::Sender<names::Question>,
+    /// Whether the first sync has succeeded, known at any time.
+    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
 
 /// Answers at a path from now on. Must be called within the runtime.
 ///
 /// # Errors
-/// If the socket cannot be made, or its folder is not safe.
-pub fn start(path: &Path, node: &str, questions: mpsc::Sender<Question>) -> io::Result<()> {
+/// If the socket cannot be made, its folder is not safe, or a process that lives listens there.
+pub fn start(path: &Path, knowledge: Knowledge) -> io::Result<()> {
     let listener = listen(path)?;
-    tokio::spawn(accept(listener, node.to_owned(), questions));
+    let teller = Teller { knowledge, turn: Mutex::new(()) };
+    tokio::spawn(accept(listener, Arc::new(teller)));
     Ok(())
 }
 
 /// The socket is made in a folder that nobody else can enter, and takes its name, and the place of one that
-/// another process has left, only once nobody else may use it.
+/// ended process has left, only once nobody else may use it.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let folder = folder_of(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     refuse_unsafe(folder)?;
+    // Two processes that find an old socket must not both take its place. The lock ends with this function.
+    let locked = fs::File::open(folder)?;
+    locked.try_lock()?;
+    refuse_living(path)?;
     let closed = folder.join(format!(".{}", std::process::id()));
     let unnamed = closed.join("s");
     // A process of the same number, as in every container, may have ended in between.
@@ -50,7 +75,20 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
     fs::rename(&unnamed, path)?;
     fs::remove_dir(&closed)?;
+    drop(locked);
     Ok(listener)
+}
+
+/// Refuses to take the place of a process that lives: whoever asks there would get this one's answers.
+fn refuse_living(path: &Path) -> io::Result<()> {
+    match net::UnixStream::connect(path) {
+        Ok(_) => {}
+        // It lives, and is another user's.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(_) => return Ok(()),
+    }
+    let text = "another process listens there and keeps it: choose another localSocket";
+    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
 }
 
 /// What is not there need not be removed.
@@ -61,33 +99,54 @@ fn passed_over(removed: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// A folder in which another user can put something else in the socket's place.
+/// Refuses a folder in which another user can put something else in the socket's place, or that another user
+/// can replace as a whole because of a folder above it.
 fn refuse_unsafe(folder: &Path) -> io::Result<()> {
-    const STICKY: u32 = 0o1000;
-    let metadata = fs::metadata(folder)?;
-    let (owner, mode) = (metadata.uid(), metadata.mode());
-    let why = if owner != 0 && owner != geteuid().as_raw() {
-        format!("belongs to user {owner}, who could put another socket there")
-    } else if mode & 0o002 != 0 && mode & STICKY == 0 {
-        "is writable for everybody, who could put another socket there".to_owned()
-    } else {
-        return Ok(());
-    };
-    let text = format!("the folder {} {why}: choose another localSocket", folder.display());
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+    let folder = folder.canonicalize()?;
+    for folder in folder.ancestors() {
+        let metadata = fs::metadata(folder)?;
+        let Some(why) = unsafe_because(metadata.uid(), metadata.mode()) else { continue };
+        let text = format!(
+            "the folder {} {why}, who could put another socket there: choose another localSocket",
+            folder.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    Ok(())
 }
 
-async fn accept(listener: UnixListener, node: String, questions: mpsc::Sender<Question>) {
+/// Whom else a folder's owner and mode let rename or remove what others have in it. An access control list
+/// shows in the bits of the group.
+fn unsafe_because(owner: u32, mode: u32) -> Option<String> {
+    const STICKY: u32 = 0o1000;
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Some(format!("belongs to user {owner}"));
+    }
+    let who = match (mode & 0o002 != 0, mode & 0o020 != 0) {
+        (true, _) => "everybody",
+        (false, true) => "its group",
+        (false, false) => return None,
+    };
+    (mode & STICKY == 0).then(|| format!("is writable for {who}"))
+}
+
+async fn accept(listener: UnixListener, teller: Arc<Teller>) {
+    let conversations = Arc::new(Semaphore::new(MOST));
     loop {
         match listener.accept().await {
             Ok((stream, _)) if is_of_root(&stream) => {
-                let told = tokio::time::timeout(LIMIT, tell(stream, &node, &questions)).await;
-                if !matches!(told, Ok(Ok(()))) {
-                    tracing::debug!(
-                        ?told,
-                        "a question at the local socket stays without an answer"
-                    );
-                }
+                let Ok(permit) = Arc::clone(&conversations).try_acquire_owned() else { continue };
+                let teller = Arc::clone(&teller);
+                tokio::spawn(async move {
+                    let told = timeout(LIMIT, teller.converse(stream)).await;
+                    if !matches!(told, Ok(Ok(()))) {
+                        tracing::debug!(
+                            ?told,
+                            "a request at the local socket stays without an answer"
+                        );
+                    }
+                    drop(permit);
+                });
             }
             Ok(_) => tracing::debug!("another user asks at the local socket"),
             Err(error) => {
@@ -104,17 +163,42 @@ fn is_of_root(stream: &UnixStream) -> bool {
     peer.is_ok_and(|uid| uid == 0 || uid == geteuid().as_raw())
 }
 
-async fn tell(
-    mut stream: UnixStream,
-    node: &str,
-    questions: &mpsc::Sender<Question>,
-) -> io::Result<()> {
-    let (question, answer) = oneshot::channel();
-    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-    questions.send(question).await.map_err(|_| gone())?;
-    let names: Names = answer.await.map_err(|_| gone())?;
-    let text = serde_json::to_vec(&Told::new(node, &names))?;
-    drop(names);
-    stream.write_all(&text).await?;
-    stream.shutdown().await
+struct Teller {
+    knowledge: Knowledge,
+    /// Names of a big cluster are tens of megabytes: one conversation about them at a time.
+    turn: Mutex<()>,
+}
+
+impl Teller {
+    async fn converse(&self, mut stream: UnixStream) -> io::Result<()> {
+        let text = match request(&mut stream).await? {
+            Request::Ready => {
+                let is_ready = (self.knowledge.is_ready)();
+                serde_json::to_vec(&Readiness::new(&self.knowledge.node, is_ready))?
+            }
+            Request::Names => return self.tell_names(stream).await,
+        };
+        stream.write_all(&text).await?;
+        stream.shutdown().await
+    }
+
+    async fn tell_names(&self, mut stream: UnixStream) -> io::Result<()> {
+        let _turn = self.turn.lock().await;
+        let (question, answer) = oneshot::channel();
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.knowledge.names.send(question).await.map_err(|_| gone())?;
+        let names: Names = answer.await.map_err(|_| gone())?;
+        let text = serde_json::to_vec(&Told::new(&self.knowledge.node, &names))?;
+        drop(names);
+        stream.write_all(&text).await?;
+        stream.shutdown().await
+    }
+}
+
+async fn request(stream: &mut UnixStream) -> io::Result<Request> {
+    let mut word = Vec::new();
+    let mut stream = stream.take(Request::LONGEST);
+    let read = stream.read_to_end(&mut word);
+    timeout(REQUEST_LIMIT, read).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Request::read(&word).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }

@@ -1,7 +1,7 @@
-//! What is said at the local socket, and how it is heard.
+//! What is asked and said at the local socket, and how it is heard.
 //!
-//! In: the path of a running proxy's socket. Out: its [`Names`], or why there are none. Never: a wait
-//! without an end, or more memory than a big cluster's names need.
+//! In: the path of a running proxy's socket. Out: its [`Names`], or whether it is ready; else why that is not
+//! known. Never: a wait without an end, or more memory than a big cluster's names need.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,19 +14,68 @@ use proxier::model::{Protocol, ServiceName};
 use proxier::plan::VirtualServerKey;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::names::{Name, Names};
 
 /// The `apiVersion` of what is said, and of a dump.
 pub(super) const API_VERSION: &str = "ipvs-proxy.io/v1alpha1";
-const KIND: &str = "Names";
+const NAMES: &str = "Names";
+const READINESS: &str = "Readiness";
 
 /// How long a conversation may last: a round of the proxy, and a big cluster's names.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long an answer to whether it is ready may take: less than a probe has.
+const READY_LIMIT: Duration = Duration::from_secs(3);
 /// A hundred thousand frontends with long names.
 const MOST: u64 = 64 << 20;
+
+/// What can be asked. A request ends with the sending side of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// The names of all frontends.
+    Names,
+    /// Whether the first sync has succeeded.
+    Ready,
+}
+
+impl Request {
+    /// No request is longer, in bytes.
+    pub(super) const LONGEST: u64 = 16;
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Names => "names",
+            Self::Ready => "ready",
+        }
+    }
+
+    /// Nothing at all asks for names: that is what was asked before there were two requests.
+    pub(super) fn read(word: &[u8]) -> Option<Self> {
+        match word.trim_ascii() {
+            b"" | b"names" => Some(Self::Names),
+            b"ready" => Some(Self::Ready),
+            _ => None,
+        }
+    }
+}
+
+/// The answer to whether the proxy is ready.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Readiness<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    node: Cow<'a, str>,
+    ready: bool,
+}
+
+impl<'a> Readiness<'a> {
+    pub(super) fn new(node: &'a str, ready: bool) -> Self {
+        Self { api_version: API_VERSION.into(), kind: READINESS.into(), node: node.into(), ready }
+    }
+}
 
 /// The document. What is said shares its text with the names; what is heard has its own.
 #[derive(Debug, Deserialize, Serialize)]
@@ -61,7 +110,7 @@ impl<'a> Told<'a> {
         };
         Self {
             api_version: API_VERSION.into(),
-            kind: KIND.into(),
+            kind: NAMES.into(),
             node: node.into(),
             frontends: names.iter().map(frontend).collect(),
         }
@@ -94,15 +143,35 @@ pub fn ask(path: &Path) -> io::Result<Names> {
 /// # Errors
 /// The same.
 pub fn ask_within(path: &Path, limit: Duration) -> io::Result<Names> {
+    understand(&answer(path, Request::Names, limit)?)
+}
+
+/// Asks the running proxy whether its first sync has succeeded.
+///
+/// # Errors
+/// The same; also if it does not answer within three seconds.
+pub fn is_ready(path: &Path) -> io::Result<bool> {
+    let text = answer(path, Request::Ready, READY_LIMIT)?;
+    if text.is_empty() {
+        return Err(io::Error::other("the proxy gives no answer to this user, or is ending"));
+    }
+    let told: Readiness<'_> = serde_json::from_slice(&text)?;
+    match (&*told.api_version, &*told.kind) {
+        (API_VERSION, READINESS) => Ok(told.ready),
+        _ => Err(io::Error::other("the proxy that runs is of another version")),
+    }
+}
+
+fn answer(path: &Path, request: Request, limit: Duration) -> io::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let heard = runtime.block_on(async { tokio::time::timeout(limit, hear(path)).await });
+    let heard = runtime.block_on(async { tokio::time::timeout(limit, hear(path, request)).await });
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
-    understand(&heard.map_err(late)??)
+    heard.map_err(late)?
 }
 
 /// Everything that is said there, to its end.
-async fn hear(path: &Path) -> io::Result<Vec<u8>> {
-    let stream = UnixStream::connect(path).await?;
+async fn hear(path: &Path, request: Request) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(path).await?;
     let teller = stream.peer_cred()?.uid();
     // Whoever else has put a socket there could name Services as it likes. A proxy that is not root's has a
     // folder of its own.
@@ -114,6 +183,8 @@ async fn hear(path: &Path) -> io::Result<Vec<u8>> {
             format!("user {teller}, who listens there, {who}"),
         ));
     }
+    stream.write_all(request.word().as_bytes()).await?;
+    stream.shutdown().await?;
     let mut text = Vec::new();
     stream.take(MOST).read_to_end(&mut text).await?;
     Ok(text)
@@ -134,7 +205,7 @@ fn understand(text: &[u8]) -> io::Result<Names> {
         ));
     }
     let told: Told<'_> = serde_json::from_slice(text)?;
-    if (&*told.api_version, &*told.kind) != (API_VERSION, KIND) {
+    if (&*told.api_version, &*told.kind) != (API_VERSION, NAMES) {
         return Err(io::Error::other("the proxy that runs is of another version"));
     }
     Ok(told.names())

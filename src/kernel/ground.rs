@@ -26,7 +26,7 @@ impl LinuxKernel {
     /// What may be refused comes first: the scheduler, the settings (which were tried out when the
     /// kernel was opened), the device.
     pub(super) fn lay_ground(&mut self) -> Result<(), Cause> {
-        self.tables.servers.try_scheduler(&self.ground.scheduler)?;
+        self.try_scheduler()?;
         self.tables.sets.forget_unfinished()?;
         self.set_sysctls()?;
         self.ensure_device()?;
@@ -39,6 +39,14 @@ impl LinuxKernel {
             );
         }
         Ok(())
+    }
+
+    /// Finds out whether the kernel has the scheduler, or can load it.
+    ///
+    /// # Errors
+    /// If it has not, or cannot be asked.
+    pub fn try_scheduler(&mut self) -> Result<(), Cause> {
+        self.tables.servers.try_scheduler(&self.ground.scheduler)
     }
 
     fn set_sysctls(&self) -> Result<(), Cause> {

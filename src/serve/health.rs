@@ -5,7 +5,9 @@
 //! [`Moment::now`].
 //!
 //! Source: spec 10.1. A family is unhealthy while something queued has waited for two sync periods;
-//! an idle one is healthy however long ago its last round was.
+//! an idle one is healthy however long ago its last round was. The process is stuck, and only then not
+//! alive, when it has had something to do for that long and no part of a round has ended: a round that ends
+//! and fails would fail again after a restart.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,6 +70,10 @@ pub struct ProxyHealth {
     states: Mutex<PerFamily<State>>,
     /// Whether this node has been seen and is to stay.
     is_eligible: AtomicBool,
+    /// Whether a round has served a family.
+    has_synced: AtomicBool,
+    /// Since when there has been something to do and no part of a round has ended.
+    busy_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,6 +93,8 @@ impl ProxyHealth {
             patience,
             states: Mutex::default(),
             is_eligible: AtomicBool::new(false),
+            has_synced: AtomicBool::new(false),
+            busy_since: Mutex::default(),
         }
     }
 
@@ -112,8 +120,36 @@ impl ProxyHealth {
         self.families.iter().for_each(|family| self.updated(*family, now));
     }
 
+    /// The first round has ended in which a family was served.
+    pub fn synced(&self) {
+        self.has_synced.store(true, Ordering::Relaxed);
+    }
+
+    /// True once a round has ended in which a family was served.
+    pub fn has_synced(&self) -> bool {
+        self.has_synced.load(Ordering::Relaxed)
+    }
+
+    /// A part of a round has ended, and there is more to do.
+    pub fn progressed(&self, now: Moment) {
+        let mut since = self.busy_since();
+        *since = since.map(|_| now.steady);
+    }
+
+    /// A round has ended, however it has.
+    pub fn round_ended(&self) {
+        *self.busy_since() = None;
+    }
+
+    /// True if there has been something to do for two sync periods, and no part of a round has ended.
+    pub fn is_stuck(&self, now: Moment) -> bool {
+        let since = *self.busy_since();
+        since.is_some_and(|since| now.steady.saturating_duration_since(since) >= self.patience)
+    }
+
     /// Something waits for a round. What waits already has waited longer.
     pub fn queued(&self, now: Moment) {
+        self.busy_since().get_or_insert(now.steady);
         let mut states = self.states();
         for family in &self.families {
             states.of_mut(*family).oldest_pending.get_or_insert(now.steady);
@@ -147,6 +183,10 @@ impl ProxyHealth {
             })
         });
         Standing { families }
+    }
+
+    fn busy_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic elsewhere leaves two times as good as they were.
@@ -229,6 +269,24 @@ mod tests {
         assert_eq!((v4, v6), (told(11, true), told(0, false)));
         let blocked = PerFamily { v4: false, v6: true };
         assert!(health.serves(&blocked) && !health.serves(&PerFamily { v4: true, v6: true }));
+    }
+
+    #[test]
+    fn it_is_stuck_only_while_no_part_of_a_round_ends_for_two_periods() {
+        let (health, at) = health();
+        assert!(!health.is_stuck(at(1000)));
+        health.queued(at(0));
+        health.queued(at(30));
+        assert!(!health.is_stuck(at(59)));
+        assert!(health.is_stuck(at(60)));
+        health.progressed(at(60));
+        assert!(!health.is_stuck(at(119)));
+        assert!(health.is_stuck(at(120)));
+        // Nothing of a family was brought up to date, which a restart would not mend.
+        health.round_ended();
+        assert!(!health.is_stuck(at(1000)));
+        health.progressed(at(1000));
+        assert!(!health.is_stuck(at(2000)), "there is nothing to do");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! Source: spec 10.3.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -52,6 +52,23 @@ pub struct Process {
     pub statusz: bool,
     /// How much it logs, which can be changed.
     pub verbosity: Verbosity,
+    /// What is to be said of its configuration files.
+    pub configuration: ConfigurationNote,
+}
+
+/// What is to be said of configuration files that no longer say what is in force; nothing as a rule.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationNote(Arc<Mutex<Option<String>>>);
+
+impl ConfigurationNote {
+    /// From now on this is said.
+    pub fn set(&self, note: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = note;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Who answers on the metrics server.
@@ -63,6 +80,7 @@ pub struct Inspect {
     configz: Bytes,
     flags: Option<BTreeMap<String, String>>,
     status: Option<status::Status>,
+    configuration: ConfigurationNote,
     profiling: bool,
     verbosity: Verbosity,
 }
@@ -77,6 +95,7 @@ impl Inspect {
             is_late: AtomicBool::new(false),
             configz: configuration::body(&process.settings).into(),
             status: process.statusz.then(status),
+            configuration: process.configuration,
             flags: process.flagz.then_some(process.flags),
             profiling: process.profiling,
             verbosity: process.verbosity,
@@ -160,7 +179,7 @@ impl Answers for Inspect {
                 None => not_found(),
             },
             "/statusz" => match &self.status {
-                Some(status) => status.answer(accepts, SystemTime::now()),
+                Some(status) => status.answer(accepts, SystemTime::now(), self.configuration.get()),
                 None => not_found(),
             },
             "/debug/flags/v" if self.profiling => verbosity::answer(&self.verbosity, request).await,

@@ -79,11 +79,7 @@ impl<A: Answers> Listener<A> {
         wildcard: Wildcard,
         answers: Arc<A>,
     ) -> io::Result<Self> {
-        let socket = match wildcard {
-            Wildcard::Both if address.ip().is_unspecified() => socket_of_both(address.port())?,
-            Wildcard::Both | Wildcard::Own => socket(address, Wildcard::Own)?,
-        };
-        let listener = TcpListener::from_std(socket)?;
+        let listener = TcpListener::from_std(socket_at(address, wildcard)?)?;
         let task = tokio::spawn(accept(listener, Arc::clone(&answers), MOST));
         Ok(Self { answers, task })
     }
@@ -105,6 +101,21 @@ impl<A> Listener<A> {
 impl<A> Drop for Listener<A> {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Finds out whether one of the proxy's own servers could listen at this address; nobody listens there afterwards.
+///
+/// # Errors
+/// What the system says.
+pub fn try_to_listen(address: SocketAddr) -> io::Result<()> {
+    socket_at(address, Wildcard::Both).map(drop)
+}
+
+fn socket_at(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
+    match wildcard {
+        Wildcard::Both if address.ip().is_unspecified() => socket_of_both(address.port()),
+        Wildcard::Both | Wildcard::Own => socket(address, Wildcard::Own),
     }
 }
 

@@ -40,14 +40,18 @@ impl Probes {
     fn probe(&self, probe: Probe) -> Answer {
         let now = Moment::now();
         let standing = self.health.standing(now);
-        let is_eligible = match probe {
-            Probe::Healthz => Some(self.health.is_node_eligible()),
-            Probe::Livez => None,
+        // `Departs:` upstream is healthy before its first sync, and not alive while a family fails.
+        let (is_healthy, is_eligible) = match probe {
+            Probe::Healthz => {
+                let is_healthy = standing.is_healthy() && self.health.has_synced();
+                (is_healthy, Some(self.health.is_node_eligible()))
+            }
+            Probe::Livez => (!self.health.is_stuck(now), None),
         };
-        let is_good = standing.is_healthy() && is_eligible != Some(false);
+        let is_good = is_healthy && is_eligible != Some(false);
         let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         self.metrics.probes.answered(probe, status.as_u16());
-        plain::json(status, body(&standing, is_eligible, is_good, now.wall))
+        plain::json(status, body(&standing, is_healthy, is_eligible, now.wall))
     }
 }
 
@@ -62,7 +66,13 @@ impl Answers for Probes {
 }
 
 /// `Quirk:` where all is well, "last updated" is now (Q-48).
-fn body(standing: &Standing, is_eligible: Option<bool>, is_good: bool, now: SystemTime) -> String {
+fn body(
+    standing: &Standing,
+    is_healthy: bool,
+    is_eligible: Option<bool>,
+    now: SystemTime,
+) -> String {
+    let is_good = is_healthy && is_eligible != Some(false);
     let updated = if is_good { Some(now) } else { standing.last_updated() };
     let mut body = format!(
         "{{\"lastUpdated\":\"{}\",\"currentTime\":\"{}\"",
@@ -73,7 +83,7 @@ fn body(standing: &Standing, is_eligible: Option<bool>, is_good: bool, now: Syst
     if let Some(is_eligible) = is_eligible {
         let _ = write!(body, ",\"nodeEligible\":{is_eligible}");
     }
-    let _ = write!(body, ",\"healthy\":{}", standing.is_healthy());
+    let _ = write!(body, ",\"healthy\":{is_healthy}");
     let families = Family::BOTH.into_iter().filter_map(|family| {
         let health = (*standing.families.of(family))?;
         let (updated, is_healthy) = (written(health.last_updated), health.is_healthy);
@@ -111,9 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn before_any_sync_it_is_well_and_says_nothing_of_families() {
+    fn a_node_that_is_not_to_stay_says_so_beside_its_health() {
         let standing = Standing { families: PerFamily { v4: None, v6: None } };
-        let text = body(&standing, Some(false), false, at(60));
+        let text = body(&standing, true, Some(false), at(60));
         let wanted = "{\"lastUpdated\":\"0001-01-01T00:00:00Z\",\
                       \"currentTime\":\"1970-01-01T00:01:00.25Z\",\
                       \"nodeEligible\":false,\"healthy\":true}";
@@ -125,7 +135,7 @@ mod tests {
         let v4 = FamilyHealth { last_updated: at(10), is_healthy: true };
         let v6 = FamilyHealth { last_updated: at(5), is_healthy: false };
         let standing = Standing { families: PerFamily { v4: Some(v4), v6: Some(v6) } };
-        let text = body(&standing, None, false, at(100));
+        let text = body(&standing, false, None, at(100));
         let wanted = "{\"lastUpdated\":\"1970-01-01T00:00:10.25Z\",\
                       \"currentTime\":\"1970-01-01T00:01:40.25Z\",\"healthy\":false,\"status\":{\
                       \"IPv4\":{\"lastUpdated\":\"1970-01-01T00:00:10.25Z\",\"healthy\":true},\

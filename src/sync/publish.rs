@@ -101,6 +101,11 @@ impl Publish {
         self.health.queued(Moment::now());
     }
 
+    /// A part of a round has ended, and there is more to do.
+    pub(super) fn progressed(&self) {
+        self.health.progressed(Moment::now());
+    }
+
     /// The whole kernel was read beside the rounds, for so long.
     pub(super) fn read_beside(&self, took: Duration) {
         self.metrics.rounds.read_beside(took);
@@ -128,6 +133,7 @@ impl Publish {
         self.tell_of_contested(proxier.contested());
         self.count(outcome, took, seen, proxier.pending());
         let now = Moment::now();
+        self.health.round_ended();
         for family in Family::BOTH {
             let is_blocked = *outcome.blocked.of(family);
             // Where nothing is wanted of a family, nothing fails that anybody would notice.
@@ -178,6 +184,7 @@ impl Publish {
         if !self.health.serves(blocked) {
             return;
         }
+        self.health.synced();
         if let Some(first) = self.first.take() {
             // Nobody has to be there to hear it.
             let _ = first.send(());

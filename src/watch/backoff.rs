@@ -60,7 +60,7 @@ pub(super) fn watch_timeout() -> Duration {
 }
 
 /// A number from 0 to 1, from the seed that the standard library draws for every hash map.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(bits >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }

@@ -5,9 +5,22 @@
 
 use proxier::model::{self, Event, ServiceName, Update};
 
-use super::Watched;
-use super::request::Resource;
+use super::request::{Freshness, Resource};
+use super::unserved::Unserved;
+use super::{Api, Watched};
 use crate::objects::{Kind, ObjectId, Problem, Service, convert};
+
+impl Api {
+    /// Asks for one Service, to find out whether the server answers this proxy.
+    ///
+    /// # Errors
+    /// See [`Unserved`].
+    pub async fn try_access(&self) -> Result<(), Unserved> {
+        let request = Services.resource().list(Freshness::Latest, 1, None);
+        let request = request.map_err(|error| Unserved::Unreachable(error.to_string()))?;
+        self.text(request).await.map(drop)
+    }
+}
 
 pub(super) struct Services;
 

@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ipvs_proxy::dump::{Dump, Names, NamesFrom, Questions, agent, ask, names};
+use ipvs_proxy::dump::agent::Knowledge;
+use ipvs_proxy::dump::{Dump, Names, NamesFrom, Question, Questions, agent, ask, names};
 use ipvs_proxy::folder;
 use ipvs_proxy::kernel::holdings::{HeldDestination, HeldServer, Holdings};
 use proxier::Proxier;
@@ -20,6 +23,7 @@ use proxier::plan::{
     ChainKey, Entry, Jump, Rules, ServerSettings, SetKey, SetName, VirtualServerKey,
 };
 use serde_json::Value;
+use tokio::sync::mpsc::Sender;
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -80,12 +84,17 @@ async fn asked(path: &Path) -> std::io::Result<Names> {
     tokio::task::spawn_blocking(move || ask::ask(&path)).await.unwrap()
 }
 
+/// Answers at this path, of a proxy that has synced.
+fn start(path: &Path, names: Sender<Question>) -> std::io::Result<()> {
+    agent::start(path, Knowledge { node: "node1".into(), names, is_ready: Box::new(|| true) })
+}
+
 #[tokio::test]
 async fn names_are_told_at_a_socket_that_is_roots_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run/here.sock");
     let (ask, mut questions) = Questions::channel(1);
-    agent::start(&path, "node1", ask).unwrap();
+    start(&path, ask).unwrap();
     let metadata = fs::metadata(&path).unwrap();
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
@@ -107,7 +116,7 @@ async fn a_socket_that_another_process_left_is_replaced() {
     drop(UnixListener::bind(&path).unwrap());
     assert!(asked(&path).await.is_err(), "nobody listens");
     let (ask, mut questions) = Questions::channel(1);
-    agent::start(&path, "node1", ask).unwrap();
+    start(&path, ask).unwrap();
     let proxier = planned();
     let answering = async { ipvs_proxy::dump::reply(questions.next().await, &proxier) };
     let (names, ()) = tokio::join!(asked(&path), answering);
@@ -119,7 +128,7 @@ async fn who_asks_is_told_when_there_will_be_no_answer_and_others_are_served_aft
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("here.sock");
     let (ask, mut questions) = Questions::channel(1);
-    agent::start(&path, "node1", ask).unwrap();
+    start(&path, ask).unwrap();
     // The thread that knows ends while somebody waits.
     let (names, ()) = tokio::join!(asked(&path), async { drop(questions.next().await) });
     assert!(names.unwrap_err().to_string().contains("no answer"));
@@ -134,7 +143,7 @@ async fn a_proxy_that_has_not_listed_everything_gives_no_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("here.sock");
     let (ask, mut questions) = Questions::channel(1);
-    agent::start(&path, "node1", ask).unwrap();
+    start(&path, ask).unwrap();
     let proxier = Proxier::new(proxier::testing::settings());
     let answering = async { ipvs_proxy::dump::reply(questions.next().await, &proxier) };
     let (names, ()) = tokio::join!(asked(&path), answering);
@@ -144,7 +153,7 @@ async fn a_proxy_that_has_not_listed_everything_gives_no_names() {
 #[tokio::test]
 async fn a_socket_that_cannot_be_made_is_an_error() {
     let (ask, _questions) = Questions::channel(1);
-    assert!(agent::start(Path::new("/proc/nowhere/here.sock"), "node1", ask).is_err());
+    assert!(start(Path::new("/proc/nowhere/here.sock"), ask).is_err());
 }
 
 /// Tests run as root, or the last case has no meaning.
@@ -152,23 +161,47 @@ async fn a_socket_that_cannot_be_made_is_an_error() {
 async fn a_folder_in_which_others_can_put_a_socket_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("here.sock");
-    let start = || {
+    let try_there = || {
         let (ask, _questions) = Questions::channel(1);
-        agent::start(&path, "node1", ask).map_err(|error| error.to_string())
+        start(&path, ask).map_err(|error| error.to_string())
     };
     let allow =
         |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
     allow(0o777);
-    let said = start().unwrap_err();
+    let said = try_there().unwrap_err();
     assert!(said.contains("writable for everybody") && said.contains("localSocket"), "{said}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    allow(0o1777);
-    start().unwrap();
+    allow(0o775);
+    let said = try_there().unwrap_err();
+    assert!(said.contains("writable for its group") && said.contains("localSocket"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    for sticky in [0o1777, 0o1775] {
+        allow(sticky);
+        try_there().unwrap();
+        fs::remove_file(&path).unwrap();
+    }
     allow(0o700);
     if std::os::unix::fs::chown(folder.path(), Some(12_345), None).is_ok() {
-        let said = start().unwrap_err();
+        let said = try_there().unwrap_err();
         assert!(said.contains("user 12345") && said.contains("localSocket"), "{said}");
     }
+}
+
+/// Whoever may rename a folder above it can put another in its place.
+#[tokio::test]
+async fn a_folder_above_that_others_can_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let above = folder.path().join("above");
+    fs::create_dir_all(above.join("own")).unwrap();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o770)).unwrap();
+    let (ask, _questions) = Questions::channel(1);
+    let error = start(&above.join("own/here.sock"), ask).unwrap_err().to_string();
+    let wanted = format!("{} is writable for its group", above.display());
+    assert!(error.contains(&wanted), "{error}");
+    // Neither does a link hide it.
+    std::os::unix::fs::symlink(above.join("own"), folder.path().join("link")).unwrap();
+    let (ask, _questions) = Questions::channel(1);
+    assert!(start(&folder.path().join("link/here.sock"), ask).is_err());
 }
 
 /// What a killed process of the same number has left is in nobody's way.
@@ -179,7 +212,7 @@ async fn a_socket_that_was_never_named_is_replaced() {
     fs::create_dir(&closed).unwrap();
     drop(UnixListener::bind(closed.join("s")).unwrap());
     let (ask, _questions) = Questions::channel(1);
-    agent::start(&folder.path().join("here.sock"), "node1", ask).unwrap();
+    start(&folder.path().join("here.sock"), ask).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -352,13 +385,69 @@ fn arguments_that_make_no_sense_are_refused() {
     }
 }
 
+/// The thread that knows the names may be busy with its first round for minutes, and people may dump meanwhile.
+#[tokio::test]
+async fn readiness_is_told_at_any_time_and_only_after_the_first_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("here.sock");
+    let (names, _questions) = Questions::channel(1);
+    let has_synced = Arc::new(AtomicBool::new(false));
+    let known = Arc::clone(&has_synced);
+    let is_ready = Box::new(move || known.load(Ordering::Relaxed));
+    agent::start(&path, Knowledge { node: "node1".into(), names, is_ready }).unwrap();
+    // Nobody answers these, and they are not even heard to their end.
+    let _dump = tokio::spawn(asked_twice(path.clone()));
+    let _silent = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let ready = || {
+        let socket = format!("--socket={}", path.display());
+        tokio::task::spawn_blocking(move || run(&["ready", &socket]))
+    };
+    let output = ready().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(said, "ipvs-proxy: not ready: the first sync has not succeeded yet\n");
+    has_synced.store(true, Ordering::Relaxed);
+    let output = ready().await.unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"ready\n"[..]));
+}
+
+async fn asked_twice(path: PathBuf) {
+    let _ = tokio::join!(asked(&path), asked(&path));
+}
+
+#[test]
+fn where_no_proxy_runs_none_is_ready() {
+    let output = run(&["ready", "--socket=/nowhere/here.sock"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("no answer at /nowhere/here.sock: No such file"), "{said}");
+}
+
+/// Two network namespaces may share a folder.
+#[tokio::test]
+async fn the_socket_of_a_process_that_lives_stays_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("here.sock");
+    let (ask, mut questions) = Questions::channel(1);
+    start(&path, ask).unwrap();
+    let (other, _others_questions) = Questions::channel(1);
+    let error = start(&path, other).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}");
+    assert!(error.to_string().contains("choose another localSocket"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let proxier = planned();
+    let answering = async { ipvs_proxy::dump::reply(questions.next().await, &proxier) };
+    let (names, ()) = tokio::join!(asked(&path), answering);
+    assert_eq!(names.unwrap().len(), SHOWN.len());
+}
+
 /// The patience of who asks is longer than a round, and not without end.
 #[tokio::test]
 async fn a_thread_that_is_busy_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("here.sock");
     let (ask, mut questions) = Questions::channel(1);
-    agent::start(&path, "node1", ask).unwrap();
+    start(&path, ask).unwrap();
     let proxier = planned();
     let (names, ()) = tokio::join!(asked(&path), async {
         tokio::time::sleep(Duration::from_millis(500)).await;

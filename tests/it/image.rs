@@ -48,6 +48,22 @@ fn a_flavour_that_does_not_work_has_no_rules() {
     assert_eq!(image.chosen(), "legacy");
 }
 
+/// It is run every few seconds.
+#[test]
+fn a_probe_looks_at_no_rules() {
+    let image = Image::lay_out();
+    let looked = image.path().join("looked");
+    image.program("libexec/ipvs-proxy", "printf '%s|' \"$0\" \"$@\"");
+    for flavour in ["nft", "legacy"] {
+        let script = format!(": >{}", looked.display());
+        image.program(&format!("tools/iptables-{flavour}-save"), &script);
+    }
+    assert!(image.run("ipvs-proxy", &["ready"]).contains("libexec/ipvs-proxy|ready|"));
+    assert!(!looked.exists());
+    image.run("ipvs-proxy", &["dump"]);
+    assert!(looked.exists());
+}
+
 #[test]
 fn the_program_is_the_one_of_that_name_with_its_arguments() {
     let image = Image::lay_out();

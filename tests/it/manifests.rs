@@ -8,6 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ipvs_proxy::cli::{Command, parse};
+use ipvs_proxy::config::own::DEFAULT_SOCKET;
 use ipvs_proxy::config::{self, Flags, Source, Surroundings};
 use ipvs_proxy::events::{self, Event, Kind, Regarding};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched, Retry};
@@ -141,8 +143,33 @@ fn the_overlay_for_kubeadm_is_kube_proxy_with_another_executable() {
         ])
     );
     // They would have to name a port, which kubeadm's ConfigMap chooses, or switches off.
-    for field in ["livenessProbe", "readinessProbe", "startupProbe", "ports"] {
+    for field in ["livenessProbe", "startupProbe", "ports"] {
         assert_eq!(container.get(field), None);
+    }
+}
+
+/// The next node's pod is replaced only once this node's has been ready for a while.
+#[test]
+fn an_image_that_does_not_come_up_stops_at_the_first_node() {
+    for folder in ["base", "overlays/kubeadm", "overlays/kind"] {
+        let objects = render(&root().join(folder));
+        let daemon_set = objects.iter().find(|object| object["kind"] == "DaemonSet").unwrap();
+        let spec = &daemon_set["spec"];
+        assert!(spec["minReadySeconds"].as_u64().is_some_and(|seconds| seconds > 0), "{folder}");
+        assert_eq!(spec["updateStrategy"]["type"], "RollingUpdate");
+        assert_eq!(spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 1, "{folder}");
+        let container = &spec["template"]["spec"]["containers"][0];
+        let command = container["readinessProbe"]["exec"]["command"].as_array().unwrap();
+        let words: Vec<_> = command.iter().map(text).collect();
+        let Ok(Command::Ready(ready)) = parse(words) else { panic!("{folder}: {command:?}") };
+        // Where the proxy answers whose settings name no other place, in a folder that it may write to.
+        assert_eq!(ready.path(), Path::new(DEFAULT_SOCKET));
+        let is_its_folder = |mount: &Value| {
+            Path::new(text(&mount["mountPath"])) == ready.path().parent().unwrap()
+                && mount["readOnly"] != true
+        };
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        assert!(mounts.iter().any(is_its_folder), "{folder}");
     }
 }
 
@@ -179,10 +206,8 @@ fn the_settings_in_the_config_map_are_what_the_proxy_takes() {
         let probes = config.serving.healthz.unwrap().port();
         let daemon_set = named(&objects, "DaemonSet", "ipvs-proxy");
         let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
-        for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/healthz")] {
-            assert_eq!(container[probe]["httpGet"]["path"], path);
-            assert_eq!(container[probe]["httpGet"]["port"], probes);
-        }
+        assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
+        assert_eq!(container["livenessProbe"]["httpGet"]["port"], probes);
         let kubeconfig: Value = serde_saphyr::from_str(text(&data["kubeconfig.conf"])).unwrap();
         assert_eq!(
             kubeconfig["users"][0]["user"]["tokenFile"]

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -361,23 +362,58 @@ fn a_file_that_cannot_be_written_is_named_and_nothing_is_written_of_settings_tha
     assert!(!path.exists());
 }
 
-#[test]
-fn a_signal_ends_it_at_once_though_the_program_for_its_credentials_never_ends() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (program, started) = (folder.path().join("credentials"), folder.path().join("started"));
-    fs::write(&program, format!("#!/bin/sh\n: >{}\nexec sleep 30\n", started.display()))
-        .expect("written");
+/// A kubeconfig whose program for credentials never ends; it writes its process's number into the file `started`.
+fn hanging_credentials(folder: &Path) -> PathBuf {
+    let (program, started) = (folder.join("credentials"), folder.join("started"));
+    let script =
+        format!("#!/bin/sh\necho $$ >{0}.new\nmv {0}.new {0}\nexec sleep 300\n", started.display());
+    fs::write(&program, script).expect("written");
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("may run");
-    let kubeconfig = file(&format!(
+    let kubeconfig = folder.join("kubeconfig");
+    let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
          clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:1'}}}}]\n\
          users: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: {}, \
          interactiveMode: Never}}}}}}]\n",
         program.display()
-    ));
+    );
+    fs::write(&kubeconfig, text).expect("written");
+    kubeconfig
+}
+
+#[test]
+fn a_dump_ends_and_so_does_the_program_for_its_credentials_that_never_would() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kubeconfig = hanging_credentials(folder.path());
+    let begin = Instant::now();
+    let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+    let output = run(&["dump", "--socket=/nowhere/here.sock", &kubeconfig]);
+    assert!(begin.elapsed() < Duration::from_secs(100), "{:?}", begin.elapsed());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not listed everything within 30s"), "{said}");
+    let program = fs::read_to_string(folder.path().join("started")).expect("it was started");
+    // Whoever inherits it may take a moment to notice that it has ended.
+    let place = Path::new("/proc").join(program.trim());
+    let is_gone = || {
+        let stat = fs::read_to_string(place.join("stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    };
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_gone() {
+        assert!(Instant::now() < end, "it still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_signal_ends_it_at_once_though_the_program_for_its_credentials_never_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kubeconfig = hanging_credentials(folder.path());
+    let started = folder.path().join("started");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"));
-    let mut process = command.arg("--kubeconfig").arg(kubeconfig.path()).spawn().expect("it runs");
+    command.stderr(Stdio::piped());
+    let mut process = command.arg("--kubeconfig").arg(kubeconfig).spawn().expect("it runs");
     while !started.exists() {
         assert_eq!(process.try_wait().expect("it can be asked"), None, "it waits for the program");
         std::thread::sleep(Duration::from_millis(10));
@@ -387,6 +423,15 @@ fn a_signal_ends_it_at_once_though_the_program_for_its_credentials_never_ends() 
     let asked = Instant::now();
     assert_eq!(process.wait().expect("it ends").code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    let mut said = process.stderr.take().expect("a pipe");
+    let program = fs::read_to_string(&started).expect("it was started");
+    let program = program.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    // It outlives the proxy, and holds the pipe open.
+    rustix::process::kill_process(program.expect("a number"), rustix::process::Signal::KILL)
+        .expect("it runs");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut said, &mut text).expect("text");
+    assert!(text.lines().last().is_some_and(|line| line.contains("stopping on SIGTERM")), "{text}");
 }
 
 #[test]

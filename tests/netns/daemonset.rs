@@ -157,6 +157,11 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     let mut proxy = pod.start(FEW_RIGHTS, &["-v=9"]);
     serves(&node, &[("10.96.0.1", "10.244.1.1")]);
     assert_eq!(pod.notice(), "READY=1");
+    let started = proxy.said("ipvs-proxy started, following the API server");
+    assert_eq!(started.len(), 1, "{}", proxy.log());
+    for word in [" version=\"v", " mode=\"ipvs\"", " families=\"IPv4,IPv6\"", " node=\"node1\""] {
+        assert!(started[0].contains(word), "{word}: {started:?}");
+    }
     // kubeadm leaves the score to the default, which these rights do not reach.
     assert!(CONFIG.contains("oomScoreAdj: null"));
     assert_eq!(proxy.said("oomScoreAdj").len(), 1, "a detail, and no warning: {}", proxy.log());
@@ -187,11 +192,18 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     proxy.wait_until_says("the configuration is again what is in force");
     let kernel = Kernel::of(&node);
     let standing = kernel.dumps();
+    // A scheduler that no kernel has, and one that takes effect at the next start.
+    pod.configure(&CONFIG.replace("scheduler: \"\"", "scheduler: none"));
+    proxy.wait_until_says("the kernel has no IPVS scheduler");
     pod.configure(&CONFIG.replace("scheduler: \"\"", "scheduler: lc"));
-    assert_eq!(proxy.wait(PATIENCE).code(), Some(1));
-    assert_eq!(pod.notice(), "STOPPING=1");
-    assert!(proxy.log().lines().last().unwrap().contains("\"the configuration was changed"));
+    proxy.wait_until_says("(ipvs.scheduler): this takes effect at the next start");
+    let metrics = node.run("curl -s http://127.0.0.1:10249/metrics");
+    assert!(metrics.contains("\nipvs_proxy_config_change_pending 1\n"), "{metrics}");
+    let status = node.run("curl -s http://127.0.0.1:10249/statusz");
+    assert!(status.contains("(ipvs.scheduler): this takes effect"), "{status}");
     kernel.is(&standing);
+    ends_at_once(&mut proxy);
+    assert_eq!(pod.notice(), "STOPPING=1");
     is_klog(&proxy.log());
     assert!(!proxy.log().contains("secret-token"), "{}", proxy.log());
 
@@ -204,6 +216,51 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     assert_eq!(pod.notice(), "STOPPING=1");
     kernel.is(&standing);
     assert_eq!(again.said("ERROR"), [""; 0]);
+}
+
+/// Each mistake that a ConfigMap can have is told, and the process stays; without one it ends, when it is asked to.
+#[test]
+fn a_change_ends_the_process_only_if_asked_to_and_only_if_a_start_would_succeed() {
+    const OWN: &str = "---\napiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\n\
+                       exitOnConfigChange: true\n";
+    let node = Node::conformance("config-exit");
+    let pod = Pod::new(&node);
+    let with = |old: &str, new: &str| {
+        assert!(CONFIG.contains(old), "{old}");
+        CONFIG.replace(old, new) + OWN
+    };
+    pod.configure(&with("mode: ipvs", "mode: ipvs"));
+    pod.server.replace_all(&one("a", "10.96.0.1", "10.244.1.1"));
+    let mut proxy = pod.start(&[], &[]);
+    serves(&node, &[("10.96.0.1", "10.244.1.1")]);
+    let taken = node.enter(|| std::net::TcpListener::bind("127.0.0.1:20249").unwrap());
+    let kernel = Kernel::of(&node);
+    let standing = kernel.dumps();
+    let kubeconfig = "kubeconfig: /var/lib/kube-proxy/kubeconfig.conf";
+    for (old, new, said) in [
+        ("scheduler: \"\"", "scheduler: none", "the kernel has no IPVS scheduler"),
+        (kubeconfig, "kubeconfig: /nowhere", "kubeconfig /nowhere: "),
+        (
+            "metricsBindAddress: \"\"",
+            "metricsBindAddress: 127.0.0.1:20249",
+            "127.0.0.1:20249: Address",
+        ),
+        ("clusterCIDR: 10.244.0.0/16", "clusterCIDR: x", "ClusterCIDR"),
+    ] {
+        pod.configure(&with(old, new));
+        proxy.wait_until_says(said);
+        let lines = proxy.said(said);
+        assert!(lines[0].contains("but a start would fail"), "{lines:?}");
+    }
+    // Fields of other modes.
+    pod.configure(&with("localhostNodePorts: null", "localhostNodePorts: false"));
+    proxy.wait_until_says("the configuration is again what is in force");
+    drop(taken);
+    pod.configure(&with("metricsBindAddress: \"\"", "metricsBindAddress: 127.0.0.1:20249"));
+    assert_eq!(proxy.wait(PATIENCE).code(), Some(1));
+    let last = proxy.log().lines().last().unwrap().to_owned();
+    assert!(last.contains("the configuration was changed (metricsBindAddress)"), "{last}");
+    kernel.is(&standing);
 }
 
 #[test]
@@ -293,6 +350,7 @@ fn ends_at_once(proxy: &mut Proxy) {
     println!("ended after {took:?}");
     assert_eq!(status.code(), Some(0), "{}", proxy.log());
     assert!(took < limit, "{took:?}, limit {limit:?}");
+    assert!(proxy.log().lines().last().unwrap().contains("stopping on SIGTERM"), "{}", proxy.log());
 }
 
 /// Every line is klog's.

@@ -26,6 +26,7 @@ mod families;
 mod golden;
 mod lab;
 mod leftovers;
+mod lock;
 mod node;
 mod odd_input;
 mod packets;

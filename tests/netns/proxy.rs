@@ -231,6 +231,11 @@ impl Proxy {
         assert!(until(2 * PATIENCE, says).is_some(), "none is said: {texts:?}");
     }
 
+    /// The number of the process that was started.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let process = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();

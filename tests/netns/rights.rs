@@ -123,7 +123,8 @@ fn a_timeout_that_cannot_be_set_is_a_warning_and_services_are_served() {
     node.sysctl("net.netfilter.nf_conntrack_tcp_timeout_established", "4321");
     let case = Case::of_test("clusterip_tcp");
     source.replace_all(&case.steps().last().unwrap().objects());
-    let wanted = json!({"maxPerCore": 0, "tcpEstablishedTimeout": "1h", "tcpCloseWaitTimeout": "0s"});
+    let wanted =
+        json!({"maxPerCore": 0, "tcpEstablishedTimeout": "1h", "tcpCloseWaitTimeout": "0s"});
     let words = words(&[READ_ONLY, BOTH]);
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let settings = config(json!({"conntrack": wanted}));

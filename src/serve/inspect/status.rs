@@ -1,6 +1,6 @@
 //! `/statusz`: since when the process runs, and what it stands for.
 //!
-//! In: versions, the time. Out: a page, or an object. The lines of the page are told from their names
+//! In: versions, the time, and what is to be said of configuration files that changed. Out: a page, or an object. The lines of the page are told from their names
 //! by a sign that changes, as upstream's are, so that nobody takes them apart. Never: a secret.
 //!
 //! Source: spec 10.3.
@@ -38,12 +38,20 @@ impl Status {
         Self { version, emulated, started, paths }
     }
 
-    pub(super) fn answer(&self, accepts: Option<&str>, now: SystemTime) -> Answer {
+    /// The line and the field about the configuration are there only if there is something to say.
+    pub(super) fn answer(
+        &self,
+        accepts: Option<&str>,
+        now: SystemTime,
+        configuration: Option<String>,
+    ) -> Answer {
         match accepted::form(accepts, "Statusz") {
             None => accepted::refused("Statusz"),
-            Some(Form::Text) => accepted::page("statusz", &self.text(now)),
+            Some(Form::Text) => {
+                accepted::page("statusz", &self.text(now, configuration.as_deref()))
+            }
             Some(Form::Object(notation, version)) => {
-                let fields = json!({
+                let mut fields = json!({
                     "startTime": self.start().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                     "uptimeSeconds": self.up(now),
                     "goVersion": NO_GO,
@@ -51,12 +59,15 @@ impl Status {
                     "emulationVersion": self.emulated,
                     "paths": self.paths,
                 });
+                if let (Some(fields), Some(note)) = (fields.as_object_mut(), configuration) {
+                    fields.insert("configuration".to_owned(), note.into());
+                }
                 accepted::object("Statusz", notation, version, fields)
             }
         }
     }
 
-    fn text(&self, now: SystemTime) -> String {
+    fn text(&self, now: SystemTime, configuration: Option<&str>) -> String {
         let up = self.up(now);
         let up = format!("{} hr {:02} min {:02} sec", up / 3600, up / 60 % 60, up % 60);
         let started = self.start().strftime("%a %b %e %H:%M:%S UTC %Y").to_string();
@@ -70,8 +81,9 @@ impl Status {
             ("Paths", &paths),
         ];
         let sign = sign(now);
-        let lines = lines.map(|(name, value)| format!("{name}{sign} {value}\n"));
-        format!("\n{}", lines.concat())
+        let lines = lines.into_iter().chain(configuration.map(|note| ("Configuration", note)));
+        let lines: String = lines.map(|(name, value)| format!("{name}{sign} {value}\n")).collect();
+        format!("\n{lines}")
     }
 
     fn start(&self) -> Timestamp {

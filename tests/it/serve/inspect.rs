@@ -7,7 +7,7 @@ use ipvs_proxy::cli;
 use ipvs_proxy::config::{Flags, Given, Pod, Surroundings, flags};
 use ipvs_proxy::events::Sink;
 use ipvs_proxy::metrics::{Build, Metrics};
-use ipvs_proxy::serve::{Inspect, Process, RETRY, Server, Which, WithoutPort};
+use ipvs_proxy::serve::{ConfigurationNote, Inspect, Process, RETRY, Server, Which, WithoutPort};
 use ipvs_proxy::traffic::{Limits, Traffic};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -193,6 +193,24 @@ async fn statusz_has_the_recorded_lines_and_an_object() {
     assert!(body.starts_with('{'), "{body}");
     let (head, _) = inspected.ask("GET", "/statusz", Some("application/json")).await;
     assert_eq!(status(&head), "406 Not Acceptable");
+}
+
+/// A line of upstream's page more, only when there is something to say.
+#[tokio::test]
+async fn statusz_tells_of_a_configuration_that_waits_for_the_next_start() {
+    let note = ConfigurationNote::default();
+    let inspected =
+        Inspected::start(Process { configuration: note.clone(), ..process(false) }).await;
+    let asked = "application/json;v=v1beta1;g=config.k8s.io;as=Statusz";
+    for said in [None, Some("changed"), None] {
+        note.set(said.map(str::to_owned));
+        let (_, body) = inspected.get("/statusz").await;
+        assert_eq!(body.contains("\nConfiguration"), said.is_some(), "{body}");
+        assert_eq!(body.contains("changed\n"), said.is_some(), "{body}");
+        let (_, body) = inspected.ask("GET", "/statusz", Some(asked)).await;
+        let object: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(object.get("configuration").and_then(Value::as_str), said);
+    }
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ fn timeless(body: &str) -> String {
 async fn answers_have_the_recorded_form() {
     let probed = Probed::start().await;
     probed.health.started();
+    probed.health.synced();
     probed.sees_node(false);
     for (path, name) in [("/healthz", "health-port-healthz"), ("/livez", "health-port-livez")] {
         let ((head, body), (wanted_head, wanted)) = (probed.get(path).await, recorded(name));
@@ -112,6 +113,7 @@ async fn the_wildcard_of_one_family_answers_both() {
 #[tokio::test]
 async fn a_node_that_was_not_seen_or_is_leaving_takes_no_traffic_but_lives() {
     let probed = Probed::start().await;
+    probed.health.synced();
     assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (503, 200));
     probed.sees_node(false);
     assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (200, 200));
@@ -122,15 +124,33 @@ async fn a_node_that_was_not_seen_or_is_leaving_takes_no_traffic_but_lives() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_lags_is_unwell_until_it_has_caught_up() {
+async fn before_the_first_sync_no_traffic_is_taken() {
     let probed = Probed::start().await;
+    probed.health.started();
+    probed.sees_node(false);
+    assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (503, 200));
+    let (_, body) = probed.get("/healthz").await;
+    assert!(body.contains("\"nodeEligible\":true,\"healthy\":false"), "{body}");
+    probed.health.synced();
+    assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (200, 200));
+}
+
+#[tokio::test]
+async fn a_proxy_that_lags_takes_no_traffic_and_is_alive_if_its_rounds_end() {
+    let probed = Probed::start().await;
+    probed.health.synced();
     probed.sees_node(false);
     fall_behind(&probed.health);
     assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (503, 503));
     let (_, body) = probed.get("/livez").await;
     assert!(body.contains("\"healthy\":false,\"status\":{\"IPv4\":"), "{body}");
+    // A round in which IPv6 failed.
     probed.health.updated(Family::V4, Moment::now());
-    assert_eq!(probed.status("/livez").await, 503);
+    probed.health.round_ended();
+    assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (503, 200));
+    let (_, body) = probed.get("/livez").await;
+    assert!(body.contains("\"healthy\":true,\"status\":{\"IPv4\":"), "{body}");
+    assert!(body.ends_with("\"healthy\":false}}}"), "IPv6: {body}");
     probed.health.updated(Family::V6, Moment::now());
     assert_eq!((probed.status("/healthz").await, probed.status("/livez").await), (200, 200));
 }
@@ -139,6 +159,7 @@ async fn a_proxy_that_lags_is_unwell_until_it_has_caught_up() {
 async fn answers_are_counted_by_their_status() {
     let probed = Probed::start().await;
     probed.status("/healthz").await;
+    probed.health.synced();
     probed.sees_node(false);
     probed.status("/healthz").await;
     probed.status("/healthz").await;

@@ -1,0 +1,117 @@
+//! A rehearsal of a start.
+//!
+//! In: a configuration that is not in force, and the one that is. Out: nothing if the process would come up with the
+//! first one, else the first thing that would keep it from that. Never: a change to the kernel's tables, at most a
+//! module is loaded; a port that stays taken; a try of a port that this process itself has.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::timeout;
+
+use super::run::{Opened, apart};
+use super::{remarks, settings};
+use crate::config::Config;
+use crate::kernel::LinuxKernel;
+use crate::serve::try_to_listen;
+
+/// How long all of it may take: a program for credentials or `iptables` may hang.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a start would fail.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Something is missing. It may come.
+    #[error("{0:#}")]
+    Fails(#[from] anyhow::Error),
+    /// Something hangs. It is not tried again, or more and more would hang.
+    #[error("whatever a start waits for has not come within {LIMIT:?}")]
+    Hangs,
+}
+
+/// Rehearses a start with `config` while `in_force` is in force.
+///
+/// # Errors
+/// What would keep it from coming up.
+pub(super) async fn rehearse(config: &Config, in_force: &Config) -> Result<(), Refusal> {
+    let rehearsal = async {
+        Opened::new(config, None).await?.try_access().await?;
+        try_ports(&listeners(config), &listeners(in_force))?;
+        try_kernel(config.clone()).await
+    };
+    Ok(timeout(LIMIT, rehearsal).await.map_err(|_| Refusal::Hangs)??)
+}
+
+async fn try_kernel(config: Config) -> anyhow::Result<()> {
+    apart(move || {
+        let (mut kernel, abilities) = LinuxKernel::open(settings::ground(&config))?;
+        remarks::refuse(&config, &abilities.families)?;
+        Ok(kernel.try_scheduler()?)
+    })
+    .await?
+}
+
+/// A field, and the address that it names.
+type Listener = (&'static str, SocketAddr);
+
+fn listeners(config: &Config) -> Vec<Listener> {
+    let metrics = Some(("metricsBindAddress", config.serving.metrics));
+    let health = config.serving.healthz.map(|address| ("healthzBindAddress", address));
+    health.into_iter().chain(metrics).collect()
+}
+
+/// A port that this process has will be free. Whether another address is there to listen on at that port cannot be
+/// known before.
+fn try_ports(wanted: &[Listener], held: &[Listener]) -> anyhow::Result<()> {
+    for (at, (field, address)) in wanted.iter().enumerate() {
+        let others = wanted.iter().skip(at + 1);
+        if let Some((other, _)) = others.clone().find(|(_, other)| overlap(*address, *other)) {
+            bail!("{field} and {other} are both {address}");
+        }
+        if held.iter().all(|(_, held)| held.port() != address.port()) {
+            try_to_listen(*address).with_context(|| format!("{field}: {address}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (is_everywhere || one.ip() == other.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_port_of_others_is_refused_and_an_own_one_is_not() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let said = try_ports(&[("metricsBindAddress", address)], &[]).unwrap_err();
+        let said = format!("{said:#}");
+        assert!(said.starts_with(&format!("metricsBindAddress: {address}: ")), "{said}");
+        // Also by a wildcard of the other family.
+        let everywhere = SocketAddr::new("::".parse().unwrap(), address.port());
+        assert!(try_ports(&[("metricsBindAddress", everywhere)], &[]).is_err());
+        try_ports(&[("metricsBindAddress", address)], &[("healthzBindAddress", everywhere)])
+            .unwrap();
+        drop(taken);
+        try_ports(&[("metricsBindAddress", address)], &[]).unwrap();
+        TcpListener::bind(address).expect("nobody listens there afterwards");
+    }
+
+    #[test]
+    fn one_port_for_both_servers_is_refused_even_if_it_is_held() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (health, metrics) = ("healthzBindAddress", "metricsBindAddress");
+        let held = [(health, at("0.0.0.0:10256"))];
+        let both = [(health, at("0.0.0.0:10256")), (metrics, at("127.0.0.1:10256"))];
+        assert!(try_ports(&both, &held).unwrap_err().to_string().contains("are both"));
+        let apart = [(health, at("127.0.0.1:10256")), (metrics, at("127.0.0.2:10256"))];
+        try_ports(&apart, &held).unwrap();
+    }
+}
