@@ -173,8 +173,8 @@ async fn serve(
     let publish =
         publish.first_sync_to(tell_synced).answering(answer_at_socket(config, servers.health()));
     tokio::spawn(tell_ready(Arc::clone(supervisor), synced));
-    let families = abilities.families;
-    let planning = settings::planning(config, families, abilities.random_fully);
+    tell_started(config, &abilities.families);
+    let planning = settings::planning(config, abilities.families, abilities.random_fully);
     let periods = settings::periods(config);
     let (tell, mut ended) = oneshot::channel();
     std::thread::Builder::new()
@@ -188,7 +188,6 @@ async fn serve(
     addresses::start(&sender).context("cannot start the addresses thread")?;
     set_oom_score(config);
     remarks.iter().for_each(|remark| tracing::info!("{remark}"));
-    tell_started(config, &families);
     let nodes = match config.drain.dead_node {
         Some(_) => NodesWatched::All,
         None => NodesWatched::This,
