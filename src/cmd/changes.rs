@@ -92,14 +92,14 @@ impl InForce {
             let mut changed = pin!(files.changed());
             // Once at first: a change between the reading and the watch must not be missed.
             loop {
-                let verdict = self.judge(self.look(arguments, here), &rehearse).await;
+                let mut verdict = self.judge(self.look(arguments, here), &rehearse).await;
                 told.tell(&verdict);
                 if let (Verdict::Pending(fields), OnConfigChange::Exit) =
                     (&verdict, self.config.on_config_change)
                 {
                     self.wait_for_the_moment(fields).await;
                     // Much may have happened meanwhile.
-                    let verdict = self.judge(self.look(arguments, here), &rehearse).await;
+                    verdict = self.judge(self.look(arguments, here), &rehearse).await;
                     if let Verdict::Pending(fields) = &verdict {
                         return anyhow::anyhow!(
                             "the configuration was changed ({fields}): this process ends, and is to be \

@@ -51,10 +51,10 @@ impl Request {
         }
     }
 
-    /// Nothing at all asks for names: that is what was asked before there were two requests.
+    /// Nothing at all asks for nothing: whoever only looks whether somebody listens says that.
     pub(super) fn read(word: &[u8]) -> Option<Self> {
-        match word.trim_ascii() {
-            b"" | b"names" => Some(Self::Names),
+        match word {
+            b"names" => Some(Self::Names),
             b"ready" => Some(Self::Ready),
             _ => None,
         }

@@ -366,6 +366,7 @@ fn the_defaults_that_kube_proxy_writes_are_ours() {
             "--cluster-cidr=10.32.0.0/11",
             "--hostname-override=node1",
             "--profiling",
+            "--oom-score-adj=-999",
         ];
         assert_eq!(config, from_flags(&[&same, arguments].concat()).unwrap());
     }

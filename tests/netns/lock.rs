@@ -21,7 +21,7 @@ fn objects() -> String {
 }
 
 /// A node that a proxy serves, which is running.
-fn served() -> (Node, Source, Proxy) {
+fn served() -> (Namespace, Source, Proxy) {
     let node = Node::conformance("lock");
     let source = Source::manifests();
     source.replace_all(&objects());
