@@ -59,9 +59,14 @@ struct Work {
 /// So many changes are made before others that wait.
 const FEW: usize = 512;
 
-/// What follows from all facts together, and is found anew when more have come in.
+/// What follows from all facts together.
 fn is_common(change: &Change) -> bool {
-    matches!(change, Change::WriteRules(_) | Change::RemoveLeftovers(_))
+    matches!(change, Change::WriteRules(_) | Change::RemoveLeftovers(_) | Change::GrowSet(..))
+}
+
+/// What every comparison names, whichever keys it looks at. Of two of these the later one counts.
+fn is_always_compared(change: &Change) -> bool {
+    is_common(change) || matches!(change, Change::AddLink | Change::AddSet(_))
 }
 
 /// What must be the last of a round: it may take away what changes that wait still need.
@@ -290,9 +295,13 @@ impl Proxier {
         let ChangeSet { mut changes, mut draining } = comparison.changes(Extent::Keys(&touched));
         self.suspect(&changes);
         work.due.append(&mut draining);
-        work.walk.leave_out(|change| change.is_of(&touched) || is_common(change));
+        work.walk.leave_out(|change| change.is_of(&touched) || is_always_compared(change));
         work.is_interrupted = true;
-        changes.retain(|change| !is_last(change));
+        // Sets grow for what waits as well: a set that is made anew must have room for that too.
+        changes.retain(|change| !is_last(change) && !matches!(change, Change::GrowSet(..)));
+        let growth =
+            self.comparison(work.belief.state()).growth(changes.iter().chain(work.walk.pending()));
+        changes.extend(growth);
         work.servers.extend(&touched.servers);
         if changes.len() > FEW {
             work.walk.join(changes, work.belief.state());

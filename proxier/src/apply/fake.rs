@@ -1,8 +1,8 @@
 //! A kernel in memory, for tests.
 //!
 //! In: the same verbs as the real one. Out: the same results: it refuses what Linux refuses (a
-//! destination without its virtual server, rules that match a set that is not there, a device-less
-//! address) and keeps a log. Never: leniency that the kernel does not have.
+//! destination without its virtual server, an entry for which its set has no room, rules that match a set that
+//! is not there, a device-less address) and keeps a log. Never: leniency that the kernel does not have.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use super::cause::{Cause, CauseKind, Refusal};
 use super::kernel::{Connections, Kernel, KernelReading, Ready, RulesReading};
 use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
-use crate::plan::{Rules, VirtualServerDestination, VirtualServerKey};
+use crate::plan::{Entry, Rules, SetKey, VirtualServerDestination, VirtualServerKey};
 
 /// Kernel state with a log and faults on demand.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,9 @@ impl FakeKernel {
             Change::AddEntry(set, _) if !self.state.sets.contains_key(set) => {
                 refuse(absent, "the set does not exist")
             }
+            Change::AddEntry(set, entry) if !self.has_room(*set, entry) => {
+                refuse(Refusal::Other, "the set is full")
+            }
             Change::WriteRules(step) => {
                 let names: Vec<_> = self.state.sets.keys().map(ToString::to_string).collect();
                 let mut words =
@@ -114,6 +117,14 @@ impl FakeKernel {
             }
             _ => Ok(()),
         }
+    }
+
+    /// True if the set has the entry, or room for one more.
+    fn has_room(&self, set: SetKey, entry: &Entry) -> bool {
+        let entries = self.state.sets.get(&set);
+        entries.is_none_or(|entries| {
+            entries.contains(entry) || entries.len() < self.state.room(set) as usize
+        })
     }
 
     fn has_destination(&self, key: &VirtualServerKey, destination: &SocketAddr) -> bool {

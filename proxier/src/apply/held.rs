@@ -12,13 +12,15 @@ use super::order::{Role, Stage, role};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{Change, Moment, Observed};
 use crate::model::Family;
-use crate::plan::{Entry, NodePort, SetKey, SetName, VirtualServerKey, weight};
+use crate::plan::{Entry, NodePort, SetKey, SetName, Table, VirtualServerKey, weight};
 
 /// What has failed, by what depends on it.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// Families whose sets or rules are missing.
     families: BTreeSet<Family>,
+    /// Families whose rules are unknown.
+    unread: BTreeSet<Family>,
     /// Addresses whose entry in `KUBE-IPVS-IPS` is missing.
     addresses: BTreeSet<IpAddr>,
     /// Virtual servers that could not be made.
@@ -43,8 +45,9 @@ pub(super) struct Held {
 
 impl Held {
     /// The family's rules are unknown.
-    pub(super) fn hold_family(&mut self, family: Family) {
+    pub(super) fn hold_unread(&mut self, family: Family) {
         self.families.insert(family);
+        self.unread.insert(family);
     }
 
     /// True if the change must wait; `belief` is what the kernel holds now.
@@ -67,11 +70,7 @@ impl Held {
                 self.families.contains(&step.family)
                     || (step.moment == Moment::AfterRemoval && self.needs_old_rules(step.family))
             }
-            // Where no virtual server refuses, the entry would let packets pass to the host's own process.
-            Change::AddEntry(set, entry) => {
-                entry.frontend().is_some_and(|key| self.unmade.contains(&key))
-                    || (stage == Stage::Late && self.lingers(*set, entry))
-            }
+            Change::AddEntry(set, entry) => self.holds_entry(stage, *set, entry),
             Change::RemoveEntry(set, entry) => {
                 let held = self.holds_removal(stage, *set, entry);
                 if held {
@@ -100,18 +99,37 @@ impl Held {
         self.families.contains(&Family::of(address)) || self.addresses.contains(&address)
     }
 
-    /// A virtual server that takes connections already has had what protects it.
+    /// Where no virtual server refuses, the entry would let packets pass to the host's own process. Where nobody knows
+    /// the rules, nobody knows either whether they have regard to the entry: what needs it waits.
+    fn holds_entry(&mut self, stage: Stage, set: SetKey, entry: &Entry) -> bool {
+        let is_unread = self.unread.contains(&set.family);
+        if is_unread {
+            self.note_missing(set, entry);
+        }
+        is_unread
+            || entry.frontend().is_some_and(|key| self.unmade.contains(&key))
+            || (stage == Stage::Late && self.lingers(set, entry))
+    }
+
     fn holds_destinations(&self, key: &VirtualServerKey, belief: &Observed) -> bool {
         let takes_none = || {
-            let server = belief.servers.get(key);
-            server.is_none_or(|server| {
+            let mut found = belief.servers.get(key).into_iter();
+            found.all(|server| {
                 server.destinations.values().all(|found| found.weight == weight::DRAINING)
             })
+        };
+        let family = key.family();
+        let is_unread = self.unread.contains(&family);
+        let lacks_rules = || match is_unread {
+            // One that takes connections has had its rules, and its entries are those of before.
+            true => takes_none(),
+            false => self.families.contains(&family) && !has_rules(key, belief),
         };
         self.unmade.contains(key)
             || self.servers.contains(key)
             || self.ports.contains(&key.node_port())
-            || (self.holds_address(key.address) && takes_none())
+            || (self.addresses.contains(&key.address) && takes_none())
+            || lacks_rules()
     }
 
     /// True if something stands that only the rules of before protect.
@@ -188,7 +206,7 @@ impl Held {
                 self.standing.insert(*address);
             }
             (Stage::Ground | Stage::Rules, _) => match change.family() {
-                Some(family) => self.hold_family(family),
+                Some(family) => drop(self.families.insert(family)),
                 None => self.families.extend(Family::BOTH),
             },
             _ => {}
@@ -223,6 +241,27 @@ impl Held {
             },
         }
     }
+}
+
+/// True if rules stand for every set that has an entry of the virtual server or its node port.
+fn has_rules(key: &VirtualServerKey, belief: &Observed) -> bool {
+    let own = Entry::AddressPort(key.address, key.protocol, key.port);
+    let port = Entry::Port(key.port);
+    let sets = belief.sets.iter().filter(|(set, entries)| {
+        let is_of_port =
+            || set.node_port(&port) == Some(key.node_port()) && entries.contains(&port);
+        set.family == key.family() && (entries.contains(&own) || is_of_port())
+    });
+    let rules = &belief.rules.of(key.family()).chains;
+    sets.map(|(set, _)| set).all(|set| {
+        let table = match role(set.name) {
+            Role::Guard => Table::Filter,
+            Role::Permission | Role::Exemption | Role::Admission | Role::Address => Table::Nat,
+        };
+        let name = set.name.in_family(set.family);
+        let mut rules = rules.iter().filter(|(chain, _)| chain.table == table);
+        rules.any(|(_, rules)| rules.iter().any(|rule| rule.split(' ').any(|word| word == name)))
+    })
 }
 
 /// The guarded virtual server to which an entry admits somebody.

@@ -75,7 +75,7 @@ impl Walk {
     pub(crate) fn without_rules(mut self, unread: PerFamily<Option<Cause>>) -> Self {
         for (family, cause) in [(Family::V4, unread.v4), (Family::V6, unread.v6)] {
             if let Some(cause) = cause {
-                self.held.hold_family(family);
+                self.held.hold_unread(family);
                 self.outcome
                     .failed
                     .push(Failure { operation: format!("read rules {family}"), cause });
@@ -90,6 +90,11 @@ impl Walk {
         self.rest.is_empty()
     }
 
+    /// The changes that wait, in the order of their stages.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &Change> {
+        self.rest.iter().map(|(_, change)| change)
+    }
+
     /// The entries of these virtual servers, and of their node ports, that wait to be added or removed. Whoever
     /// changes the destinations of such a virtual server first has to change these entries too, each at
     /// its stage: an exemption that waits to go would keep a new destination's clients from being masqueraded.
@@ -98,7 +103,7 @@ impl Walk {
         servers: &BTreeSet<VirtualServerKey>,
     ) -> BTreeSet<(SetKey, Entry)> {
         let ports: BTreeSet<_> = servers.iter().map(VirtualServerKey::node_port).collect();
-        let entries = self.rest.iter().filter_map(|(_, change)| match change {
+        let entries = self.pending().filter_map(|change| match change {
             Change::AddEntry(set, entry) | Change::RemoveEntry(set, entry) => Some((*set, *entry)),
             _ => None,
         });

@@ -63,29 +63,29 @@ impl Comparison<'_> {
                 self.compare_entry(*set, entry, changes);
             }
         }
-        self.grow_sets(changes);
+        let growth = self.growth(&changes.changes);
+        changes.changes.extend(growth);
     }
 
-    /// Makes room for what is added, while what is removed is still there.
+    /// Makes room in the sets for all entries that these changes add, while what they remove is still there.
     ///
     /// `Departs:` upstream has room for 65,536 entries a set and loses the others.
-    fn grow_sets(&self, changes: &mut ChangeSet) {
+    pub(crate) fn growth<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Vec<Change> {
         let mut added: BTreeMap<SetKey, usize> = BTreeMap::new();
-        for change in &changes.changes {
+        for change in changes {
             if let Change::AddEntry(set, _) = change {
                 *added.entry(*set).or_default() += 1;
             }
         }
-        for (set, added) in added {
+        let grown = |(set, added): (SetKey, usize)| {
             let capacities = &self.observed.capacities;
-            let made_for = capacities.get(&set).copied().or(set.name.kind().default_capacity());
+            let made_for = capacities.get(&set).copied().or(set.name.kind().default_capacity())?;
             let needed = self.observed.sets.get(&set).map_or(0, BTreeSet::len) + added;
             let needed = u32::try_from(needed).unwrap_or(u32::MAX);
-            if made_for.is_some_and(|capacity| capacity < needed) {
-                let capacity = needed.checked_next_power_of_two().unwrap_or(u32::MAX);
-                changes.push(Change::GrowSet(set, capacity));
-            }
-        }
+            let capacity = needed.checked_next_power_of_two().unwrap_or(u32::MAX);
+            (made_for < needed).then_some(Change::GrowSet(set, capacity))
+        };
+        added.into_iter().filter_map(grown).collect()
     }
 
     fn compare_whole_set(&self, set: SetKey, changes: &mut ChangeSet) {

@@ -3,19 +3,20 @@
 use proptest::prelude::*;
 
 use super::*;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::apply::Draining;
 use crate::apply::fake::FakeKernel;
 use crate::diff::{Change, Flow};
-use crate::model::{
-    Affinity, Endpoint, InterfaceAddress, Net, Node, NodeReadiness, PerFamily, Protocol, Scope,
-    Service, Slice, SliceName, Update,
-};
+use crate::model::{Node, NodeReadiness, PerFamily, Protocol, SliceName, Update};
 use crate::plan::{DrainLimits, Entry, LocalDetection, SetKey, SetName};
-use crate::testing::packet::{Client, Moment, moments};
-use crate::testing::{now, ready, service, service_port, settings, slice, terminating, unready};
+use crate::testing::{now, ready, service, service_port, settings, slice};
+
+mod moments;
+mod worlds;
+
+use worlds::{interfaces, ip, slice_port, some_history};
 
 fn complete() -> Proxier {
     complete_with(settings())
@@ -46,93 +47,17 @@ fn local_detection() -> Settings {
     Settings { local_detection: LocalDetection::ClusterCidr(nets), ..settings() }
 }
 
-fn interfaces(addresses: &[&str]) -> Event {
-    let found = addresses.iter().map(|address| InterfaceAddress {
-        device: "eth0".into(),
-        address: address.parse().expect("an address"),
-    });
-    Event::Addresses(found.collect())
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
+/// Gives every destination a connection, so that those of TCP drain when they leave.
+fn connect_everywhere(kernel: &mut FakeKernel) {
+    for (key, server) in &kernel.state.servers {
+        let leaving = server.destinations.keys().map(|destination| ((*key, *destination), 1));
+        kernel.connections.extend(leaving);
+    }
 }
 
 /// What the proxier would find to do if it read the kernel now.
 fn missing(proxier: &Proxier, kernel: &FakeKernel) -> String {
     proxier.comparison(&kernel.state).changes(Extent::Everything).to_string()
-}
-
-const RANGES: [&str; 3] = ["198.51.100.0/24", "192.0.2.0/24", "2001:db8:a::/48"];
-
-/// Services that meet each other at few addresses and ports.
-fn some_service() -> impl Strategy<Value = Service> {
-    let plain = (0..4u8, 0..3u8, prop::bool::ANY, prop::bool::ANY, prop::bool::ANY);
-    let outside =
-        (0..3u16, 0..4u8, 0..4u8, prop::bool::ANY, prop::collection::vec(0..3usize, 0..3));
-    (plain, outside).prop_map(
-        |((name, at, six, udp, sticks), (port, external, vip, local, ranges))| {
-            let ips = [format!("10.96.0.{at}"), format!("fd00:10:96::{at}")];
-            let ips: Vec<&str> =
-                ips.iter().take(1 + usize::from(six)).map(String::as_str).collect();
-            let mut service = service(&format!("s{name}"), &ips);
-            service.created = i64::from(name % 2);
-            service.ports[0].node_port = (port > 0).then_some(30080 + port);
-            if udp {
-                service.ports.push(service_port("dns", Protocol::Udp, 53));
-            }
-            let external =
-                ["203.0.113.1", "192.0.2.11", "2001:db8:f::1"].get(usize::from(external));
-            service.external_ips = external.into_iter().map(|text| ip(text)).collect();
-            let vip = ["203.0.113.1", "203.0.113.2", "2001:db8:f::2"].get(usize::from(vip));
-            service.load_balancer_ips = vip.into_iter().map(|text| ip(text)).collect();
-            service.external_policy = if local { Scope::Local } else { Scope::Cluster };
-            service.affinity =
-                if sticks { Affinity::ClientIp { timeout: 10 } } else { Affinity::None };
-            let ranges = ranges.iter().map(|range| RANGES[*range].parse().expect("a network"));
-            service.source_ranges = ranges.collect();
-            service
-        },
-    )
-}
-
-fn some_endpoint() -> impl Strategy<Value = Endpoint> {
-    (1..3u8, 1..4u8, 0..3u8).prop_map(|(node, host, state)| {
-        let address = format!("10.244.{node}.{host}");
-        match state {
-            0 => ready(&address),
-            1 => terminating(&address),
-            _ => unready(&address),
-        }
-    })
-}
-
-fn some_slice() -> impl Strategy<Value = Slice> {
-    (0..5u8, 0..4u8, prop::collection::vec(some_endpoint(), 0..4))
-        .prop_map(|(name, of, endpoints)| slice(&format!("e{name}"), &format!("s{of}"), endpoints))
-}
-
-fn some_event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        3 => some_service().prop_map(|s| Event::Service(Update::Put(s))),
-        1 => (0..4u8).prop_map(|n| {
-            Event::Service(Update::Gone(ServiceName::new("default", format!("s{n}"))))
-        }),
-        4 => some_slice().prop_map(|s| Event::Slice(Update::Put(s))),
-        1 => prop_oneof![
-            Just(interfaces(&["192.0.2.11/24"])),
-            Just(interfaces(&["192.0.2.12/24", "203.0.113.1/32"])),
-            Just(interfaces(&["192.0.2.11/24", "10.96.0.1/32"])),
-        ],
-        1 => (0..5u8).prop_map(|n| {
-            Event::Slice(Update::Gone(SliceName::new("default", format!("e{n}"))))
-        }),
-    ]
-}
-
-/// Events in batches; each batch is one round.
-fn some_history() -> impl Strategy<Value = Vec<Vec<Event>>> {
-    prop::collection::vec(prop::collection::vec(some_event(), 1..5), 1..8)
 }
 
 /// What led to the first moment at which a service address answers without its protection, if there is one.
@@ -187,66 +112,6 @@ fn has(state: &Observed, key: &VirtualServerKey, name: SetName, entry: Entry) ->
     state.sets.get(&set).is_some_and(|entries| entries.contains(&entry))
 }
 
-/// True if a new connection to the virtual server would reach something.
-fn answers(state: &Observed, key: &VirtualServerKey) -> bool {
-    let node = [ip("192.0.2.11"), ip("192.0.2.12"), ip("203.0.113.1"), ip("2001:db8:1::11")];
-    (state.addresses.contains(&key.address) || node.contains(&key.address))
-        && state
-            .servers
-            .get(key)
-            .is_some_and(|server| server.destinations.values().any(|found| found.weight > 0))
-}
-
-/// True if a client outside gets its answers from the address it asked: its connection is
-/// masqueraded, or every destination that takes new ones is on this node.
-fn answers_outside(state: &Observed, key: &VirtualServerKey) -> bool {
-    let own = Entry::AddressPort(key.address, key.protocol, key.port);
-    let is = |name, entry| has(state, key, name, entry);
-    let marked = is(SetName::ExternalIp, own)
-        || is(SetName::LoadBalancer, own) && !is(SetName::LoadBalancerLocal, own)
-        || is(SetName::NodePortTcp, Entry::Port(key.port))
-            && !is(SetName::NodePortLocalTcp, Entry::Port(key.port));
-    let serving = state.servers[key].destinations.iter().filter(|(_, found)| found.weight > 0);
-    answers(state, key)
-        && (marked || serving.clone().all(|(server, _)| server.to_string().contains("244.1.")))
-}
-
-/// True if the firewall lets in who comes from a network.
-fn admits(state: &Observed, key: &VirtualServerKey, net: &str) -> bool {
-    let (address, protocol, port) = (key.address, key.protocol, key.port);
-    let rules = state.rules.of(key.family());
-    let entry = Entry::AddressPortNet(address, protocol, port, net.parse().expect("a network"));
-    let set = SetName::LoadBalancerSourceCidr;
-    !has(state, key, SetName::LoadBalancerFw, Entry::AddressPort(address, protocol, port))
-        || has(state, key, set, entry)
-            && rules.chains.values().flatten().any(|rule| {
-                rule.contains(set.in_family(key.family())) && rule.ends_with("-j RETURN")
-            })
-}
-
-proptest! {
-    // Each looks at every moment for every client.
-    #![proptest_config(ProptestConfig::with_cases(80))]
-
-    #[test]
-    fn no_moment_of_any_transition_treats_a_client_otherwise_than_both_its_ends(
-        history in some_history()
-    ) {
-        let clients = Clients::new();
-        let mut proxier = complete_with(local_detection());
-        let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-        for events in history {
-            events.into_iter().for_each(|event| proxier.fold(event));
-            let before = kernel.state.clone();
-            kernel.history.clear();
-            proxier.round(&mut kernel, now());
-            let moments = moments(&before, &kernel.history);
-            let ends = [before, kernel.state.clone()];
-            prop_assert_eq!(clients.wronged(&ends, &moments), [""; 0]);
-        }
-    }
-}
-
 proptest! {
     #[test]
     fn every_round_ends_with_the_kernel_as_wished_and_a_second_one_does_nothing(
@@ -281,38 +146,6 @@ proptest! {
         let mut fresh = FakeKernel::default();
         whole.round(&mut fresh, now());
         prop_assert_eq!(kernel.state, fresh.state);
-    }
-
-    #[test]
-    fn no_moment_of_any_transition_breaks_an_address_that_is_served_before_and_after(
-        history in some_history(), effort in 1..60u32
-    ) {
-        let mut proxier = complete();
-        let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-        for events in history {
-            events.into_iter().for_each(|event| proxier.fold(event));
-            let before = kernel.state.clone();
-            kernel.history.clear();
-            while proxier.step(&mut kernel, now(), Effort(effort)).is_none() {}
-            let after = kernel.state.clone();
-            let both = |holds: &dyn Fn(&Observed, &VirtualServerKey) -> bool| -> Vec<_> {
-                let keys = before.servers.keys().filter(|key| after.servers.contains_key(key));
-                keys.filter(|key| holds(&before, key) && holds(&after, key)).copied().collect()
-            };
-            let (inside, outside) = (both(&answers), both(&answers_outside));
-            for moment in &kernel.history {
-                prop_assert!(is_guarded(moment));
-                prop_assert!(inside.iter().all(|key| answers(moment, key)));
-                for key in &outside {
-                    prop_assert!(answers_outside(moment, key), "{}", key);
-                }
-                for net in RANGES {
-                    for key in both(&|state, key| admits(state, key, net)) {
-                        prop_assert!(admits(moment, &key, net), "{} from {}", key, net);
-                    }
-                }
-            }
-        }
     }
 
     #[test]
@@ -441,8 +274,9 @@ fn a_change_overtakes_a_long_round() {
     assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
     proxier.fold(Event::Service(Update::Put(service("late", &["10.96.2.1"]))));
     assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
-    let servers: Vec<_> = kernel.state.servers.keys().map(|key| key.address).collect();
-    assert_eq!(servers, [ip("10.96.2.1")]);
+    let addresses: Vec<_> = kernel.state.addresses.iter().copied().collect();
+    assert_eq!(addresses, [ip("10.96.2.1")]);
+    assert!(kernel.state.servers.len() < 3);
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!(kernel.state.servers.len(), 200);
 }
@@ -742,181 +576,6 @@ fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
     assert!(kernel.state.addresses.contains(&ip("fd00::2")));
 }
 
-/// True if an entry says that there is a Service at this address, protocol and port.
-fn is_service_entry(state: &Observed, key: &VirtualServerKey) -> bool {
-    let own = Entry::AddressPort(key.address, key.protocol, key.port);
-    let names = [
-        SetName::ClusterIp,
-        SetName::ExternalIp,
-        SetName::ExternalIpLocal,
-        SetName::LoadBalancer,
-        SetName::NodePortSctpHash,
-    ];
-    names.into_iter().any(|name| has(state, key, name, own))
-}
-
-/// Clients of each kind, and what they see of a kernel whose node has every address that events speak of.
-struct Clients {
-    node: [IpAddr; 4],
-    near: [Net; 2],
-}
-
-impl Clients {
-    fn new() -> Self {
-        let node = ["192.0.2.11", "192.0.2.12", "203.0.113.1", "2001:db8:1::11"].map(ip);
-        let near =
-            ["10.244.1.0/24", "fd00:10:244:1::/64"].map(|net| net.parse().expect("a network"));
-        Self { node, near }
-    }
-
-    fn at<'a>(&'a self, state: &'a Observed) -> Moment<'a> {
-        Moment { state, node: &self.node, near: &self.near }
-    }
-
-    fn of(family: Family) -> [Client; 5] {
-        let [a, b, c, pod] = match family {
-            Family::V4 => ["198.51.100.7", "192.0.2.100", "203.0.113.200", "10.244.1.9"].map(ip),
-            Family::V6 => {
-                ["2001:db8:a::7", "2001:db8:1::9", "2001:db8::9", "fd00:10:244:1::9"].map(ip)
-            }
-        };
-        let outside = [a, b, c].map(Client::Outside);
-        [outside[0], outside[1], outside[2], Client::Pod(pod), Client::Node]
-    }
-
-    /// What a moment does to a client that none of the wishes does: a client whom every wish serves is not served,
-    /// one whom every wish turns away is let in, or a process of the node answers at a service address.
-    fn wronged(&self, wishes: &[Observed], moments: &[Observed]) -> Vec<String> {
-        let states = || wishes.iter().chain(moments);
-        let keys: BTreeSet<_> = states().flat_map(|state| state.servers.keys()).collect();
-        let mut wronged = vec![];
-        for key in keys {
-            for client in Self::of(key.family()) {
-                let ends = || wishes.iter().map(|wish| self.at(wish));
-                let is_served = ends().all(|end| end.serves(client, key));
-                let is_shut = ends().all(|end| !end.stands(key) || end.turns_away(client, key))
-                    && ends().any(|end| end.turns_away(client, key));
-                // The node's own address is its processes' where no Service has it.
-                let may_reach_host = |moment: &Observed| {
-                    !moment.addresses.contains(&key.address) && !is_service_entry(moment, key)
-                };
-                for moment in moments {
-                    let serves = self.at(moment).serves(client, key);
-                    if is_served && !serves || is_shut && serves {
-                        wronged.push(format!("{client:?} to {key} served: {serves}"));
-                    }
-                    if self.at(moment).reaches_host(client, key) && !may_reach_host(moment) {
-                        wronged.push(format!("{client:?} to {key} reaches a process of the node"));
-                    }
-                }
-            }
-        }
-        wronged.dedup();
-        wronged
-    }
-}
-
-proptest! {
-    // Each looks at every moment for every client.
-    #![proptest_config(ProptestConfig::with_cases(80))]
-
-    #[test]
-    fn no_moment_of_a_round_with_facts_in_its_midst_treats_a_client_otherwise_than_every_wish(
-        history in some_history(), effort in 1..60u32
-    ) {
-        let clients = Clients::new();
-        let (mut proxier, mut twin) =
-            (complete_with(local_detection()), complete_with(local_detection()));
-        let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-        let mut wished = FakeKernel::default();
-        for events in history {
-            let before = kernel.state.clone();
-            kernel.history.clear();
-            let mut wishes = vec![before.clone()];
-            for event in events {
-                twin.fold(event.clone());
-                twin.round(&mut wished, now());
-                wishes.push(wished.state.clone());
-                proxier.fold(event);
-                proxier.step(&mut kernel, now(), Effort(effort));
-            }
-            while proxier.is_at_work() || proxier.is_dirty() {
-                proxier.step(&mut kernel, now(), Effort(effort));
-            }
-            let moments = moments(&before, &kernel.history);
-            prop_assert_eq!(clients.wronged(&wishes, &moments), [""; 0]);
-        }
-    }
-}
-
-#[test]
-fn an_endpoint_that_comes_first_does_not_come_before_the_exemption_that_the_round_takes_away() {
-    let mut proxier = complete_with(local_detection());
-    let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-    let mut balancer = service("lb", &["10.96.0.1"]);
-    balancer.load_balancer_ips = vec![ip("203.0.113.2")];
-    balancer.ports[0].node_port = Some(30080);
-    balancer.external_policy = Scope::Local;
-    proxier.fold(Event::Service(Update::Put(balancer.clone())));
-    proxier.fold(Event::Slice(Update::Put(slice("a", "lb", vec![ready("10.244.1.1")]))));
-    assert!(proxier.round(&mut kernel, now()).is_success());
-    let before = kernel.state.clone();
-    kernel.history.clear();
-    // The policy changes, among other things that keep the round busy; then a remote endpoint comes.
-    for n in 1..=3u8 {
-        let other = service(&format!("s{n}"), &[&format!("10.96.1.{n}")]);
-        proxier.fold(Event::Service(Update::Put(other)));
-    }
-    balancer.external_policy = Scope::Cluster;
-    proxier.fold(Event::Service(Update::Put(balancer)));
-    assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
-    let both = vec![ready("10.244.1.1"), ready("10.244.2.1")];
-    proxier.fold(Event::Slice(Update::Put(slice("a", "lb", both))));
-    while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
-    let (clients, wishes) = (Clients::new(), [before, kernel.state.clone()]);
-    assert_eq!(clients.wronged(&wishes, &kernel.history), [""; 0]);
-}
-
-#[test]
-fn no_moment_lets_a_process_of_the_host_answer_at_a_service_address() {
-    let mut proxier = complete();
-    let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-    let clients = Clients::new();
-    let mut round = |what: &str, proxier: &mut Proxier| {
-        let before = kernel.state.clone();
-        kernel.history.clear();
-        assert!(proxier.round(&mut kernel, now()).is_success());
-        let moments = moments(&before, &kernel.history);
-        let ends = [before, kernel.state.clone()];
-        assert_eq!(clients.wronged(&ends, &moments), [""; 0], "{what}");
-    };
-    let mut web = service("web", &["10.96.0.1"]);
-    web.external_ips = vec![ip("192.0.2.11"), ip("203.0.113.9")];
-    web.load_balancer_ips = vec![ip("203.0.113.2")];
-    let put = |service: &Service| Event::Service(Update::Put(service.clone()));
-    proxier.fold(put(&web));
-    proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
-    round("a new Service", &mut proxier);
-    let mut slice = slice("a", "web", vec![ready("10.244.2.1")]);
-    slice.ports.push(crate::model::SlicePort {
-        name: "more".into(),
-        protocol: Protocol::Tcp,
-        port: 8443,
-    });
-    proxier.fold(Event::Slice(Update::Put(slice)));
-    web.ports.push(service_port("more", Protocol::Tcp, 443));
-    proxier.fold(put(&web));
-    round("a second port comes", &mut proxier);
-    web.ports.pop();
-    proxier.fold(put(&web));
-    round("a second port goes", &mut proxier);
-    web.ports[0].port = 8080;
-    proxier.fold(put(&web));
-    round("a port changes", &mut proxier);
-    proxier.fold(Event::Service(Update::Gone(web.name.clone())));
-    round("the Service goes", &mut proxier);
-}
-
 #[test]
 fn flows_are_forgotten_before_a_virtual_server_that_has_joined_gets_destinations() {
     let mut proxier = complete();
@@ -927,8 +586,7 @@ fn flows_are_forgotten_before_a_virtual_server_that_has_joined_gets_destinations
             service(&format!("u{n}"), &[&format!("10.97.{}.{}", n / 200, 1 + n % 200)]);
         service.ports = vec![service_port("dns", Protocol::Udp, 53)];
         let mut slice = slice(&format!("u{n}"), &format!("u{n}"), vec![ready("10.244.2.1")]);
-        slice.ports[0] =
-            crate::model::SlicePort { name: "dns".into(), protocol: Protocol::Udp, port: 5353 };
+        slice.ports[0] = slice_port("dns", Protocol::Udp, 5353);
         [Event::Service(Update::Put(service)), Event::Slice(Update::Put(slice))]
     };
     let add = |proxier: &mut Proxier, n| udp(n).into_iter().for_each(|event| proxier.fold(event));
@@ -951,4 +609,32 @@ fn flows_are_forgotten_before_a_virtual_server_that_has_joined_gets_destinations
     assert!(at("add virtual server 10.97.1.5:53/udp") < forgotten);
     assert!(at("add address 10.97.1.5") < forgotten);
     assert!(forgotten < at("add destination 10.97.1.5:53/udp"));
+}
+
+#[test]
+fn sets_grow_for_what_waits_too() {
+    let mut proxier = complete();
+    let mut kernel = FakeKernel::default();
+    proxier.round(&mut kernel, now());
+    let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
+    kernel.state.capacities.insert(set, 8);
+    proxier.doubt();
+    let add = |proxier: &mut Proxier, n: u8| {
+        let service = service(&format!("s{n}"), &[&format!("10.96.1.{n}")]);
+        proxier.fold(Event::Service(Update::Put(service)));
+    };
+    (1..=7).for_each(|n| add(&mut proxier, n));
+    assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+    // These are made first, and those that wait must find room as well.
+    (8..=14).for_each(|n| add(&mut proxier, n));
+    let outcome = proxier.round(&mut kernel, now());
+    assert_eq!(outcome.failed, []);
+    assert_eq!((kernel.state.sets[&set].len(), kernel.state.capacities[&set]), (14, 16));
+    // So many that they join what waits, which has grown the set for itself already.
+    (15..=17).for_each(|n| add(&mut proxier, n));
+    assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+    (18..=240).for_each(|n| add(&mut proxier, n));
+    let outcome = proxier.round(&mut kernel, now());
+    assert_eq!(outcome.failed, []);
+    assert_eq!((kernel.state.sets[&set].len(), kernel.state.capacities[&set]), (240, 256));
 }

@@ -57,18 +57,34 @@ impl Moment<'_> {
     /// True if a new connection of this client to the frontend reaches an endpoint, whichever is
     /// chosen, and the answer finds its way back.
     pub fn serves(self, client: Client, key: &VirtualServerKey) -> bool {
-        let Some(server) = self.state.servers.get(key).filter(|_| self.is_local(key.address))
-        else {
+        if !self.stands(key) {
             return false;
-        };
+        }
         let (end, is_marked) = self.send(client, key);
+        let answers = self.answers(client, key, is_marked);
+        end != End::Refused && !answers.is_empty() && answers.iter().all(|is_back| *is_back)
+    }
+
+    /// True if an endpoint may be chosen for a new connection of this client whose answer does not come back through
+    /// the node: it is not masqueraded although it should be. It does not matter whether the address is local yet,
+    /// and whether the filter lets the client in.
+    pub fn strays(self, client: Client, key: &VirtualServerKey) -> bool {
+        let node = [key.address];
+        let here = Moment { node: &node, ..self };
+        let (_, is_marked) = here.send(client, key);
+        here.answers(client, key, is_marked).contains(&false)
+    }
+
+    /// Of each endpoint that may be chosen, whether its answer to this client comes back.
+    fn answers(self, client: Client, key: &VirtualServerKey, is_marked: bool) -> Vec<bool> {
         let comes_back = |to: IpAddr| {
             let is_near = self.near.iter().any(|net| net.contains(&to));
             is_marked || is_near || matches!(client, Client::Pod(_))
         };
-        let takers = server.destinations.iter().filter(|(_, found)| found.weight > 0);
-        let mut takers = takers.map(|(taker, _)| comes_back(taker.ip())).peekable();
-        takers.peek().is_some() && end != End::Refused && takers.all(|comes_back| comes_back)
+        let found = self.state.servers.get(key).into_iter();
+        let destinations = found.flat_map(|server| server.destinations.iter());
+        let takers = destinations.filter(|(_, found)| found.weight > 0);
+        takers.map(|(taker, _)| comes_back(taker.ip())).collect()
     }
 
     /// True if the rules turn the client away from a virtual server that stands.

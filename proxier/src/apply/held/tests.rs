@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::diff::RulesStep;
 use crate::model::Protocol;
-use crate::plan::{ServerFlags, ServerSettings};
+use crate::plan::{ChainKey, ServerFlags, ServerSettings};
 
 const V4: Family = Family::V4;
 
@@ -178,17 +178,58 @@ fn what_still_has_destinations_keeps_its_guard_its_entries_and_its_place() {
     }
 }
 
-#[test]
-fn in_a_family_without_its_rules_a_virtual_server_gets_destinations_only_if_it_serves_already() {
-    let (new, serving) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.2", Protocol::Tcp, 80));
-    let six = key("fd00::1", Protocol::Tcp, 80);
+/// Two virtual servers of IPv4 and one of IPv6, of which the second has a destination.
+fn belief(keys: [VirtualServerKey; 3]) -> Observed {
     let mut belief = Observed::default();
-    [new, serving, six].into_iter().for_each(|key| belief.record(&new_server(key)));
-    belief.record(&destination(serving));
+    keys.into_iter().for_each(|key| belief.record(&new_server(key)));
+    belief.record(&destination(keys[1]));
+    belief
+}
+
+#[test]
+fn where_rules_could_not_be_written_destinations_come_to_what_those_that_stand_protect() {
+    let (new, old) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.2", Protocol::Tcp, 80));
+    let six = key("fd00::1", Protocol::Tcp, 80);
+    let mut belief = belief([new, old, six]);
+    belief.record(&Change::AddEntry(of(V4, SetName::LoadBalancer), at(new)));
+    belief.record(&Change::AddEntry(of(V4, SetName::ClusterIp), at(old)));
+    let rules = belief.rules.of_mut(V4);
+    // The name of the one set begins with that of the other.
+    rules.chains = [
+        (ChainKey { table: Table::Nat, chain: "KUBE-SERVICES" }, "KUBE-CLUSTER-IP"),
+        (ChainKey { table: Table::Nat, chain: "KUBE-LOAD-BALANCER" }, "KUBE-LOAD-BALANCER-LOCAL"),
+        (ChainKey { table: Table::Filter, chain: "KUBE-IPVS-FILTER" }, "KUBE-LOAD-BALANCER"),
+    ]
+    .map(|(chain, set)| (chain, vec![format!("-m set --match-set {set} dst,dst -j RETURN")]))
+    .into();
+    let step = RulesStep {
+        family: V4,
+        rules: crate::plan::Rules::default(),
+        missing_jumps: BTreeSet::new(),
+        moment: Moment::BeforeGrowth,
+    };
+    let mut held = after(Stage::Rules, &Change::WriteRules(Box::new(step)));
+    for (key, is_held) in [(new, true), (old, false), (six, false)] {
+        assert_eq!(held.holds(Stage::Servers, &destination(key), &belief), is_held, "{key}");
+        let again = Change::UpdateDestination(key, SocketAddr::from(([10, 244, 2, 1], 80)), 1);
+        assert_eq!(held.holds(Stage::Servers, &again, &belief), is_held, "{key}");
+    }
+}
+
+#[test]
+fn where_rules_are_unknown_no_entry_comes_and_destinations_only_to_what_serves_already() {
+    let (new, old) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.2", Protocol::Tcp, 80));
+    let six = key("fd00::1", Protocol::Tcp, 80);
+    let belief = belief([new, old, six]);
     let mut held = Held::default();
-    held.hold_family(V4);
-    for (key, is_held) in [(new, true), (serving, false), (six, false)] {
-        assert_eq!(held.holds(Stage::Servers, &destination(key), &belief), is_held);
+    held.hold_unread(V4);
+    for (key, is_held) in [(new, true), (old, false), (six, false)] {
+        assert_eq!(held.holds(Stage::Servers, &destination(key), &belief), is_held, "{key}");
+    }
+    for (key, is_held) in [(old, true), (six, false)] {
+        let entry = Change::AddEntry(of(key.family(), SetName::ExternalIp), at(key));
+        assert_eq!(held.holds(Stage::Entries, &entry, &belief), is_held, "{key}");
+        assert_eq!(held.holds(Stage::Servers, &destination(key), &belief), is_held, "{key}");
     }
 }
 
