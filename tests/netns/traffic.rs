@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -75,6 +75,7 @@ impl Protocol {
 /// A server that answers each connection or datagram with its name and the address it came from.
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -94,12 +95,21 @@ impl Server {
             socket.listen(128).unwrap();
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::new(AtomicUsize::new(0));
         let (stopped, name) = (Arc::clone(&stop), name.to_owned());
+        let counted = Arc::clone(&asked);
         let thread = thread::spawn(move || match protocol {
-            Protocol::Tcp | Protocol::Sctp => answer_connections(&socket.into(), &name, &stopped),
-            Protocol::Udp => answer_datagrams(&socket.into(), &name, &stopped),
+            Protocol::Tcp | Protocol::Sctp => {
+                answer_connections(&socket.into(), &name, &stopped, &counted)
+            }
+            Protocol::Udp => answer_datagrams(&socket.into(), &name, &stopped, &counted),
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, asked, thread: Some(thread) }
+    }
+
+    /// How many connections and datagrams have come to it, whether or not its answers arrived.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -110,11 +120,14 @@ impl Drop for Server {
     }
 }
 
-fn answer_connections(listener: &TcpListener, name: &str, stop: &AtomicBool) {
+fn answer_connections(listener: &TcpListener, name: &str, stop: &AtomicBool, asked: &AtomicUsize) {
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             // A client that went away again is its own test's business.
-            Ok((stream, peer)) => drop(answer_one(stream, &line(name, peer))),
+            Ok((stream, peer)) => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let _ = answer_one(stream, &line(name, peer));
+            }
             Err(error) => assert!(is_timeout(&error), "{name}: accept: {error}"),
         }
     }
@@ -128,10 +141,13 @@ fn answer_one(mut stream: TcpStream, answer: &str) -> io::Result<()> {
     stream.write_all(answer.as_bytes())
 }
 
-fn answer_datagrams(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+fn answer_datagrams(socket: &UdpSocket, name: &str, stop: &AtomicBool, asked: &AtomicUsize) {
     while !stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut [0; 64]) {
-            Ok((_, peer)) => drop(socket.send_to(line(name, peer).as_bytes(), peer)),
+            Ok((_, peer)) => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let _ = socket.send_to(line(name, peer).as_bytes(), peer);
+            }
             Err(error) => assert!(is_timeout(&error), "{name}: receive: {error}"),
         }
     }
@@ -219,16 +235,26 @@ pub(crate) struct Caller {
 impl Caller {
     /// Begins; ends on drop.
     pub(crate) fn start(inside: &Namespace, protocol: Protocol, to: SocketAddr) -> Self {
+        let patience = match protocol {
+            Protocol::Tcp => CALLERS_PATIENCE,
+            Protocol::Udp | Protocol::Sctp => PATIENCE,
+        };
+        Self::start_within(patience, inside, protocol, to)
+    }
+
+    /// The same of one that waits no longer than that for each connection, and then for its answer.
+    pub(crate) fn start_within(
+        patience: Duration,
+        inside: &Namespace,
+        protocol: Protocol,
+        to: SocketAddr,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let results = Arc::new(Mutex::new(Vec::new()));
         let (stopped, filled) = (Arc::clone(&stop), Arc::clone(&results));
         // A thread that is started inside stays there.
         let thread = inside.enter(|| {
             thread::spawn(move || {
-                let patience = match protocol {
-                    Protocol::Tcp => CALLERS_PATIENCE,
-                    Protocol::Udp | Protocol::Sctp => PATIENCE,
-                };
                 while !stopped.load(Ordering::Relaxed) {
                     let from = || any_port(to, fresh_port());
                     let result = exchange_anew(protocol, from, to, patience);

@@ -1,6 +1,7 @@
 //! What a service address does not do: answer at other ports, answer a ping, lead to the node's own servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use super::check::assert_refused;
 use super::service::Service;
@@ -8,7 +9,7 @@ use super::spec::{Policy, Way};
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};
 use crate::node::{Family, Namespace};
-use crate::traffic::{Server, ask};
+use crate::traffic::{Caller, Server, ask};
 
 for_each_kind! {
     a_port_that_is_no_service_port_is_refused,
@@ -22,6 +23,11 @@ for_each_kind! {
 for_each_kind! {
     the_nodes_own_servers_are_not_reached_by_addresses_from_outside:
         tcp_over_ipv4 tcp_over_ipv6 udp_over_ipv4 udp_over_ipv6
+}
+
+for_each_kind! {
+    the_nodes_own_server_never_answers_for_a_service_that_comes_and_goes:
+        tcp_over_ipv4 tcp_over_ipv6 udp_over_ipv4 udp_over_ipv6 sctp_over_ipv4
 }
 
 for_each_kind! { health_checks_are_reached_by_every_address: tcp_over_ipv4 tcp_over_ipv6 }
@@ -101,6 +107,54 @@ fn the_nodes_own_servers_are_not_reached_by_addresses_from_outside(kind: Kind) {
     // A node port is no port of theirs.
     let vip = service.at(Way::LoadBalancer).ip();
     assert_refused(&world.lab.client, kind, service.node_port_at(vip));
+}
+
+/// One of its addresses stays when it goes, because another Service has it too.
+fn the_nodes_own_server_never_answers_for_a_service_that_comes_and_goes(kind: Kind) {
+    // Where nobody answers, packets are dropped while an address is not local.
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let world = &World::shared(Settings::ClusterCidr);
+    let (node, outside, pod) = (&world.lab.node1, &world.lab.client, &world.local[0]);
+    let stays = Service::reached_by(world, kind, &[Way::ExternalIp]);
+    let _servers = stays.serve_and_use(&[pod]);
+    let mut goes = Service::reached_by(world, kind, &[Way::ExternalIp, Way::LoadBalancer]);
+    goes.spec.external_ips.clone_from(&stays.spec.external_ips);
+    goes.spec.port = 6000 + world.number();
+    goes.address.set_port(goes.spec.port);
+    let on_the_node = serve_on_every_address(node, kind, goes.spec.port);
+    let _server = goes.serve(pod);
+    let callers = [
+        (outside, Way::ExternalIp),
+        (node, Way::ExternalIp),
+        (&**pod, Way::ClusterIp),
+        (outside, Way::LoadBalancer),
+    ]
+    .map(|(client, way)| {
+        (client, way, Caller::start_within(PATIENCE, client, kind.protocol, goes.at(way)))
+    });
+    for _ in 0..10 {
+        goes.use_endpoints(&[pod]);
+        callers.iter().for_each(|(_, _, caller)| caller.go_on_for(5));
+        goes.withdraw();
+        callers.iter().for_each(|(_, _, caller)| caller.go_on_for(2));
+    }
+    assert_eq!(on_the_node.asked(), 0, "{}", world.proxy.output());
+    for (client, way, caller) in callers {
+        let results = caller.take_results();
+        let answers: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+        let (served, asked) = (answers.len(), results.len());
+        println!("{} by {way:?}: {served} of {asked} served", client.name());
+        // Each time it came and each time it went.
+        assert!(served >= 30 && asked - served >= 10, "{} by {way:?}", client.name());
+        if client.name() == outside.name() {
+            let gateway = node.gateway(kind.family);
+            assert!(answers.iter().all(|answer| answer.source.ip() == gateway), "{way:?}");
+        }
+    }
+    // It is there.
+    let own = SocketAddr::new(node.address(kind.family), goes.spec.port);
+    assert_eq!(ask(outside, kind.protocol, own).unwrap().server, "node");
+    assert_eq!(on_the_node.asked(), 1);
 }
 
 fn health_checks_are_reached_by_every_address(kind: Kind) {
