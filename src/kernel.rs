@@ -105,8 +105,13 @@ impl Kernel for LinuxKernel {
         self.tables.servers.count_connections(of)
     }
 
-    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
-        self.flows.read(of)
+    fn flows(
+        &mut self,
+        of: (Family, Protocol),
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<Vec<Flow>, Cause> {
+        self.flows.read(of, is_wanted, at_most)
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {

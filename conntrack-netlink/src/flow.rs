@@ -57,6 +57,39 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Which flows to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Selection {
+    /// Of this family.
+    pub family: Family,
+    /// Of this transport protocol.
+    pub protocol: Protocol,
+    /// Only those whose mark has these bits (first) under this mask (second).
+    pub mark: Option<(u32, u32)>,
+}
+
+impl Selection {
+    /// All flows of a protocol.
+    pub fn new(family: Family, protocol: Protocol) -> Self {
+        Self { family, protocol, mark: None }
+    }
+
+    /// Those of them whose mark, under `mask`, is `value`.
+    #[must_use]
+    pub fn with_mark(self, value: u32, mask: u32) -> Self {
+        Self { mark: Some((value, mask)), ..self }
+    }
+
+    /// Whether a flow belongs to it.
+    pub fn contains(&self, flow: &Flow) -> bool {
+        let is_marked = |(value, mask)| flow.mark & mask == value & mask;
+        flow.protocol == self.protocol
+            && flow.family() == self.family
+            && self.mark.is_none_or(is_marked)
+    }
+}
+
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
@@ -66,8 +99,19 @@ pub struct Tuple {
     pub destination: SocketAddr,
 }
 
+/// Which ends of the original direction a rule of the table `nat` has translated: `SNAT`, `MASQUERADE`,
+/// `DNAT` and the like. IPVS writes its translation into the reply direction and sets neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Translated {
+    /// Its source (`IPS_SRC_NAT`).
+    pub source: bool,
+    /// Its destination (`IPS_DST_NAT`).
+    pub destination: bool,
+}
+
 /// One tracked flow of a protocol that has ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct Flow {
     /// The transport protocol.
     pub protocol: Protocol,
@@ -75,6 +119,10 @@ pub struct Flow {
     pub original: Tuple,
     /// The direction of the answer, as it comes: what was translated shows as the difference.
     pub reply: Tuple,
+    /// What rules have translated. A deletion does not compare it.
+    pub translated: Translated,
+    /// The mark of the flow (`CTA_MARK`); 0 where nobody sets one. A deletion does not compare it.
+    pub mark: u32,
     /// The kernel's identifier (`CTA_ID`), if it gave one.
     pub id: Option<u32>,
     /// The zone of the original direction; 0 where nobody uses zones.
@@ -82,6 +130,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// A flow that nobody has translated or marked, in zone 0, whatever its identifier.
+    pub fn new(protocol: Protocol, original: Tuple, reply: Tuple) -> Self {
+        let (translated, mark, id, zone) = (Translated::default(), 0, None, 0);
+        Self { protocol, original, reply, translated, mark, id, zone }
+    }
+
     /// The family of its original direction.
     pub fn family(&self) -> Family {
         Family::of(self.original.source)

@@ -6,15 +6,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netlink_batch::attribute::{Attribute, Attributes, EncodeError, Writer};
-use netlink_batch::{DecodeError, Reply, Request};
+use netlink_batch::{DecodeError, ReplyRef, Request};
 
-use crate::flow::{Family, Flow, Protocol, Tuple};
+use crate::flow::{Family, Flow, Protocol, Selection, Translated, Tuple};
 use crate::uapi::{
     CTA_FILTER, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST,
-    CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
-    CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
-    CTA_TUPLE_ZONE, CTA_ZONE, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW,
-    NFNETLINK_V0, NFNL_SUBSYS_CTNETLINK,
+    CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_MARK, CTA_MARK_MASK, CTA_PROTO_DST_PORT,
+    CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
+    CTA_TUPLE_REPLY, CTA_TUPLE_ZONE, CTA_ZONE, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET,
+    IPCTNL_MSG_CT_NEW, IPS_DST_NAT, IPS_SRC_NAT, NFNETLINK_V0, NFNL_SUBSYS_CTNETLINK,
 };
 
 /// Whether the kernel is asked to leave other protocols out.
@@ -26,17 +26,23 @@ pub enum Filter {
     None,
 }
 
-/// Asks for the flows of a family and, if the kernel may filter, of a protocol.
+/// Asks for the flows of a family, of a mark if one is wanted, and, if the kernel may filter by it, of a
+/// protocol. Every kernel knows the mark, or ignores it.
 ///
 /// # Errors
 /// Never in practice: the attributes have fixed lengths.
-pub fn list(family: Family, protocol: Protocol, filter: Filter) -> Result<Request, EncodeError> {
-    let mut payload = header(family);
+pub fn list(selection: &Selection, filter: Filter) -> Result<Request, EncodeError> {
+    let mut payload = header(selection.family);
+    let mut writer = Writer::new(&mut payload);
+    if let Some((value, mask)) = selection.mark {
+        // The kernel masks its own side of the comparison only (`ctnetlink_filter_match`).
+        writer.be32(CTA_MARK, value & mask);
+        writer.be32(CTA_MARK_MASK, mask);
+    }
     if filter == Filter::ByProtocol {
-        let mut writer = Writer::new(&mut payload);
         writer.nested(CTA_TUPLE_ORIG, |tuple| {
             tuple.nested(CTA_TUPLE_PROTO, |proto| {
-                proto.u8(CTA_PROTO_NUM, protocol.0);
+                proto.u8(CTA_PROTO_NUM, selection.protocol.0);
                 Ok(())
             })
         })?;
@@ -70,17 +76,19 @@ pub fn delete(flow: &Flow) -> Result<Request, EncodeError> {
 ///
 /// # Errors
 /// If the message is not what netlink allows.
-pub fn flow(reply: &Reply) -> Result<Option<Flow>, DecodeError> {
+pub fn flow(reply: ReplyRef<'_>) -> Result<Option<Flow>, DecodeError> {
     if reply.kind != kind(IPCTNL_MSG_CT_NEW) {
         return Ok(None);
     }
     let (mut original, mut answer) = (Half::default(), Half::default());
-    let (mut id, mut zone) = (None, None);
+    let (mut id, mut zone, mut mark, mut status) = (None, None, 0, 0);
     for attribute in Attributes::new(reply.payload.get(HEADER_LENGTH..).unwrap_or_default()) {
         let attribute = attribute?;
         match attribute.kind {
             CTA_TUPLE_ORIG => original = half(&attribute)?,
             CTA_TUPLE_REPLY => answer = half(&attribute)?,
+            CTA_STATUS => status = attribute.be32()?,
+            CTA_MARK => mark = attribute.be32()?,
             CTA_ID => id = Some(attribute.be32()?),
             CTA_ZONE => zone = Some(attribute.be16()?),
             _ => {}
@@ -92,6 +100,11 @@ pub fn flow(reply: &Reply) -> Result<Option<Flow>, DecodeError> {
             protocol: Protocol(protocol),
             original,
             reply,
+            translated: Translated {
+                source: status & IPS_SRC_NAT != 0,
+                destination: status & IPS_DST_NAT != 0,
+            },
+            mark,
             id,
             // A zone of one direction stands in its tuple; the other one is nothing to a deletion.
             zone: zone.or(zone_of_original).unwrap_or(0),

@@ -22,15 +22,29 @@ pub const IPCTNL_MSG_CT_DELETE: u16 = 2;
 pub const CTA_TUPLE_ORIG: u16 = 1;
 /// Nested: the tuple of the reply direction.
 pub const CTA_TUPLE_REPLY: u16 = 2;
-// 3 STATUS, 4 PROTOINFO, 5 HELP, 6 NAT_SRC, 7 TIMEOUT, 8 MARK, 9 COUNTERS_ORIG, 10 COUNTERS_REPLY, 11 USE
+/// u32, network byte order: what has happened to the flow (`IPS_…`).
+pub const CTA_STATUS: u16 = 3;
+// 4 PROTOINFO, 5 HELP, 6 NAT_SRC, 7 TIMEOUT
+/// u32, network byte order: the mark; absent for mark 0.
+pub const CTA_MARK: u16 = 8;
+// 9 COUNTERS_ORIG, 10 COUNTERS_REPLY, 11 USE
 /// u32, network byte order: identifies a flow beside its tuple.
 pub const CTA_ID: u16 = 12;
 // 13 NAT_DST, 14 TUPLE_MASTER, 15 SEQ_ADJ_ORIG, 16 SEQ_ADJ_REPLY, 17 SECMARK
 /// u16, network byte order; absent for zone 0.
 pub const CTA_ZONE: u16 = 18;
-// 19 SECCTX, 20 TIMESTAMP, 21 MARK_MASK, 22 LABELS, 23 LABELS_MASK, 24 SYNPROXY
+// 19 SECCTX, 20 TIMESTAMP
+/// u32, network byte order: which bits of [`CTA_MARK`] a dump has to match.
+pub const CTA_MARK_MASK: u16 = 21;
+// 22 LABELS, 23 LABELS_MASK, 24 SYNPROXY
 /// Nested: which parts of the given tuples a dump has to match (since Linux 5.8).
 pub const CTA_FILTER: u16 = 25;
+
+/// A rule of the table `nat` has translated the source of the original direction
+/// (`nf_conntrack_common.h`). What IPVS translates does not set it.
+pub const IPS_SRC_NAT: u32 = 1 << 4;
+/// A rule of the table `nat` has translated the destination of the original direction.
+pub const IPS_DST_NAT: u32 = 1 << 5;
 
 /// Nested: the addresses of a tuple.
 pub const CTA_TUPLE_IP: u16 = 1;

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use conntrack_netlink::{Conntrack, Family, Flow, Protocol};
+use conntrack_netlink::{Conntrack, Family, Flow, Protocol, Selection};
 use nix::sched::{CloneFlags, unshare};
 
 const KINDS: [(Family, Protocol); 4] = [
@@ -150,7 +150,8 @@ fn a_flow_that_is_gone_is_deleted_and_a_newer_one_with_its_addresses_stays() {
     conntrack(&entry);
     let new = wire.flows(Family::Inet, Protocol::UDP).expect("a listing");
     // The kernel makes identifiers of the tuple among other things, and may make the same again.
-    let other = Flow { id: new[0].id.map(|id| id ^ 1), ..new[0] };
+    let mut other = new[0];
+    other.id = other.id.map(|id| id ^ 1);
     assert_eq!(wire.delete(&[other]).expect("a batch"), [Ok(())]);
     assert_eq!(listed(Family::Inet, Protocol::UDP), [format!("{service} 53")]);
     assert_eq!(wire.delete(&new).expect("a batch"), [Ok(())]);
@@ -182,12 +183,10 @@ fn a_flow_of_a_zone_is_told_from_one_with_the_same_addresses_outside() {
     assert_eq!(listed(Family::Inet, Protocol::UDP).len(), 1);
 }
 
-#[test]
-fn two_thousand_flows_go_in_one_batch() {
-    let mut wire = fresh_namespace();
+/// Makes an entry for each of these ports, by one call of the tool.
+fn fill(entries: impl Iterator<Item = String>) {
     let mut script = String::new();
-    for port in 10_000..12_000 {
-        let entry = entry(Protocol::UDP, port, ("10.96.0.10", 53), ("10.244.1.2", 53));
+    for entry in entries {
         writeln!(script, "{entry}").expect("text");
     }
     let mut tool = Command::new("conntrack")
@@ -198,9 +197,104 @@ fn two_thousand_flows_go_in_one_batch() {
         .expect("conntrack");
     tool.stdin.take().expect("stdin").write_all(script.as_bytes()).expect("write");
     assert!(tool.wait().expect("wait").success());
+}
+
+#[test]
+fn two_thousand_flows_go_in_one_batch() {
+    let mut wire = fresh_namespace();
+    let (to, by) = (("10.96.0.10", 53), ("10.244.1.2", 53));
+    fill((10_000..12_000).map(|port| entry(Protocol::UDP, port, to, by)));
     let flows = wire.flows(Family::Inet, Protocol::UDP).expect("a listing");
     assert_eq!(flows.len(), 2000);
     let results = wire.delete(&flows[..1999]).expect("a batch");
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(listed(Family::Inet, Protocol::UDP).len(), 1);
+}
+
+/// What the process holds by now and what it held at most since this was asked last, in KiB.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let of = |key: &str| {
+        let line = status.lines().find(|line| line.starts_with(key)).expect("a line");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    };
+    let found = (of("VmRSS"), of("VmHWM"));
+    // 5: the peak begins anew (`Documentation/filesystems/proc.rst`).
+    std::fs::write("/proc/self/clear_refs", "5").expect("clear_refs");
+    found
+}
+
+/// In a process of its own, because other tests use memory too.
+#[test]
+fn a_large_table_is_looked_at_in_the_memory_of_one_datagram() {
+    const CHILD: &str = "CONNTRACK_NETLINK_LARGE_TABLE";
+    if std::env::var_os(CHILD).is_none() {
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "a_large_table_is_looked_at_in_the_memory_of_one_datagram"])
+            .env(CHILD, "1")
+            .output()
+            .expect("this program again");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let mut wire = fresh_namespace();
+    let (to, by) = (("10.96.0.10", 53), ("10.244.1.2", 53));
+    let ports = 5_000..35_000_u16;
+    fill(ports.clone().map(|port| entry(Protocol::UDP, port, to, by)));
+    let selection = Selection::new(Family::Inet, Protocol::UDP);
+    // A first look pays for what every look needs.
+    wire.fold(&selection, || (), |(), _| ()).expect("a listing");
+    let (before, _) = memory();
+    let count = wire.fold(&selection, || 0, |count, _| *count += 1).expect("a listing");
+    let (_, peak) = memory();
+    assert_eq!(count, ports.len());
+    assert!(peak - before < 1024, "{before} KiB before, {peak} KiB at most");
+    assert_eq!(wire.flows(Family::Inet, Protocol::UDP).expect("a listing").len(), ports.len());
+    let (_, peak) = memory();
+    assert!(peak - before > 4096, "the measure sees nothing: {before} KiB, {peak} KiB");
+}
+
+#[test]
+fn the_mark_of_a_flow_is_read_and_chosen_by() {
+    let mut wire = fresh_namespace();
+    let [service, _, server] = addresses(Family::Inet);
+    for (port, mark) in [(4321, 0), (4322, 0x4000), (4323, 0x4001), (4324, 0x8000)] {
+        let entry = entry(Protocol::UDP, port, (service, 53), (server, 53));
+        conntrack(&format!("{entry} --mark {mark}"));
+    }
+    let all = Selection::new(Family::Inet, Protocol::UDP);
+    let mut ports = |selection: &Selection| {
+        let push =
+            |ports: &mut Vec<_>, flow: Flow| ports.push((flow.original.source.port(), flow.mark));
+        let mut found = wire.fold(selection, Vec::new, push).expect("a listing");
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(ports(&all.with_mark(0x4000, 0x4000)), [(4322, 0x4000), (4323, 0x4001)]);
+    assert_eq!(ports(&all.with_mark(0, u32::MAX)), [(4321, 0)]);
+    assert_eq!(ports(&all).len(), 4);
+}
+
+#[test]
+fn what_a_rule_has_translated_is_told() {
+    let mut wire = fresh_namespace();
+    let [service, _, server] = addresses(Family::Inet);
+    let plain = entry(Protocol::UDP, 4321, (service, 53), (server, 53));
+    conntrack(&plain);
+    conntrack(
+        "-I -p udp -s 192.0.2.1 -d 198.51.100.1 --sport 5000 --dport 53 -n 203.0.113.1 -t 600",
+    );
+    conntrack(
+        "-I -p udp -s 192.0.2.1 -d 198.51.100.2 --sport 5000 --dport 53 -g 203.0.113.2 -t 600",
+    );
+    let flows = wire.flows(Family::Inet, Protocol::UDP).expect("a listing");
+    let translated = |to: &str| {
+        let flow = flows.iter().find(|flow| flow.original.destination.ip().to_string() == to);
+        let translated = flow.expect("it is listed").translated;
+        (translated.source, translated.destination)
+    };
+    assert_eq!(translated(service), (false, false));
+    assert_eq!(translated("198.51.100.1"), (true, false));
+    assert_eq!(translated("198.51.100.2"), (false, true));
 }

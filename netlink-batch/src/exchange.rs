@@ -18,7 +18,7 @@ use netlink_packet_core::{
 };
 
 use crate::{
-    Echo, Error, KernelError, Options, Reply, Request, frame,
+    Echo, Error, KernelError, Options, Reply, ReplyRef, Request, frame,
     frame::Message,
     wire::{Granted, Received, Wait, Wire, io_error},
 };
@@ -58,8 +58,8 @@ enum Step<T> {
 }
 
 /// How one attempt to dump ended.
-enum Dump {
-    Complete(Vec<Reply>),
+enum Dump<T> {
+    Complete(T),
     Interrupted,
 }
 
@@ -84,9 +84,18 @@ impl<W: Wire> Exchange<W> {
     }
 
     pub(crate) fn dump(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
+        self.fold_dump(request, Vec::new, |replies, reply| replies.push(reply.into()))
+    }
+
+    pub(crate) fn fold_dump<T>(
+        &mut self,
+        request: &Request,
+        mut fresh: impl FnMut() -> T,
+        mut take: impl FnMut(&mut T, ReplyRef<'_>),
+    ) -> Result<T, Error> {
         for _ in 0..DUMP_TRIES {
-            match self.dump_once(request)? {
-                Dump::Complete(replies) => return Ok(replies),
+            match self.dump_once(request, fresh(), &mut take)? {
+                Dump::Complete(all) => return Ok(all),
                 Dump::Interrupted => {}
             }
         }
@@ -162,9 +171,13 @@ impl<W: Wire> Exchange<W> {
         Ok(())
     }
 
-    fn dump_once(&mut self, request: &Request) -> Result<Dump, Error> {
+    fn dump_once<T>(
+        &mut self,
+        request: &Request,
+        mut all: T,
+        take: &mut impl FnMut(&mut T, ReplyRef<'_>),
+    ) -> Result<Dump<T>, Error> {
         let first = self.send(std::slice::from_ref(request), NLM_F_DUMP)?;
-        let mut replies = Vec::new();
         let mut interrupted = false;
         let end = |error: Option<KernelError>, interrupted| match error {
             Some(KernelError { errno: EINTR, .. }) => Ok(Step::End(true)),
@@ -176,13 +189,15 @@ impl<W: Wire> Exchange<W> {
             match message.kind {
                 NLMSG_DONE => end(message.done()?, interrupted),
                 NLMSG_ERROR => end(message.error()?, interrupted),
+                // What is taken of an attempt that fails is thrown away: it need not be whole.
+                _ if interrupted => Ok(Step::More),
                 kind => {
-                    replies.push(Reply { kind, payload: message.payload.to_vec() });
+                    take(&mut all, ReplyRef { kind, payload: message.payload });
                     Ok(Step::More)
                 }
             }
         })?;
-        Ok(if interrupted { Dump::Interrupted } else { Dump::Complete(replies) })
+        Ok(if interrupted { Dump::Interrupted } else { Dump::Complete(all) })
     }
 
     /// Sends `requests` in one datagram, `flags` on each and `NLM_F_ACK` on the last unless it is

@@ -49,7 +49,7 @@ mod socket;
 mod wire;
 
 pub use error::{Error, KernelError};
-pub use message::{Reply, Request};
+pub use message::{Reply, ReplyRef, Request};
 pub use netlink_packet_core::DecodeError;
 #[cfg(feature = "socket")]
 pub use notices::{Notice, Notices};

@@ -24,3 +24,24 @@ pub struct Reply {
     /// Everything after the netlink header.
     pub payload: Vec<u8>,
 }
+
+/// One message from the kernel while it still lies in the socket's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyRef<'a> {
+    /// `nlmsg_type`.
+    pub kind: u16,
+    /// Everything after the netlink header.
+    pub payload: &'a [u8],
+}
+
+impl<'a> From<&'a Reply> for ReplyRef<'a> {
+    fn from(reply: &'a Reply) -> Self {
+        ReplyRef { kind: reply.kind, payload: &reply.payload }
+    }
+}
+
+impl From<ReplyRef<'_>> for Reply {
+    fn from(reply: ReplyRef<'_>) -> Self {
+        Reply { kind: reply.kind, payload: reply.payload.to_vec() }
+    }
+}

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    Error, KernelError, Reply, Request,
+    Error, KernelError, Reply, ReplyRef, Request,
     exchange::{self, Exchange},
     wire,
 };
@@ -131,6 +131,26 @@ impl Socket {
     /// no attempt saw a table at rest, or a failure of the exchange.
     pub fn dump(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
         self.exchange.dump(request)
+    }
+
+    /// Reads a table without keeping it: hands every message of the answer to `take` as it comes.
+    ///
+    /// A large table needs no more memory than one datagram and what `take` keeps. An attempt that
+    /// was interrupted because the table changed counts for nothing: the next one begins with a value
+    /// of its own from `fresh`, so that no message is told twice and none is missing. Only the value
+    /// of the attempt that came to its end is returned; whatever else `take` changes must bear to be
+    /// changed by several attempts.
+    ///
+    /// # Errors
+    ///
+    /// As [`dump`](Socket::dump).
+    pub fn fold_dump<T>(
+        &mut self,
+        request: &Request,
+        fresh: impl FnMut() -> T,
+        take: impl FnMut(&mut T, ReplyRef<'_>),
+    ) -> Result<T, Error> {
+        self.exchange.fold_dump(request, fresh, take)
     }
 
     /// Sends one request and returns the messages that answer it; often there is exactly one.

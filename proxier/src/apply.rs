@@ -6,6 +6,7 @@
 //! what would become reachable without its protection is held back until a later round.
 
 pub use self::cause::{Cause, CauseKind, Refusal};
+pub(crate) use self::kernel::FLOWS_AT_ONCE;
 pub use self::kernel::{Connections, Kernel, KernelReading, Part, Ready, RulesReading};
 pub use self::order::Stage;
 pub use self::outcome::{Draining, Failure, Outcome};

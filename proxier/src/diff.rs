@@ -8,7 +8,9 @@ pub use self::belief::Belief;
 pub use self::change::{Change, ChangeSet, Moment, RulesStep};
 pub use self::destinations::Destinations;
 pub use self::flow::Flow;
-pub(crate) use self::flow::{earlier_flows, is_tracked, new_servers, suspects};
+pub(crate) use self::flow::{
+    FlowSuspects, is_tracked, leads_elsewhere, new_servers, note_suspects, removals,
+};
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 pub use self::own::Traces;
 

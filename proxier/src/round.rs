@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::apply::{Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Walk};
-use crate::diff::{Belief, Change, ChangeSet, Comparison, Extent, Moment, Observed, suspects};
+use crate::diff::{
+    Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, Moment, Observed, note_suspects,
+};
 use crate::model::{Dirty, Event, Family, Pending, PerFamily, Reported, ServiceName, Store};
 use crate::plan::{
     Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched,
@@ -80,11 +82,11 @@ fn is_last(change: &Change) -> bool {
 
 /// Whose tracked flows are to be looked at.
 #[derive(Debug)]
-enum Suspects {
-    /// Those of every virtual server: nobody has looked yet.
-    All,
+struct Suspects {
     /// Those of these.
-    These(BTreeSet<VirtualServerKey>),
+    these: FlowSuspects,
+    /// Those of every other virtual server too: nobody has looked yet.
+    and_all: bool,
 }
 
 impl Proxier {
@@ -100,7 +102,7 @@ impl Proxier {
             compares_all: false,
             work: None,
             drain: Drain::default(),
-            suspects: Suspects::All,
+            suspects: Suspects { these: FlowSuspects::new(), and_all: true },
             reported: Vec::new(),
         }
     }
@@ -273,7 +275,7 @@ impl Proxier {
         let touched = std::mem::take(&mut self.touched);
         let extent = if is_whole { Extent::Everything } else { Extent::Keys(&touched) };
         let ChangeSet { changes, draining } = self.comparison(belief.state()).changes(extent);
-        self.suspect(&changes);
+        note_suspects(&changes, belief.state(), &mut self.suspects.these);
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         let differences = audited.then(|| self.differences(&changes, &touched, has_news));
@@ -293,7 +295,7 @@ impl Proxier {
         touched.entries.extend(work.walk.pending_entries_of(&touched.servers));
         let comparison = self.comparison(work.belief.state());
         let ChangeSet { mut changes, mut draining } = comparison.changes(Extent::Keys(&touched));
-        self.suspect(&changes);
+        note_suspects(&changes, work.belief.state(), &mut self.suspects.these);
         work.due.append(&mut draining);
         work.walk.leave_out(|change| change.is_of(&touched) || is_always_compared(change));
         work.is_interrupted = true;
@@ -351,12 +353,6 @@ impl Proxier {
             .dedup_by(|next, first| (&next.service, next.family) == (&first.service, first.family));
         self.reported = waiting;
         now
-    }
-
-    fn suspect(&mut self, changes: &[Change]) {
-        if let Suspects::These(known) = &mut self.suspects {
-            known.append(&mut suspects(changes));
-        }
     }
 
     /// True if the next round compares everything with the kernel.

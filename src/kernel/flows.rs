@@ -1,10 +1,13 @@
 //! Tracked flows, through `conntrack-netlink`.
 //!
-//! In: a family and protocol; flows to forget. Out: flows; one result each, from one batch. Never:
-//! a failure where the kernel has no connection tracking to look at: then there is nothing to
+//! In: a family and protocol, and which of their flows are wanted; flows to forget. Out: those flows;
+//! one result each, from one batch. Never: a table of flows in memory, of which only the wanted ones
+//! are kept; a failure where the kernel has no connection tracking to look at: then there is nothing to
 //! forget, which is said once.
 
-use conntrack_netlink::{Conntrack, Error, Tuple};
+use std::collections::BTreeSet;
+
+use conntrack_netlink::{Conntrack, Error, Selection, Tuple};
 use proxier::apply::Cause;
 use proxier::diff::{Change, Flow};
 use proxier::model::{Family, Protocol};
@@ -20,9 +23,14 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    pub(super) fn read(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
-        match self.list(of) {
-            Ok(flows) => Ok(flows.iter().filter_map(our_flow).collect()),
+    pub(super) fn read(
+        &mut self,
+        of: (Family, Protocol),
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<Vec<Flow>, Cause> {
+        match self.list(of, is_wanted, at_most) {
+            Ok(flows) => Ok(flows.into_iter().collect()),
             Err(Error::Unsupported) => {
                 if !std::mem::replace(&mut self.is_unsupported, true) {
                     tracing::warn!("{}; stale flows are not forgotten", Error::Unsupported);
@@ -50,12 +58,21 @@ impl Flows {
     fn list(
         &mut self,
         (family, protocol): (Family, Protocol),
-    ) -> Result<Vec<conntrack_netlink::Flow>, Error> {
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<BTreeSet<Flow>, Error> {
         let family = match family {
             Family::V4 => conntrack_netlink::Family::Inet,
             Family::V6 => conntrack_netlink::Family::Inet6,
         };
-        self.open()?.flows(family, conntrack_netlink::Protocol(protocol.number()))
+        let protocol = conntrack_netlink::Protocol(protocol.number());
+        // A set, because a listing may tell a flow twice.
+        let pick = |picked: &mut BTreeSet<Flow>, flow| {
+            if picked.len() < at_most {
+                picked.extend(our_flow(&flow).filter(is_wanted));
+            }
+        };
+        self.open()?.fold(&Selection::new(family, protocol), BTreeSet::new, pick)
     }
 
     fn open(&mut self) -> Result<&mut Conntrack, Error> {
@@ -72,18 +89,21 @@ fn our_flow(flow: &conntrack_netlink::Flow) -> Option<Flow> {
         client: flow.original.source,
         frontend: flow.original.destination,
         server: flow.reply.source,
-        answered: flow.reply.destination,
+        answered: match flow.translated.source {
+            // Whatever IPVS has written there, the rule has overwritten.
+            true => flow.original.source,
+            false => flow.reply.destination,
+        },
         id: flow.id?,
         zone: flow.zone,
     })
 }
 
 fn their_flow(flow: &Flow) -> conntrack_netlink::Flow {
-    conntrack_netlink::Flow {
-        protocol: conntrack_netlink::Protocol(flow.protocol.number()),
-        original: Tuple { source: flow.client, destination: flow.frontend },
-        reply: Tuple { source: flow.server, destination: flow.answered },
-        id: Some(flow.id),
-        zone: flow.zone,
-    }
+    let protocol = conntrack_netlink::Protocol(flow.protocol.number());
+    let original = Tuple { source: flow.client, destination: flow.frontend };
+    let reply = Tuple { source: flow.server, destination: flow.answered };
+    let mut theirs = conntrack_netlink::Flow::new(protocol, original, reply);
+    (theirs.id, theirs.zone) = (Some(flow.id), flow.zone);
+    theirs
 }

@@ -129,8 +129,13 @@ impl<K: Kernel> Kernel for Timed<K> {
         self.time(|kernel| kernel.count_connections(of)).0
     }
 
-    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
-        let (result, took) = self.time(|kernel| kernel.flows(of));
+    fn flows(
+        &mut self,
+        of: (Family, Protocol),
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<Vec<Flow>, Cause> {
+        let (result, took) = self.time(|kernel| kernel.flows(of, is_wanted, at_most));
         if result.is_ok() {
             self.seen.flows.entry(of.0).or_default().took += took;
         }

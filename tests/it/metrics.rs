@@ -65,8 +65,13 @@ impl Kernel for Shared {
         self.lock().count_connections(of)
     }
 
-    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
-        self.lock().flows(of)
+    fn flows(
+        &mut self,
+        of: (Family, Protocol),
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<Vec<Flow>, Cause> {
+        self.lock().flows(of, is_wanted, at_most)
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {

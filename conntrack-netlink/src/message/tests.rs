@@ -1,5 +1,7 @@
 //! The codec against bytes that the `conntrack` program and the kernel exchanged.
 
+use netlink_batch::Reply;
+
 use super::*;
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -13,16 +15,10 @@ fn socket(text: &str) -> SocketAddr {
 }
 
 fn sctp() -> Flow {
-    Flow {
-        protocol: Protocol::SCTP,
-        original: Tuple {
-            source: socket("[fd00::99]:1000"),
-            destination: socket("[fd00::10]:2905"),
-        },
-        reply: Tuple { source: socket("[fd00::20]:9999"), destination: socket("[fd00::99]:1000") },
-        id: Some(0x0102_0304),
-        zone: 7,
-    }
+    let original =
+        Tuple { source: socket("[fd00::99]:1000"), destination: socket("[fd00::10]:2905") };
+    let reply = Tuple { source: socket("[fd00::20]:9999"), destination: socket("[fd00::99]:1000") };
+    Flow { id: Some(0x0102_0304), zone: 7, ..Flow::new(Protocol::SCTP, original, reply) }
 }
 
 /// A reply in the form of the kernel: the deletion's attributes with the other direction beside
@@ -30,7 +26,13 @@ fn sctp() -> Flow {
 fn reply(flow: &Flow) -> Reply {
     let mut payload = delete(flow).expect("fixed lengths").payload;
     let mut writer = Writer::new(&mut payload);
-    writer.u32(3, 0x18e);
+    let nat = |is: bool, bit| if is { bit } else { 0 };
+    let translated = flow.translated;
+    let nat = nat(translated.source, 1 << 4) | nat(translated.destination, 1 << 5);
+    writer.be32(3, 0x18e | nat);
+    if flow.mark != 0 {
+        writer.be32(8, flow.mark);
+    }
     writer
         .nested(CTA_TUPLE_REPLY, |tuple| write_tuple(tuple, flow.protocol, &flow.reply))
         .expect("fixed lengths");
@@ -41,22 +43,23 @@ fn reply(flow: &Flow) -> Reply {
 #[test]
 fn a_flow_is_read_as_it_was_written() {
     let mut wanted = sctp();
-    assert_eq!(flow(&reply(&wanted)).expect("decodes"), Some(wanted));
+    assert_eq!(flow((&reply(&wanted)).into()).expect("decodes"), Some(wanted));
     (wanted.zone, wanted.id) = (0, None);
-    assert_eq!(flow(&reply(&wanted)).expect("decodes"), Some(wanted));
+    assert_eq!(flow((&reply(&wanted)).into()).expect("decodes"), Some(wanted));
+    for (source, destination, mark) in [(true, false, 7), (false, true, u32::MAX)] {
+        wanted.translated = Translated { source, destination };
+        wanted.mark = mark;
+        assert_eq!(flow((&reply(&wanted)).into()).expect("decodes"), Some(wanted));
+    }
 }
 
 /// `strace -xx -s 4096 conntrack -D -p udp --orig-src 192.0.2.1`: the deletion it sends for the entry that
 /// it has found, up to the tuple of the original direction.
 #[test]
 fn a_deletion_begins_as_that_of_the_conntrack_program() {
-    let flow = Flow {
-        protocol: Protocol::UDP,
-        original: Tuple { source: socket("192.0.2.1:4321"), destination: socket("10.96.0.10:53") },
-        reply: Tuple { source: socket("10.244.1.2:53"), destination: socket("192.0.2.1:4321") },
-        id: None,
-        zone: 0,
-    };
+    let original = Tuple { source: socket("192.0.2.1:4321"), destination: socket("10.96.0.10:53") };
+    let reply = Tuple { source: socket("10.244.1.2:53"), destination: socket("192.0.2.1:4321") };
+    let flow = Flow::new(Protocol::UDP, original, reply);
     let request = delete(&flow).expect("fixed lengths");
     assert_eq!(request.kind, 0x0102);
     let wanted = bytes(
@@ -67,14 +70,29 @@ fn a_deletion_begins_as_that_of_the_conntrack_program() {
 }
 
 #[test]
-fn only_the_protocol_is_left_to_the_kernel_to_filter() {
-    let request = list(Family::Inet6, Protocol::UDP, Filter::ByProtocol).expect("fixed lengths");
+fn only_protocol_and_mark_are_left_to_the_kernel_to_filter() {
+    let six = Selection::new(Family::Inet6, Protocol::UDP);
+    let request = list(&six, Filter::ByProtocol).expect("fixed lengths");
     assert_eq!(request.kind, 0x0101);
     let wanted =
         bytes("0a000000 1000 0180 0c00 0280 0500 0100 11000000 0c00 1980 0800 0100 08000000");
     assert_eq!(request.payload, wanted);
-    let bare = list(Family::Inet, Protocol::UDP, Filter::None).expect("fixed lengths");
-    assert_eq!(bare.payload, bytes("02000000"));
+    let four = Selection::new(Family::Inet, Protocol::UDP);
+    assert_eq!(list(&four, Filter::None).expect("fixed lengths").payload, bytes("02000000"));
+    // `conntrack -L -m 0x4000/0x4000`; what lies outside the mask can never match.
+    let marked = list(&four.with_mark(0x4001, 0x4000), Filter::None).expect("fixed lengths");
+    assert_eq!(marked.payload, bytes("02000000 0800 0800 00004000 0800 1500 00004000"));
+}
+
+#[test]
+fn what_the_kernel_did_not_filter_is_looked_at_again() {
+    let (udp, sctp_of_six) = (Protocol::UDP, Selection::new(Family::Inet6, Protocol::SCTP));
+    let flow = Flow { mark: 0x4003, ..sctp() };
+    assert!(sctp_of_six.contains(&flow));
+    assert!(!Selection::new(Family::Inet, Protocol::SCTP).contains(&flow));
+    assert!(!Selection::new(Family::Inet6, udp).contains(&flow));
+    assert!(sctp_of_six.with_mark(0x4000, 0x4000).contains(&flow));
+    assert!(!sctp_of_six.with_mark(0x4000, 0x4001).contains(&flow));
 }
 
 #[test]
@@ -82,10 +100,10 @@ fn a_flow_without_ports_and_a_cut_message_are_no_flows_and_no_panic() {
     let whole = reply(&sctp());
     for length in 0..whole.payload.len() {
         let cut = whole.payload.get(..length).expect("shorter").to_vec();
-        let _ = flow(&Reply { kind: whole.kind, payload: cut });
+        let _ = flow(ReplyRef { kind: whole.kind, payload: &cut });
     }
     let icmp = bytes("02000000 0c00 0180 0800 0280 0400 0100");
-    assert_eq!(flow(&Reply { kind: whole.kind, payload: icmp }).ok().flatten(), None);
+    assert_eq!(flow(ReplyRef { kind: whole.kind, payload: &icmp }).ok().flatten(), None);
     let other = Reply { kind: 0x0600, payload: whole.payload };
-    assert_eq!(flow(&other).expect("passed over"), None);
+    assert_eq!(flow((&other).into()).expect("passed over"), None);
 }

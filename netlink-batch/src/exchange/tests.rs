@@ -241,6 +241,27 @@ fn an_interrupted_dump_begins_again() {
 }
 
 #[test]
+fn what_an_interrupted_attempt_took_is_neither_kept_nor_missing() {
+    let changed = Answer { flags: 2 | NLM_F_DUMP_INTR, ..reply(2) };
+    let mut exchange = exchange(vec![
+        vec![
+            Event::Datagram(vec![reply(1)]),
+            Event::Datagram(vec![changed, reply(3)]),
+            Event::Datagram(vec![done(0)]),
+        ],
+        vec![Event::Datagram(vec![reply(1), reply(2)]), Event::Datagram(vec![reply(3), done(0)])],
+    ]);
+    let mut attempts = 0;
+    let fresh = || {
+        attempts += 1;
+        Vec::new()
+    };
+    let take = |all: &mut Vec<u8>, reply: ReplyRef<'_>| all.extend_from_slice(reply.payload);
+    assert_eq!(exchange.fold_dump(&Request::default(), fresh, take).unwrap(), [1, 2, 3]);
+    assert_eq!(attempts, 2);
+}
+
+#[test]
 fn a_table_never_at_rest_is_given_up() {
     let mut exchange = exchange((0..DUMP_TRIES).map(|_| one(vec![done(EINTR)])).collect());
     let error = exchange.dump(&Request::default()).unwrap_err();

@@ -175,12 +175,18 @@ impl Kernel for FakeKernel {
             .collect())
     }
 
-    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause> {
+    fn flows(
+        &mut self,
+        of: (Family, Protocol),
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<Vec<Flow>, Cause> {
         if let Some(cause) = self.unread.of(of.0).clone() {
             return Err(cause);
         }
         let is_asked = |flow: &&Flow| of == (Family::of(flow.frontend.ip()), flow.protocol);
-        Ok(self.flows.iter().filter(is_asked).copied().collect())
+        let wanted = self.flows.iter().filter(is_asked).filter(|flow| is_wanted(flow));
+        Ok(wanted.take(at_most).copied().collect())
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {

@@ -90,6 +90,9 @@ impl Part {
     }
 }
 
+/// So many flows are read and forgotten at once: some 50 MB of them at most, however many are stale.
+pub(crate) const FLOWS_AT_ONCE: usize = 1 << 16;
+
 /// Something that can be read and changed like the kernel's service tables.
 pub trait Kernel {
     /// The round goes on with this part. For who measures the time, which the core does not know;
@@ -132,11 +135,18 @@ pub trait Kernel {
         of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause>;
 
-    /// Reads the tracked flows of a family and protocol.
+    /// Reads the tracked flows of a family and protocol and picks those that are wanted, each once
+    /// and `at_most` so many: fewer only if there are no more. A node may have millions of them, so
+    /// nothing but what is picked is ever kept.
     ///
     /// # Errors
     /// If they cannot be read in whole.
-    fn flows(&mut self, of: (Family, Protocol)) -> Result<Vec<Flow>, Cause>;
+    fn flows(
+        &mut self,
+        of: (Family, Protocol),
+        is_wanted: &dyn Fn(&Flow) -> bool,
+        at_most: usize,
+    ) -> Result<Vec<Flow>, Cause>;
 
     /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
     /// change `i`. Removing what is not there is a success, and so is adding what is there exactly

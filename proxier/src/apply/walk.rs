@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::cause::Cause;
 use super::held::Held;
-use super::kernel::{Kernel, Part};
+use super::kernel::{FLOWS_AT_ONCE, Kernel, Part};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Belief, Change, Observed, earlier_flows, new_servers};
+use crate::diff::{Belief, Change, Flow, Observed, leads_elsewhere, new_servers, removals};
 use crate::model::{Family, PerFamily};
 use crate::plan::{Entry, SetKey, VirtualServerKey};
 
@@ -206,7 +206,7 @@ impl Walk {
     /// some: the answer that is under way when its flow is forgotten begins a flow of its own, the
     /// other way round, and then the client's packets count as answers, which no rule translates.
     ///
-    /// What fails is tried again after all other changes.
+    /// What fails, or is too much for one look, is looked at again after all other changes.
     fn forget_earlier_flows(&mut self, kernel: &mut dyn Kernel) {
         let new = std::mem::take(&mut self.unforgotten);
         if new.is_empty() {
@@ -216,11 +216,13 @@ impl Walk {
         let destinations = self.rest.iter().filter_map(|(_, change)| change.new_destination());
         let destinations = destinations.filter(|(key, _)| new.contains(key)).collect();
         let kinds: BTreeSet<_> = new.iter().map(|key| (key.family(), key.protocol)).collect();
-        let flows = kinds.into_iter().filter_map(|kind| kernel.flows(kind).ok()).flatten();
-        let earlier = earlier_flows(&new, &destinations, flows.collect());
-        if !earlier.is_empty() {
-            let results = kernel.carry_out(&earlier);
-            self.outcome.done += results.iter().filter(|result| result.is_ok()).count();
+        let is_earlier = |flow: &Flow| leads_elsewhere(flow, &new, &destinations);
+        for kind in kinds {
+            let earlier = kernel.flows(kind, &is_earlier, FLOWS_AT_ONCE).unwrap_or_default();
+            if !earlier.is_empty() {
+                let results = kernel.carry_out(&removals(earlier));
+                self.outcome.done += results.iter().filter(|result| result.is_ok()).count();
+            }
         }
     }
 }

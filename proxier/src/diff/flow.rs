@@ -1,15 +1,16 @@
 //! Tracked flows of connectionless clients: which of them lead where nobody serves any more.
 //!
 //! In: entries of the connection tracking table, and the virtual servers whose destinations have
-//! changed. Out: the flows to forget, so that the client's next packet finds an endpoint of today.
-//! Never: a flow to an address, protocol and port that is not one of our virtual servers, whatever
-//! its port: other hosts' flows that happen to use the number of a node port stay.
+//! changed, or that have gone. Out: the flows to forget, so that the client's next packet finds an
+//! endpoint of today, or none. Never: a flow to an address, protocol and port that is not one of our
+//! virtual servers, whatever its port: other hosts' flows that happen to use the number of a node
+//! port stay, and so do flows of pods that a rule has given such a number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Change, Comparison};
+use super::{Change, Comparison, Observed};
 use crate::model::Protocol;
 use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
@@ -25,7 +26,8 @@ pub struct Flow {
     pub frontend: SocketAddr,
     /// Who answers (source of the reply direction).
     pub server: SocketAddr,
-    /// Whom the answer is sent to (destination of the reply direction).
+    /// Whom the answer is sent to (destination of the reply direction), as far as IPVS has a hand in
+    /// it: the client itself where a rule has translated the source, masquerading for example.
     pub answered: SocketAddr,
     /// The kernel's identifier of the entry (`CTA_ID`), so that a newer flow of the same addresses
     /// is not taken for it.
@@ -36,13 +38,17 @@ pub struct Flow {
 
 impl Flow {
     /// The virtual server in whose place the flow's first sender answered: of a flow that an endpoint
-    /// seems to have begun, because its client's own had just been forgotten.
-    pub fn answers_from(&self) -> VirtualServerKey {
-        VirtualServerKey {
+    /// seems to have begun, because its client's own had just been forgotten. Then IPVS has put the
+    /// virtual server's address in the place of the endpoint's.
+    ///
+    /// `None` for a flow whose source is nobody's but its own: a process of this host may well send
+    /// from a port that is a node port's number.
+    pub fn answers_from(&self) -> Option<VirtualServerKey> {
+        (self.answered != self.client).then(|| VirtualServerKey {
             protocol: self.protocol,
             address: self.answered.ip(),
             port: self.answered.port(),
-        }
+        })
     }
 
     /// The virtual server it was sent to.
@@ -62,36 +68,59 @@ impl fmt::Display for Flow {
 }
 
 impl Comparison<'_> {
-    /// Of the flows to these virtual servers those that lead to no destination of today.
+    /// True for a flow to one of these virtual servers that leads to no destination of today, and for
+    /// one that a destination, of today or before, seems to have begun.
     ///
     /// `Departs:` upstream keeps flows to any endpoint that serves, chosen or not, and takes every
     /// flow whose port is a node port's for its own, whomever it goes to.
-    pub(crate) fn stale_flows(
-        &self,
-        flows: Vec<Flow>,
-        suspects: &BTreeSet<VirtualServerKey>,
-    ) -> Vec<Change> {
-        let is_stale = |flow: &Flow| {
-            let key = flow.key();
-            let wanted = self.desired.server(&key);
-            let leads_astray = suspects.contains(&key)
-                && wanted.is_some_and(|server| !server.destinations.contains(&flow.server));
-            leads_astray || suspects.contains(&flow.answers_from())
-        };
-        flows.into_iter().filter(is_stale).map(Box::new).map(Change::RemoveFlow).collect()
+    pub(crate) fn is_stale(&self, flow: &Flow, suspects: &FlowSuspects) -> bool {
+        self.leads_astray(flow, suspects) || self.answers_for(flow, suspects)
+    }
+
+    fn leads_astray(&self, flow: &Flow, suspects: &FlowSuspects) -> bool {
+        let key = flow.key();
+        suspects.contains_key(&key)
+            && match self.desired.server(&key) {
+                Some(server) => !server.destinations.contains(&flow.server),
+                // It has gone. What nobody has translated went to whoever answers there himself.
+                None => flow.server != flow.frontend,
+            }
+    }
+
+    fn answers_for(&self, flow: &Flow, suspects: &FlowSuspects) -> bool {
+        let Some(key) = flow.answers_from() else { return false };
+        let Some(before) = suspects.get(&key) else { return false };
+        let today = self.desired.server(&key);
+        before.contains(&flow.client)
+            || today.is_some_and(|server| server.destinations.contains(&flow.client))
     }
 }
 
-/// The virtual servers whose flows may lead astray after these changes. Connection tracking knows
-/// only of protocols without connections, or whose connections are not scheduled anew.
-pub(crate) fn suspects(changes: &[Change]) -> BTreeSet<VirtualServerKey> {
-    let suspect = |change: &Change| match change {
-        Change::AddServer(key, _)
-        | Change::AddDestination(key, ..)
-        | Change::RemoveDestination(key, _) => is_tracked(key.protocol).then_some(*key),
-        _ => None,
-    };
-    changes.iter().filter_map(suspect).collect()
+/// Virtual servers whose flows may lead astray, and the destinations that each of them has lost.
+pub(crate) type FlowSuspects = BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>>;
+
+/// The virtual servers whose flows may lead astray after these changes, before which `standing` stood.
+/// Connection tracking knows only of protocols without connections, or whose connections are not
+/// scheduled anew.
+pub(crate) fn note_suspects(changes: &[Change], standing: &Observed, suspects: &mut FlowSuspects) {
+    for change in changes {
+        match change {
+            Change::AddServer(key, _) | Change::AddDestination(key, ..)
+                if is_tracked(key.protocol) =>
+            {
+                suspects.entry(*key).or_default();
+            }
+            Change::RemoveDestination(key, destination) if is_tracked(key.protocol) => {
+                suspects.entry(*key).or_default().insert(*destination);
+            }
+            Change::RemoveServer(key) if is_tracked(key.protocol) => {
+                let server = standing.servers.get(key);
+                let lost = server.into_iter().flat_map(|server| server.destinations.keys());
+                suspects.entry(*key).or_default().extend(lost);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The virtual servers of tracked protocols that these changes make.
@@ -105,17 +134,19 @@ pub(crate) fn new_servers<'a>(
     new.collect()
 }
 
-/// Of the flows to virtual servers that are about to get these destinations, their first ones, those that lead
+/// True for a flow to a virtual server that is about to get these destinations, its first ones, if it leads
 /// elsewhere.
-pub(crate) fn earlier_flows(
+pub(crate) fn leads_elsewhere(
+    flow: &Flow,
     new: &BTreeSet<VirtualServerKey>,
     destinations: &BTreeSet<VirtualServerDestination>,
-    flows: Vec<Flow>,
-) -> Vec<Change> {
-    let leads_elsewhere = |flow: &Flow| {
-        new.contains(&flow.key()) && !destinations.contains(&(flow.key(), flow.server))
-    };
-    flows.into_iter().filter(leads_elsewhere).map(Box::new).map(Change::RemoveFlow).collect()
+) -> bool {
+    new.contains(&flow.key()) && !destinations.contains(&(flow.key(), flow.server))
+}
+
+/// The removal of flows.
+pub(crate) fn removals(flows: Vec<Flow>) -> Vec<Change> {
+    flows.into_iter().map(Box::new).map(Change::RemoveFlow).collect()
 }
 
 /// True for protocols whose flows outlive their destination.

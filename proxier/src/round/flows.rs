@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Proxier, Suspects};
-use crate::apply::{Failure, Kernel, Outcome, apply};
-use crate::diff::{Belief, is_tracked};
+use super::Proxier;
+use crate::apply::{FLOWS_AT_ONCE, Failure, Kernel, Outcome, apply};
+use crate::diff::{Belief, FlowSuspects, is_tracked, removals};
 use crate::model::{Family, Protocol};
-use crate::plan::VirtualServerKey;
+
+/// So many times in a round are they read, which is more than any table holds.
+const TIMES: usize = 256;
 
 impl Proxier {
     /// Forgets the flows of changed virtual servers that lead nowhere. What could not be looked at
@@ -20,44 +22,55 @@ impl Proxier {
         belief: &mut Belief,
         outcome: &mut Outcome,
     ) {
-        let mut keys = match &mut self.suspects {
-            Suspects::These(keys) => std::mem::take(keys),
-            Suspects::All => {
-                let tracked = |key: &&VirtualServerKey| is_tracked(key.protocol);
-                self.desired.servers().map(|(key, _)| key).filter(tracked).copied().collect()
-            }
-        };
-        let kinds: BTreeSet<_> = keys.iter().map(|key| (key.family(), key.protocol)).collect();
-        for kind in kinds {
-            if self.forget_stale_flows_of(kind, &keys, kernel, belief, outcome) {
-                keys.retain(|key| (key.family(), key.protocol) != kind);
+        let mut suspects = std::mem::take(&mut self.suspects.these);
+        if std::mem::take(&mut self.suspects.and_all) {
+            let servers = self.desired.servers().map(|(key, _)| key);
+            for key in servers.filter(|key| is_tracked(key.protocol)) {
+                suspects.entry(*key).or_default();
             }
         }
-        self.suspects = Suspects::These(keys);
+        let kinds: BTreeSet<_> = suspects.keys().map(|key| (key.family(), key.protocol)).collect();
+        for kind in kinds {
+            if self.forget_stale_flows_of(kind, &suspects, kernel, belief, outcome) {
+                suspects.retain(|key, _| (key.family(), key.protocol) != kind);
+            }
+        }
+        self.suspects.these = suspects;
     }
 
     /// The same of one family and protocol. True if none is left.
     fn forget_stale_flows_of(
         &self,
         kind: (Family, Protocol),
-        suspects: &BTreeSet<VirtualServerKey>,
+        suspects: &FlowSuspects,
         kernel: &mut dyn Kernel,
         belief: &mut Belief,
         outcome: &mut Outcome,
     ) -> bool {
-        match kernel.flows(kind) {
-            Ok(flows) => {
-                let stale = self.comparison(belief.state()).stale_flows(flows, suspects);
-                let removed = apply(stale, kernel, belief);
-                let succeeded = removed.is_success();
-                outcome.absorb(removed);
-                succeeded
-            }
-            Err(cause) => {
-                let operation = format!("read tracked flows of {} over {}", kind.1, kind.0);
-                outcome.failed.push(Failure { operation, cause });
-                false
+        for _ in 0..TIMES {
+            let comparison = self.comparison(belief.state());
+            let is_stale = |flow: &_| comparison.is_stale(flow, suspects);
+            match kernel.flows(kind, &is_stale, FLOWS_AT_ONCE) {
+                Ok(stale) => {
+                    let is_last = stale.len() < FLOWS_AT_ONCE;
+                    let removed = apply(removals(stale), kernel, belief);
+                    let succeeded = removed.is_success();
+                    outcome.absorb(removed);
+                    if is_last || !succeeded {
+                        return succeeded;
+                    }
+                }
+                Err(cause) => {
+                    let operation = format!("read tracked flows of {} over {}", kind.1, kind.0);
+                    outcome.failed.push(Failure { operation, cause });
+                    return false;
+                }
             }
         }
+        // The next round goes on with them.
+        false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,10 @@ use crate::testing::{now, ready, service, service_port, settings, slice};
 mod moments;
 mod worlds;
 
-use worlds::{interfaces, ip, slice_port, some_history};
+pub(super) use worlds::ip;
+use worlds::{interfaces, slice_port, some_history};
 
-fn complete() -> Proxier {
+pub(super) fn complete() -> Proxier {
     complete_with(settings())
 }
 
@@ -451,7 +452,7 @@ fn begin_to_drain(
     leaving
 }
 
-fn flow(frontend: &str, server: &str) -> Flow {
+pub(super) fn flow(frontend: &str, server: &str) -> Flow {
     Flow {
         protocol: Protocol::Udp,
         client: SocketAddr::new(ip("192.0.2.100"), 4321),
@@ -464,7 +465,7 @@ fn flow(frontend: &str, server: &str) -> Flow {
 }
 
 /// A Service with a UDP port 53, and a node port 30053, on one endpoint.
-fn dns(endpoint: &str) -> [Event; 2] {
+pub(super) fn dns(endpoint: &str) -> [Event; 2] {
     let mut service = service("dns", &["10.96.0.10"]);
     service.ports = vec![service_port("dns", Protocol::Udp, 53)];
     service.ports[0].node_port = Some(30053);

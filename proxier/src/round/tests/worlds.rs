@@ -20,7 +20,7 @@ pub(super) fn interfaces(addresses: &[&str]) -> Event {
     Event::Addresses(found.collect())
 }
 
-pub(super) fn ip(text: &str) -> IpAddr {
+pub(in crate::round) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
