@@ -23,6 +23,8 @@ pub(crate) const ENOENT: i32 = 2;
 
 /// The calling thread's view: a thread may live in another network namespace than its process.
 const TEXT: &str = "/proc/thread-self/net/ip_vs";
+/// The same; since Linux 7.1.
+const STATUS: &str = "/proc/thread-self/net/ip_vs_status";
 
 /// A connection to the IPVS of the network namespace in which it was opened.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Client {
     pub(crate) family: u16,
     /// `/proc/net/ip_vs` of the same network namespace, or why there is none.
     pub(crate) text: Result<File, io::ErrorKind>,
+    /// `/proc/net/ip_vs_status` of the same network namespace, where the kernel has it.
+    pub(crate) status: Option<File>,
     /// What the last reading left out.
     pub(crate) unreadable: Vec<Unreadable>,
 }
@@ -67,7 +71,8 @@ impl Client {
         })?;
         let family = look_up(&mut socket)?;
         let text = File::open(TEXT).map_err(|error| error.kind());
-        Ok(Client { socket, family, text, unreadable: Vec::new() })
+        let status = File::open(STATUS).ok();
+        Ok(Client { socket, family, text, status, unreadable: Vec::new() })
     }
 
     /// Applies all `commands`, in order, and returns one result for each.

@@ -1,4 +1,4 @@
-//! `/proc/net/ip_vs`: every virtual server with its destinations in one text.
+//! `/proc/net/ip_vs`: every virtual server with its destinations in one text; `/proc/net/ip_vs_status`: how many.
 //!
 //! In: the text. Out: a [`Listing`] for each virtual server. The kernel has no netlink dump of
 //! destinations but one virtual server at a time, so for a large table this text is many times
@@ -11,6 +11,20 @@
 //!   ([`Client::table`](crate::Client::table) joins the two);
 //! - of a destination: thresholds, persistence templates, counters, the kind of a tunnel; and
 //!   "bypass" is printed as `Masq`.
+//!
+//! **The text may lack virtual servers that stand, while nothing changes.** The kernel writes it a page at a
+//! time, and finds its place again by a number. Up to Linux 7.0 one table holds the virtual servers of
+//! all network namespaces, and the two halves of the walk count differently: `ip_vs_info_seq_next` counts
+//! each virtual server on its way, whosever it is, while `ip_vs_info_array`, which begins the next page
+//! at a number, counts those of its own namespace only. So each page is begun as many of the namespace's
+//! own too late as the pages before it passed by of others'. With one of another namespace one is missing,
+//! always the same for readers of one buffer size; with as many of others as of one's own, half of
+//! them. Nothing in the text shows it. Those of a netlink dump are counted in one way only, so that at rest
+//! it is whole, and [`Client::table`](crate::Client::table) asks for what the text lacks.
+//!
+//! Since Linux 7.1 each namespace has a table of its own, and the text is whole at rest. But tables grow
+//! and shrink by themselves, some time after virtual servers came or went, and a walk that meets that may pass
+//! some by. `/proc/net/ip_vs_status`, which is there since then, tells how many there are ([`parse_services`]).
 //!
 //! Never: a panic, or a line silently skipped; a text of another shape is a [`ParseError`].
 
@@ -179,6 +193,17 @@ pub fn parse_readable(text: &str) -> (Vec<Listing>, Vec<ParseError>) {
         }
     }
     (listings.into_iter().flatten().collect(), errors)
+}
+
+/// How many virtual servers a network namespace has, marks included: the line `Services:` of
+/// `/proc/net/ip_vs_status` (`ip_vs_ctl.c: ip_vs_status_show`, since Linux 7.1); `None` if there is no such line.
+///
+/// ```
+/// let text = "Conns:\t0\nConn buckets:\t4096 (12 bits, lfactor -4)\nServices:\t3\n";
+/// assert_eq!(ipvs_netlink::proc::parse_services(text), Some(3));
+/// ```
+pub fn parse_services(text: &str) -> Option<usize> {
+    text.lines().find_map(|line| line.strip_prefix("Services:"))?.trim().parse().ok()
 }
 
 /// `TCP  0A600001:0050 rr persistent 75000 FFFFFFFF`, `FWM  00000007 wlc ops `.

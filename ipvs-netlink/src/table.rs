@@ -2,12 +2,12 @@
 //!
 //! In: one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone
 //! has all destinations at once. Out: the two joined. Each is a walk over a living table that skips
-//! some when others come or go, even in another network namespace; so where the two differ the
-//! virtual servers are dumped again until two dumps in a row are the same, what the text lacks is
-//! asked for by itself, and a virtual server once seen is left out only when the kernel says that it
-//! is gone. Linux 6.1 was seen to leave one of a thousand out of the text, always the same one for readers of
-//! one buffer size, while nothing changed: one more dump is all that this costs. The cost is
-//! linear in what the table holds. Never: a wrong family for a firewall mark (the text does not tell
+//! some when others come or go, even in another network namespace; so where the two differ, or are fewer
+//! than the kernel counts (since Linux 7.1), the virtual servers are dumped again until two dumps in a row
+//! are the same, what the text lacks is asked for by itself, and a virtual server once seen is left out only
+//! when the kernel says that it is gone. The text alone lacks some also at rest where other network namespaces
+//! have virtual servers ([`proc`] tells why): one more dump, and two questions for each of those, is
+//! what this costs. The cost is linear in what the table holds. Never: a wrong family for a firewall mark (the text does not tell
 //! it: those virtual servers are asked for one by one).
 
 use std::io::{Read, Seek};
@@ -24,11 +24,18 @@ const MORE_DUMPS: usize = 4;
 /// Bytes of the text that show the schedulers in use, nearly always.
 const FIRST: u64 = 1 << 14;
 
+/// Whether virtual servers are read with their counters, which make up half of what a dump has to say.
+#[derive(Clone, Copy)]
+enum Counters {
+    Read,
+    LeftOut,
+}
+
 /// A virtual server with its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VirtualServer {
-    /// The virtual server, exactly as netlink tells it, but without its counters.
+    /// The virtual server, exactly as netlink tells it; without its counters, unless they were asked for.
     pub service: Service,
     /// Its destinations, as far as `/proc/net/ip_vs` tells: see [`proc`] for what it does not.
     pub destinations: Vec<ListedDestination>,
@@ -53,27 +60,46 @@ impl Client {
     ///
     /// A failure of the conversation.
     pub fn table(&mut self) -> Result<Vec<VirtualServer>, Error> {
+        self.read_table(Counters::LeftOut)
+    }
+
+    /// The same with the counters of the virtual servers: what all of them carry, in one pass.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the conversation.
+    pub fn counted_table(&mut self) -> Result<Vec<VirtualServer>, Error> {
+        self.read_table(Counters::Read)
+    }
+
+    fn read_table(&mut self, counters: Counters) -> Result<Vec<VirtualServer>, Error> {
         self.unreadable.clear();
-        let mut services = self.list_services(Answer::decode_without_counters)?;
+        let decode = match counters {
+            Counters::Read => Answer::decode,
+            Counters::LeftOut => Answer::decode_without_counters,
+        };
+        let mut services = self.list_services(decode)?;
         let mut listed = destinations_by_key(self.listings());
         let mut seen: HashSet<ServiceKey> = services.iter().map(|service| service.key).collect();
-        if !agree(&services, &seen, &listed) {
+        let count = self.count();
+        let is_whole = |seen: &HashSet<ServiceKey>| count.is_none_or(|count| seen.len() >= count);
+        if !agree(&services, &seen, &listed) || !is_whole(&seen) {
             let mut last = keys(&services);
             for _ in 0..MORE_DUMPS {
                 let known = self.unreadable.len();
-                let again = self.list_services(Answer::decode_without_counters)?;
+                let again = self.list_services(decode)?;
                 // Named by the first dump.
                 self.unreadable.truncate(known);
                 let met = keys(&again);
                 services.extend(again.into_iter().filter(|new| seen.insert(new.key)));
                 let is_at_rest = met == last;
                 last = met;
-                if is_at_rest && listed.keys().all(|key| seen.contains(key)) {
+                if is_at_rest && is_whole(&seen) && listed.keys().all(|key| seen.contains(key)) {
                     break;
                 }
             }
             for key in listed.keys().filter(|key| !seen.contains(key)) {
-                services.extend(self.readable_service(*key)?);
+                services.extend(self.readable_service(*key, counters)?);
             }
         }
         let mut servers = Vec::with_capacity(services.len());
@@ -81,7 +107,7 @@ impl Client {
             match listed.remove(&service.key) {
                 Some(destinations) => servers.push(VirtualServer { service, destinations }),
                 // A mark, or not in the text: exactly, by itself.
-                None => servers.extend(self.virtual_server(service.key)?),
+                None => servers.extend(self.virtual_server(service.key, counters)?),
             }
         }
         Ok(servers)
@@ -99,21 +125,40 @@ impl Client {
     }
 
     /// One virtual server with its destinations, unless it is gone.
-    fn virtual_server(&mut self, key: ServiceKey) -> Result<Option<VirtualServer>, Error> {
-        let Some(service) = self.readable_service(key)? else { return Ok(None) };
+    fn virtual_server(
+        &mut self,
+        key: ServiceKey,
+        counters: Counters,
+    ) -> Result<Option<VirtualServer>, Error> {
+        let Some(service) = self.readable_service(key, counters)? else { return Ok(None) };
         let destinations = self.list_destinations(key)?;
         let destinations = destinations.iter().map(ListedDestination::from).collect();
         Ok(Some(VirtualServer { service, destinations }))
     }
 
-    fn readable_service(&mut self, key: ServiceKey) -> Result<Option<Service>, Error> {
+    fn readable_service(
+        &mut self,
+        key: ServiceKey,
+        counters: Counters,
+    ) -> Result<Option<Service>, Error> {
         match self.service(key) {
             Err(Error::Decode { what, source }) => {
                 self.unreadable.push(Unreadable::Reply { what, source });
                 Ok(None)
             }
-            result => Ok(result?.map(|service| Service { stats: None, stats64: None, ..service })),
+            result => Ok(result?.map(|service| match counters {
+                Counters::Read => service,
+                Counters::LeftOut => Service { stats: None, stats64: None, ..service },
+            })),
         }
+    }
+
+    /// How many virtual servers there are, where the kernel says so.
+    fn count(&mut self) -> Option<usize> {
+        let file = self.status.as_mut()?;
+        let mut text = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+        proc::parse_services(&text)
     }
 
     /// What `/proc/net/ip_vs` tells by now; the kept file is read from its beginning.

@@ -1,8 +1,8 @@
 //! What virtual servers have counted, through `ipvs-netlink`.
 //!
 //! In: which virtual servers. Out: their counters and connections; one that is not there is left out.
-//! One dump of all of them, and one of the destinations of each that is asked for. Never: a change; a
-//! socket that others use.
+//! One pass over the whole table, however many are asked for. Never: a change; a socket that others use;
+//! one left out that stands.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use ipvs_netlink::Client;
 use proxier::apply::Cause;
 use proxier::plan::VirtualServerKey;
 
-use super::servers::{our_key, service_key};
+use super::servers::our_key;
 use crate::traffic::{Counters, Reading};
 
 /// A connection to IPVS that only reads.
@@ -32,20 +32,18 @@ impl Reader {
     /// # Errors
     /// If the kernel does not answer as it should.
     pub fn read(&mut self, of: &BTreeSet<VirtualServerKey>) -> Result<Vec<Reading>, Cause> {
-        let services = self.client.services().map_err(Cause::new)?;
         let mut readings = Vec::with_capacity(of.len());
-        for service in services {
-            let Some(server) = our_key(service.key).filter(|key| of.contains(key)) else {
+        for found in self.client.counted_table().map_err(Cause::new)? {
+            let Some(server) = our_key(found.service.key).filter(|key| of.contains(key)) else {
                 continue;
             };
             let (mut active, mut inactive) = (0, 0);
-            let destinations = self.client.destinations_met(service_key(&server));
-            for found in destinations.map_err(Cause::new)? {
-                let connections = found.connections.unwrap_or_default();
-                active += u64::from(connections.active);
-                inactive += u64::from(connections.inactive);
+            for destination in &found.destinations {
+                active += u64::from(destination.active_connections);
+                inactive += u64::from(destination.inactive_connections);
             }
-            readings.push(Reading { server, counters: counters(&service), active, inactive });
+            let counters = counters(&found.service);
+            readings.push(Reading { server, counters, active, inactive });
         }
         Ok(readings)
     }

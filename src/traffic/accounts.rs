@@ -21,6 +21,8 @@ pub(super) struct Accounts {
     owners: Owners,
     draining: BTreeMap<VirtualServerDestination, Instant>,
     services: BTreeMap<ServiceName, Account>,
+    /// What each virtual server had counted when it was met last. One that a reading did not meet may
+    /// be there all the same, with all that it has counted so far.
     last: BTreeMap<VirtualServerKey, Counters>,
     left_out: usize,
     read_at: Option<Instant>,
@@ -130,7 +132,10 @@ impl Accounts {
         for (server, owner) in owners {
             match owner {
                 Some(owner) => drop(self.owners.insert(server, owner)),
-                None => drop(self.owners.remove(&server)),
+                None => {
+                    self.owners.remove(&server);
+                    self.last.remove(&server);
+                }
             }
         }
     }
@@ -158,6 +163,7 @@ impl Accounts {
             return;
         }
         let servers = self.within_limits();
+        self.last.retain(|server, _| servers.contains(server));
         self.read_at = Some(now);
         match read(&servers) {
             Ok(readings) => self.take(readings),
@@ -184,17 +190,14 @@ impl Accounts {
         for account in self.services.values_mut() {
             (account.active, account.inactive) = (0, 0);
         }
-        let mut last = BTreeMap::new();
         for reading in readings {
             let Some(owner) = self.owners.get(&reading.server) else { continue };
-            let before = self.last.get(&reading.server).copied().unwrap_or_default();
+            let before = self.last.insert(reading.server, reading.counters).unwrap_or_default();
             let account = self.services.entry(owner.clone()).or_default();
             account.total.add(reading.counters.since(before));
             account.active += reading.active;
             account.inactive += reading.inactive;
-            last.insert(reading.server, reading.counters);
         }
-        self.last = last;
     }
 
     /// Everything that can be told.

@@ -28,6 +28,17 @@ fn line(line: &str) -> Result<Vec<Listing>, ParseError> {
     parse(&format!("1\n2\n3\n{line}\n"))
 }
 
+/// `cat /proc/net/ip_vs_status` of Linux 7.2.
+#[test]
+fn the_count_is_read_where_there_is_one() {
+    let text = "Conns:\t7\nConn buckets:\t4096 (12 bits, lfactor -4)\nServices:\t1000\n\
+        Service buckets:\t2048 (11 bits, lfactor 3)\nStats thread slots:\t1 (max 17)\n";
+    assert_eq!(parse_services(text), Some(1000));
+    for other in ["", "Services\t1", "Services:", "Services:\t-1", "Services:\tmany", "Conns:\t1"] {
+        assert_eq!(parse_services(other), None, "{other:?}");
+    }
+}
+
 #[test]
 fn every_kind_of_line_is_read() {
     let found = parse(CAPTURED).unwrap();

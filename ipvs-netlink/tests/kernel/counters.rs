@@ -136,7 +136,14 @@ fn counters_rates_and_connections_are_what_ipvsadm_shows() {
         let connections = place.connections.unwrap();
         let expected = Connections { active: 1, inactive: CLOSED as u32, persistent: 1 };
         assert_eq!(connections, expected);
-        let listed = client.table().unwrap()[0].destinations[0];
+        let [bare, counted] =
+            [client.table(), client.counted_table()].map(|it| it.unwrap().remove(0));
+        assert_eq!((bare.service.stats, bare.service.stats64), (None, None));
+        let wide = counted.service.stats64.unwrap();
+        assert_eq!(wide.connections, CLOSED as u64 + 1);
+        assert_eq!(wide, client.service(key).unwrap().unwrap().stats64.unwrap());
+        assert_eq!(counted.destinations, bare.destinations);
+        let listed = bare.destinations[0];
         assert_eq!((listed.active_connections, listed.inactive_connections), (1, CLOSED as u32));
         // Weight, active, inactive; then weight, persistent, active, inactive.
         let [_, shown] = numbers(&shell("ipvsadm -Ln"));

@@ -50,6 +50,29 @@ fn a_virtual_server_that_is_made_anew_takes_nothing_from_its_service() {
 }
 
 #[test]
+fn a_virtual_server_that_a_reading_does_not_meet_is_not_counted_twice() {
+    let (mut accounts, mut at) = (Accounts::new(LIMITS), Instant::now());
+    let (web, other) = (key("10.96.0.1"), key("10.96.0.2"));
+    accounts.note_owners(owned(&[("10.96.0.1", "web"), ("10.96.0.2", "web")]));
+    let readings = [
+        (vec![reading(web, 1_000_000), reading(other, 5)], "1000005"),
+        (vec![reading(other, 6)], "1000006"),
+        (vec![], "1000006"),
+        (vec![reading(web, 1_000_010), reading(other, 6)], "1000016"),
+    ];
+    for (met, wanted) in readings {
+        accounts.refresh(at, |_| Ok(met.clone()));
+        assert_eq!(value(&accounts, CONNECTIONS, at), wanted);
+        at += LIMITS.interval;
+    }
+    // One that was nobody's meanwhile is another, which counts from the beginning.
+    accounts.note_owners(vec![(web, None)]);
+    accounts.note_owners(owned(&[("10.96.0.1", "web")]));
+    accounts.refresh(at, |_| Ok(vec![reading(web, 2_000_000), reading(other, 6)]));
+    assert_eq!(value(&accounts, CONNECTIONS, at), "3000016");
+}
+
+#[test]
 fn the_kernel_is_read_once_an_interval_however_often_somebody_scrapes() {
     let (mut accounts, start) = (Accounts::new(LIMITS), Instant::now());
     accounts.note_owners(owned(&[("10.96.0.1", "web")]));
