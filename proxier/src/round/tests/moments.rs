@@ -163,7 +163,7 @@ impl Clients {
 
 proptest! {
     // Each looks at every moment for every client.
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn no_moment_of_any_transition_treats_a_client_otherwise_than_both_its_ends(
