@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::addresses::{AddressesError, addresses};
 pub use self::cleanup::CleanupArgs;
@@ -124,14 +124,22 @@ impl UsageError {
     subcommand_help_heading = "Commands (none: run the proxy)"
 )]
 struct Line {
+    #[command(flatten)]
+    running: RunLine,
+    #[command(subcommand)]
+    command: Option<Verb>,
+}
+
+/// The command line without a command.
+#[derive(Parser)]
+#[command(name = "ipvs-proxy", disable_version_flag = true, args_override_self = true)]
+struct RunLine {
     /// Print the version and exit; `raw` prints all that is known of it
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     version: Option<String>,
     #[command(flatten)]
     run: RunArgs,
-    #[command(subcommand)]
-    command: Option<Verb>,
 }
 
 #[derive(Subcommand)]
@@ -158,29 +166,29 @@ where
 {
     let arguments = plain_help(hyphenated(arguments))?;
     let program = program(arguments.first());
+    // A command is the first word. All others are flags, as with kube-proxy, which has no commands.
+    let command = arguments.get(1).and_then(|word| word.to_str());
+    if command.is_some_and(|word| Line::command().find_subcommand(word).is_some()) {
+        return verb(arguments);
+    }
     let words = arguments.clone();
-    let mut command = command();
+    let mut command = run_command();
     let line = command.try_get_matches_from_mut(arguments).and_then(|matches| {
-        let mut line = Line::from_arg_matches(&matches)?;
+        let mut line = RunLine::from_arg_matches(&matches)?;
         line.run.flags.given = given(&command, &matches);
         line.run.flags.process.forget_empty();
         line.run.manifests = named(&line.run.manifests);
-        Ok(line)
+        Ok((line, stray(&matches)))
     });
     let line = match line {
-        Ok(line) => line,
+        Ok((line, stray)) if stray.is_empty() => line,
+        Ok((_, stray)) => return Err(refuse_stray(&stray, &words)),
+        // The commands are in the help of the whole line.
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return Ok(Command::Print(error.to_string()));
+            return verb(vec![words.into_iter().next().unwrap_or_default(), "--help".into()]);
         }
-        Err(error) => return Err(apart(&error, &words).unwrap_or_else(|| one_line(&error))),
+        Err(error) => return Err(one_line(&error)),
     };
-    match line.command {
-        Some(Verb::Plan(plan)) => return plan.checked().map(Command::Plan),
-        Some(Verb::Cleanup(cleanup)) => return Ok(Command::Cleanup(cleanup)),
-        Some(Verb::Dump(dump)) => return Ok(Command::Dump(dump.checked())),
-        Some(Verb::Ready(ready)) => return Ok(Command::Ready(ready.checked())),
-        None => {}
-    }
     if let Some(text) = asked_version(line.version.as_deref(), &program)? {
         return Ok(Command::Print(text));
     }
@@ -190,6 +198,23 @@ where
         return Ok(Command::Cleanup(CleanupArgs::of(line.run.flags)));
     }
     Ok(Command::Run(Box::new(line.run)))
+}
+
+/// Reads a command line that begins with a command.
+fn verb(arguments: Vec<OsString>) -> Result<Command, UsageError> {
+    let words = arguments.clone();
+    let matches = pflag(Line::command()).mut_subcommands(pflag).try_get_matches_from(arguments);
+    match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
+        Ok(Line { command: Some(Verb::Plan(plan)), .. }) => plan.checked().map(Command::Plan),
+        Ok(Line { command: Some(Verb::Cleanup(cleanup)), .. }) => Ok(Command::Cleanup(cleanup)),
+        Ok(Line { command: Some(Verb::Dump(dump)), .. }) => Ok(Command::Dump(dump.checked())),
+        Ok(Line { command: Some(Verb::Ready(ready)), .. }) => Ok(Command::Ready(ready.checked())),
+        Ok(Line { command: None, .. }) => Err(UsageError("a command is missing".to_owned())),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Ok(Command::Print(error.to_string()))
+        }
+        Err(error) => Err(apart(&error, &words).unwrap_or_else(|| one_line(&error))),
+    }
 }
 
 /// The file name of the program.
@@ -223,16 +248,43 @@ fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
     given.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
 }
 
-/// All of the command line, read as pflag reads it.
-fn command() -> clap::Command {
-    pflag(Line::command()).mut_subcommands(pflag)
+/// The name of the argument that takes every word that is neither a flag nor a flag's value.
+const STRAY: &str = "stray";
+
+/// The command line without a command, read as pflag reads it.
+fn run_command() -> clap::Command {
+    let stray = Arg::new(STRAY).num_args(0..).action(ArgAction::Append).hide(true);
+    pflag(RunLine::command().arg(stray.value_parser(OsStringValueParser::new())))
+}
+
+/// The words that kube-proxy refuses: it takes no arguments, but an empty one is none. Templates and
+/// systemd units (`${VARIABLE}`) write such.
+fn stray(matches: &ArgMatches) -> Vec<String> {
+    let words = matches.get_many::<OsString>(STRAY).into_iter().flatten();
+    let words = words.filter(|word| !word.is_empty());
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+fn refuse_stray(stray: &[String], words: &[OsString]) -> UsageError {
+    let is_stray = |value: &str| stray.iter().any(|word| word == value);
+    if let Some(error) = value_apart(words, is_stray) {
+        return error;
+    }
+    let named: Vec<_> = stray.iter().map(|word| format!("{word:?}")).collect();
+    let many = if stray.len() == 1 { "" } else { "s" };
+    let command = stray.iter().find(|word| Line::command().find_subcommand(word).is_some());
+    let advice = command.map_or("only flags are taken".to_owned(), |command| {
+        format!("the command {command} has to be the first argument")
+    });
+    UsageError(format!("unexpected argument{many} {}: {advice}", named.join(" ")))
 }
 
 /// Gives every option the manners of Go's pflag: a boolean's value follows `=` or is left out;
 /// any other value may begin with a hyphen.
 fn pflag(command: clap::Command) -> clap::Command {
     command.mut_args(|argument: Arg| {
-        if !argument.get_action().takes_values() || argument.get_id() == "version" {
+        let is_plain = argument.get_id() == "version" || argument.get_id() == STRAY;
+        if !argument.get_action().takes_values() || is_plain {
             argument
         } else if argument.get_value_parser().type_id() == TypeId::of::<bool>() {
             argument
@@ -302,13 +354,18 @@ fn apart(error: &clap::Error, words: &[OsString]) -> Option<UsageError> {
         return None;
     }
     let text = error.to_string();
+    value_apart(words, |value| text.contains(&format!("'{value}'")))
+}
+
+/// The first boolean that stands behind its flag and was taken for an argument.
+fn value_apart(words: &[OsString], is_unexpected: impl Fn(&str) -> bool) -> Option<UsageError> {
     let pairs = words.windows(2).filter_map(|pair| match pair {
         [flag, value] => Some((flag.to_str()?, value.to_str()?)),
         _ => None,
     });
     let mut pairs = pairs.filter(|(flag, value)| {
         let is_flag = flag.starts_with("--") && !flag.contains('=');
-        is_flag && boolean(value).is_ok() && text.contains(&format!("'{value}'"))
+        is_flag && boolean(value).is_ok() && is_unexpected(value)
     });
     let (flag, value) = pairs.next()?;
     Some(UsageError(format!("unexpected argument {value:?} (write {flag}={value})")))

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches};
 
-use super::{command, hyphenated, plain_help};
+use super::{hyphenated, plain_help, run_command};
 use crate::config::flags::{boolean, list};
 use crate::config::{GoDuration, with_password_hidden};
 
@@ -86,7 +86,7 @@ where
 {
     let own = |(name, default): &(&str, &str)| ((*name).to_owned(), (*default).to_owned());
     let mut flags: BTreeMap<String, String> = DEFAULTS.iter().map(own).collect();
-    let command = command();
+    let command = run_command();
     let named: Vec<(String, String)> = command.get_arguments().filter_map(names).collect();
     let arguments = plain_help(hyphenated(arguments)).unwrap_or_default();
     let matches = command.try_get_matches_from(arguments).unwrap_or_default();

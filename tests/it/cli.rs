@@ -235,6 +235,58 @@ fn mistakes_are_one_line() {
     }
 }
 
+/// Templates and systemd units write such arguments; kube-proxy 1.36.2 starts with each of these.
+#[test]
+fn an_empty_argument_is_none() {
+    let wanted = run(&["--proxy-mode=ipvs", "-v=2"]);
+    for arguments in [
+        &["--proxy-mode=ipvs", "-v=2", ""][..],
+        &["", "--proxy-mode=ipvs", "-v=2"],
+        &["--proxy-mode=ipvs", "", "-v=2", ""],
+        &["", "", "--proxy-mode", "ipvs", "-v", "2"],
+        &["--proxy-mode=ipvs", "-v=2", "--"],
+        &["--proxy-mode=ipvs", "-v=2", "--", "", ""],
+    ] {
+        assert_eq!(run(arguments), wanted, "{arguments:?}");
+    }
+    assert_eq!(
+        run(&["--cluster-cidr", ""]).flags.local.cluster_cidr.as_deref(),
+        Some(""),
+        "a flag's value"
+    );
+    assert!(matches!(parse(&["", "--cleanup"]), Ok(Command::Cleanup(_))));
+    assert!(matches!(parse(&["--version", ""]), Ok(Command::Print(_))));
+    assert_eq!(cli::shown(["ipvs-proxy", "", "-v=2", "--", ""])["v"], "2");
+}
+
+#[test]
+fn stray_arguments_are_named() {
+    for (arguments, expected) in [
+        (
+            &["--proxy-mode=ipvs", "--cluster-cidr", "10.0.0.0/8", "10.0.0.0/8"][..],
+            "unexpected argument \"10.0.0.0/8\": only flags are taken",
+        ),
+        (&["--proxy-mode=ipvs", "foo"], "unexpected argument \"foo\""),
+        (&["foo", "--proxy-mode=ipvs"], "unexpected argument \"foo\""),
+        (&["a", "", "-v=2", "b"], "unexpected arguments \"a\" \"b\""),
+        (&["--", "--proxy-mode=ipvs"], "unexpected argument \"--proxy-mode=ipvs\""),
+        (
+            &["-v=2", "plan", "--manifests=m"],
+            "unexpected argument \"plan\": the command plan has to be the first argument",
+        ),
+        (&["--version", "foo"], "unexpected argument \"foo\""),
+        (
+            &["--masquerade-all", "true"],
+            "unexpected argument \"true\" (write --masquerade-all=true)",
+        ),
+        (&["-"], "unexpected argument \"-\""),
+    ] {
+        let message = parse(arguments).expect_err(&arguments.join(" "));
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+        assert!(!message.contains("subcommand") && !message.contains('\n'), "{message}");
+    }
+}
+
 #[test]
 fn help_names_every_flag_and_is_grouped() {
     let Ok(Command::Print(help)) = parse(&["--help"]) else { panic!() };

@@ -75,6 +75,88 @@ fn the_program_is_the_one_of_that_name_with_its_arguments() {
     }
 }
 
+/// kops starts kube-proxy so.
+#[test]
+fn go_runner_writes_what_a_command_says_where_its_flags_say_and_hands_on_its_exit_code() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("log");
+    let log_flag = format!("--log-file={}", log.display());
+    let one_hyphen = format!("-log-file={}", log.display());
+    let says = "echo \"out $*\"; echo err >&2; exit 3";
+    let command = ["sh", "-c", says, "sh", "a b", "--also-stdout"];
+    let [out, err, both] = ["out a b --also-stdout\n", "err\n", "out a b --also-stdout\nerr\n"];
+    // Flags; what the file, standard output and standard error have.
+    for (flags, in_file, on_output, on_error) in [
+        (&[&*log_flag, "--also-stdout=true", "--redirect-stderr=true", "--"][..], both, both, ""),
+        (&[&*log_flag, "--also-stdout"], both, both, ""),
+        (&[&*one_hyphen], both, "", ""),
+        (&["-log-file", log.to_str().unwrap(), "--redirect-stderr=false"], out, "", err),
+        (&[&*log_flag, "-also-stdout", "-redirect-stderr=F"], out, out, err),
+        (&[], "", both, ""),
+        (&["--redirect-stderr=0"], "", out, err),
+    ] {
+        // It is appended to what is there.
+        fs::write(&log, "before\n").unwrap();
+        let output = go_runner().args(flags).args(command).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{flags:?}: {output:?}");
+        assert_eq!(fs::read_to_string(&log).unwrap(), format!("before\n{in_file}"), "{flags:?}");
+        assert_eq!(
+            (text(&output.stdout), text(&output.stderr)),
+            (on_output.into(), on_error.into()),
+            "{flags:?}"
+        );
+    }
+    for wrong in [
+        &["--log-file=/nowhere/log", "true"][..],
+        &["--no-such-flag", "true"],
+        &["--also-stdout=x", "true"],
+        &["--"],
+        &["--log-file"],
+    ] {
+        let output = go_runner().args(wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("go-runner: "), "{output:?}");
+    }
+    let recipe = include_str!("../../Containerfile");
+    assert!(recipe.contains("\nCOPY image/go-runner /go-runner\n"));
+}
+
+#[test]
+fn go_runner_hands_on_signals_and_the_last_line_is_written() {
+    for (signal, code) in [("TERM", 7), ("INT", 8), ("HUP", 9), ("QUIT", 10)] {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("log");
+        let says = "for s in TERM:7 INT:8 HUP:9 QUIT:10; do trap \"echo last ${s%:*}; exit ${s#*:}\" ${s%:*}; done; \
+                    echo ready; while :; do sleep 0.02; done";
+        let mut running = go_runner()
+            .args([
+                &format!("--log-file={}", log.display()),
+                "--also-stdout",
+                "--",
+                "bash",
+                "-c",
+                says,
+            ])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(running.stdout.take().unwrap()));
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        let sent = Command::new("kill").args(["-s", signal, &running.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(running.wait().unwrap().code(), Some(code), "{signal}");
+        let written = fs::read_to_string(&log).unwrap();
+        assert_eq!(written, format!("ready\nlast {signal}\n"));
+        assert_eq!(lines.next().unwrap().unwrap(), format!("last {signal}"));
+    }
+}
+
+fn go_runner() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("image/go-runner"))
+}
+
 /// What the image has under `/usr/local`, and the tools of a node.
 struct Image(TempDir);
 
