@@ -3,7 +3,7 @@
 //! In: a folder's `*.yaml`, `*.yml` and `*.json` files, hidden ones excepted, or for a plan one
 //! file. Out: [`Event`]s: whole lists first, then differences, until nobody listens. A file that
 //! does not parse keeps the content that it last had; what is wrong with an object spoils only
-//! itself. Every [`Problem`] is told once for as long as it lasts. Never: a folder below the
+//! itself. Every [`Problem`] is told once for as long as it lasts. A file that somebody writes is read when he is done. Never: a folder below the
 //! folder, and never an event that takes facts away because something could not be read.
 
 use std::fmt;
@@ -12,17 +12,21 @@ use std::path::{Path, PathBuf};
 use proxier::model::Event;
 
 pub use self::follow::Folder;
-use self::read::{Content, Seen, read_file};
+use self::read::{Content, Seen, manifests, read_file};
 use self::state::State;
 use crate::objects::{self, ObjectId};
 use crate::yaml;
 
+mod claims;
 mod documents;
 mod follow;
+mod heard;
 mod json;
 mod kinds;
 mod read;
 mod state;
+mod unknown;
+mod writing;
 
 /// Something in the folder that is not used.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +95,24 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Problem {
+    /// What makes it the same problem although the lines of its file have moved.
+    fn identity(&self) -> String {
+        let file = |path: &Path| path.display().to_string();
+        match self {
+            Self::Unreadable { file: path, reason: _ } => format!("{}: unreadable", file(path)),
+            Self::Emptied { file: path } => format!("{}: empty", file(path)),
+            Self::Broken { file: path, error } => {
+                format!("{}: {}: {}", file(path), error.field, error.reason)
+            }
+            Self::Object { file: path, line: _, problem } => format!("{}: {problem}", file(path)),
+            Self::Twice { object, kept, ignored } => {
+                format!("{}: {object}: {}", file(&ignored.0), file(&kept.0))
+            }
+        }
+    }
+}
+
 /// The folder, or the file, cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 #[error("manifests {}: {reason}", path.display())]
@@ -110,12 +132,14 @@ impl Error {
 /// Reads a folder or a file once: the three lists, and everything that is not used.
 pub fn load(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), Error> {
     let content = if path.is_dir() {
-        Seen::default().read_folder(path).map_err(|error| Error::new(path, error))?
+        let paths = manifests(path).map_err(|error| Error::new(path, error))?;
+        let mut seen = Seen::default();
+        paths.into_iter().map(|path| (path.clone(), seen.read(&path))).collect()
     } else {
         let content = read_file(path).map_err(|error| Error::new(path, error))?;
         vec![(path.to_owned(), Content::Read(content))]
     };
     let mut state = State::new(node_name);
-    let events = state.update(content);
-    Ok((events, state.problems()))
+    state.update(content);
+    Ok((state.lists(), state.problems()))
 }

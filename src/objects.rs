@@ -8,6 +8,7 @@
 //! bad port the Service it stands in. Never: a request, a file, a decision about the kernel.
 
 pub use self::field::{Field, List};
+pub use self::fields::Fields;
 pub use self::meta::Metadata;
 pub use self::name::Plain;
 pub use self::node::Node;
@@ -18,6 +19,7 @@ pub use self::slice::EndpointSlice;
 
 pub mod convert;
 mod field;
+pub mod fields;
 pub mod meta;
 mod name;
 pub mod node;

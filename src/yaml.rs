@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{MessageFormatter, Options, UserMessageFormatter};
 
@@ -88,6 +88,22 @@ pub fn decode<T: DeserializeOwned>(
 ) -> Result<T, Error> {
     serde_saphyr::from_str_with_options(document.text, options(duplicates))
         .map_err(|error| locate::<T>(document, duplicates, error))
+}
+
+/// Walks through one document with a seed. Of a key that occurs twice the later value is given.
+///
+/// # Errors
+/// The first mistake of syntax, or of the seed, in words.
+pub fn walk<'t, S: DeserializeSeed<'t>>(
+    document: Document<'t>,
+    seed: S,
+) -> Result<S::Value, String> {
+    serde_saphyr::with_deserializer_from_str_with_options(
+        document.text,
+        options(Duplicates::LastWins),
+        |yaml| seed.deserialize(yaml),
+    )
+    .map_err(|error| error.to_string())
 }
 
 /// Decodes once more with the path in hand, which costs too much where nothing is wrong.

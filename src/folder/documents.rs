@@ -12,10 +12,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::objects::{
-    EndpointSlice, Field, Kind, List, Metadata, Node, ObjectId, Problem, Service, convert,
+    EndpointSlice, Field, Fields, Kind, List, Metadata, Node, ObjectId, Problem, Service, convert,
+    fields,
 };
 use crate::yaml::{self, Document, Duplicates};
 
+use super::unknown::{self, Unknown};
 use super::{json, kinds};
 
 /// What a file says.
@@ -130,7 +132,11 @@ impl Header {
     }
 
     fn mistake(&self) -> Option<String> {
-        kinds::mistake(self.api_version.given().map(String::as_str), self.kind.given()?)
+        if let Field::Wrong(found) = &self.kind {
+            return Some(format!("{found} is not a kind"));
+        }
+        let version = self.api_version.given().map(String::as_str);
+        kinds::mistake(version, self.kind.given().map(String::as_str))
     }
 
     fn is_list(&self) -> bool {
@@ -183,7 +189,8 @@ fn single<T: Known>(
     entries: &mut Vec<Arc<Entry>>,
 ) -> Result<(), yaml::Error> {
     let object: T = decode(document)?;
-    entries.push(entry(&object, document.lines_before + 1));
+    let unknown = T::fields().map(|fields| unknown::of_document(document, fields));
+    entries.push(entry(&object, document.lines_before + 1, unknown.unwrap_or_default()));
     Ok(())
 }
 
@@ -202,21 +209,30 @@ fn list<T: Known>(
         return Ok(());
     }
     let list: Items<T> = decode(document)?;
+    let fields = |at| T::fields().filter(|_| wanted(at));
+    let mut unknown = unknown::of_items(document, fields);
     for (at, item) in list.items.items().iter().enumerate() {
         if let Some(object) = item.given()
             && wanted(at)
         {
-            entries.push(entry(object, document.lines_before + 1));
+            let unknown = unknown.remove(&at).unwrap_or_default();
+            entries.push(entry(object, document.lines_before + 1, unknown));
         }
     }
     Ok(())
 }
 
 /// Converts an object of the document that begins at a line.
-pub(super) fn entry<T: Known>(object: &T, line: u64) -> Arc<Entry> {
+pub(super) fn entry<T: Known>(object: &T, line: u64, unknown: Vec<Unknown>) -> Arc<Entry> {
     let mut problems = Vec::new();
     let fact = object.convert(&mut problems);
-    Arc::new(Entry { object: object.id(), line, fact, problems })
+    let id = object.id();
+    // An object without a name is of no use, which has been told.
+    for Unknown { path, message } in unknown {
+        let object = id.clone();
+        problems.extend(object.map(|object| Problem { object, field: path, message }));
+    }
+    Arc::new(Entry { object: id, line, fact, problems })
 }
 
 /// A kind of object that this proxy knows.
@@ -224,6 +240,8 @@ pub(super) trait Known: DeserializeOwned {
     const API_VERSION: &'static str;
     const NAME: &'static str;
 
+    /// Every field that the API has, of kinds that people write.
+    fn fields() -> Option<&'static Fields>;
     fn id(&self) -> Option<ObjectId>;
     fn convert(&self, problems: &mut Vec<Problem>) -> Option<Fact>;
 }
@@ -235,6 +253,10 @@ fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
 impl Known for Service {
     const API_VERSION: &'static str = "v1";
     const NAME: &'static str = "Service";
+
+    fn fields() -> Option<&'static Fields> {
+        Some(&*fields::SERVICE)
+    }
 
     fn id(&self) -> Option<ObjectId> {
         id(Kind::Service, &self.metadata)
@@ -249,6 +271,10 @@ impl Known for EndpointSlice {
     const API_VERSION: &'static str = "discovery.k8s.io/v1";
     const NAME: &'static str = "EndpointSlice";
 
+    fn fields() -> Option<&'static Fields> {
+        Some(&*fields::ENDPOINT_SLICE)
+    }
+
     fn id(&self) -> Option<ObjectId> {
         id(Kind::EndpointSlice, &self.metadata)
     }
@@ -261,6 +287,10 @@ impl Known for EndpointSlice {
 impl Known for Node {
     const API_VERSION: &'static str = "v1";
     const NAME: &'static str = "Node";
+
+    fn fields() -> Option<&'static Fields> {
+        None
+    }
 
     fn id(&self) -> Option<ObjectId> {
         id(Kind::Node, &self.metadata)

@@ -1,39 +1,40 @@
 //! The folder, live.
 //!
-//! In: what inotify says of the folder. Out: events. A notice only means "look again": everything
-//! is read anew once the folder has been quiet for a moment, so an atomic rename, an editor's
-//! dance, a ConfigMap's swap of links and a lost notice come to the same. A slow clock looks too,
+//! In: what inotify says of the folder. Out: events. A notice means "look again" at the file it names, once the folder has been
+//! quiet for a moment and nobody writes the file any more, so an atomic rename, an editor's
+//! dance, a ConfigMap's swap of links and a slow writer come to the same. A slow clock looks at all files,
 //! because links may lead to where no notice comes from. Never: an end because the folder is gone;
 //! what it last said stays until it is back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{INotifyWatcher, RecursiveMode, Watcher};
 use proxier::model::Event;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
-use super::read::Seen;
-use super::state::State;
+use super::heard::{Heard, Notices, Writer};
+use super::read::{Content, Difference, Seen, manifests};
+use super::state::{State, Subject};
+use super::writing::{self, Writing};
 use super::{Error, Problem};
-use crate::notices::is_reading;
 
 /// The folder has to be quiet for so long before it is read,
 const QUIET: Duration = Duration::from_millis(50);
 /// but a folder that is never quiet is read after this time all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The folder is read this often without a notice,
+/// All files are looked at this often without a notice,
 const UNASKED: Duration = Duration::from_secs(30);
-/// and this often while it is missing or cannot be watched.
+/// and this often while the folder is missing or cannot be watched.
 const MISSING: Duration = Duration::from_secs(1);
+/// The first lists wait so long for files that somebody writes at the start.
+const START: Duration = Duration::from_secs(30);
 
 /// A folder of manifests that is being watched.
 #[derive(Debug)]
@@ -41,22 +42,21 @@ pub struct Folder {
     path: PathBuf,
     state: State,
     seen: Seen,
+    writing: Writing,
     watcher: INotifyWatcher,
     notices: Arc<Notices>,
     /// Device and inode of the folder that the watch is on.
     watched: Option<(u64, u64)>,
-    /// The problems that were told, in words.
-    told: BTreeSet<String>,
+    /// The problems that were told: what makes each the same one, and its words.
+    told: BTreeMap<Subject, BTreeMap<String, String>>,
     /// Why the folder cannot be followed at the moment.
     trouble: Option<String>,
-}
-
-/// What the watcher's thread leaves for the reader.
-#[derive(Debug, Default)]
-struct Notices {
-    arrived: Notify,
-    /// One of them was about the folder itself: the watch may be gone.
-    is_uprooted: AtomicBool,
+    /// The files that the first lists wait for, as was said.
+    waited: Option<String>,
+    /// Since when the folder is followed.
+    opened: Instant,
+    /// When all files are looked at next.
+    next_full: Instant,
 }
 
 impl Folder {
@@ -73,13 +73,18 @@ impl Folder {
             path: path.to_owned(),
             state: State::new(node_name),
             seen: Seen::default(),
+            writing: Writing::default(),
             watcher,
             notices,
             watched: None,
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             trouble: None,
+            waited: None,
+            opened: Instant::now(),
+            next_full: Instant::now(),
         };
-        folder.watch().map_err(|error| Error::new(path, error))?;
+        folder.watch(false).map_err(|error| Error::new(path, error))?;
+        folder.watched = None;
         Ok(folder)
     }
 
@@ -89,7 +94,7 @@ impl Folder {
         let notices = Arc::clone(&self.notices);
         loop {
             let look = tokio::task::spawn_blocking(move || {
-                let found = self.look();
+                let found = self.look(Instant::now());
                 (self, found)
             });
             // The runtime is being shut down, or the reader has died; the caller takes the end of
@@ -99,44 +104,143 @@ impl Folder {
             if !found.is_empty() && events.send(Event::Together(found)).await.is_err() {
                 return;
             }
-            let pause = if self.trouble.is_some() { MISSING } else { UNASKED };
             tokio::select! {
                 () = events.closed() => return,
-                () = sleep(pause) => {}
-                () = notices.arrived.notified() => notices.quiet().await,
+                () = sleep(self.pause(Instant::now())) => {}
+                () = notices.arrived.notified() => quiet(&notices).await,
             }
         }
     }
 
-    /// Reads the folder and says what is different. The watch is set before the first file is
+    /// How long nothing has to be looked at unless a notice comes.
+    fn pause(&self, now: Instant) -> Duration {
+        let start = (!self.state.is_listed()).then(|| self.opened + START);
+        let next = [Some(self.next_full), self.writing.next(), start].into_iter().flatten().min();
+        next.unwrap_or(now).saturating_duration_since(now)
+    }
+
+    /// Reads what may be other than before and says what is different. The watch is set before the first file is
     /// read, so that a change during the reading leaves a notice.
-    fn look(&mut self) -> Vec<Event> {
-        let watched = self.watch().map_err(|error| error.to_string());
-        let content = self.seen.read_folder(&self.path).map_err(|error| error.to_string());
-        self.note(watched.and(content.as_ref().map(|_| ()).map_err(Clone::clone)).err());
-        let Ok(content) = content else {
-            self.watched = None;
-            return Vec::new();
-        };
-        let events = self.state.update(content);
-        self.tell();
-        events
+    fn look(&mut self, now: Instant) -> Vec<Event> {
+        let heard = self.notices.take();
+        let place = self.watch(heard.is_uprooted).map_err(|error| error.to_string());
+        let is_full = place != Ok(Place::AsBefore) || heard.is_incomplete || self.next_full <= now;
+        let mut wanted = self.changed(heard, now);
+        let mut content = Vec::new();
+        if is_full {
+            let is_new = place == Ok(Place::New);
+            let listed =
+                place.and_then(|_| manifests(&self.path).map_err(|error| error.to_string()));
+            self.next_full = now + if listed.is_ok() { UNASKED } else { MISSING };
+            self.note(listed.as_ref().err().cloned());
+            match listed {
+                Ok(paths) => self.look_at_all(paths, is_new, now, &mut wanted, &mut content),
+                Err(_) => {
+                    self.watched = None;
+                    return Vec::new();
+                }
+            }
+        }
+        wanted.extend(self.writing.take_due(&self.path, now));
+        for path in wanted {
+            content.push((path.clone(), self.seen.read(&path)));
+        }
+        let (events, subjects) = self.state.update(content);
+        self.tell(subjects);
+        if self.state.is_listed() { events } else { self.first_lists(now) }
+    }
+
+    /// The manifests that notices name and that can be read, and the links among all where a notice may mean one.
+    fn changed(&mut self, heard: Heard, now: Instant) -> BTreeSet<PathBuf> {
+        let mut wanted = BTreeSet::new();
+        for (path, writer) in heard.files {
+            // Links are whole when they are made, and nobody closes them.
+            if writer == Writer::AtWork && !writing::is_link(&path) {
+                self.writing.unclosed(&path, now);
+            } else {
+                self.writing.done(&path);
+                wanted.insert(path);
+            }
+        }
+        if heard.concerns_links {
+            for path in self.seen.links() {
+                self.look_at(path, now, &mut wanted);
+            }
+        }
+        wanted
+    }
+
+    /// Looks at all files there are. Of a folder that is another one than before, or is looked at for the first time, all
+    /// are read but those that somebody writes.
+    fn look_at_all(
+        &mut self,
+        paths: Vec<PathBuf>,
+        is_new: bool,
+        now: Instant,
+        wanted: &mut BTreeSet<PathBuf>,
+        content: &mut Vec<(PathBuf, Content)>,
+    ) {
+        let present: BTreeSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        let gone = self.state.paths().filter(|path| !present.contains(path)).map(Path::to_owned);
+        for path in gone.collect::<Vec<_>>() {
+            self.seen.forget(&path);
+            self.writing.done(&path);
+            content.push((path, Content::Gone));
+        }
+        if !is_new {
+            paths.into_iter().for_each(|path| self.look_at(path, now, wanted));
+            return;
+        }
+        let writers = writing::writers(&self.path);
+        for path in paths {
+            if writers.contains_key(&path) {
+                self.writing.unclosed(&path, now);
+            } else if !self.writing.contains(&path) {
+                wanted.insert(path);
+            }
+        }
+    }
+
+    /// Looks at a file of which no notice has come. One that is written in its place may not be whole yet.
+    fn look_at(&mut self, path: PathBuf, now: Instant, wanted: &mut BTreeSet<PathBuf>) {
+        if self.writing.contains(&path) {
+            return;
+        }
+        match self.seen.difference(&path) {
+            Difference::None => {}
+            Difference::Unsure | Difference::Replaced => drop(wanted.insert(path)),
+            Difference::Changed if wanted.contains(&path) => {}
+            Difference::Changed => self.writing.unannounced(&path, now),
+        }
+    }
+
+    /// The lists, unless a file that somebody writes is waited for: what it has may be in the kernel already.
+    fn first_lists(&mut self, now: Instant) -> Vec<Event> {
+        if self.writing.is_empty() || now >= self.opened + START {
+            return self.state.lists();
+        }
+        let waited: Vec<_> = self.writing.paths().map(|path| path.display().to_string()).collect();
+        let waited = waited.join(", ");
+        if self.waited.as_ref() != Some(&waited) {
+            tracing::info!("manifests: waiting for whoever writes {waited}, {START:?} at most");
+            self.waited = Some(waited);
+        }
+        Vec::new()
     }
 
     /// Puts the watch on the folder that is now at the path, if it is not there already.
-    fn watch(&mut self) -> io::Result<()> {
+    fn watch(&mut self, is_uprooted: bool) -> io::Result<Place> {
         let metadata = fs::metadata(&self.path)?;
         let identity = Some((metadata.dev(), metadata.ino()));
-        let is_uprooted = self.notices.is_uprooted.swap(false, Ordering::Relaxed);
         if self.watched == identity && !is_uprooted {
-            return Ok(());
+            return Ok(Place::AsBefore);
         }
         // There may be no old watch; then there is nothing to end.
         let _ = self.watcher.unwatch(&self.path);
         self.watched = None;
         self.watcher.watch(&self.path, RecursiveMode::NonRecursive).map_err(io::Error::other)?;
         self.watched = identity;
-        Ok(())
+        Ok(Place::New)
     }
 
     /// Says when trouble with the folder begins and when it ends.
@@ -152,41 +256,48 @@ impl Folder {
         self.trouble = trouble;
     }
 
-    /// Says each problem when it is new and when it is over.
-    fn tell(&mut self) {
-        let now: BTreeSet<_> = self.state.problems().iter().map(Problem::to_string).collect();
-        for problem in now.difference(&self.told) {
-            tracing::warn!("{problem}");
+    /// Says each problem when it is new and when it is over; not again because the lines of its file have moved.
+    fn tell(&mut self, subjects: BTreeSet<Subject>) {
+        for subject in subjects {
+            let problems = self.state.problems_of(&subject);
+            let now: BTreeMap<String, String> = problems
+                .iter()
+                .map(|problem: &Problem| (problem.identity(), problem.to_string()))
+                .collect();
+            let before = self.told.remove(&subject).unwrap_or_default();
+            for (_, problem) in now.iter().filter(|(identity, _)| !before.contains_key(*identity)) {
+                tracing::warn!("{problem}");
+            }
+            for (_, problem) in before.iter().filter(|(identity, _)| !now.contains_key(*identity)) {
+                tracing::info!("no longer: {problem}");
+            }
+            if !now.is_empty() {
+                self.told.insert(subject, now);
+            }
         }
-        for problem in self.told.difference(&now) {
-            tracing::info!("no longer: {problem}");
-        }
-        self.told = now;
     }
 }
 
-impl Notices {
-    /// Waits until no notice has come for a moment.
-    async fn quiet(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let until = deadline.min(Instant::now() + QUIET);
-            if timeout_at(until, self.arrived.notified()).await.is_err() || until == deadline {
-                return;
-            }
+/// Whether the folder at the path is the one that was watched before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    AsBefore,
+    New,
+}
+
+/// Waits until no notice has come for a moment.
+async fn quiet(notices: &Notices) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let until = deadline.min(tokio::time::Instant::now() + QUIET);
+        if timeout_at(until, notices.arrived.notified()).await.is_err() || until == deadline {
+            return;
         }
     }
 }
 
 fn watcher(path: &Path, notices: &Arc<Notices>) -> notify::Result<INotifyWatcher> {
     let (path, notices) = (path.to_owned(), Arc::clone(notices));
-    let hear = move |notice: notify::Result<notify::Event>| {
-        match notice {
-            Ok(notice) if is_reading(&notice) => return,
-            Ok(notice) if !notice.paths.contains(&path) => {}
-            Ok(_) | Err(_) => notices.is_uprooted.store(true, Ordering::Relaxed),
-        }
-        notices.arrived.notify_one();
-    };
+    let hear = move |notice: notify::Result<notify::Event>| notices.hear(&path, notice);
     INotifyWatcher::new(hear, notify::Config::default())
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::documents::{Entry, Known, entry};
-use super::kinds;
+use super::{kinds, unknown};
 use crate::objects::{EndpointSlice, Node, Service};
 
 /// What stands in front of an object, or a list of them.
@@ -63,8 +63,8 @@ fn object(head: &Head<'_>, json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()>
     } else {
         // A mistake in what it says it is, or a list within the list, is the other reader's to tell.
         let version = Some(&*head.api_version);
-        let is_wrong =
-            kinds::mistake(version, &head.kind).is_some() || kinds::is_list(version, &head.kind);
+        let is_wrong = kinds::mistake(version, Some(&head.kind)).is_some()
+            || kinds::is_list(version, &head.kind);
         (!is_wrong).then_some(())
     }
 }
@@ -76,6 +76,7 @@ fn typed<T: Known>(items: &[&RawValue], into: &mut Vec<Arc<Entry>>) -> Option<()
 fn one<T: Known>(json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()> {
     let object: T = serde_json::from_str(json).ok()?;
     // The whole text is one document, which begins in the first line.
-    into.push(entry(&object, 1));
+    let unknown = T::fields().map(|fields| unknown::of_json(json, fields));
+    into.push(entry(&object, 1, unknown.unwrap_or_default()));
     Some(())
 }

@@ -14,8 +14,19 @@ const READ: [(&str, &str); 7] = [
     ("v1", "NodeList"),
 ];
 
+/// Kinds that mean something in a cluster, and nothing in a folder.
+const ENDPOINTS: [&str; 2] = ["Endpoints", "EndpointsList"];
+
 /// What is wrong with an object that is passed over, if it looks as if it should be read.
-pub(super) fn mistake(api_version: Option<&str>, kind: &str) -> Option<String> {
+pub(super) fn mistake(api_version: Option<&str>, kind: Option<&str>) -> Option<String> {
+    let Some(kind) = kind else { return Some("an object without a kind is not read".to_owned()) };
+    let has_group = |version: &str| version.contains('/');
+    if ENDPOINTS.contains(&kind) && !api_version.is_some_and(has_group) {
+        return Some(format!(
+            "{kind} is not read: a cluster makes an EndpointSlice of it, and here nobody does; write an EndpointSlice of \
+             discovery.k8s.io/v1 with the label kubernetes.io/service-name"
+        ));
+    }
     let (wanted, name) = READ.into_iter().find(|(_, name)| name.eq_ignore_ascii_case(kind))?;
     let message = |found: &str| format!("{found} is not read, {name} of {wanted} is");
     let Some(version) = api_version else {
@@ -42,6 +53,16 @@ mod tests {
 
     #[test]
     fn only_what_means_a_kind_of_ours_is_a_mistake() {
+        for (version, expected) in
+            [(Some("v1"), true), (None, true), (Some("networking.example.org/v1"), false)]
+        {
+            let told = mistake(version, Some("Endpoints"));
+            assert_eq!(told.is_some_and(|told| told.contains("write an EndpointSlice")), expected);
+        }
+        assert_eq!(
+            mistake(Some("v1"), None).as_deref(),
+            Some("an object without a kind is not read")
+        );
         for (version, kind, expected) in [
             (Some("v1"), "Service", None),
             (Some("serving.knative.dev/v1"), "Service", None),
@@ -51,10 +72,10 @@ mod tests {
             (Some("v2"), "Service", Some("Service of \"v2\" is not read, Service of v1 is")),
             (Some("v1"), "service", Some("service of \"v1\" is not read, Service of v1 is")),
         ] {
-            assert_eq!(mistake(version, kind).as_deref(), expected, "{version:?} {kind}");
+            assert_eq!(mistake(version, Some(kind)).as_deref(), expected, "{version:?} {kind}");
         }
         for version in ["discovery.k8s.io/v1beta1", "v1"] {
-            assert!(mistake(Some(version), "EndpointSlice").is_some(), "{version}");
+            assert!(mistake(Some(version), Some("EndpointSlice")).is_some(), "{version}");
         }
     }
 }

@@ -1,10 +1,8 @@
 //! What the folder says, and what is different from before.
 //!
-//! In: the texts of all files, each time something may have changed. Out: events, first lists and
-//! then differences, and the problems in force. A text is parsed only when it has changed. Never:
-//! a file, a clock.
+//! In: the texts of files that may have changed. Out: events, first lists and then differences, and the problems in force.
+//! A text is parsed only when it has changed, and what it costs does not depend on the other files. Never: a file, a clock.
 
-use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -13,6 +11,7 @@ use std::sync::Arc;
 use proxier::model::{Event, ServiceName, SliceName, Update};
 
 use super::Problem;
+use super::claims::Claims;
 use super::documents::{Entry, Fact, Parsed, parse};
 use super::read::Content;
 use crate::objects::{Kind, ObjectId};
@@ -21,14 +20,19 @@ use crate::objects::{Kind, ObjectId};
 #[derive(Debug)]
 pub(super) struct State {
     node_name: String,
-    files: BTreeMap<PathBuf, File>,
-    in_force: InForce,
-    twice: Vec<Problem>,
+    files: BTreeMap<Arc<Path>, File>,
+    claims: Claims,
     is_listed: bool,
 }
 
-/// Every object that counts.
-type InForce = BTreeMap<ObjectId, Arc<Entry>>;
+/// Whose problems may be others than before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// A file and what is in it.
+    File(PathBuf),
+    /// An object that stands at several places.
+    Object(ObjectId),
+}
 
 /// What is known of one file.
 #[derive(Debug, Default)]
@@ -41,57 +45,90 @@ struct File {
     problems: Vec<Problem>,
 }
 
+/// The objects of files that were looked at, each with what counted before.
+type Touched = BTreeMap<ObjectId, Option<Arc<Entry>>>;
+
 impl State {
     /// Knows nothing yet.
     pub(super) fn new(node_name: &str) -> Self {
         Self {
             node_name: node_name.to_owned(),
             files: BTreeMap::new(),
-            in_force: BTreeMap::new(),
-            twice: Vec::new(),
+            claims: Claims::default(),
             is_listed: false,
         }
     }
 
-    /// Takes in all files there are. The first time all facts are listed, later only changed.
-    pub(super) fn update(&mut self, content: Vec<(PathBuf, Content)>) -> Vec<Event> {
-        let is_same = |content: &Content| matches!(content, Content::Same);
-        let is_known = |(path, content): &(PathBuf, Content)| {
-            is_same(content) && self.files.contains_key(path)
-        };
-        if self.is_listed && content.len() == self.files.len() && content.iter().all(is_known) {
-            return Vec::new();
-        }
-        let present: BTreeSet<_> = content.iter().map(|(path, _)| path.clone()).collect();
-        self.files.retain(|path, _| present.contains(path));
+    /// Whether the lists have been given out.
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
+    /// The files that are known.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(|path| &**path)
+    }
+
+    /// Takes in files that may have changed. Out: the differences, once the lists have been given out, and whose
+    /// problems may be others.
+    pub(super) fn update(
+        &mut self,
+        content: Vec<(PathBuf, Content)>,
+    ) -> (Vec<Event>, BTreeSet<Subject>) {
+        let (mut touched, mut subjects) = (Touched::new(), BTreeSet::new());
         for (path, content) in content {
-            let file = self.files.entry(path.clone()).or_default();
-            file.update(&path, content);
+            if self.update_file(&path, content, &mut touched) {
+                subjects.insert(Subject::File(path));
+            }
         }
-        let (in_force, twice) = self.merged();
-        let before = std::mem::replace(&mut self.in_force, in_force);
-        self.twice = twice;
-        if std::mem::replace(&mut self.is_listed, true) {
-            differences(&before, &self.in_force)
-        } else {
-            lists(&self.in_force)
+        subjects.extend(touched.keys().cloned().map(Subject::Object));
+        let events = if self.is_listed { self.differences(&touched) } else { Vec::new() };
+        (events, subjects)
+    }
+
+    /// All facts, as lists. From now on only differences are given out.
+    pub(super) fn lists(&mut self) -> Vec<Event> {
+        self.is_listed = true;
+        let (mut services, mut slices, mut node) = (Vec::new(), Vec::new(), None);
+        for fact in self.claims.all().filter_map(|entry| entry.fact.as_ref()) {
+            match fact {
+                Fact::Service(service) => services.push(service.clone()),
+                Fact::Slice(slice) => slices.push(slice.clone()),
+                Fact::Node(found) => node = Some(found.clone()),
+            }
         }
+        vec![
+            Event::Node(node),
+            Event::Slice(Update::Listed(slices)),
+            Event::Service(Update::Listed(services)),
+        ]
     }
 
     /// Everything that is not used.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (path, file) in &self.files {
-            problems.extend(file.problems.iter().cloned());
-            for entry in file.entries.iter().filter(|entry| self.concerns(entry)) {
-                problems.extend(entry.problems.iter().map(|problem| Problem::Object {
-                    file: path.clone(),
-                    line: entry.line,
-                    problem: problem.clone(),
-                }));
-            }
+        let of_files = self.files.keys().flat_map(|path| self.problems_of_file(path));
+        let twice = self.claims.contested().flat_map(|object| self.claims.ignored(object));
+        of_files.chain(twice).collect()
+    }
+
+    /// What is not used of one.
+    pub(super) fn problems_of(&self, subject: &Subject) -> Vec<Problem> {
+        match subject {
+            Subject::File(path) => self.problems_of_file(path),
+            Subject::Object(object) => self.claims.ignored(object),
         }
-        problems.extend(self.twice.iter().cloned());
+    }
+
+    fn problems_of_file(&self, path: &Path) -> Vec<Problem> {
+        let Some(file) = self.files.get(path) else { return Vec::new() };
+        let mut problems = file.problems.clone();
+        for entry in file.entries.iter().filter(|entry| self.concerns(entry)) {
+            problems.extend(entry.problems.iter().map(|problem| Problem::Object {
+                file: path.to_owned(),
+                line: entry.line,
+                problem: problem.clone(),
+            }));
+        }
         problems
     }
 
@@ -103,46 +140,94 @@ impl State {
             .is_none_or(|object| object.kind != Kind::Node || object.name == self.node_name)
     }
 
-    /// Every object that counts, and those that do not because another one does.
-    fn merged(&self) -> (InForce, Vec<Problem>) {
-        let (mut in_force, mut twice) = (InForce::new(), Vec::new());
-        let mut origin: BTreeMap<&ObjectId, (&Path, u64)> = BTreeMap::new();
-        for (path, file) in &self.files {
-            for entry in file.entries.iter().filter(|entry| self.concerns(entry)) {
-                let Some(object) = &entry.object else { continue };
-                match origin.entry(object) {
-                    Slot::Vacant(slot) => {
-                        slot.insert((path, entry.line));
-                        in_force.insert(object.clone(), Arc::clone(entry));
-                    }
-                    Slot::Occupied(kept) => twice.push(Problem::Twice {
-                        object: object.clone(),
-                        kept: (kept.get().0.to_owned(), kept.get().1),
-                        ignored: (path.clone(), entry.line),
-                    }),
+    /// Whether anything of the file is other than before.
+    fn update_file(&mut self, path: &Path, content: Content, touched: &mut Touched) -> bool {
+        let path: Arc<Path> = path.into();
+        let mut file = self.files.remove(&path).unwrap_or_default();
+        let before = file.entries.clone();
+        let is_gone = content == Content::Gone;
+        let is_changed = file.update(&path, content);
+        if is_changed {
+            let now = file.entries.as_slice();
+            self.replace(&path, &before, if is_gone { &[] } else { now }, touched);
+        }
+        if !is_gone {
+            self.files.insert(path, file);
+        }
+        is_changed
+    }
+
+    fn replace(
+        &mut self,
+        path: &Arc<Path>,
+        before: &[Arc<Entry>],
+        now: &[Arc<Entry>],
+        touched: &mut Touched,
+    ) {
+        let places = |entries: &[Arc<Entry>]| -> Vec<_> {
+            let named = |(at, entry): (usize, &Arc<Entry>)| {
+                let object = entry.object.clone().filter(|_| self.concerns(entry))?;
+                Some((object, (Arc::clone(path), at), Arc::clone(entry)))
+            };
+            entries.iter().enumerate().filter_map(named).collect()
+        };
+        let (before, now) = (places(before), places(now));
+        for (object, _, _) in before.iter().chain(&now) {
+            let in_force = || self.claims.in_force(object).cloned();
+            touched.entry(object.clone()).or_insert_with(in_force);
+        }
+        before.iter().for_each(|(object, place, _)| self.claims.remove(object, place));
+        now.into_iter().for_each(|(object, place, entry)| self.claims.add(&object, place, &entry));
+    }
+
+    /// Endpoints come before the Services that need them and go after them, so that no Service is
+    /// without its endpoints meanwhile.
+    fn differences(&self, touched: &Touched) -> Vec<Event> {
+        let (mut node, mut slices, mut services) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut services_gone, mut slices_gone) = (Vec::new(), Vec::new());
+        for (object, before) in touched {
+            let before = before.as_ref().and_then(|entry| entry.fact.as_ref());
+            let now = self.claims.in_force(object).and_then(|entry| entry.fact.as_ref());
+            let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
+            match (now, object.kind) {
+                _ if before == now => {}
+                (Some(Fact::Node(new)), _) => node.push(Event::Node(Some(new.clone()))),
+                (Some(Fact::Slice(new)), _) => slices.push(Event::Slice(Update::Put(new.clone()))),
+                (Some(Fact::Service(new)), _) => {
+                    services.push(Event::Service(Update::Put(new.clone())));
+                }
+                (None, Kind::Node) => node.push(Event::Node(None)),
+                (None, Kind::EndpointSlice) => {
+                    let name = SliceName::new(namespace, name);
+                    slices_gone.push(Event::Slice(Update::Gone(name)));
+                }
+                (None, Kind::Service) => {
+                    let name = ServiceName::new(namespace, name);
+                    services_gone.push(Event::Service(Update::Gone(name)));
                 }
             }
         }
-        (in_force, twice)
+        [node, slices, services, services_gone, slices_gone].concat()
     }
 }
 
 impl File {
-    fn update(&mut self, path: &Path, content: Content) {
+    /// Whether anything is other than before.
+    fn update(&mut self, path: &Path, content: Content) -> bool {
         let text = match content {
             Content::Read(text) => text,
-            Content::Same => return,
+            Content::Gone => return true,
             Content::Failed(reason) => {
                 self.fingerprint = None;
                 self.problems = vec![Problem::Unreadable { file: path.to_owned(), reason }];
-                return;
+                return true;
             }
         };
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let fingerprint = Some(hasher.finish());
         if self.fingerprint == fingerprint {
-            return;
+            return false;
         }
         let is_first = self.fingerprint.is_none() && self.entries.is_empty();
         self.fingerprint = fingerprint;
@@ -154,7 +239,7 @@ impl File {
         if entries.is_empty() && errors.is_empty() && !self.entries.is_empty() {
             self.problems = vec![Problem::Emptied { file: path.to_owned() }];
             self.problems.extend(notes);
-            return;
+            return true;
         }
         // What parses of a file that never did is better than nothing. Later the file counts as
         // one: half of a change could be worse than none.
@@ -162,60 +247,62 @@ impl File {
             self.entries = entries;
         }
         self.problems = errors.into_iter().map(broken).chain(notes).collect();
+        true
     }
 }
 
-fn facts(entries: &InForce) -> impl Iterator<Item = &Fact> {
-    entries.values().filter_map(|entry| entry.fact.as_ref())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn lists(now: &InForce) -> Vec<Event> {
-    let (mut services, mut slices, mut node) = (Vec::new(), Vec::new(), None);
-    for fact in facts(now) {
-        match fact {
-            Fact::Service(service) => services.push(service.clone()),
-            Fact::Slice(slice) => slices.push(slice.clone()),
-            Fact::Node(found) => node = Some(found.clone()),
-        }
+    fn service(name: usize, port: u16) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{name}}}\nspec: {{clusterIP: 10.96.0.1, ports: [{{port: {port}}}]}}\n"
+        )
     }
-    vec![
-        Event::Node(node),
-        Event::Slice(Update::Listed(slices)),
-        Event::Service(Update::Listed(services)),
-    ]
-}
 
-/// Endpoints come before the Services that need them and go after them, so that no Service is
-/// without its endpoints meanwhile.
-fn differences(before: &InForce, now: &InForce) -> Vec<Event> {
-    let fact = |entries: &InForce, object: &ObjectId| {
-        entries.get(object).is_some_and(|entry| entry.fact.is_some())
-    };
-    let (mut node, mut slices, mut services) = (Vec::new(), Vec::new(), Vec::new());
-    for (object, entry) in now {
-        let old = before.get(object).and_then(|entry| entry.fact.as_ref());
-        match &entry.fact {
-            None => {}
-            Some(new) if old == Some(new) => {}
-            Some(Fact::Node(new)) => node.push(Event::Node(Some(new.clone()))),
-            Some(Fact::Slice(new)) => slices.push(Event::Slice(Update::Put(new.clone()))),
-            Some(Fact::Service(new)) => services.push(Event::Service(Update::Put(new.clone()))),
-        }
+    fn path(name: usize) -> PathBuf {
+        format!("/m/{name}.yaml").into()
     }
-    let (mut services_gone, mut slices_gone) = (Vec::new(), Vec::new());
-    for object in before.keys().filter(|object| fact(before, object) && !fact(now, object)) {
-        let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
-        match object.kind {
-            Kind::Node => node.push(Event::Node(None)),
-            Kind::EndpointSlice => {
-                let name = SliceName::new(namespace, name);
-                slices_gone.push(Event::Slice(Update::Gone(name)));
-            }
-            Kind::Service => {
-                let name = ServiceName::new(namespace, name);
-                services_gone.push(Event::Service(Update::Gone(name)));
-            }
-        }
+
+    /// How often memory is asked for when one of so many files changes: that does not depend on the machine.
+    fn cost(files: usize) -> u64 {
+        let mut state = State::new("node1");
+        let content = |name, port| (path(name), Content::Read(service(name, port)));
+        state.update((0..files).map(|name| content(name, 80)).collect());
+        assert_eq!(state.lists().len(), 3);
+        let mut found = (Vec::new(), BTreeSet::new());
+        let cost = allocation_counter::measure(|| {
+            found = state.update(vec![content(files / 2, 81)]);
+            let problems: usize =
+                found.1.iter().map(|subject| state.problems_of(subject).len()).sum();
+            assert_eq!(problems, 0);
+        });
+        assert_eq!(found.0.len(), 1, "one Service differs");
+        cost.count_total
     }
-    [node, slices, services, services_gone, slices_gone].concat()
+
+    #[test]
+    fn a_changed_file_costs_the_same_among_many_as_among_few() {
+        cost(1);
+        let (few, many) = (cost(10), cost(4_000));
+        assert!(many <= few + few / 5, "{few} among 10 files, {many} among 4000");
+    }
+
+    #[test]
+    fn a_problem_is_the_same_although_its_line_has_moved() {
+        let bad = service(1, 0);
+        let mut state = State::new("node1");
+        let identities = |state: &State| -> Vec<String> {
+            state.problems().iter().map(Problem::identity).collect()
+        };
+        state.update(vec![(path(1), Content::Read(bad.clone()))]);
+        let before = identities(&state);
+        let lines: Vec<_> = state.problems().iter().map(ToString::to_string).collect();
+        let text = format!("{}---\n{bad}", service(2, 80));
+        let (_, subjects) = state.update(vec![(path(1), Content::Read(text))]);
+        assert!(subjects.contains(&Subject::File(path(1))));
+        assert_eq!((identities(&state), before.len()), (before, 1));
+        assert_ne!(state.problems()[0].to_string(), lines[0]);
+    }
 }

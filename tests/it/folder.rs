@@ -1,6 +1,7 @@
 //! The folder of manifests: what it reads, what it refuses, and how it follows changes.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
@@ -93,10 +94,7 @@ fn all_kinds_are_listed_from_all_files_that_count() {
         (".hidden.yaml", &service("hidden", 1)),
         ("notes.txt", "a: ["),
         ("web.yaml~", "a: ["),
-        (
-            "others.yaml",
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: k}\n---\na: b\n",
-        ),
+        ("others.yaml", "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: k}\n"),
         ("empty.yaml", ""),
     ]);
     fs::create_dir(dir.path().join("sub.yaml")).unwrap();
@@ -380,6 +378,81 @@ async fn a_file_that_breaks_keeps_its_last_good_content() {
     live.expect_nothing().await;
     fs::remove_file(live.path("a.yaml")).unwrap();
     live.expect(&["-default/web"]).await;
+}
+
+/// Writes a file in its place, in two parts with a pause, and closes it. Nothing becomes of it before.
+async fn write_slowly(live: &mut Live, name: &str, parts: [&str; 2]) {
+    let mut file = fs::File::create(live.path(name)).unwrap();
+    file.write_all(parts[0].as_bytes()).unwrap();
+    // Longer than the folder has to be quiet, and than it is waited for quiet.
+    live.expect_nothing().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    live.expect_nothing().await;
+    file.write_all(parts[1].as_bytes()).unwrap();
+    live.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_in_place_is_read_when_it_is_closed() {
+    let (one, two) = (service("one", 1), service("two", 2));
+    let both = |port| format!("{}---\n{}", one.replace("port: 1", &format!("port: {port}")), two);
+    let mut live = Live::start(&[("a.yaml", &both(1))]).await;
+    // Half of it would take a Service away.
+    let whole = both(3);
+    let parts = whole.split_at(whole.find("---").unwrap());
+    write_slowly(&mut live, "a.yaml", [parts.0, parts.1]).await;
+    live.expect(&["+default/one 3"]).await;
+    // A new one, half of which is an object already.
+    let parts = (format!("{}---\n", service("new", 4)), slice("new", "10.0.0.1"));
+    write_slowly(&mut live, "b.yaml", [&parts.0, &parts.1]).await;
+    live.expect(&["+slice default/new-1 10.0.0.1", "+default/new 4"]).await;
+    // Other files do not wait.
+    let mut slow = fs::File::create(live.path("b.yaml")).unwrap();
+    live.write("c.yaml", &service("other", 5));
+    live.expect(&["+default/other 5"]).await;
+    slow.write_all(format!("{}{}", parts.0, parts.1).as_bytes()).unwrap();
+    drop(slow);
+    live.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_writer_who_renames_what_he_still_writes_is_waited_for() {
+    let mut live = Live::start(&[("a.yaml", &service("web", 1))]).await;
+    let mut file = fs::File::create(live.path(".a.tmp")).unwrap();
+    file.write_all(service("web", 2).replace("ports:", "").as_bytes()).unwrap();
+    fs::rename(live.path(".a.tmp"), live.path("a.yaml")).unwrap();
+    live.expect_nothing().await;
+    file.set_len(0).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    file.write_all(service("web", 3).as_bytes()).unwrap();
+    live.expect_nothing().await;
+    drop(file);
+    live.expect(&["+default/web 3"]).await;
+}
+
+#[tokio::test]
+async fn the_first_lists_wait_for_a_file_that_somebody_writes() {
+    let dir = folder(&[("a.yaml", &service("one", 1))]);
+    let mut file = fs::File::create(dir.path().join("b.yaml")).unwrap();
+    file.write_all(service("two", 2).as_bytes()).unwrap();
+    let (sender, mut events) = channel(64);
+    tokio::spawn(Folder::open(dir.path(), "node1").unwrap().follow(sender));
+    assert!(timeout(Duration::from_millis(500), events.recv()).await.is_err());
+    file.write_all(format!("---\n{}", service("three", 3)).as_bytes()).unwrap();
+    drop(file);
+    let lists = timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+    let wanted = "node None, slices , services default/one default/three default/two";
+    assert_eq!(show(&lists), wanted);
+}
+
+#[tokio::test]
+async fn links_and_files_of_elsewhere_are_whole_when_they_appear() {
+    let elsewhere = folder(&[("web", &service("web", 1)), ("api", &service("api", 2))]);
+    let mut live = Live::start(&[]).await;
+    symlink(elsewhere.path().join("web"), live.path("web.yaml")).unwrap();
+    live.expect(&["+default/web 1"]).await;
+    fs::hard_link(elsewhere.path().join("api"), live.path("api.yaml")).unwrap();
+    live.expect(&["+default/api 2"]).await;
 }
 
 #[tokio::test]

@@ -64,3 +64,176 @@ fn what_seems_to_be_meant_is_not_passed_over_in_silence() {
     );
     assert!(second.contains("EndpointSlice of \"discovery.k8s.io/v1beta1\""), "{second}");
 }
+
+#[test]
+fn an_object_that_does_not_say_what_it_is_is_told() {
+    let bare = service("web", 1).replace("kind: Service\n", "");
+    let text = format!("{bare}---\n# nothing\n---\n{}", service("api", 2));
+    assert_eq!(
+        problems("a.yaml", &text, "default/api"),
+        ["line 1, column 1: an object without a kind is not read"]
+    );
+    let text = list(&format!("[{},{GOOD}]", GOOD.replace(r#""kind":"Service","#, "")));
+    assert_eq!(
+        problems("a.json", &text, "default/web"),
+        ["line 1, column 1: items[0]: an object without a kind is not read"]
+    );
+    let text = service("web", 1).replace("kind: Service", "kind: [Service]");
+    assert_eq!(problems("a.yaml", &text, ""), ["line 1, column 1: a list is not a kind"]);
+}
+
+#[test]
+fn endpoints_that_no_controller_turns_into_slices_are_told() {
+    let endpoints =
+        r#"{"apiVersion":"v1","kind":"Endpoints","metadata":{"name":"db"},"subsets":[]}"#;
+    for (file, text, place) in [
+        ("a.json", endpoints.to_owned(), ""),
+        ("a.yaml", format!("---\n{endpoints}"), ""),
+        ("b.json", list(&format!("[{endpoints}]")), "items[0]: "),
+        ("c.json", endpoints.replace("Endpoints", "EndpointsList"), ""),
+    ] {
+        let [problem] = &problems(file, &text, "")[..] else { panic!("{text}") };
+        let wanted = format!("line 1, column 1: {place}Endpoints");
+        assert!(
+            problem.starts_with(&wanted) && problem.contains("write an EndpointSlice"),
+            "{problem}"
+        );
+    }
+    // Another group's kind of that name is a different thing.
+    let foreign = endpoints.replace("\"v1\"", "\"example.org/v1\"");
+    assert_eq!(problems("a.json", &foreign, ""), [""; 0]);
+}
+
+/// The problems of one object, without the file and the object's name.
+fn of_object(file: &str, text: &str) -> Vec<String> {
+    let dir = folder(&[(file, text)]);
+    let (_, problems) = load(dir.path());
+    let told = problems.iter().map(|problem| problem.splitn(3, ": ").nth(2).unwrap().to_owned());
+    told.collect()
+}
+
+#[test]
+fn fields_that_the_api_does_not_have_are_told_with_what_is_meant() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: web, lables: {a: b}}\nspec:\n  clusterIP: 10.96.0.1\n  \
+                externalIps: [192.0.2.1]\n  loadBalancerSourceRange: [10.0.0.0/8]\n  nonsense: {ports: 1}\n  ports:\n  \
+                - {port: 80, targtPort: 8080, name: a}\n  - {port: 81, name: b, nodeport: 30000}\nsesionAffinity: ClientIP\n\
+                externalTrafficPolicy: Local\nstatus: {loadbalancer: {}}\n";
+    let expected = [
+        "metadata.lables: unknown field; did you mean labels?",
+        "spec.externalIps: unknown field; did you mean externalIPs?",
+        "spec.loadBalancerSourceRange: unknown field; did you mean loadBalancerSourceRanges?",
+        "spec.nonsense: unknown field; it has no effect",
+        "spec.ports[0].targtPort: unknown field; did you mean targetPort?",
+        "spec.ports[1].nodeport: unknown field; did you mean nodePort?",
+        "sesionAffinity: unknown field; it has no effect",
+        "externalTrafficPolicy: unknown field; did you mean spec.externalTrafficPolicy?",
+        "status.loadbalancer: unknown field; did you mean loadBalancer?",
+    ];
+    assert_eq!(of_object("a.yaml", text), expected);
+    let object: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+    let mut of_json = of_object("a.json", &object.to_string());
+    let mut expected = expected.map(str::to_owned);
+    of_json.sort();
+    expected.sort();
+    assert_eq!(of_json, expected);
+    let text = slice("web", "10.0.0.1").replace("addresses", "addreses");
+    assert_eq!(
+        of_object("a.yaml", &text),
+        ["endpoints[0].addreses: unknown field; did you mean addresses?"]
+    );
+}
+
+#[test]
+fn fields_of_items_are_told_of_the_item() {
+    let bad = GOOD.replace(r#""ports""#, r#""prots""#).replace("web", "bad");
+    for text in [
+        list(&format!(r#"[{GOOD},{{"apiVersion":"v1","kind":"Pod","spec":{{"x":1}}}},{bad}]"#)),
+        list(&format!("[{GOOD},{bad}]")).replace(r#""List""#, r#""ServiceList""#),
+    ] {
+        for (file, text) in [("a.json", text.clone()), ("a.yaml", format!("---\n{text}"))] {
+            let dir = folder(&[(file, &text)]);
+            let (_, problems) = load(dir.path());
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            let wanted = "Service default/bad: spec.prots: unknown field; did you mean ports?";
+            assert!(problem.ends_with(wanted), "{problem}");
+        }
+    }
+}
+
+/// What `kubectl get --output yaml` prints, server-populated fields included.
+#[test]
+fn fields_that_a_server_fills_in_are_known() {
+    let text = r#"
+apiVersion: v1
+kind: Service
+metadata:
+  annotations: {kubectl.kubernetes.io/last-applied-configuration: '{}', any.thing: x}
+  creationTimestamp: "2024-01-01T00:00:10Z"
+  deletionGracePeriodSeconds: 30
+  deletionTimestamp: null
+  finalizers: [service.kubernetes.io/load-balancer-cleanup]
+  generateName: a
+  generation: 1
+  labels: {any: thing}
+  managedFields:
+  - apiVersion: v1
+    fieldsType: FieldsV1
+    fieldsV1:
+      f:spec:
+        f:ports:
+          k:{"port":80,"protocol":"TCP"}:
+            .: {}
+            f:port: {}
+    manager: kubectl
+    operation: Update
+    subresource: status
+    time: "2024-01-01T00:00:10Z"
+  name: web
+  namespace: shop
+  ownerReferences: [{apiVersion: v1, blockOwnerDeletion: true, controller: true, kind: X, name: y, uid: z}]
+  resourceVersion: "1"
+  selfLink: /x
+  uid: u
+spec:
+  allocateLoadBalancerNodePorts: true
+  clusterIP: 10.96.0.1
+  clusterIPs: [10.96.0.1]
+  externalIPs: [192.0.2.1]
+  externalName: ""
+  externalTrafficPolicy: Cluster
+  healthCheckNodePort: 0
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4]
+  ipFamilyPolicy: SingleStack
+  loadBalancerClass: c
+  loadBalancerIP: 192.0.2.2
+  loadBalancerSourceRanges: [10.0.0.0/8]
+  ports: [{appProtocol: http, name: http, nodePort: 30080, port: 80, protocol: TCP, targetPort: http}]
+  publishNotReadyAddresses: false
+  selector: {app: web}
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}
+  trafficDistribution: PreferClose
+  type: LoadBalancer
+status:
+  conditions: [{lastTransitionTime: "2024-01-01T00:00:10Z", message: m, observedGeneration: 1, reason: r, status: "True", type: t}]
+  loadBalancer: {ingress: [{hostname: h, ip: 192.0.2.3, ipMode: VIP, ports: [{error: e, port: 80, protocol: TCP}]}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+addressType: IPv4
+endpoints:
+- addresses: [10.0.0.1]
+  conditions: {ready: true, serving: true, terminating: false}
+  deprecatedTopology: {a: b}
+  hints: {forNodes: [{name: node1}], forZones: [{name: zone1}]}
+  hostname: h
+  nodeName: node1
+  targetRef: {apiVersion: v1, fieldPath: f, kind: Pod, name: p, namespace: shop, resourceVersion: "1", uid: u}
+  zone: z
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+ports: [{appProtocol: http, name: http, port: 8080, protocol: TCP}]
+"#;
+    let dir = folder(&[("a.yaml", text)]);
+    assert_eq!(load(dir.path()).1, [""; 0]);
+}

@@ -1,0 +1,190 @@
+//! Files that somebody writes, which are not read until he is done.
+//!
+//! In: which files were written and not closed, or are other than before without a notice. Out: which of them can be read
+//! now: those that nobody has open for writing, as far as can be seen, and that have been quiet for long enough. Never: a
+//! file's text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::read::Stamp;
+
+/// A file that was written and not closed is read after it has been quiet for so long: not every file system
+/// tells of a close.
+const UNCLOSED: Duration = Duration::from_secs(10);
+/// A file that is other than before without a notice, as on a network file system, has to be quiet for so long.
+const UNANNOUNCED: Duration = Duration::from_secs(2);
+
+/// The files that are not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    files: BTreeMap<PathBuf, Wait>,
+    /// Those of which was said who writes them.
+    told: BTreeSet<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    until: Instant,
+    patience: Duration,
+    /// What the file was like when the waiting began.
+    stamp: Option<Stamp>,
+}
+
+impl Writing {
+    /// A file was written and not closed.
+    pub(super) fn unclosed(&mut self, path: &Path, now: Instant) {
+        self.wait(path, UNCLOSED, now);
+    }
+
+    /// A file is other than before, and nobody said so.
+    pub(super) fn unannounced(&mut self, path: &Path, now: Instant) {
+        self.wait(path, UNANNOUNCED, now);
+    }
+
+    /// A file was closed, or is gone.
+    pub(super) fn done(&mut self, path: &Path) {
+        self.files.remove(path);
+        self.told.remove(path);
+    }
+
+    /// Whether a file is not to be read yet.
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Whether any file is waited for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files, for a message.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.keys()
+    }
+
+    /// When to look again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.files.values().map(|wait| wait.until).min()
+    }
+
+    /// Takes out the files that can be read: those whose time has come, that did not change meanwhile and that no
+    /// process has open, of those that can be seen.
+    pub(super) fn take_due(&mut self, folder: &Path, now: Instant) -> Vec<PathBuf> {
+        let due = self.files.iter().filter(|(_, wait)| wait.until <= now);
+        let due: Vec<(PathBuf, Wait)> = due.map(|(path, wait)| (path.clone(), *wait)).collect();
+        let writers = if due.is_empty() { BTreeMap::new() } else { writers(folder) };
+        let mut ready = Vec::new();
+        for (path, wait) in due {
+            if let Some(process) = writers.get(&path) {
+                self.tell(&path, *process);
+                self.wait(&path, wait.patience, now);
+            } else if wait.stamp != stamp(&path) {
+                self.wait(&path, wait.patience, now);
+            } else {
+                self.done(&path);
+                ready.push(path);
+            }
+        }
+        ready
+    }
+
+    fn wait(&mut self, path: &Path, patience: Duration, now: Instant) {
+        let wait = Wait { until: now + patience, patience, stamp: stamp(path) };
+        self.files.insert(path.to_owned(), wait);
+    }
+
+    fn tell(&mut self, path: &Path, process: u32) {
+        if self.told.insert(path.to_owned()) {
+            let path = path.display();
+            tracing::warn!(
+                "{path}: process {process} has it open for writing; what was read before stays in force until it is closed"
+            );
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().as_ref().map(Stamp::of)
+}
+
+/// Whether what was just made at a path is whole although nobody closes it: a link.
+pub(super) fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
+}
+
+/// The files of a folder that processes have open for writing, each with one of those processes. Those of other PID
+/// namespaces and, without privileges, of other users cannot be seen.
+pub(super) fn writers(folder: &Path) -> BTreeMap<PathBuf, u32> {
+    let mut found = BTreeMap::new();
+    let Ok(real) = fs::canonicalize(folder) else { return found };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+            let Ok(target) = fs::read_link(file.path()) else { continue };
+            if target.parent() == Some(&*real)
+                && is_for_writing(&process.path().join("fdinfo").join(file.file_name()))
+                && let Some(name) = target.file_name()
+            {
+                found.insert(folder.join(name), id);
+            }
+        }
+    }
+    found
+}
+
+/// The access mode is in the last two bits of `flags`, in octal (`proc_pid_fdinfo(5)`, `fcntl.h`).
+fn is_for_writing(info: &Path) -> bool {
+    let text = fs::read_to_string(info).unwrap_or_default();
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| matches!(flags & 0o3, 1 | 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_when_its_time_has_come_and_nobody_has_it_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let mut file = fs::File::create(&path).unwrap();
+        let mut writing = Writing::default();
+        let start = Instant::now();
+        writing.unclosed(&path, start);
+        assert_eq!(writing.next(), Some(start + UNCLOSED));
+        assert!(writing.take_due(folder.path(), start + UNANNOUNCED).is_empty());
+        // It is still open.
+        assert!(writing.take_due(folder.path(), start + UNCLOSED).is_empty());
+        assert_eq!(writing.next(), Some(start + 2 * UNCLOSED));
+        file.write_all(b"more").unwrap();
+        drop(file);
+        // It is closed, and another one than at the last look.
+        assert!(writing.take_due(folder.path(), start + 2 * UNCLOSED).is_empty());
+        assert_eq!(writing.take_due(folder.path(), start + 3 * UNCLOSED), [path.clone()]);
+        assert!(writing.is_empty() && !writing.contains(&path));
+        writing.unannounced(&path, start);
+        assert_eq!(writing.take_due(folder.path(), start + UNANNOUNCED), [path]);
+    }
+
+    #[test]
+    fn who_only_reads_is_no_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        fs::write(&path, "").unwrap();
+        let _reader = fs::File::open(&path).unwrap();
+        assert!(writers(folder.path()).is_empty());
+        let _writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        assert_eq!(writers(folder.path()), BTreeMap::from([(path, std::process::id())]));
+    }
+}
