@@ -84,6 +84,8 @@ pub struct Config {
     pub policy: Policy,
     /// How long destinations may drain.
     pub drain: DrainLimits,
+    /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`.
+    pub ip_mode_proxy: Vec<Net>,
     /// What metrics of each Service may cost, if they are asked for.
     pub service_metrics: Option<ServiceMetrics>,
     /// Where root is told the names of virtual servers.

@@ -21,6 +21,7 @@ use crate::dump;
 mod audit;
 mod contested;
 mod families;
+mod foreign;
 pub mod pace;
 pub mod publish;
 mod timed;

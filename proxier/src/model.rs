@@ -10,6 +10,7 @@ pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};
 pub use self::event::{Event, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
+pub use self::outside::{AddressOwner, ForeignAddress};
 pub use self::service::{Affinity, Completeness, Scope, Service, ServicePort, SourceRanges};
 pub use self::store::{Dirty, Pending, Reported, Store};
 
@@ -19,5 +20,6 @@ mod event;
 mod name;
 mod names;
 mod node;
+mod outside;
 mod service;
 mod store;

@@ -13,7 +13,9 @@ use crate::apply::{Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part,
 use crate::diff::{
     Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, Moment, Observed, note_suspects,
 };
-use crate::model::{Dirty, Event, Family, Pending, PerFamily, Reported, ServiceName, Store};
+use crate::model::{
+    Dirty, Event, Family, ForeignAddress, Pending, PerFamily, Reported, ServiceName, Store,
+};
 use crate::plan::{
     Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched,
     VirtualServerDestination, VirtualServerKey, contribution, health_check_addresses,
@@ -158,6 +160,13 @@ impl Proxier {
     /// Claims that came to nothing because an older Service has the same frontend.
     pub fn contested(&self) -> &Contested {
         self.desired.contested()
+    }
+
+    /// External and load-balancer addresses that are made local here and also belong to an API server or another node.
+    pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
+        let mut foreign = self.store.foreign_addresses();
+        foreign.retain(|foreign| !self.settings.is_of_a_proxy(&foreign.address));
+        foreign
     }
 
     /// Where health checks of a family are to be answered.

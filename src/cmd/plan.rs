@@ -39,6 +39,7 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     events.into_iter().for_each(|event| proxier.fold(event));
     proxier.plan();
+    proxier.foreign_addresses().iter().for_each(|foreign| tracing::warn!("{foreign}"));
     let texts = texts(&proxier);
     match &arguments.output {
         Some(directory) => write_files(directory, &texts),

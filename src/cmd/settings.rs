@@ -31,6 +31,7 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
         },
         bind_address: Some(config.serving.bind_address).filter(|ip| !ip.is_unspecified()),
         external_ips: config.gates.is_on(gates::EXTERNAL_IPS),
+        ip_mode_proxy: config.ip_mode_proxy.clone(),
         policy: config.policy,
         // Found out when the kernel is prepared.
         ipvs_match: PerFamily { v4: true, v6: true },

@@ -39,11 +39,14 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.field.starts_with(own::KIND) {
-            f.write_str("KubeProxyConfiguration.")?;
-        }
-        write!(f, "{}: Invalid value: {:?}: {}", self.field, self.value, self.reason)
+        let Self { field, value, reason } = self;
+        write!(f, "{}{field}: Invalid value: {value:?}: {reason}", kind_of(field))
     }
+}
+
+/// What stands before a field that is not the proxy's own.
+fn kind_of(field: &str) -> &'static str {
+    if field.starts_with(own::KIND) { "" } else { "KubeProxyConfiguration." }
 }
 
 /// The previous minor version of the one whose behaviour is the baseline.
@@ -91,6 +94,10 @@ pub(super) fn check(
             Some(false) | None => Policy::AsUpstream,
         },
         drain: check.drain(&raw.own),
+        ip_mode_proxy: check.nets(
+            &format!("{}.ipModeProxyCIDRs", own::KIND),
+            raw.own.ip_mode_proxy_cidrs.as_deref().unwrap_or_default(),
+        ),
         service_metrics: check.service_metrics(&raw.own),
         local_socket: raw.own.socket(),
         on_config_change: raw.own.on_config_change(),
@@ -132,7 +139,7 @@ impl Check {
     }
 
     fn warn(&mut self, field: &str, text: impl fmt::Display) {
-        self.warnings.push(format!("KubeProxyConfiguration.{field}: {text}"));
+        self.warnings.push(format!("{}{field}: {text}", kind_of(field)));
     }
 
     fn mode(&mut self, raw: &Raw) {

@@ -153,6 +153,9 @@ pub struct Proxy {
     /// Tell what each Service carries in /metrics; wins over any file
     #[arg(long)]
     pub ipvs_service_metrics: Option<bool>,
+    /// Program nothing at load-balancer addresses in these networks, as with `ipMode: Proxy`
+    #[arg(long, value_name = "CIDRS", value_parser = list)]
+    pub ipvs_ip_mode_proxy_cidrs: Option<Vec<Vec<String>>>,
     /// Masquerade all traffic to Services
     #[arg(long)]
     pub masquerade_all: Option<bool>,

@@ -42,6 +42,9 @@ pub struct Own {
     pub service_metrics_limit: Option<u32>,
     /// How long a reading of the kernel's counters is good for. Default 10 s.
     pub service_metrics_interval: Option<GoDuration>,
+    /// Networks in which load-balancer addresses are treated as those with `ipMode: Proxy`. Default none.
+    #[serde(rename = "ipModeProxyCIDRs")]
+    pub ip_mode_proxy_cidrs: Option<Vec<String>>,
     /// The path of the socket at which root learns the names of virtual servers; empty for none.
     /// Default `/run/ipvs-proxy/ipvs-proxy.sock`.
     pub local_socket: Option<PathBuf>,

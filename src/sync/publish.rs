@@ -3,17 +3,18 @@
 //! In: what arrives, and what the core says after a round. Out: the health table, where it differs from
 //! the last one; whether the proxy keeps up; metrics; log lines and events. Never: a wait for any reader.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proxier::Proxier;
 use proxier::apply::Outcome;
-use proxier::model::{Event, Family, Pending, PerFamily, Update};
+use proxier::model::{Event, Family, ForeignAddress, Pending, PerFamily, Update};
 use proxier::plan::{Contested, VirtualServerKey};
 use tokio::sync::{oneshot, watch};
 
-use super::contested;
 use super::timed::Seen;
+use super::{contested, foreign};
 use crate::dump::Questions;
 use crate::events::Sink;
 use crate::metrics::{Metrics, Tally};
@@ -31,6 +32,7 @@ pub struct Publish {
     checks: watch::Sender<HealthTable>,
     events: Sink,
     contested: Contested,
+    foreign: BTreeSet<ForeignAddress>,
     /// Who counts what Services carry, if somebody does.
     traffic: Option<Traffic>,
     /// Who wants to know of the first sync.
@@ -56,6 +58,7 @@ impl Publish {
             checks,
             events,
             contested: Contested::new(),
+            foreign: BTreeSet::new(),
             traffic: None,
             first: None,
             shown: None,
@@ -131,6 +134,9 @@ impl Publish {
     ) {
         self.tell_traffic(proxier, outcome);
         self.tell_of_contested(proxier.contested());
+        let foreign = proxier.foreign_addresses();
+        foreign::tell(&self.foreign, &foreign, &self.events);
+        self.foreign = foreign;
         self.count(outcome, took, seen, proxier.pending());
         let now = Moment::now();
         self.health.round_ended();

@@ -1,6 +1,6 @@
-//! All nodes as a watched kind, as far as they are ready.
+//! All nodes as a watched kind, as far as they are ready, and their addresses.
 //!
-//! In: every Node of the cluster. Out: whether each is ready, when that differs; a Node is written
+//! In: every Node of the cluster. Out: whether each is ready and which addresses it has, when that differs; a Node is written
 //! every few minutes for other reasons. Never: a complaint about a Node that is not this one; its
 //! own proxy makes it.
 
@@ -16,7 +16,7 @@ use crate::objects::{Kind, Node, ObjectId, Problem, convert};
 /// What was last said of each.
 #[derive(Default)]
 pub(super) struct Nodes {
-    said: BTreeMap<Arc<str>, bool>,
+    said: BTreeMap<Arc<str>, NodeReadiness>,
 }
 
 impl Watched for Nodes {
@@ -41,13 +41,13 @@ impl Watched for Nodes {
     }
 
     fn listed(&mut self, facts: Vec<NodeReadiness>) -> Option<Event> {
-        self.said = facts.iter().map(|node| (node.name.clone(), node.ready)).collect();
+        self.said = facts.iter().map(|node| (node.name.clone(), node.clone())).collect();
         Some(Event::NodeReadiness(Update::Listed(facts)))
     }
 
     fn put(&mut self, fact: NodeReadiness) -> Option<Event> {
-        let before = self.said.insert(fact.name.clone(), fact.ready);
-        (before != Some(fact.ready)).then_some(Event::NodeReadiness(Update::Put(fact)))
+        let before = self.said.insert(fact.name.clone(), fact.clone());
+        (before.as_ref() != Some(&fact)).then_some(Event::NodeReadiness(Update::Put(fact)))
     }
 
     fn gone(&mut self, object: &ObjectId) -> Option<Event> {

@@ -978,6 +978,23 @@ fn flags_win_over_the_proxys_own_document_even_beside_a_file() {
 }
 
 #[test]
+fn networks_of_balancers_that_are_proxies_come_from_the_document_or_the_flag() {
+    let own = format!("---\n{OWN}ipModeProxyCIDRs: [010.0.0.0/8, 'fd00::/8']\n");
+    let shown = |config: &Config| -> Vec<String> {
+        config.ip_mode_proxy.iter().map(ToString::to_string).collect()
+    };
+    let (config, warnings) = from_file_and(&own, &[]).unwrap();
+    assert_eq!(shown(&config), ["10.0.0.0/8", "fd00::/8"]);
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.starts_with("IPVSProxyConfiguration.ipModeProxyCIDRs[0]: "), "{warning}");
+    let (config, _) = from_file_and(&own, &["--ipvs-ip-mode-proxy-cidrs=192.0.2.0/24"]).unwrap();
+    assert_eq!(shown(&config), ["192.0.2.0/24"]);
+    assert!(from_flags(&[]).unwrap().ip_mode_proxy.is_empty());
+    let error = from_flags(&["--ipvs-ip-mode-proxy-cidrs=192.0.2.0"]).unwrap_err();
+    assert!(error.contains("IPVSProxyConfiguration.ipModeProxyCIDRs[0]: Invalid value"), "{error}");
+}
+
+#[test]
 fn problems_of_both_documents_are_told_together_with_their_fields() {
     let text = format!(
         "{HEAD}oomScoreAdj: 2000\n---\n{OWN}gracefulTerminationTimeout: -1s\nsurprise: 1\n"

@@ -188,6 +188,34 @@ fn source_ranges_that_cannot_be_read_close_and_those_that_kube_proxy_reads_admit
     }
 }
 
+#[test]
+fn a_load_balancers_address_that_is_the_api_servers_is_told_and_may_be_left_alone() {
+    let objects = format!(
+        "{}---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: kubernetes, labels: {{kubernetes.io/service-name: kubernetes}}}}\n\
+         addressType: IPv4\nports: [{{name: https, port: 6443}}]\nendpoints: [{{addresses: [203.0.113.1]}}]\n",
+        balanced("null")
+    );
+    let (text, told) = planned(&objects);
+    assert!(text.contains("203.0.113.1:80"), "{text}");
+    let warning = "Service shop/a: its external or load-balancer address 203.0.113.1 is the address of the API server";
+    assert_eq!(told.matches(warning).count(), 1, "{told}");
+
+    let (manifests, config) = (
+        file(&objects),
+        file(
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n---\n\
+         apiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\nipModeProxyCIDRs: [203.0.113.0/24]\n",
+        ),
+    );
+    let paths = [&manifests, &config].map(|file| file.path().to_string_lossy().into_owned());
+    let output = run(&["plan", "--manifests", &paths[0], "--config", &paths[1]]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("[2001:db8::1]:80") && !text.contains("203.0.113.1"), "{text}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!told.contains("203.0.113.1"), "{told}");
+}
+
 /// kube-proxy 1.36.2 has programmed the same for the same objects.
 #[test]
 fn unusual_spellings_of_addresses_are_programmed_as_kube_proxy_does() {

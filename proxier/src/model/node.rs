@@ -33,6 +33,8 @@ pub struct NodeReadiness {
     pub name: Arc<str>,
     /// Whether the condition `Ready` is `True`.
     pub ready: bool,
+    /// `status.addresses`, as of this node.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// One address of one of the node's interfaces.
@@ -42,4 +44,14 @@ pub struct InterfaceAddress {
     pub device: Arc<str>,
     /// The address with its prefix length.
     pub address: Net,
+}
+
+impl InterfaceAddress {
+    /// Whether it is an IPv6 link-local address.
+    pub fn is_link_local(&self) -> bool {
+        match self.address.addr() {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        }
+    }
 }

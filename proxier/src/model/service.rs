@@ -48,7 +48,12 @@ impl Service {
     /// Its own addresses: cluster IPs, external ones, those of load balancers.
     pub fn addresses(&self) -> impl Iterator<Item = &IpAddr> {
         let cluster_ips = [&self.cluster_ips.v4, &self.cluster_ips.v6].into_iter().flatten();
-        cluster_ips.chain(&self.external_ips).chain(&self.load_balancer_ips)
+        cluster_ips.chain(self.outside_addresses())
+    }
+
+    /// External addresses and those of load balancers.
+    pub fn outside_addresses(&self) -> impl Iterator<Item = &IpAddr> {
+        self.external_ips.iter().chain(&self.load_balancer_ips)
     }
 }
 

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::address::Family;
+use super::address::{Family, Net};
 use super::endpoint::{Endpoint, Slice};
 use super::event::{Event, Update};
 use super::name::{ServiceName, SliceName};
 use super::names::Names;
 use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
+use super::outside::{ForeignAddress, Outside};
 use super::service::{Service, SourceRanges};
 
 /// Everything known of the cluster and the node.
@@ -28,8 +29,9 @@ pub struct Store {
     nodes: Names,
     node: Option<Node>,
     addresses: Vec<InterfaceAddress>,
-    /// Of every node whether it is ready; `None` while nobody says.
-    readiness: Option<BTreeMap<Arc<str>, bool>>,
+    /// Every node; `None` while nobody says.
+    readiness: Option<BTreeMap<Arc<str>, NodeReadiness>>,
+    outside: Outside,
     /// On which node endpoints were that have left their slices since a round last succeeded.
     departed: BTreeMap<IpAddr, Arc<str>>,
     listed: Listed,
@@ -180,7 +182,16 @@ impl Store {
     /// True if the node is gone or not ready, as far as anybody says.
     pub fn is_dead(&self, node: &str) -> bool {
         let Some(readiness) = &self.readiness else { return false };
-        !readiness.get(node).copied().unwrap_or(false)
+        !readiness.get(node).is_some_and(|node| node.ready)
+    }
+
+    /// External and load-balancer addresses that are also those of API servers or, where all nodes are known, of another
+    /// node.
+    pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
+        let kubernetes = ServiceName::new("default", "kubernetes");
+        let servers = self.slices_of(&kubernetes);
+        let nodes = self.readiness.iter().flat_map(BTreeMap::values);
+        self.outside.foreign(servers, nodes, self.node(), &self.addresses)
     }
 
     /// Forgets where endpoints were that have left.
@@ -201,7 +212,11 @@ impl Store {
         }
         if old.map(|node| &node.addresses) != new.map(|node| &node.addresses) {
             let concerned = |service: &&Service| {
-                service.has_node_port() || service.source_ranges != SourceRanges::Unrestricted
+                let is_nodes =
+                    |ip| [old, new].into_iter().flatten().any(|node| node.addresses.contains(ip));
+                service.has_node_port()
+                    || service.source_ranges != SourceRanges::Unrestricted
+                    || service.addresses().any(is_nodes)
             };
             let concerned = self.services().filter(concerned);
             dirty.services.extend(concerned.map(|service| service.name.clone()));
@@ -211,7 +226,8 @@ impl Store {
 
     fn fold_addresses(&mut self, mut addresses: Vec<InterfaceAddress>, dirty: &mut Dirty) {
         self.listed.addresses = true;
-        addresses.retain(|found| &*found.device != DUMMY_DEVICE && !is_link_local(found));
+        // IPv6 link-local addresses serve nothing, and each pod that comes or goes brings one.
+        addresses.retain(|found| &*found.device != DUMMY_DEVICE && !found.is_link_local());
         addresses.sort();
         addresses.dedup();
         if self.addresses == addresses {
@@ -232,9 +248,9 @@ impl Store {
         let known = self.readiness.get_or_insert_default();
         match update {
             Update::Listed(nodes) => {
-                *known = nodes.into_iter().map(|node| (node.name, node.ready)).collect();
+                *known = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
             }
-            Update::Put(node) => drop(known.insert(node.name, node.ready)),
+            Update::Put(node) => drop(known.insert(node.name.clone(), node)),
             Update::Gone(name) => drop(known.remove(&name)),
         }
     }
@@ -268,11 +284,16 @@ impl Store {
         service.ports.shrink_to_fit();
         dirty.services.insert(service.name.clone());
         dirty.changed.services.insert(service.name.clone());
+        if let Some(before) = self.services.get(&service.name) {
+            self.outside.remove(before);
+        }
+        self.outside.put(&service);
         self.services.insert(service.name.clone(), Box::new(service));
     }
 
     fn drop_service(&mut self, name: ServiceName, dirty: &mut Dirty) {
-        if self.services.remove(&name).is_some() {
+        if let Some(service) = self.services.remove(&name) {
+            self.outside.remove(&service);
             dirty.changed.services.insert(name.clone());
             dirty.services.insert(name);
         }
@@ -365,18 +386,11 @@ impl Store {
 
 /// Addresses that only one of two states has.
 fn differing(before: &[InterfaceAddress], after: &[InterfaceAddress]) -> BTreeSet<IpAddr> {
-    let of = |found: &[InterfaceAddress]| -> BTreeSet<IpAddr> {
-        found.iter().map(|found| found.address.addr()).collect()
+    // Whether it is a network's address or stands alone matters too.
+    let of = |found: &[InterfaceAddress]| -> BTreeSet<Net> {
+        found.iter().map(|found| found.address).collect()
     };
-    of(before).symmetric_difference(&of(after)).copied().collect()
-}
-
-/// IPv6 link-local addresses serve nothing, and each pod that comes or goes brings one.
-fn is_link_local(found: &InterfaceAddress) -> bool {
-    match found.address.addr() {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
+    of(before).symmetric_difference(&of(after)).map(Net::addr).collect()
 }
 
 #[cfg(test)]

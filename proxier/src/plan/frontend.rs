@@ -121,12 +121,16 @@ impl<'a> Port<'a> {
         all
     }
 
-    /// `Departs:` upstream puts a cluster IP that is an address of the node on the dummy device too,
-    /// where the guard of the host's own ports then shuts out everything else at that address.
+    /// A cluster IP is on the dummy device also where another device has it (spec 3.3).
+    ///
+    /// `Departs:` upstream does so with an address of the node itself too, where the guard of the host's own ports
+    /// then shuts out everything else at that address.
     fn cluster_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.internal);
         frontend.add(self.set(SetName::ClusterIp), self.entry(address));
-        self.bind_unless_present(address, &mut frontend);
+        if !self.here.is_nodes_own(address) {
+            frontend.bind(address);
+        }
         (self.key(address, self.port.port), frontend)
     }
 

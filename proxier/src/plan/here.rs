@@ -21,6 +21,8 @@ pub(crate) struct Here<'a> {
     /// This node's zone.
     pub(crate) zone: Option<&'a str>,
     addresses: PerFamily<BTreeSet<IpAddr>>,
+    /// Those by which the node itself is reached.
+    own: BTreeSet<IpAddr>,
     node_ports: PerFamily<BTreeSet<IpAddr>>,
     ip: PerFamily<IpAddr>,
 }
@@ -46,10 +48,18 @@ impl<'a> Here<'a> {
             served
         });
         let ip = PerFamily::from_fn(|family| known.of(family).unwrap_or(loopback(family)));
+        let said: &[IpAddr] = node.map_or(&[], |node| &node.addresses);
+        let is_own = |found: &&InterfaceAddress| {
+            let ip = found.address.addr();
+            let is_networks = found.address.prefix_len() < Family::of(ip).host_prefix();
+            is_networks || said.contains(&ip) || settings.bind_address == Some(ip)
+        };
+        let own = interfaces.iter().filter(is_own).map(|found| found.address.addr()).collect();
         Self {
             node: &settings.node_name,
             zone: node.and_then(|node| node.zone.as_deref()),
             addresses,
+            own,
             node_ports,
             ip,
         }
@@ -60,7 +70,14 @@ impl<'a> Here<'a> {
         !self.node.is_empty() && endpoint.node.as_deref() == Some(self.node)
     }
 
-    /// True if an interface of the node carries the address. Such an address is not put on the
+    /// True if the node itself is reached by the address: an interface has it as an address of its network, or the Node
+    /// object or the configuration names it. Not so one that stands alone on an interface, as that of a service does on
+    /// devices of node-local DNS or of another proxy.
+    pub(crate) fn is_nodes_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
+    }
+
+    /// True if an interface of the node carries the address. Such an external or load-balancer address is not put on the
     /// dummy device as well.
     pub(crate) fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.of(Family::of(address)).contains(&address)

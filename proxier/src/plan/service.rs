@@ -4,6 +4,7 @@
 //! every enabled family, and what does not hang on one of them. Never: other Services; what several
 //! of them want together is [`Desired`](super::Desired)'s to count.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -37,6 +38,7 @@ pub(crate) fn contribution(
     here: &Here<'_>,
     settings: &Settings,
 ) -> Contribution {
+    let service = &*without_proxied(service, settings);
     let mut wanted = Wanted::default();
     let mut local_endpoints = PerFamily::default();
     let mut lacks_local = PerFamily::<LacksLocal>::default();
@@ -68,6 +70,17 @@ pub(crate) fn contribution(
         health: service.health_check_node_port.map(health),
         lacks_local,
     }
+}
+
+/// The Service without load-balancer addresses of balancers that connect by themselves.
+fn without_proxied<'a>(service: &'a Service, settings: &Settings) -> Cow<'a, Service> {
+    let is_proxied = |address: &IpAddr| settings.is_of_a_proxy(address);
+    if !service.load_balancer_ips.iter().any(is_proxied) {
+        return Cow::Borrowed(service);
+    }
+    let mut service = service.clone();
+    service.load_balancer_ips.retain(|address| !is_proxied(address));
+    Cow::Owned(service)
 }
 
 /// A contribution in the making.

@@ -34,6 +34,9 @@ pub struct Settings {
     pub bind_address: Option<IpAddr>,
     /// Whether Services may have external IPs (feature gate `AllowServiceExternalIPs`).
     pub external_ips: bool,
+    /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`: the balancer connects by
+    /// itself, and nothing is programmed at the address.
+    pub ip_mode_proxy: Vec<Net>,
     /// Whether upstream's results stand where the API promises others.
     pub policy: Policy,
     /// Whether rules may match the virtual server a packet was sent to (`xt_ipvs`). Without it a
@@ -87,6 +90,7 @@ impl Default for Settings {
             node_ports: NodePortAddresses::In(Vec::new()),
             bind_address: None,
             external_ips: true,
+            ip_mode_proxy: Vec::new(),
             policy: Policy::AsUpstream,
             ipvs_match: PerFamily { v4: true, v6: true },
             drain: DrainLimits::default(),
@@ -95,6 +99,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// True if nothing is programmed at a load balancer's address.
+    pub fn is_of_a_proxy(&self, address: &IpAddr) -> bool {
+        self.ip_mode_proxy.iter().any(|net| net.contains(address))
+    }
+
     /// The firewall mark that asks for source NAT.
     pub fn masquerade_mark(&self) -> u32 {
         1u32.checked_shl(u32::from(self.masquerade_bit)).unwrap_or(0)

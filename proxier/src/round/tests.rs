@@ -362,8 +362,9 @@ fn on_a_node_that_is_not_ready_or_gone_the_short_limit_counts() {
     for is_known in [true, false] {
         let mut proxier = complete_with(Settings { drain, ..settings() });
         let nodes = |ready| {
-            let name = |name: &str| NodeReadiness { name: name.into(), ready: true };
-            let other = NodeReadiness { name: "node2".into(), ready };
+            let name =
+                |name: &str| NodeReadiness { name: name.into(), ready: true, addresses: vec![] };
+            let other = NodeReadiness { name: "node2".into(), ready, addresses: vec![] };
             let others = is_known.then_some(other);
             let all = std::iter::once(name("node1")).chain(others).collect();
             Event::NodeReadiness(Update::Listed(all))

@@ -65,6 +65,8 @@ impl Flags {
             proxy.ipvs_unreachable_node_termination_timeout.as_ref(),
         );
         win(&mut own.service_metrics, proxy.ipvs_service_metrics.as_ref());
+        let nets = words(proxy.ipvs_ip_mode_proxy_cidrs.as_ref());
+        win(&mut own.ip_mode_proxy_cidrs, nets.as_ref());
     }
 }
 

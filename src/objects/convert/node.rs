@@ -38,9 +38,9 @@ fn is_leaving(object: &Node) -> bool {
         || taints.iter().filter_map(Field::given).any(is_going)
 }
 
-/// Whether a node can be relied on: its condition `Ready` is `True`, or it says nothing of one.
+/// Whether a node can be relied on: its condition `Ready` is `True`, or it says nothing of one. With its addresses.
 pub fn readiness(object: &Node, problems: &mut Vec<Problem>) -> Option<model::NodeReadiness> {
-    let reader = Reader::open(Kind::Node, &object.metadata, problems)?;
+    let reader = &mut Reader::open(Kind::Node, &object.metadata, problems)?;
     let conditions = object.status.given().map_or(&[][..], |status| status.conditions.items());
     let mut ready = conditions
         .iter()
@@ -49,7 +49,8 @@ pub fn readiness(object: &Node, problems: &mut Vec<Problem>) -> Option<model::No
     let is_true =
         |condition: &Condition| condition.status.given().is_some_and(|status| status == "True");
     let ready = ready.all(is_true);
-    Some(model::NodeReadiness { name: reader.object.name.as_str().into(), ready })
+    let addresses = addresses(object, reader);
+    Some(model::NodeReadiness { name: reader.object.name.as_str().into(), ready, addresses })
 }
 
 fn addresses(object: &Node, reader: &mut Reader<'_>) -> Vec<IpAddr> {

@@ -223,7 +223,7 @@ async fn the_readiness_of_every_node_is_told_when_it_differs() {
             return update;
         }
     };
-    let of = |name: &str, ready| NodeReadiness { name: name.into(), ready };
+    let of = |name: &str, ready| NodeReadiness { name: name.into(), ready, addresses: vec![] };
     assert_eq!(readiness().await, Update::Listed(vec![of("node1", true), of("node2", true)]));
     // What differs is the time only; the next thing to hear is the change after it.
     server.put(&with("node2", "True", 1));

@@ -115,3 +115,50 @@ fn changes_are_counted_and_what_slices_report_goes_with_them() {
     store.fold(Event::Slice(Update::Gone(SliceName::new("ns", "a"))), &mut dirty);
     assert_eq!((times(&dirty), dirty.changed.pending().slices), (vec![4], 4));
 }
+
+#[test]
+fn external_addresses_that_are_an_api_servers_or_another_nodes_are_known() {
+    let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let service = |name: &str, external: &str, balancer: &str| Service {
+        external_ips: vec![ip(external)],
+        load_balancer_ips: vec![ip(balancer)],
+        ..crate::testing::service(name, &["10.96.0.1"])
+    };
+    let mut store = Store::default();
+    let mut fold = |event| {
+        store.fold(event, &mut Dirty::default());
+        let found = store.foreign_addresses();
+        found
+            .iter()
+            .map(|found| format!("{} {} {}", found.service, found.address, found.owner))
+            .collect::<Vec<_>>()
+    };
+    let web = |external, balancer| Event::Service(Update::Put(service("web", external, balancer)));
+    assert!(fold(web("192.0.2.10", "192.0.2.12")).is_empty());
+    let mut servers = slice("kubernetes", "kubernetes");
+    servers.name = SliceName::new("default", "kubernetes");
+    servers.service = ServiceName::new("default", "kubernetes");
+    servers.endpoints =
+        vec![crate::testing::ready("192.0.2.10"), crate::testing::ready("192.0.2.20")];
+    let server = "default/web 192.0.2.10 the API server";
+    assert_eq!(fold(put(servers.clone())), [server]);
+    let node = |name: &str, address| NodeReadiness {
+        name: name.into(),
+        ready: true,
+        addresses: vec![ip(address)],
+    };
+    let nodes = vec![node("node1", "192.0.2.11"), node("node2", "192.0.2.12")];
+    let both = [server.to_owned(), "default/web 192.0.2.12 node node2".to_owned()];
+    assert_eq!(fold(Event::NodeReadiness(Update::Listed(nodes))), both);
+    // An address of this node is not put anywhere, and cuts nothing off.
+    let eth0 = |address: &str| InterfaceAddress {
+        device: "eth0".into(),
+        address: address.parse().expect("an address"),
+    };
+    assert_eq!(fold(Event::Addresses(vec![eth0("192.0.2.10/24")])), both[1..]);
+    assert_eq!(fold(Event::Addresses(vec![eth0("192.0.2.11/24")])), both);
+    assert_eq!(fold(web("203.0.113.1", "192.0.2.10")), [server]);
+    assert!(fold(web("203.0.113.1", "203.0.113.2")).is_empty());
+    assert_eq!(fold(web("203.0.113.1", "192.0.2.20")).len(), 1);
+    assert!(fold(Event::Service(Update::Gone(ServiceName::new("default", "web")))).is_empty());
+}

@@ -79,6 +79,46 @@ fn an_external_ip_that_the_node_has_is_not_bound() {
     assert_eq!(planned(&service, &without).len(), 1);
 }
 
+/// A cluster IP that an interface of the node has.
+fn cluster_ip_at(address: &str, node: &[&str]) -> Binding {
+    let node = Node {
+        name: NODE.into(),
+        zone: None,
+        addresses: node.iter().map(|text| self::address(text)).collect(),
+        pod_nets: vec![],
+        is_leaving: false,
+    };
+    let device =
+        InterfaceAddress { device: "dns0".into(), address: address.parse().expect("an address") };
+    let settings = settings();
+    let here = Here::new(Some(&node), std::slice::from_ref(&device), &settings);
+    let service = service("web", &["10.96.0.1"]);
+    let frontends = contribution(&service, &[], &here, &settings).frontends;
+    at(&frontends, "10.96.0.1").binding
+}
+
+#[test]
+fn a_cluster_ip_that_stands_alone_on_another_device_is_bound_but_not_the_nodes_own() {
+    assert_eq!(cluster_ip_at("10.96.0.1/32", &["192.0.2.11"]), Binding::Dummy);
+    assert_eq!(cluster_ip_at("10.96.0.1/24", &["192.0.2.11"]), Binding::Present);
+    assert_eq!(cluster_ip_at("10.96.0.1/32", &["10.96.0.1"]), Binding::Present);
+    assert_eq!(cluster_ip_at("10.96.0.9/32", &["10.96.0.1"]), Binding::Dummy);
+}
+
+#[test]
+fn nothing_is_programmed_at_a_load_balancers_address_that_is_said_to_be_a_proxys() {
+    let proxied = Settings {
+        ip_mode_proxy: vec!["203.0.113.0/24".parse().expect("a network")],
+        ..settings()
+    };
+    let service = Service { external_ips: vec![address("203.0.113.8")], ..balanced(&[]) };
+    assert_eq!(planned(&service, &settings()).len(), 3);
+    let frontends = planned(&service, &proxied);
+    assert!(frontends.iter().all(|(key, _)| key.address != address(VIP)));
+    // External IPs have no such mode.
+    assert_eq!(sets(at(&frontends, "203.0.113.8")), [SetName::ExternalIp, SetName::IpvsIps]);
+}
+
 #[test]
 fn source_ranges_admit_the_node_if_it_is_in_one_of_them() {
     let frontends = planned(&balanced(&["192.0.2.0/24"]), &settings());

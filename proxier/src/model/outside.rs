@@ -1,0 +1,106 @@
+//! Addresses at which Services are reached from outside the cluster, and whose they are beside.
+//!
+//! In: Services as they come and go, and the addresses of API servers and nodes. Out: each external or load-balancer
+//! address that is also somebody else's: this node makes it local, and reaches the other one no longer. Never: cluster IPs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::endpoint::Slice;
+use super::name::ServiceName;
+use super::node::{InterfaceAddress, Node, NodeReadiness};
+use super::service::Service;
+
+/// An external or load-balancer address of a Service that is also somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignAddress {
+    /// The Service.
+    pub service: ServiceName,
+    /// The address.
+    pub address: IpAddr,
+    /// Whose it is beside.
+    pub owner: AddressOwner,
+}
+
+/// Who has an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AddressOwner {
+    /// An API server: an endpoint of the Service `default/kubernetes`.
+    ApiServer,
+    /// Another node.
+    Node(Arc<str>),
+}
+
+impl fmt::Display for AddressOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApiServer => f.write_str("the API server"),
+            Self::Node(name) => write!(f, "node {name}"),
+        }
+    }
+}
+
+impl fmt::Display for ForeignAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, address, owner } = self;
+        write!(
+            f,
+            "Service {service}: its external or load-balancer address {address} is the address of {owner}, which this \
+             node cannot reach while the Service has it; give the Service another address, or name a network with it in \
+             ipModeProxyCIDRs"
+        )
+    }
+}
+
+/// Which Services have an external or load-balancer address.
+#[derive(Debug, Default)]
+pub(super) struct Outside(BTreeMap<IpAddr, BTreeSet<ServiceName>>);
+
+impl Outside {
+    pub(super) fn put(&mut self, service: &Service) {
+        for address in service.outside_addresses() {
+            self.0.entry(*address).or_default().insert(service.name.clone());
+        }
+    }
+
+    pub(super) fn remove(&mut self, service: &Service) {
+        for address in service.outside_addresses() {
+            let Some(services) = self.0.get_mut(address) else { continue };
+            services.remove(&service.name);
+            if services.is_empty() {
+                self.0.remove(address);
+            }
+        }
+    }
+
+    /// The addresses that are also those of API servers, which are the endpoints of `servers`, or of nodes other than
+    /// `this`. Not so an address of this node, which is local anyway.
+    pub(super) fn foreign<'a>(
+        &self,
+        servers: impl Iterator<Item = &'a Slice>,
+        nodes: impl Iterator<Item = &'a NodeReadiness>,
+        this: Option<&Node>,
+        own: &[InterfaceAddress],
+    ) -> BTreeSet<ForeignAddress> {
+        if self.0.is_empty() {
+            return BTreeSet::new();
+        }
+        let servers = servers.flat_map(|slice| &slice.endpoints);
+        let servers = servers.map(|endpoint| (endpoint.address, AddressOwner::ApiServer));
+        let others = nodes.filter(|node| this.is_none_or(|this| this.name != node.name));
+        let others = others.flat_map(|node| {
+            node.addresses.iter().map(|ip| (*ip, AddressOwner::Node(Arc::clone(&node.name))))
+        });
+        let own: BTreeSet<_> = own.iter().map(|found| found.address.addr()).collect();
+        let mut foreign = BTreeSet::new();
+        for (address, owner) in servers.chain(others).filter(|(ip, _)| !own.contains(ip)) {
+            for service in self.0.get(&address).into_iter().flatten() {
+                let (service, owner) = (service.clone(), owner.clone());
+                foreign.insert(ForeignAddress { service, address, owner });
+            }
+        }
+        foreign
+    }
+}
