@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::decode::below;
 use super::gates::{self, Gates};
+use super::own::Own;
 use super::{Config, Given, Pace, Source};
 
 /// Fields of kube-proxy's document that have no effect here, each with all that is below it.
@@ -71,7 +72,10 @@ pub(super) fn fields(old: (&Given, &Config), new: (&Given, &Config)) -> Vec<Stri
     differing(&old.0.effective(), &new.0.effective(), "", &mut fields);
     fields.retain(|field| !is_below(field, "featureGates"));
     fields.retain(|field| !IDLE.iter().any(|idle| is_below(field, idle)));
-    let own = |given: &Given| serde_json::to_value(given.own()).unwrap_or_default();
+    let own = |given: &Given| {
+        let own = Own { api_version: None, kind: None, ..given.own().clone() };
+        serde_json::to_value(own).unwrap_or_default()
+    };
     differing(&own(old.0), &own(new.0), "", &mut fields);
     fields.extend(gates);
     fields
