@@ -28,7 +28,7 @@ lint: tools     ## formatting, clippy, docs and scripts; any warning is an error
 NAMED := netns kind image kernel
 # Crates that are codecs without their feature `socket`.
 CODECS := netlink-batch ipvs-netlink ipset-netlink conntrack-netlink
-# No crate has examples. Asking for them makes cargo choose the features of dependencies as it does for tests, so
+# Asking for examples makes cargo choose the features of dependencies as it does for tests, so
 # that no second set of dependencies is compiled.
 AS_TESTED := --lib --examples
 

@@ -23,7 +23,7 @@ fn address(number: u32) -> Ipv4Addr {
 
 fn commands(size: u32) -> Vec<Command> {
     let both = |number| {
-        let key = ServiceKey::address(Protocol::Tcp, address(number).into(), 80);
+        let key = ServiceKey::address(Protocol::TCP, address(number).into(), 80);
         let destination = Destination::new(address(number + (1 << 20)).into(), 8080);
         [Command::NewService(Service::new(key, "rr")), Command::NewDestination(key, destination)]
     };

@@ -170,7 +170,7 @@ fn replacement(service: u32, pod: u32, generations: &mut Generations) -> [Comman
 }
 
 fn key(service: u32) -> ServiceKey {
-    ServiceKey::address(Protocol::Tcp, cluster_ip(service).into(), PORTS.0)
+    ServiceKey::address(Protocol::TCP, cluster_ip(service).into(), PORTS.0)
 }
 
 fn request(command: &Command, family: u16) -> Request {

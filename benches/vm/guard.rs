@@ -154,7 +154,7 @@ fn informed((services, slices): &Facts) -> Proxier {
 
 fn commands() -> Vec<Command> {
     let of = |service| {
-        let key = ServiceKey::address(Protocol::Tcp, cluster_ip(service).into(), 80);
+        let key = ServiceKey::address(Protocol::TCP, cluster_ip(service).into(), 80);
         let destinations = SHAPE.pods(service).map(move |pod| {
             Command::NewDestination(key, Destination::new(pod_ip(pod).into(), 8080))
         });

@@ -6,56 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::uapi;
-
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    Inet,
-    /// IPv6.
-    Inet6,
-}
-
-impl Family {
-    pub(crate) fn number(self) -> u8 {
-        match self {
-            Self::Inet => uapi::AF_INET,
-            Self::Inet6 => uapi::AF_INET6,
-        }
-    }
-
-    pub(crate) fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(_) => Self::Inet,
-            SocketAddr::V6(_) => Self::Inet6,
-        }
-    }
-}
-
-/// A transport protocol that has ports, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Protocol(pub u8);
-
-impl Protocol {
-    /// TCP.
-    pub const TCP: Self = Self(6);
-    /// UDP.
-    pub const UDP: Self = Self(17);
-    /// SCTP.
-    pub const SCTP: Self = Self(132);
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::TCP => f.write_str("tcp"),
-            Self::UDP => f.write_str("udp"),
-            Self::SCTP => f.write_str("sctp"),
-            Self(number) => write!(f, "protocol {number}"),
-        }
-    }
-}
+pub use netlink_batch::{AddressFamily as Family, Protocol};
 
 /// Which flows to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,7 +89,7 @@ impl Flow {
 
     /// The family of its original direction.
     pub fn family(&self) -> Family {
-        Family::of(self.original.source)
+        Family::of(self.original.source.ip())
     }
 }
 

@@ -75,8 +75,3 @@ pub const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 /// The bit of the protocol number (`net/netfilter/nf_conntrack_netlink.c:
 /// CTA_FILTER_F_CTA_PROTO_NUM`). The others are not to be trusted.
 pub const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
-
-/// `AF_INET`.
-pub const AF_INET: u8 = 2;
-/// `AF_INET6`.
-pub const AF_INET6: u8 = 10;

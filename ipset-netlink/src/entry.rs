@@ -14,6 +14,8 @@ use std::{
 use ipnet::{IpNet, PrefixLenError};
 use thiserror::Error;
 
+pub use netlink_batch::Protocol;
+
 use crate::SetType;
 
 /// One element of a set. Prints as `ipset save` does.
@@ -30,6 +32,7 @@ use crate::SetType;
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Entry {
     /// Of a `hash:ip` set.
     Ip(IpAddr),
@@ -159,51 +162,6 @@ pub enum InvalidEntry {
     /// A prefix is longer than the address.
     #[error(transparent)]
     Prefix(#[from] PrefixLenError),
-}
-
-/// A transport protocol by its IANA number.
-///
-/// Prints the name of the four that have ports, the number of any other. For those the port of an
-/// element is 0 (or type and code of ICMP), and `ipset` prints the names of `/etc/protocols`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Protocol(pub u8);
-
-impl Protocol {
-    /// TCP.
-    pub const TCP: Protocol = Protocol(6);
-    /// UDP.
-    pub const UDP: Protocol = Protocol(17);
-    /// SCTP.
-    pub const SCTP: Protocol = Protocol(132);
-    /// UDP-Lite.
-    pub const UDPLITE: Protocol = Protocol(136);
-
-    const NAMES: [(Protocol, &'static str); 4] = [
-        (Protocol::TCP, "tcp"),
-        (Protocol::UDP, "udp"),
-        (Protocol::SCTP, "sctp"),
-        (Protocol::UDPLITE, "udplite"),
-    ];
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Protocol::NAMES.iter().find(|(protocol, _)| protocol == self) {
-            Some((_, name)) => f.write_str(name),
-            None => self.0.fmt(f),
-        }
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIntError> {
-        match Protocol::NAMES.iter().find(|(_, name)| *name == text) {
-            Some((protocol, _)) => Ok(*protocol),
-            None => text.parse().map(Protocol),
-        }
-    }
 }
 
 /// A network without host bits. A single host prints without its prefix length, as `ipset` does.

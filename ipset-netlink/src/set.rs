@@ -6,10 +6,13 @@
 
 use std::{fmt, ops::RangeInclusive};
 
+pub use netlink_batch::AddressFamily as Family;
+
 use crate::{Entry, Reason, SetName};
 
 /// The set types this crate reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum SetType {
     /// `hash:ip`.
     HashIp,
@@ -83,38 +86,6 @@ impl fmt::Display for SetType {
     }
 }
 
-/// Address family of a hash. A bitmap of ports has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    Inet,
-    /// IPv6.
-    Inet6,
-}
-
-impl Family {
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
-    pub(crate) const fn number(self) -> u8 {
-        match self {
-            Family::Inet => 2,
-            Family::Inet6 => 10,
-        }
-    }
-
-    pub(crate) fn of_number(number: u8) -> Option<Family> {
-        [Family::Inet, Family::Inet6].into_iter().find(|family| family.number() == number)
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Family::Inet => "inet",
-            Family::Inet6 => "inet6",
-        })
-    }
-}
-
 /// A set to be created.
 ///
 /// ```
@@ -149,11 +120,11 @@ impl SetSpec {
 
     /// Whether a set of this name in the kernel serves as this one: the type, the family and
     /// capacity of a hash or the range of a bitmap, and elements that stay: a set with a default
-    /// timeout forgets them. Bucket count and revision are the kernel's. A `netmask` of the set is not
-    /// read and not compared.
+    /// timeout forgets them, and one with a netmask keeps networks in their place. Bucket count and
+    /// revision are the kernel's.
     pub fn matches(&self, found: &Header) -> bool {
         let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
-        let keeps = found.timeout.is_none();
+        let keeps = found.timeout.is_none() && found.netmask.is_none();
         kind && keeps
             && match self.kind {
                 SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
@@ -170,6 +141,7 @@ impl SetSpec {
 
 /// The type of a set found in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// One of the types this crate reads and writes.
     Known(SetType),
@@ -206,6 +178,9 @@ pub struct Header {
     pub ports: Option<RangeInclusive<u16>>,
     /// Seconds a new element lives; `None` for a set without timeouts.
     pub timeout: Option<u32>,
+    /// The prefix length to which each address is cut before it is kept or looked for; `None` where
+    /// addresses stay whole.
+    pub netmask: Option<u8>,
     /// Rules and other sets that hold on to it; such a set cannot be destroyed.
     pub references: u32,
     /// Elements in it, where the kernel counts them.
@@ -216,6 +191,7 @@ pub struct Header {
 
 /// A set found in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Set {
     /// What it is.
     pub header: Header,
@@ -274,11 +250,13 @@ mod tests {
             max_elements: Some(spec.max_elements),
             ports: None,
             timeout: None,
+            netmask: None,
             references: 0,
             elements: 0,
             memory: 0,
         };
         assert!(spec.matches(&kept));
+        assert!(!spec.matches(&Header { netmask: Some(24), ..kept.clone() }));
         // Zero: elements stay unless they are added with a timeout of their own; not created here.
         for timeout in [0, 600] {
             assert!(!spec.matches(&Header { timeout: Some(timeout), ..kept.clone() }));

@@ -88,7 +88,9 @@ pub const IPSET_ATTR_CADT_FLAGS: u16 = 8;
 pub const IPSET_ATTR_HASHSIZE: u16 = 18;
 /// Elements a hash may hold, u32 in network order.
 pub const IPSET_ATTR_MAXELEM: u16 = 19;
-// 20: IPSET_ATTR_NETMASK, 21: IPSET_ATTR_BUCKETSIZE, 22: IPSET_ATTR_RESIZE, 23: IPSET_ATTR_SIZE
+/// u8: of a set whose elements are networks of this prefix length.
+pub const IPSET_ATTR_NETMASK: u16 = 20;
+// 21: IPSET_ATTR_BUCKETSIZE, 22: IPSET_ATTR_RESIZE, 23: IPSET_ATTR_SIZE
 /// Elements in the set, u32 in network order; the kernel's to write.
 pub const IPSET_ATTR_ELEMENTS: u16 = 24;
 /// References to the set (rules, list:set), u32 in network order; the kernel's to write.

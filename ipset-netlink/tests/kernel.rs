@@ -103,6 +103,7 @@ fn entry(kind: SetType, family: Family, number: u32) -> Entry {
             Entry::IpPortNet { ip, protocol, port, net }
         }
         SetType::BitmapPort => Entry::Port(port),
+        other => panic!("no element of {other}"),
     }
 }
 
@@ -239,6 +240,15 @@ fn a_set_that_differs_is_not_taken_for_the_one_wanted() {
     let error = ipset.create(&spec, Repeat::Accept).expect_err("forgets its elements");
     assert!(matches!(error.reason, Reason::SetExists), "{error}");
     assert!(!spec.matches(&ipset.header(&spec.name).expect("header")));
+
+    restore("create cuts hash:ip netmask 24\ncreate whole hash:ip\n");
+    for (set, netmask) in [("cuts", Some(24)), ("whole", None)] {
+        let spec = SetSpec::new(name(set), SetType::HashIp, Family::Inet);
+        let header = ipset.header(&spec.name).expect("header");
+        assert_eq!(header.netmask, netmask);
+        assert_eq!(spec.matches(&header), netmask.is_none());
+        assert_eq!(ipset.create(&spec, Repeat::Accept).is_ok(), netmask.is_none());
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Answer {
     /// use ipvs_netlink::{Answer, Command, Protocol, Service, ServiceKey};
     ///
     /// // What one adds is what one reads back, in the same message.
-    /// let service = Service::new(ServiceKey::address(Protocol::Udp, "::1".parse()?, 53), "sh");
+    /// let service = Service::new(ServiceKey::address(Protocol::UDP, "::1".parse()?, 53), "sh");
     /// let payload = Command::NewService(service.clone()).encode()?;
     /// assert_eq!(Answer::decode(&payload)?, Answer::Service(service));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

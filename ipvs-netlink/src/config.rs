@@ -52,6 +52,7 @@ impl Timeouts {
 }
 
 /// What the kernel says of its IPVS.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Version, for example 1.2.1.

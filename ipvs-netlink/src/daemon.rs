@@ -125,10 +125,10 @@ impl Daemon {
                     daemon.max_length = attribute.u16().context("IPVS_DAEMON_ATTR_SYNC_MAXLEN")?;
                 }
                 IPVS_DAEMON_ATTR_MCAST_GROUP => {
-                    daemon.group = Some(wire::address(attribute.value, AddressFamily::V4)?);
+                    daemon.group = Some(wire::address(attribute.value, AddressFamily::Inet)?);
                 }
                 IPVS_DAEMON_ATTR_MCAST_GROUP6 => {
-                    daemon.group = Some(wire::address(attribute.value, AddressFamily::V6)?);
+                    daemon.group = Some(wire::address(attribute.value, AddressFamily::Inet6)?);
                 }
                 IPVS_DAEMON_ATTR_MCAST_PORT => {
                     daemon.port = attribute.u16().context("IPVS_DAEMON_ATTR_MCAST_PORT")?;

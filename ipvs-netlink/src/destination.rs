@@ -14,6 +14,7 @@ use netlink_packet_core::{DecodeError, ErrorContext};
 
 use crate::{
     AddressFamily, Stats, Stats64, Unknown,
+    key::{family_code, family_of_code},
     uapi::{
         IP_VS_CONN_F_BYPASS, IP_VS_CONN_F_DROUTE, IP_VS_CONN_F_FWD_MASK, IP_VS_CONN_F_LOCALNODE,
         IP_VS_CONN_F_MASQ, IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_GRE,
@@ -45,7 +46,7 @@ impl DestinationKey {
     pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         writer.fixed(IPVS_DEST_ATTR_ADDR, wire::address_bytes(self.address));
         writer.be16(IPVS_DEST_ATTR_PORT, self.port);
-        writer.u16(IPVS_DEST_ATTR_ADDR_FAMILY, AddressFamily::of(self.address).code());
+        writer.u16(IPVS_DEST_ATTR_ADDR_FAMILY, family_code(AddressFamily::of(self.address)));
     }
 }
 
@@ -302,7 +303,7 @@ impl<'a> Draft<'a> {
     fn finish(self) -> Result<Destination, DecodeError> {
         let address = self.address.ok_or_else(|| wire::missing("IPVS_DEST_ATTR_ADDR"))?;
         let family = match self.family {
-            Some(code) => AddressFamily::from_code(code).context("IPVS_DEST_ATTR_ADDR_FAMILY")?,
+            Some(code) => family_of_code(code).context("IPVS_DEST_ATTR_ADDR_FAMILY")?,
             None => likely_family(address),
         };
         Ok(Destination {
@@ -323,8 +324,8 @@ impl<'a> Draft<'a> {
 /// Kernels before 3.18 do not tell the family; what follows an IPv4 address is zero.
 fn likely_family(address: &[u8]) -> AddressFamily {
     match address.get(4..16) {
-        Some(rest) if rest.iter().any(|byte| *byte != 0) => AddressFamily::V6,
-        _ => AddressFamily::V4,
+        Some(rest) if rest.iter().any(|byte| *byte != 0) => AddressFamily::Inet6,
+        _ => AddressFamily::Inet,
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use netlink_batch::attribute::Writer;
+pub use netlink_batch::{AddressFamily, Protocol};
 use netlink_packet_core::DecodeError;
 
 use crate::{
@@ -20,95 +21,21 @@ use crate::{
     wire,
 };
 
-/// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AddressFamily {
-    /// `AF_INET`.
-    V4,
-    /// `AF_INET6`.
-    V6,
+/// The kernel's number of a family, of 16 bits here.
+pub(crate) fn family_code(family: AddressFamily) -> u16 {
+    family.number().into()
 }
 
-impl AddressFamily {
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => AddressFamily::V4,
-            IpAddr::V6(_) => AddressFamily::V6,
-        }
-    }
-
-    pub(crate) fn code(self) -> u16 {
-        match self {
-            AddressFamily::V4 => 2,
-            AddressFamily::V6 => 10,
-        }
-    }
-
-    pub(crate) fn from_code(code: u16) -> Result<Self, DecodeError> {
-        match code {
-            2 => Ok(AddressFamily::V4),
-            10 => Ok(AddressFamily::V6),
-            _ => Err(DecodeError::from(format!("address family {code}"))),
-        }
-    }
+pub(crate) fn family_of_code(code: u16) -> Result<AddressFamily, DecodeError> {
+    let family = u8::try_from(code).ok().and_then(AddressFamily::of_number);
+    family.ok_or_else(|| DecodeError::from(format!("address family {code}")))
 }
 
-impl fmt::Display for AddressFamily {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AddressFamily::V4 => "IPv4",
-            AddressFamily::V6 => "IPv6",
-        })
-    }
-}
-
-/// The transport protocol of a virtual server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// 6.
-    Tcp,
-    /// 17.
-    Udp,
-    /// 132.
-    Sctp,
-    /// Any other number; the kernel forwards nothing for it but accepts it. Make it with
-    /// [`Protocol::from`], which knows the numbers above.
-    Other(u16),
-}
-
-impl From<u16> for Protocol {
-    fn from(number: u16) -> Self {
-        match number {
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            132 => Protocol::Sctp,
-            other => Protocol::Other(other),
-        }
-    }
-}
-
-impl From<Protocol> for u16 {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-            Protocol::Sctp => 132,
-            Protocol::Other(number) => number,
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Protocol::Tcp => f.write_str("TCP"),
-            Protocol::Udp => f.write_str("UDP"),
-            Protocol::Sctp => f.write_str("SCTP"),
-            Protocol::Other(number) => write!(f, "protocol {number}"),
-        }
-    }
+/// A protocol's number, of 16 bits here. The kernel keeps whatever it is given, but no packet has more
+/// than 8.
+pub(crate) fn protocol_of_code(code: u16) -> Result<Protocol, DecodeError> {
+    let number = u8::try_from(code);
+    number.map(Protocol).map_err(|_| DecodeError::from(format!("protocol {code}")))
 }
 
 /// What identifies a virtual server.
@@ -116,7 +43,7 @@ impl fmt::Display for Protocol {
 pub enum ServiceKey {
     /// Packets to an address and port.
     Address {
-        /// Their protocol.
+        /// Their protocol. The kernel forwards nothing for others than TCP, UDP and SCTP but accepts them.
         protocol: Protocol,
         /// Their destination address.
         address: IpAddr,
@@ -152,10 +79,10 @@ impl ServiceKey {
     }
 
     pub(crate) fn write(&self, writer: &mut Writer<'_>) {
-        writer.u16(IPVS_SVC_ATTR_AF, self.family().code());
+        writer.u16(IPVS_SVC_ATTR_AF, family_code(self.family()));
         match self {
             ServiceKey::Address { protocol, address, port } => {
-                writer.u16(IPVS_SVC_ATTR_PROTOCOL, (*protocol).into());
+                writer.u16(IPVS_SVC_ATTR_PROTOCOL, protocol.0.into());
                 writer.fixed(IPVS_SVC_ATTR_ADDR, wire::address_bytes(*address));
                 writer.be16(IPVS_SVC_ATTR_PORT, *port);
             }

@@ -15,7 +15,7 @@
 //! ```
 //! use ipvs_netlink::{Command, Destination, Protocol, Service, ServiceKey};
 //!
-//! let key = ServiceKey::address(Protocol::Tcp, "10.96.0.1".parse()?, 443);
+//! let key = ServiceKey::address(Protocol::TCP, "10.96.0.1".parse()?, 443);
 //! let commands = [
 //!     Command::NewService(Service::new(key, "rr")),
 //!     Command::NewDestination(key, Destination::new("10.0.0.7".parse()?, 6443)),

@@ -258,13 +258,13 @@ fn destination(rest: &str) -> Result<ListedDestination, &'static str> {
 /// `ip_vs_proto_name`: `net/netfilter/ipvs/ip_vs_core.c`.
 fn protocol(name: &str) -> Option<Protocol> {
     Some(match name {
-        "IP" => Protocol::Other(0),
-        "ICMP" => Protocol::Other(1),
-        "TCP" => Protocol::Tcp,
-        "UDP" => Protocol::Udp,
-        "ICMPv6" => Protocol::Other(58),
-        "SCTP" => Protocol::Sctp,
-        _ => Protocol::from(name.strip_prefix("IP_")?.parse::<u16>().ok()?),
+        "IP" => Protocol(0),
+        "ICMP" => Protocol(1),
+        "TCP" => Protocol::TCP,
+        "UDP" => Protocol::UDP,
+        "ICMPv6" => Protocol(58),
+        "SCTP" => Protocol::SCTP,
+        _ => Protocol(name.strip_prefix("IP_")?.parse().ok()?),
     })
 }
 

@@ -10,7 +10,8 @@ use netlink_batch::attribute::{self, Attribute, Attributes, Writer};
 use netlink_packet_core::{DecodeError, ErrorContext};
 
 use crate::{
-    AddressFamily, EncodeError, Protocol, ServiceKey, Stats, Stats64, Unknown,
+    AddressFamily, EncodeError, ServiceKey, Stats, Stats64, Unknown,
+    key::{family_of_code, protocol_of_code},
     uapi::{
         IP_VS_SVC_F_HASHED, IP_VS_SVC_F_ONEPACKET, IP_VS_SVC_F_PERSISTENT,
         IP_VS_SVC_F_SCHED_MH_FALLBACK, IP_VS_SVC_F_SCHED_MH_PORT, IP_VS_SVC_F_SCHED_SH_FALLBACK,
@@ -30,8 +31,9 @@ pub struct Service {
     pub key: ServiceKey,
     /// Name of the scheduler, at most 15 bytes: `rr`, `wlc`, `mh`. `none` schedules nothing.
     pub scheduler: String,
-    /// Flags. Read back, they always include [`ServiceFlags::HASHED`]; take it away before such a
-    /// service is added: kernels until about 5.13 leak one that comes with it.
+    /// Flags. Read back, they always include [`ServiceFlags::HASHED`], which is the kernel's own: it is
+    /// never written: kernels until about 5.13 leak a virtual server that is added with it, and all put it
+    /// back where one is changed (`ip_vs_edit_service`).
     pub flags: ServiceFlags,
     /// How long a client stays with its destination after its last connection, in seconds.
     /// Meaningless without [`ServiceFlags::PERSISTENT`]. The kernel counts it in ticks of 32 bits and wraps
@@ -68,8 +70,10 @@ impl Service {
     /// Refuses what has no meaning on the wire and would reach the kernel as something else.
     pub(crate) fn check(&self) -> Result<(), EncodeError> {
         match (self.key.family(), self.netmask) {
-            (AddressFamily::V4, Netmask::V4(_)) | (AddressFamily::V6, Netmask::V6(_)) => Ok(()),
-            (AddressFamily::V4, Netmask::V6(_)) | (AddressFamily::V6, Netmask::V4(_)) => {
+            (AddressFamily::Inet, Netmask::V4(_)) | (AddressFamily::Inet6, Netmask::V6(_)) => {
+                Ok(())
+            }
+            (AddressFamily::Inet, Netmask::V6(_)) | (AddressFamily::Inet6, Netmask::V4(_)) => {
                 Err(EncodeError::NetmaskFamily)
             }
         }
@@ -136,7 +140,7 @@ pub struct ServiceFlags {
 impl ServiceFlags {
     /// A client stays with its destination ([`Service::timeout`]).
     pub const PERSISTENT: u32 = IP_VS_SVC_F_PERSISTENT;
-    /// In the kernel's table; set by the kernel.
+    /// In the kernel's table; set by the kernel, never written.
     pub const HASHED: u32 = IP_VS_SVC_F_HASHED;
     /// Every UDP datagram is scheduled anew.
     pub const ONE_PACKET: u32 = IP_VS_SVC_F_ONEPACKET;
@@ -164,8 +168,9 @@ impl ServiceFlags {
         self.value & bits == bits
     }
 
+    /// As it is written: whether the virtual server is in the table is not up to the caller.
     fn to_bytes(self) -> [u8; 8] {
-        let [a, b, c, d] = self.value.to_ne_bytes();
+        let [a, b, c, d] = (self.value & !Self::HASHED).to_ne_bytes();
         let [e, f, g, h] = self.mask.to_ne_bytes();
         [a, b, c, d, e, f, g, h]
     }
@@ -192,8 +197,8 @@ impl Netmask {
     /// Every client is one of its own.
     pub const fn host(family: AddressFamily) -> Self {
         match family {
-            AddressFamily::V4 => Netmask::V4(Ipv4Addr::BROADCAST),
-            AddressFamily::V6 => Netmask::V6(128),
+            AddressFamily::Inet => Netmask::V4(Ipv4Addr::BROADCAST),
+            AddressFamily::Inet6 => Netmask::V6(128),
         }
     }
 }
@@ -254,13 +259,14 @@ impl<'a> Draft<'a> {
 
     fn finish(self) -> Result<Service, DecodeError> {
         let family = self.family.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_AF"))?;
-        let family = AddressFamily::from_code(family).context("IPVS_SVC_ATTR_AF")?;
+        let family = family_of_code(family).context("IPVS_SVC_ATTR_AF")?;
         let key = match self.mark.and_then(NonZeroU32::new) {
             Some(mark) => ServiceKey::Mark { family, mark },
             None => ServiceKey::Address {
-                protocol: Protocol::from(
+                protocol: protocol_of_code(
                     self.protocol.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_PROTOCOL"))?,
-                ),
+                )
+                .context("IPVS_SVC_ATTR_PROTOCOL")?,
                 address: wire::address(
                     self.address.ok_or_else(|| wire::missing("IPVS_SVC_ATTR_ADDR"))?,
                     family,
@@ -288,8 +294,8 @@ impl<'a> Draft<'a> {
 /// The kernel's `__be32`, which is a number in the host's order for IPv6.
 fn netmask(bits: u32, family: AddressFamily) -> Result<Netmask, DecodeError> {
     match family {
-        AddressFamily::V4 => Ok(Netmask::V4(Ipv4Addr::from(bits.to_ne_bytes()))),
-        AddressFamily::V6 => u8::try_from(bits)
+        AddressFamily::Inet => Ok(Netmask::V4(Ipv4Addr::from(bits.to_ne_bytes()))),
+        AddressFamily::Inet6 => u8::try_from(bits)
             .map(Netmask::V6)
             .map_err(|_| DecodeError::from(format!("IPVS_SVC_ATTR_NETMASK: prefix length {bits}"))),
     }

@@ -218,7 +218,7 @@ mod tests {
             FWM  00000007 wlc \n\
             TCP  0A600001:0050 rr  \n";
         let found = destinations_by_key(proc::parse(text).unwrap());
-        let key = ServiceKey::address(crate::Protocol::Tcp, "10.96.0.1".parse().unwrap(), 80);
+        let key = ServiceKey::address(crate::Protocol::TCP, "10.96.0.1".parse().unwrap(), 80);
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [(key, vec![])]);
     }
 }

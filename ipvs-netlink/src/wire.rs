@@ -49,10 +49,10 @@ pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
 pub(crate) fn address(value: &[u8], family: AddressFamily) -> Result<IpAddr, DecodeError> {
     let short = || DecodeError::invalid_ip_address(value.len());
     Ok(match family {
-        AddressFamily::V4 => {
+        AddressFamily::Inet => {
             IpAddr::V4(Ipv4Addr::from(*value.first_chunk::<4>().ok_or_else(short)?))
         }
-        AddressFamily::V6 => {
+        AddressFamily::Inet6 => {
             IpAddr::V6(Ipv6Addr::from(*value.first_chunk::<16>().ok_or_else(short)?))
         }
     })

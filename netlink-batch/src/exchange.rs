@@ -45,7 +45,6 @@ const ENOBUFS: i32 = 105;
 pub(crate) struct Exchange<W> {
     wire: W,
     granted: Granted,
-    echo: Echo,
     /// The next sequence number. Zero is left to the kernel's own notifications.
     next: u32,
     incoming: Vec<u8>,
@@ -66,7 +65,7 @@ enum Dump<T> {
 impl<W: Wire> Exchange<W> {
     pub(crate) fn new(wire: W, granted: Granted, options: Options) -> Self {
         let incoming = vec![0; options.datagram.max(LEAST_SIZE)];
-        Exchange { wire, granted, echo: options.echo, next: 1, incoming }
+        Exchange { wire, granted, next: 1, incoming }
     }
 
     pub(crate) fn batch(
@@ -126,7 +125,7 @@ impl<W: Wire> Exchange<W> {
         let mut reply_room = self.granted.receive_buffer / 2;
         let fitting = requests.iter().take_while(|request| {
             let length = frame::framed_len(request);
-            let cost = match self.echo {
+            let cost = match self.granted.echo {
                 Echo::HeaderOnly => ERROR_COST,
                 Echo::WholeRequest => ERROR_COST + 2 * length,
             };

@@ -40,6 +40,7 @@ mod error;
 mod exchange;
 #[cfg(feature = "socket")]
 mod frame;
+mod inet;
 mod message;
 #[cfg(feature = "socket")]
 mod notices;
@@ -49,6 +50,7 @@ mod socket;
 mod wire;
 
 pub use error::{Error, KernelError};
+pub use inet::{AddressFamily, Protocol};
 pub use message::{Reply, ReplyRef, Request};
 pub use netlink_packet_core::DecodeError;
 #[cfg(feature = "socket")]

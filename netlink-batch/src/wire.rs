@@ -60,6 +60,8 @@ pub(crate) enum Received {
 pub(crate) struct Granted {
     /// The address of the socket.
     pub(crate) port: u32,
+    /// How much of a refused request comes back.
+    pub(crate) echo: Echo,
     /// Bytes of `SO_SNDBUF`, the limit of one datagram to the kernel.
     pub(crate) send_buffer: usize,
     /// Bytes of `SO_RCVBUF`, the limit of replies waiting.
@@ -86,11 +88,18 @@ impl Wire for Socket {
 pub(crate) fn open(family: Family, options: Options) -> Result<(Socket, Granted), Error> {
     let mut socket = Socket::new(family.protocol()).map_err(io_error("socket"))?;
     let port = socket.bind_auto().map_err(io_error("bind"))?.port_number();
-    socket.set_ext_ack(true).map_err(io_error("NETLINK_EXT_ACK"))?;
-    match options.echo {
-        Echo::HeaderOnly => socket.set_cap_ack(true).map_err(io_error("NETLINK_CAP_ACK"))?,
-        Echo::WholeRequest => {}
-    }
+    // Kernels before 4.12 explain no error, and those before 4.2 echo every request whole: both are less, and
+    // both are read. What they do not know they refuse with ENOPROTOOPT.
+    optional(socket.set_ext_ack(true)).map_err(io_error("NETLINK_EXT_ACK"))?;
+    let echo = match options.echo {
+        Echo::HeaderOnly => match optional(socket.set_cap_ack(true)) {
+            Ok(Known::Yes) => Echo::HeaderOnly,
+            // Room is kept for what comes.
+            Ok(Known::No) => Echo::WholeRequest,
+            Err(error) => return Err(io_error("NETLINK_CAP_ACK")(error)),
+        },
+        Echo::WholeRequest => Echo::WholeRequest,
+    };
     forced(
         || set_socket_recv_buffer_size_force(&socket, options.receive_buffer),
         || set_socket_recv_buffer_size(&socket, options.receive_buffer),
@@ -106,10 +115,29 @@ pub(crate) fn open(family: Family, options: Options) -> Result<(Socket, Granted)
     set_socket_timeout(&socket, Timeout::Recv, Some(timeout)).map_err(errno("SO_RCVTIMEO"))?;
     let granted = Granted {
         port,
+        echo,
         send_buffer: socket_send_buffer_size(&socket).map_err(errno("SO_SNDBUF"))?,
         receive_buffer: socket_recv_buffer_size(&socket).map_err(errno("SO_RCVBUF"))?,
     };
     Ok((socket, granted))
+}
+
+/// Whether the kernel knows an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Yes,
+    No,
+}
+
+/// The result of setting an option that one can do without.
+fn optional(result: io::Result<()>) -> io::Result<Known> {
+    match result {
+        Ok(()) => Ok(Known::Yes),
+        Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {
+            Ok(Known::No)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Sets a buffer size beyond the system's limit, or up to it when we may not.
@@ -140,4 +168,17 @@ pub(crate) fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> Err
 
 fn errno(operation: &'static str) -> impl FnOnce(Errno) -> Error {
     move |errno| Error::Io { operation, source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_the_kernel_does_not_know_is_done_without_and_other_refusals_are_errors() {
+        let refused = |errno: Errno| Err(io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert_eq!(optional(Ok(())).unwrap(), Known::Yes);
+        assert_eq!(optional(refused(Errno::NOPROTOOPT)).unwrap(), Known::No);
+        assert_eq!(optional(refused(Errno::BADF)).unwrap_err().raw_os_error(), Some(9));
+    }
 }

@@ -158,7 +158,7 @@ impl Servers {
         if self.client.lists_scheduler(scheduler) {
             return Ok(());
         }
-        let key = ServiceKey::address(ipvs_netlink::Protocol::Tcp, PROBE.0, PROBE.1);
+        let key = ServiceKey::address(ipvs_netlink::Protocol::TCP, PROBE.0, PROBE.1);
         match self.client.new_service(Service::new(key, scheduler)) {
             Ok(()) | Err(Error::Refused { refusal: Refusal::AlreadyExists, .. }) => {
                 self.client.delete_service(key).map_err(Cause::new)
@@ -288,21 +288,12 @@ fn our_settings(service: &Service, schedulers: &mut Schedulers) -> ServerSetting
 }
 
 pub(super) fn service_key(key: &VirtualServerKey) -> ServiceKey {
-    let protocol = match key.protocol {
-        Protocol::Tcp => ipvs_netlink::Protocol::Tcp,
-        Protocol::Udp => ipvs_netlink::Protocol::Udp,
-        Protocol::Sctp => ipvs_netlink::Protocol::Sctp,
-    };
+    let protocol = ipvs_netlink::Protocol(key.protocol.number());
     ServiceKey::address(protocol, key.address, key.port)
 }
 
 pub(super) fn our_key(key: ServiceKey) -> Option<VirtualServerKey> {
     let ServiceKey::Address { protocol, address, port } = key else { return None };
-    let protocol = match protocol {
-        ipvs_netlink::Protocol::Tcp => Protocol::Tcp,
-        ipvs_netlink::Protocol::Udp => Protocol::Udp,
-        ipvs_netlink::Protocol::Sctp => Protocol::Sctp,
-        _ => return None,
-    };
+    let protocol = Protocol::of_number(protocol.0)?;
     Some(VirtualServerKey { protocol, address, port })
 }

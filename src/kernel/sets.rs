@@ -280,6 +280,8 @@ fn our_entry(entry: &ipset_netlink::Entry) -> Option<Entry> {
             Entry::AddressPortNet(ip, our_protocol(protocol)?, port, net)
         }
         Theirs::Port(port) => Entry::Port(port),
+        // Of a type that is not created here.
+        _ => return None,
     })
 }
 

@@ -86,6 +86,7 @@ fn a_hash_is_listed() {
             max_elements: Some(65536),
             ports: None,
             timeout: None,
+            netmask: None,
             references: 0,
             elements: 1,
             memory: 264,

@@ -17,7 +17,7 @@ fn ports(found: Vec<Destination>) -> Vec<u16> {
 #[test]
 fn an_unreadable_reply_is_left_out_and_named() {
     let service = |port| {
-        let key = ServiceKey::address(Protocol::Tcp, "10.96.0.1".parse().unwrap(), port);
+        let key = ServiceKey::address(Protocol::TCP, "10.96.0.1".parse().unwrap(), port);
         Service::new(key, "rr")
     };
     let reply = |payload| Reply { kind: 30, payload };
@@ -32,7 +32,7 @@ fn an_unreadable_reply_is_left_out_and_named() {
 
 #[test]
 fn a_destination_without_counters_is_the_same_otherwise() {
-    let key = ServiceKey::address(Protocol::Tcp, "10.96.0.1".parse().unwrap(), 80);
+    let key = ServiceKey::address(Protocol::TCP, "10.96.0.1".parse().unwrap(), 80);
     let mut destination = Destination::new("2001:db8::1".parse().unwrap(), 8080);
     destination.connections = Some(crate::Connections { active: 3, inactive: 4, persistent: 5 });
     destination.stats = Some(Box::default());

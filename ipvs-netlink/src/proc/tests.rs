@@ -46,10 +46,10 @@ fn every_kind_of_line_is_read() {
     assert_eq!(
         keys,
         [
-            address(Protocol::Udp, "2001:db8::53", 53),
-            address(Protocol::Sctp, "10.96.0.2", 2905),
-            address(Protocol::Tcp, "10.96.0.9", 5060),
-            address(Protocol::Tcp, "10.96.0.1", 80),
+            address(Protocol::UDP, "2001:db8::53", 53),
+            address(Protocol::SCTP, "10.96.0.2", 2905),
+            address(Protocol::TCP, "10.96.0.9", 5060),
+            address(Protocol::TCP, "10.96.0.1", 80),
             ListedKey::Mark(NonZeroU32::new(7).unwrap()),
         ]
     );
@@ -88,7 +88,7 @@ fn one_packet_scheduling_and_no_scheduler_are_read() {
 #[test]
 fn protocols_without_a_name_are_numbers() {
     let found = line("IP_50  0A600001:0000 rr  ").unwrap();
-    assert_eq!(found[0].key, address(Protocol::Other(50), "10.96.0.1", 0));
+    assert_eq!(found[0].key, address(Protocol(50), "10.96.0.1", 0));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_wrong_line_costs_its_virtual_server_alone() {
         TCP 0A600003:0050 rr\n-> C000020A:1F90 Masq 1 0 0\n";
     let (found, errors) = parse_readable(text);
     let keys: Vec<_> = found.iter().map(|listing| listing.key).collect();
-    assert_eq!(keys, [address(Protocol::Tcp, "10.96.0.3", 80)]);
+    assert_eq!(keys, [address(Protocol::TCP, "10.96.0.3", 80)]);
     assert_eq!(found[0].destinations.len(), 1);
     let lines: Vec<_> = errors.iter().map(|error| (error.line, error.expected)).collect();
     assert_eq!(lines, [(6, "a forwarding method"), (8, "a protocol")]);

@@ -79,7 +79,7 @@ fn ip(address: &str) -> IpAddr {
 }
 
 fn tcp(address: &str, port: u16) -> ServiceKey {
-    ServiceKey::address(Protocol::Tcp, ip(address), port)
+    ServiceKey::address(Protocol::TCP, ip(address), port)
 }
 
 fn mark(family: AddressFamily, mark: u32) -> ServiceKey {
@@ -132,10 +132,10 @@ fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
         uapi::IP_VS_TUNNEL_ENCAP_FLAG_CSUM,
         uapi::IP_VS_TUNNEL_ENCAP_FLAG_REMCSUM,
     );
-    let dns = ServiceKey::address(Protocol::Udp, ip("10.96.0.53"), 53);
-    let dns6 = ServiceKey::address(Protocol::Udp, ip("2001:db8::53"), 53);
-    let diameter = ServiceKey::address(Protocol::Sctp, ip("10.96.0.2"), 2905);
-    let diameter6 = ServiceKey::address(Protocol::Sctp, ip("2001:db8::2"), 2905);
+    let dns = ServiceKey::address(Protocol::UDP, ip("10.96.0.53"), 53);
+    let dns6 = ServiceKey::address(Protocol::UDP, ip("2001:db8::53"), 53);
+    let diameter = ServiceKey::address(Protocol::SCTP, ip("10.96.0.2"), 2905);
+    let diameter6 = ServiceKey::address(Protocol::SCTP, ip("2001:db8::2"), 2905);
     let fallback_and_port = ServiceFlags::MH_FALLBACK | ServiceFlags::MH_PORT;
 
     let mut by_subnet = persistent(dns6, "mh", ServiceFlags::ONE_PACKET | fallback_and_port, 600);
@@ -160,7 +160,7 @@ fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
         (sip, vec![]),
         (service(tcp("10.96.0.5", 80), "none", 0), vec![]),
         (
-            service(mark(AddressFamily::V4, 7), "wlc", 0),
+            service(mark(AddressFamily::Inet, 7), "wlc", 0),
             vec![
                 destination("192.0.2.11", 0, gue(csum), 1),
                 destination("192.0.2.12", 0, gre(csum), 1),
@@ -171,8 +171,8 @@ fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
                 destination("2001:db8::13", 0, ipip, 1),
             ],
         ),
-        (service(mark(AddressFamily::V6, 7), "lc", 0), vec![]),
-        (persistent(mark(AddressFamily::V4, 8), "rr", 0, 90), vec![]),
+        (service(mark(AddressFamily::Inet6, 7), "lc", 0), vec![]),
+        (persistent(mark(AddressFamily::Inet, 8), "rr", 0, 90), vec![]),
         (
             service(dns, "rr", uapi::IP_VS_SVC_F_SCHED3),
             vec![destination("192.0.2.10", 53, ForwardMethod::Masquerade, 1)],

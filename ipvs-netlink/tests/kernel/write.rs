@@ -65,8 +65,8 @@ fn every_kind_of_key_finds_its_virtual_server() {
         for (key, place, name) in [
             (tcp("10.96.0.1", 80), "192.0.2.10", "-t 10.96.0.1:80"),
             (tcp("2001:db8::80", 80), "2001:db8::10", "-t [2001:db8::80]:80"),
-            (mark(AddressFamily::V4, 7), "192.0.2.10", "-f 7"),
-            (mark(AddressFamily::V6, 7), "2001:db8::10", "-f 7 -6"),
+            (mark(AddressFamily::Inet, 7), "192.0.2.10", "-f 7"),
+            (mark(AddressFamily::Inet6, 7), "2001:db8::10", "-f 7 -6"),
         ] {
             let place = destination(place, 80, ForwardMethod::DirectRoute, 1);
             let place_name = place.key();

@@ -66,7 +66,8 @@ impl Wire for Script {
 }
 
 fn exchange(plays: Vec<Vec<Event>>) -> Exchange<Script> {
-    let granted = Granted { port: PORT, send_buffer: 1 << 20, receive_buffer: 1 << 20 };
+    let echo = Echo::HeaderOnly;
+    let granted = Granted { port: PORT, echo, send_buffer: 1 << 20, receive_buffer: 1 << 20 };
     let script = Script { plays: plays.into(), ..Script::default() };
     Exchange::new(script, granted, Options::default())
 }
@@ -137,6 +138,17 @@ fn a_long_batch_is_sent_in_chunks_whose_errors_fit_the_receive_buffer() {
     assert_eq!(exchange.wire.sent.len(), 3);
     let refused: Vec<_> = (0..results.len()).filter(|index| results[*index].is_err()).collect();
     assert_eq!(refused, [0, per_chunk, 2 * per_chunk]);
+}
+
+/// As kernels before 4.2 do, and where whole requests are asked for.
+#[test]
+fn a_chunk_is_shorter_where_whole_requests_come_back() {
+    let per_chunk = (1 << 19) / (ERROR_COST + 2 * frame::framed_len(&requests(1)[0]));
+    let last = |offset: usize| one(vec![error(offset as u32, 0)]);
+    let mut exchange = exchange(vec![last(per_chunk - 1), last(0)]);
+    exchange.granted.echo = Echo::WholeRequest;
+    assert_eq!(exchange.batch(&requests(per_chunk + 1)).unwrap().len(), per_chunk + 1);
+    assert_eq!(exchange.wire.sent.len(), 2);
 }
 
 #[test]
