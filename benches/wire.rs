@@ -87,11 +87,8 @@ fn write_set_entries(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("write set entries");
     let set = "KUBE-CLUSTER-IP".parse().unwrap();
     for size in SIZES {
-        let entry = |number| Entry::IpPort {
-            ip: address(number).into(),
-            protocol: ipset_netlink::Protocol(6),
-            port: 80,
-        };
+        let entry =
+            |number| Entry::IpPort { ip: address(number).into(), protocol: Protocol(6), port: 80 };
         let entries: Vec<Entry> = (0..size).map(entry).collect();
         group.throughput(Throughput::Elements(size.into()));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {

@@ -244,7 +244,7 @@ fn spec(key: SetKey) -> SetSpec {
 }
 
 fn entries(shape: Shape) -> Vec<Request> {
-    let tcp = ipset_netlink::Protocol(6);
+    let tcp = Protocol(6);
     let services = 0..shape.services;
     let frontends = services.clone().map(|service| Entry::IpPort {
         ip: cluster_ip(service).into(),

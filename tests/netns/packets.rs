@@ -24,6 +24,7 @@ mod settings;
 mod source_ranges;
 mod spec;
 mod table;
+mod tracked;
 mod world;
 
 /// Makes a test of each function for each of the named kinds, `FUNCTION::KIND`; without names for every

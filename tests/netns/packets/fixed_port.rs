@@ -113,7 +113,7 @@ fn a_new_association_from_the_same_port_follows_the_endpoint(kind: Kind) {
 
 /// How long a client may be without an answer: within a second on a machine. Emulated, a reading of all tracked flows
 /// alone takes up to 0.7 s when another test has the other processor. A stale flow that is in use never ends.
-const MOVED: Duration = Duration::from_secs(5);
+pub(super) const MOVED: Duration = Duration::from_secs(5);
 
 /// Flows by every way.
 #[derive(Default)]
