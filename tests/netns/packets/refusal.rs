@@ -146,9 +146,11 @@ fn the_nodes_own_server_never_answers_for_a_service_that_comes_and_goes(kind: Ki
         println!("{} by {way:?}: {served} of {asked} served", client.name());
         // Each time it came and each time it went.
         assert!(served >= 30 && asked - served >= 10, "{} by {way:?}", client.name());
-        if client.name() == outside.name() {
+        // Where the address is not local meanwhile, a first segment that was sent on to nowhere and comes again when
+        // the Service is there belongs to a flow for which it was decided before not to masquerade it.
+        if way == Way::ExternalIp && client.name() == outside.name() {
             let gateway = node.gateway(kind.family);
-            assert!(answers.iter().all(|answer| answer.source.ip() == gateway), "{way:?}");
+            assert!(answers.iter().all(|answer| answer.source.ip() == gateway), "{answers:?}");
         }
     }
     // It is there.
