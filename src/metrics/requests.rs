@@ -5,11 +5,11 @@
 //!
 //! Source: spec 11.2.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 
-use super::{Declare, Error};
+use super::{Declare, Error, seconds};
 
 /// Counters of requests; clones count together.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct Requests {
     waits: HistogramVec,
     sent: HistogramVec,
     received: HistogramVec,
+    contact: GaugeVec,
 }
 
 fn times() -> Vec<f64> {
@@ -64,7 +65,22 @@ impl Requests {
                 &labels,
                 sizes(),
             )?,
+            contact: declare.times(
+                "ipvs_proxy_source_last_contact_timestamp_seconds",
+                "When the API server was last heard: an answer, or a part of one; 0 if never",
+                &[],
+            )?,
         })
+    }
+
+    /// There is an API server, which has not been heard yet.
+    pub fn begin(&self) {
+        self.contact.with_label_values::<&str>(&[]).set(0.0);
+    }
+
+    /// The API server was heard, whatever it said.
+    pub fn heard(&self, now: SystemTime) {
+        self.contact.with_label_values::<&str>(&[]).set(seconds(now));
     }
 
     /// A request was answered with this status; with none at all if there is none.

@@ -12,11 +12,15 @@ use std::time::{Duration, SystemTime};
 use prometheus::{
     GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets,
 };
-use proxier::apply::{Outcome, Part};
+use proxier::apply::{Outcome, Part, Stage};
+use proxier::diff::Change;
 use proxier::model::{Family, Pending, PerFamily, Reported};
 use proxier::plan::WithoutLocal;
 
 use super::{Declare, Error, number, seconds};
+
+/// The stage in which the whole kernel is read beside the rounds.
+const AUDIT: &str = "audit";
 
 /// Counters of the sync thread.
 #[derive(Debug)]
@@ -115,7 +119,7 @@ fn coarse() -> Vec<f64> {
 impl Rounds {
     pub(super) fn declare(declare: &Declare<'_>) -> Result<Self, Error> {
         let family = ["ip_family"];
-        Ok(Self {
+        let rounds = Self {
             families: OnceLock::new(),
             began: SystemTime::now(),
             durations: declare.histograms(
@@ -163,7 +167,18 @@ impl Rounds {
                 "Kernel objects that the periodic comparison found other than the proxy left them",
                 &["kind"],
             )?,
-        })
+        };
+        rounds.show_zeros();
+        Ok(rounds)
+    }
+
+    /// Our own counters are there from the start: an increase from nothing is none to who computes rates.
+    fn show_zeros(&self) {
+        let parts = [Part::Plan, Part::Read, Part::Compare, Part::Drain, Part::Flows];
+        let stages = Stage::ALL.map(Part::Change);
+        let names = parts.into_iter().chain(stages).map(Part::name).chain([AUDIT]);
+        names.for_each(|name| drop(self.parts.with_label_values(&[name])));
+        Change::OBJECTS.iter().for_each(|kind| drop(self.differences.with_label_values(&[kind])));
     }
 
     /// These families are programmed from now on. It counts as a request for a sync (spec 8.3).
@@ -227,7 +242,7 @@ impl Rounds {
 
     /// The whole kernel was read beside the rounds, for so long.
     pub fn read_beside(&self, took: Duration) {
-        self.parts.with_label_values(&["audit"]).observe(took.as_secs_f64());
+        self.parts.with_label_values(&[AUDIT]).observe(took.as_secs_f64());
     }
 
     /// What the kernel has of a family is as wished, but for single objects at most.

@@ -187,6 +187,8 @@ impl Api {
         let (client, request) = self.way().prepare(request)?;
         let answer = send(&client, request).await;
         let body = self.take_to_heart(answer).await?.into_body().into_data_stream();
+        let counts = self.shared.counts.clone();
+        let body = body.inspect_ok(move |_| counts.heard());
         Ok(body.map_err(std::io::Error::other).into_async_read())
     }
 

@@ -8,7 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, Request, Response};
 use tower::Service;
@@ -33,7 +33,17 @@ impl Counts {
     /// Counts requests to the server at this URL.
     pub(super) fn new(requests: Option<Requests>, url: &str) -> Self {
         let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+        if let Some(requests) = &requests {
+            requests.begin();
+        }
         Self { requests, host: host.split('/').next().unwrap_or(host).into() }
+    }
+
+    /// The server was heard.
+    pub(super) fn heard(&self) {
+        if let Some(requests) = &self.requests {
+            requests.heard(SystemTime::now());
+        }
     }
 
     /// A request that is no watch begins.
@@ -95,6 +105,9 @@ where
             let answer = answer.await;
             if let Some(requests) = &counts.requests {
                 let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                if status.is_some() {
+                    requests.heard(SystemTime::now());
+                }
                 requests.answered(method.as_str(), &counts.host, status);
             }
             answer

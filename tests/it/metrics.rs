@@ -403,7 +403,11 @@ fn what_another_hand_does_to_the_kernel_is_found_by_the_audit_and_counted() {
     let rounds = running.scrape().samples[count];
     let found = running.until(|samples| samples[count] >= rounds + 3.0);
     let is_difference = |name: &&String| name.starts_with("ipvs_proxy_audit_differences_total{");
-    assert_eq!(found.keys().filter(is_difference).count(), 0);
+    let differences: Vec<_> = found.iter().filter(|(name, _)| is_difference(name)).collect();
+    assert!(
+        differences.len() > 5 && differences.iter().all(|(_, count)| **count == 0.0),
+        "{differences:?}"
+    );
     {
         let mut kernel = running.kernel.lock();
         let address = "10.96.0.10".parse().unwrap();
@@ -416,6 +420,33 @@ fn what_another_hand_does_to_the_kernel_is_found_by_the_audit_and_counted() {
     running.wait("ipvs_proxy_audit_differences_total{kind=\"address\"}", 1.0);
     running.wait("ipvs_proxy_audit_differences_total{kind=\"destination\"}", 1.0);
 }
+
+#[test]
+fn our_own_counters_are_there_before_anything_has_happened() {
+    let samples = Scrape::of(&Metrics::new(&Build::default()).unwrap().scrape(Vec::new())).samples;
+    let of = |name: &str| {
+        let begins = format!("{name}{{");
+        samples.iter().filter(move |(sample, _)| sample.starts_with(&begins)).collect::<Vec<_>>()
+    };
+    let kinds: BTreeSet<_> = of("ipvs_proxy_audit_differences_total")
+        .into_iter()
+        .collect::<BTreeMap<_, _>>()
+        .into_keys()
+        .map(|sample| sample.split('"').nth(1).unwrap())
+        .collect();
+    for kind in ["virtual_server", "destination", "address", "set", "set_entry", "rule"] {
+        assert!(kinds.contains(kind), "{kinds:?}");
+    }
+    let stages = of("ipvs_proxy_sync_stage_duration_seconds_count");
+    for stage in ["plan", "ground", "servers", "flows_gone", "drain", "flows", "audit"] {
+        let sample = format!("ipvs_proxy_sync_stage_duration_seconds_count{{stage=\"{stage}\"}}");
+        assert_eq!(samples.get(&sample), Some(&0.0), "{stage}: {stages:?}");
+    }
+    // Only an API server can be out of contact.
+    assert!(!samples.contains_key(LAST_CONTACT));
+}
+
+const LAST_CONTACT: &str = "ipvs_proxy_source_last_contact_timestamp_seconds";
 
 fn of_family(name: &str, family: &str) -> String {
     format!("kubeproxy_{name}{{ip_family=\"{family}\"}}")
@@ -703,6 +734,8 @@ async fn requests_to_an_api_server_are_counted_by_status_and_timed_unless_they_w
         ..ApiSettings::default()
     };
     let api = Api::new(&settings).await.unwrap();
+    let contact = || Scrape::of(&metrics.scrape(Vec::new())).samples[LAST_CONTACT];
+    assert_eq!(contact(), 0.0, "the server has said nothing yet");
     let event = serde_json::json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": {"name": "e", "namespace": "default"},
@@ -710,12 +743,16 @@ async fn requests_to_an_api_server_are_counted_by_status_and_timed_unless_they_w
         "reportingController": "kube-proxy", "reportingInstance": "kube-proxy-node1",
         "action": "Test", "reason": "Test",
     });
+    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
     api.create("/apis/events.k8s.io/v1/namespaces/default/events", &event).await.unwrap();
+    let answered = contact();
+    assert!(answered >= began, "{answered} {began}");
     let (sender, mut events) = mpsc::channel(10);
     tokio::select! {
         () = watch::run(&api, "node1", NodesWatched::This, sender) => {}
         _ = events.recv() => {}
     }
+    assert!(contact() > answered, "the list and the watch count too");
     let url = server.url();
     let host = url.split("//").nth(1).unwrap();
     let samples = Scrape::of(&metrics.scrape(Vec::new())).samples;

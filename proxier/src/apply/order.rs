@@ -66,6 +66,28 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in their order. The length is that of the enumeration, so that none is forgotten.
+    pub const ALL: [Self; Self::FlowsGone as usize + 1] = [
+        Self::Ground,
+        Self::NewServers,
+        Self::Entries,
+        Self::Rules,
+        Self::Guards,
+        Self::ExemptionsGone,
+        Self::Addresses,
+        Self::Servers,
+        Self::Leaving,
+        Self::Late,
+        Self::GuardsGone,
+        Self::EntriesGone,
+        Self::ServersGone,
+        Self::AddressesGone,
+        Self::AddressEntriesGone,
+        Self::RulesGone,
+        Self::LeftoversGone,
+        Self::FlowsGone,
+    ];
+
     /// Its name, in lower case.
     pub fn name(self) -> &'static str {
         match self {

@@ -108,13 +108,25 @@ impl Change {
         }
     }
 
+    /// Every kind of object that a comparison with the kernel may find to differ, as [`Change::object`] says it.
+    pub const OBJECTS: [&str; 8] = [
+        "virtual_server",
+        "destination",
+        "address",
+        "set",
+        "set_entry",
+        "rule",
+        "device",
+        "leftovers",
+    ];
+
     /// The kind of object that it changes, in lower case.
     pub fn object(&self) -> &'static str {
         match self {
             Self::AddLink => "device",
             Self::AddSet(_) | Self::GrowSet(..) => "set",
             Self::AddEntry(..) | Self::RemoveEntry(..) => "set_entry",
-            Self::WriteRules(_) => "rules",
+            Self::WriteRules(_) => "rule",
             Self::AddAddress(_) | Self::RemoveAddress(_) => "address",
             Self::AddServer(..) | Self::UpdateServer(..) | Self::RemoveServer(_) => {
                 "virtual_server"
