@@ -116,6 +116,11 @@ impl Sink {
             Kind::Normal => tracing::info!("{event}"),
             Kind::Warning => tracing::warn!("{event}"),
         }
+        self.repeat(event);
+    }
+
+    /// Tells the API server alone, of what the log has said already.
+    pub fn repeat(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
         let told = Told { event, at: SystemTime::now() };
         match queue.try_send(told) {

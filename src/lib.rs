@@ -14,6 +14,7 @@ pub mod dump;
 pub mod events;
 pub mod folder;
 pub mod kernel;
+pub mod lasting;
 pub mod lock;
 pub mod metrics;
 mod notices;

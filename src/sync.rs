@@ -1,6 +1,6 @@
 //! The sync thread: gathers events, runs rounds, says what came of them.
 //!
-//! In: a queue of events. Out: kernel changes, one log line a round in which anything happened, and
+//! In: a queue of events. Out: kernel changes, log lines ([`Report`]), and
 //! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
 
 use std::collections::BTreeSet;
@@ -15,8 +15,11 @@ use tokio::sync::mpsc::Receiver;
 use self::audit::{Audit, Found};
 use self::pace::{Ended, Pace, Periods};
 use self::publish::Publish;
+use self::summary::{Sum, Summary};
 use self::timed::{Seen, Timed};
 use crate::dump;
+use crate::lasting::{Area, Lasting};
+use crate::telemetry::ROUNDS;
 
 mod audit;
 mod contested;
@@ -24,6 +27,7 @@ mod families;
 mod foreign;
 pub mod pace;
 pub mod publish;
+mod summary;
 mod timed;
 
 /// How many events may wait before their sources do.
@@ -59,8 +63,13 @@ pub fn run<K: Kernel>(
 ) -> Result<(), Error> {
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let audit = Audit::start(read)?;
-    let mut sync =
-        Rounds { proxier, events, audit, pace: Pace::new(periods), report: Report::default() };
+    let mut sync = Rounds {
+        proxier,
+        events,
+        audit,
+        pace: Pace::new(periods),
+        report: Report::new(publish.lasting()),
+    };
     let mut kernel = Timed::new(kernel);
     let mut prepared = false;
     loop {
@@ -129,6 +138,10 @@ impl Rounds {
                 Gathered::More
             }
             () = sleep(wait) => Gathered::Due,
+            () = sleep(self.report.next_sum(Instant::now())) => {
+                self.report.tell_sum(Instant::now());
+                Gathered::More
+            }
         }
     }
 
@@ -181,6 +194,8 @@ impl Rounds {
     /// A whole round, in pieces between which facts that arrive are taken in.
     fn round<K: Kernel>(&mut self, kernel: &mut Timed<K>, publish: &mut Publish) {
         let start = Instant::now();
+        // What was done before the round, like the preparation of the node, is no part of its time.
+        kernel.take_seen();
         publish.begins();
         let audited = self.proxier.compares_everything();
         // What was read beside the rounds; where nothing is believed the round reads for itself.
@@ -204,6 +219,7 @@ impl Rounds {
         let at = Instant::now();
         let seen = Seen { only_counts, ..kernel.take_seen() };
         self.report.tell(&outcome, at - start, seen.by_kernel);
+        self.report.tell_sum(at);
         self.pace.ended(Ended {
             at,
             audited,
@@ -229,11 +245,14 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-/// Tells of rounds: one line where something changed; a failure that lasts when it begins and
-/// when it ends, not each time it is tried again.
+/// Tells of rounds: one line for each that changed something where that is asked for (`-v=2`), else a sum a minute
+/// at most; a failure that lasts when it begins and when it ends, not each time it is tried again.
 #[derive(Debug, Default)]
 struct Report {
     failing: BTreeSet<String>,
+    /// Where what fails is kept for reminders.
+    lasting: Lasting,
+    summary: Summary,
 }
 
 /// A time to the microsecond, in milliseconds.
@@ -249,18 +268,38 @@ impl fmt::Display for Milliseconds {
 const TOLD: usize = 20;
 
 impl Report {
+    fn new(lasting: Lasting) -> Self {
+        Self { lasting, ..Self::default() }
+    }
+
+    /// How long until a sum is to be told; `None` while there is nothing to tell.
+    fn next_sum(&self, now: Instant) -> Option<Duration> {
+        self.summary.next(now).map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Tells the sum of the rounds since the last one, if that is due.
+    fn tell_sum(&mut self, now: Instant) {
+        let Some(Sum { rounds, changed, failed, longest }) = self.summary.take(now) else { return };
+        // Where each round has its line the sum says nothing new.
+        if !tracing::enabled!(target: ROUNDS, tracing::Level::INFO) {
+            let longest_ms = Milliseconds(longest);
+            tracing::info!(rounds, changed, failed, %longest_ms, "synced");
+        }
+    }
+
     fn tell(&mut self, outcome: &Outcome, took: Duration, by_kernel: Duration) {
         let (took_ms, kernel_ms) = (Milliseconds(took), Milliseconds(by_kernel));
         if outcome.done > 0 {
             let (changed, draining) = (outcome.done, outcome.draining.count);
             let failed = outcome.failed.len();
-            tracing::info!(changed, failed, draining, %took_ms, %kernel_ms, "synced");
+            tracing::info!(target: ROUNDS, changed, failed, draining, %took_ms, %kernel_ms, "synced");
         } else {
             let failed = outcome.failed.len();
             tracing::debug!(failed, %took_ms, %kernel_ms, "nothing to change");
         }
         let failing: BTreeSet<String> = outcome.failed.iter().map(ToString::to_string).collect();
         let news: Vec<_> = failing.difference(&self.failing).collect();
+        self.summary.add(outcome.done, news.len(), took);
         for failure in news.iter().take(TOLD) {
             tracing::error!(held_back = outcome.held_back, "{failure}");
         }
@@ -269,6 +308,16 @@ impl Report {
         }
         for line in self.over(&failing) {
             tracing::info!("{line}");
+        }
+        self.keep(failing);
+    }
+
+    fn keep(&mut self, failing: BTreeSet<String>) {
+        for over in self.failing.difference(&failing) {
+            self.lasting.end(Area::Kernel, over);
+        }
+        for failure in failing.difference(&self.failing) {
+            self.lasting.begin(Area::Kernel, failure, failure);
         }
         self.failing = failing;
     }
@@ -287,7 +336,28 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeSet, Report, TOLD};
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+
+    use proxier::apply::fake::FakeKernel;
+    use proxier::apply::{Connections, Ready, RulesReading};
+    use proxier::diff::{Change, Flow, ObservedServer};
+    use proxier::model::{Family, Node, PerFamily, Protocol, Update};
+    use proxier::plan::{VirtualServerDestination, VirtualServerKey};
+    use proxier::testing::{service, settings};
+    use serde_json::Value;
+    use tokio::sync::{mpsc, oneshot, watch};
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::filter::filter_fn;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+    use crate::config::LogFormat;
+    use crate::events::Sink;
+    use crate::metrics::{Build, Metrics};
+    use crate::serve::{HealthTable, ProxyHealth};
+    use crate::telemetry::Lines;
 
     fn failing(range: std::ops::Range<usize>) -> BTreeSet<String> {
         range.map(|number| format!("add {number:02}: no")).collect()
@@ -295,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_ends_while_another_lasts_is_told() {
-        let report = Report { failing: failing(0..3) };
+        let report = Report { failing: failing(0..3), ..Report::default() };
         assert_eq!(report.over(&failing(1..4)), ["no longer: add 00: no"]);
         assert_eq!(report.over(&failing(0..3)), [""; 0]);
         assert_eq!(report.over(&failing(0..0)), ["the kernel is as wished again"]);
@@ -304,9 +374,138 @@ mod tests {
 
     #[test]
     fn no_more_ends_than_beginnings_are_told_one_by_one() {
-        let report = Report { failing: failing(0..TOLD + 3) };
+        let report = Report { failing: failing(0..TOLD + 3), ..Report::default() };
         let lines = report.over(&failing(TOLD + 2..TOLD + 3));
         assert_eq!(lines.len(), TOLD + 1);
         assert_eq!(lines.last().unwrap(), "no longer: 2 failures more");
+    }
+
+    /// A kernel whose preparation takes its time.
+    #[derive(Default)]
+    struct Slow(FakeKernel);
+
+    const PREPARATION: Duration = Duration::from_millis(500);
+
+    impl Kernel for Slow {
+        fn prepare(&mut self) -> Result<Ready, Cause> {
+            thread::sleep(PREPARATION);
+            self.0.prepare()
+        }
+
+        fn observe(&mut self) -> Result<KernelReading, Cause> {
+            self.0.observe()
+        }
+
+        fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+            self.0.read_server(key)
+        }
+
+        fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
+            self.0.read_rules(family)
+        }
+
+        fn count_connections(
+            &mut self,
+            of: &BTreeSet<VirtualServerDestination>,
+        ) -> Result<Connections, Cause> {
+            self.0.count_connections(of)
+        }
+
+        fn flows(
+            &mut self,
+            of: (Family, Protocol),
+            is_wanted: &dyn Fn(&Flow) -> bool,
+            at_most: usize,
+        ) -> Result<Vec<Flow>, Cause> {
+            self.0.flows(of, is_wanted, at_most)
+        }
+
+        fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+            self.0.carry_out(changes)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Of a proxy that has programmed one Service: the lines that say it is synced.
+    fn synced(each_round: bool) -> Vec<Value> {
+        let families = PerFamily { v4: true, v6: true };
+        let health = Arc::new(ProxyHealth::new(&families, Duration::from_secs(30)));
+        let metrics = Arc::new(Metrics::new(&Build::default()).unwrap());
+        let (checks, _table) = watch::channel(HealthTable::default());
+        let (first, is_synced) = oneshot::channel();
+        let publish = Publish::new(health, metrics, checks, Sink::log()).first_sync_to(first);
+        let (sender, events) = mpsc::channel(10);
+        let name = settings().node_name;
+        let node =
+            Node { name, zone: None, addresses: vec![], pod_nets: vec![], is_leaving: false };
+        for event in [
+            Event::Node(Some(node)),
+            Event::Addresses(vec![]),
+            Event::Service(Update::Listed(vec![service("web", &["10.96.0.10"])])),
+            Event::Slice(Update::Listed(vec![])),
+        ] {
+            sender.try_send(event).unwrap();
+        }
+        thread::spawn(move || {
+            let _ = is_synced.blocking_recv();
+            drop(sender);
+        });
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt::layer()
+            .event_format(Lines::new(LogFormat::Json))
+            .with_writer(move || writer.clone())
+            .with_filter(filter_fn(move |metadata| each_round || metadata.target() != ROUNDS));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let periods = Periods { min: Duration::ZERO, max: Duration::from_secs(30) };
+            let read = || Ok(FakeKernel::default().state.into());
+            run(Proxier::new(settings()), Slow::default(), read, events, periods, publish).unwrap();
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["msg"] == "synced").collect()
+    }
+
+    #[test]
+    fn a_round_has_a_line_where_that_is_asked_for_and_the_time_in_it_is_the_rounds_own() {
+        let lines = synced(true);
+        let [line] = &lines[..] else { panic!("one line, not {lines:?}") };
+        let number = |name: &str| line[name].as_f64().unwrap();
+        assert_eq!(number("v"), 2.0);
+        assert!(number("kernel_ms") <= number("took_ms"), "{line}");
+        assert!(number("took_ms") < PREPARATION.as_secs_f64() * 1e3, "{line}");
+    }
+
+    #[test]
+    fn a_round_is_in_a_sum_where_no_line_is_asked_for_it() {
+        let lines = synced(false);
+        let [line] = &lines[..] else { panic!("one line, not {lines:?}") };
+        assert_eq!((&line["v"], &line["rounds"]), (&Value::from(0), &Value::from(1)));
+        assert!(line["changed"].as_u64().unwrap() > 0 && line["longest_ms"].is_number(), "{line}");
+    }
+
+    #[test]
+    fn what_fails_is_kept_for_reminders_until_it_is_over() {
+        let lasting = Lasting::default();
+        let mut report = Report::new(lasting.clone());
+        report.keep(failing(0..2));
+        assert_eq!(lasting.texts(), ["add 00: no", "add 01: no"]);
+        report.keep(failing(1..2));
+        assert_eq!(lasting.texts(), ["add 01: no"]);
+        report.keep(failing(0..0));
+        assert_eq!(lasting.texts(), [""; 0]);
     }
 }

@@ -13,6 +13,9 @@ use self::levels::Levels;
 pub use self::lines::Lines;
 use crate::config::Logging;
 
+/// The target of lines that are written at each round: from `-v=2` on.
+pub const ROUNDS: &str = "ipvs_proxy::rounds";
+
 mod fields;
 mod levels;
 mod lines;

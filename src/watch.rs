@@ -99,7 +99,8 @@ struct Unheard;
 async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Unheard {
     let mut stream = Stream::<W>::new(api, watched.resource());
     let mut backoff = Backoff::new(api.retry());
-    let mut gathering = Gathering { watched, reports: Reports::default(), list: None };
+    let mut gathering =
+        Gathering { watched, reports: Reports::new(api.settings().lasting.clone()), list: None };
     let id = api.outage().enter();
     let mut failed = Instant::now();
     let (mut is_told, mut ends_at_once) = (false, false);

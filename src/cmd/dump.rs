@@ -22,6 +22,7 @@ use crate::console::{complain, print};
 use crate::dump::ask;
 use crate::dump::{Dump, Names, NamesFrom, names};
 use crate::kernel::holdings::Holdings;
+use crate::lasting::Lasting;
 use crate::watch::NodesWatched;
 use crate::{addresses, sync, telemetry};
 
@@ -127,7 +128,7 @@ fn end_children() {
 /// Takes in the first lists of everything.
 async fn list(config: &Config, proxier: &mut Proxier) -> anyhow::Result<()> {
     let (sender, mut events) = mpsc::channel(sync::QUEUE);
-    let source = Opened::new(config, None).await?;
+    let source = Opened::new(config, None, &Lasting::default()).await?;
     addresses::start(&sender).context("cannot read the node's addresses")?;
     let following = source.follow(&config.node_name, NodesWatched::This, sender);
     let complete = async {

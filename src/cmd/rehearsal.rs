@@ -14,6 +14,7 @@ use super::run::{Opened, apart};
 use super::{remarks, settings};
 use crate::config::Config;
 use crate::kernel::LinuxKernel;
+use crate::lasting::Lasting;
 use crate::serve::try_to_listen;
 
 /// How long all of it may take: a program for credentials or `iptables` may hang.
@@ -36,7 +37,7 @@ pub(super) enum Refusal {
 /// What would keep it from coming up.
 pub(super) async fn rehearse(config: &Config, in_force: &Config) -> Result<(), Refusal> {
     let rehearsal = async {
-        Opened::new(config, None).await?.try_access().await?;
+        Opened::new(config, None, &Lasting::default()).await?.try_access().await?;
         try_ports(&listeners(config), &listeners(in_force))?;
         try_kernel(config.clone()).await
     };

@@ -20,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::changes::{InForce, Told};
+use super::servers::Telling;
 use super::{remarks, servers, settings};
 use crate::cli::{self, RunArgs};
 use crate::config::{Config, DetectLocal, Given, Source, Surroundings, gates};
@@ -27,6 +28,7 @@ use crate::dump::Questions;
 use crate::dump::agent::Knowledge;
 use crate::events::{self, Sink};
 use crate::kernel::LinuxKernel;
+use crate::lasting::Lasting;
 use crate::lock::{self, Lock};
 use crate::metrics::{Metrics, Requests};
 use crate::serve::{ConfigurationNote, Process, ProxyHealth};
@@ -156,7 +158,9 @@ async fn serve(
     supervisor: &Arc<Supervisor>,
 ) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(sync::QUEUE);
-    let source = Opened::new(config, Some(metrics.requests.clone())).await?;
+    let lasting = Lasting::default();
+    tokio::spawn(lasting.clone().remind());
+    let source = Opened::new(config, Some(metrics.requests.clone()), &lasting).await?;
     let ground = settings::ground(config);
     let (kernel, abilities, mut reader) = apart(|| {
         hold_lock()?;
@@ -168,8 +172,9 @@ async fn serve(
     remarks::refuse(config, &abilities.families)?;
     let remarks = remarks::remarks(config, &abilities.families);
     let (tell_synced, synced) = oneshot::channel();
+    let telling = Telling { events: source.tell(host_name), lasting };
     let (mut servers, publish) =
-        servers::start(config, process, &abilities.families, metrics, source.tell(host_name))?;
+        servers::start(config, process, &abilities.families, metrics, telling)?;
     let publish =
         publish.first_sync_to(tell_synced).answering(answer_at_socket(config, servers.health()));
     tokio::spawn(tell_ready(Arc::clone(supervisor), synced));
@@ -272,13 +277,17 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    /// Requests to an API server are counted in `requests`, if anywhere.
-    pub(super) async fn new(config: &Config, requests: Option<Requests>) -> anyhow::Result<Self> {
+    /// Requests to an API server are counted in `requests`, if anywhere; what lasts is kept in `lasting`.
+    pub(super) async fn new(
+        config: &Config,
+        requests: Option<Requests>,
+        lasting: &Lasting,
+    ) -> anyhow::Result<Self> {
         let (kubeconfig, master) = match &config.source {
             Source::Manifests(path) => {
                 let (path, node_name) = (path.clone(), config.node_name.clone());
                 let folder = apart(move || folder::Folder::open(&path, &node_name)).await??;
-                return Ok(Self::Folder(Box::new(folder)));
+                return Ok(Self::Folder(Box::new(folder.reminding(lasting.clone()))));
             }
             Source::InCluster(_) => (None, None),
             Source::ApiServer { kubeconfig, master, .. } => (kubeconfig.clone(), master.clone()),
@@ -289,6 +298,7 @@ impl Opened {
             wait_for_node: settings::wait_for_node(config),
             needs_pod_nets: config.detect_local == DetectLocal::NodeCidr,
             requests,
+            lasting: lasting.clone(),
             ..ApiSettings::default()
         };
         // A kubeconfig may name a program that fetches credentials.

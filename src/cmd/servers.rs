@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, Source};
 use crate::events::{self, Kind, Regarding, Sink};
 use crate::kernel::traffic::Reader;
+use crate::lasting::Lasting;
 use crate::metrics::{Build, Metrics};
 use crate::serve::{
     HealthTable, Inspect, Probes, Process, ProxyHealth, RETRY, Server, ServiceHealth, Unbound,
@@ -55,6 +56,13 @@ pub(super) fn metrics(config: &Config) -> anyhow::Result<Arc<Metrics>> {
     Ok(Arc::new(Metrics::new(&build).context("cannot declare the metrics")?))
 }
 
+/// Where the parts of the proxy tell what happens and what lasts.
+#[derive(Clone)]
+pub(super) struct Telling {
+    pub(super) events: Sink,
+    pub(super) lasting: Lasting,
+}
+
 /// Starts everything that answers and tells; what it answers with comes from the sync thread. Must be
 /// called within the runtime.
 pub(super) fn start(
@@ -62,9 +70,9 @@ pub(super) fn start(
     process: Process,
     families: &PerFamily<bool>,
     metrics: Arc<Metrics>,
-    events: Sink,
+    telling: Telling,
 ) -> anyhow::Result<(Servers, Publish)> {
-    events.tell(events::Event {
+    telling.events.tell(events::Event {
         kind: Kind::Normal,
         reason: "Starting",
         action: "StartKubeProxy",
@@ -80,13 +88,16 @@ pub(super) fn start(
         health.needs_no_node();
     }
     let traffic = traffic(config)?;
-    let running = own_servers(config, process, &health, &metrics, traffic.clone(), &events);
+    let running = own_servers(config, process, &health, &metrics, traffic.clone(), &telling);
+    let Telling { events, lasting } = telling;
     let (checks, table) = latest::channel(HealthTable::default());
     let judged = judged(config, &health);
-    let of_services = ServiceHealth::new(config.node_name.clone(), judged, events.clone());
+    let of_services = ServiceHealth::new(config.node_name.clone(), judged, events.clone())
+        .reminding(lasting.clone());
     tokio::spawn(of_services.run(table));
     let servers = Servers { running, health: Arc::clone(&health) };
-    let publish = Publish::new(health, metrics, checks, events).with_traffic(traffic);
+    let publish =
+        Publish::new(health, metrics, checks, events).with_traffic(traffic).reminding(lasting);
     Ok((servers, publish))
 }
 
@@ -125,7 +136,7 @@ fn own_servers(
     health: &Arc<ProxyHealth>,
     metrics: &Arc<Metrics>,
     traffic: Option<Traffic>,
-    events: &Sink,
+    telling: &Telling,
 ) -> JoinSet<Unbound> {
     let serving = &config.serving;
     let without_port = match serving.hard_fail {
@@ -137,7 +148,8 @@ fn own_servers(
         address,
         without_port,
         node: Arc::clone(&config.node_name),
-        events: events.clone(),
+        events: telling.events.clone(),
+        lasting: telling.lasting.clone(),
     };
     let mut running = JoinSet::new();
     if let Some(address) = serving.healthz {

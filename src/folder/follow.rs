@@ -24,6 +24,7 @@ use super::read::{Content, Difference, Seen, manifests};
 use super::state::{State, Subject};
 use super::writing::{self, Writing};
 use super::{Error, Problem};
+use crate::lasting::{Area, Lasting};
 
 /// The folder has to be quiet for so long before it is read,
 const QUIET: Duration = Duration::from_millis(50);
@@ -57,6 +58,7 @@ pub struct Folder {
     opened: Instant,
     /// When all files are looked at next.
     next_full: Instant,
+    lasting: Lasting,
 }
 
 impl Folder {
@@ -82,10 +84,17 @@ impl Folder {
             waited: None,
             opened: Instant::now(),
             next_full: Instant::now(),
+            lasting: Lasting::default(),
         };
         folder.watch(false).map_err(|error| Error::new(path, error))?;
         folder.watched = None;
         Ok(folder)
+    }
+
+    /// What lasts is kept there for reminders.
+    #[must_use]
+    pub fn reminding(self, lasting: Lasting) -> Self {
+        Self { lasting, ..self }
     }
 
     /// Sends the lists and then every difference, until nobody listens any more. What was different at one look is
@@ -248,9 +257,13 @@ impl Folder {
         let path = self.path.display();
         match (&self.trouble, &trouble) {
             (_, Some(reason)) if self.trouble != trouble => {
+                self.lasting.begin(Area::Source, "", format!("manifests {path}: {reason}"));
                 tracing::warn!("manifests {path}: {reason}; what was read before stays in force");
             }
-            (Some(_), None) => tracing::info!("manifests {path}: followed again"),
+            (Some(_), None) => {
+                self.lasting.end_all(Area::Source);
+                tracing::info!("manifests {path}: followed again");
+            }
             (_, _) => {}
         }
         self.trouble = trouble;
@@ -265,10 +278,16 @@ impl Folder {
                 .map(|problem: &Problem| (problem.identity(), problem.to_string()))
                 .collect();
             let before = self.told.remove(&subject).unwrap_or_default();
+            let key = |identity: &str| format!("{subject:?} {identity}");
+            for (identity, problem) in &now {
+                self.lasting.begin(Area::Objects, key(identity), problem);
+            }
             for (_, problem) in now.iter().filter(|(identity, _)| !before.contains_key(*identity)) {
                 tracing::warn!("{problem}");
             }
-            for (_, problem) in before.iter().filter(|(identity, _)| !now.contains_key(*identity)) {
+            let over = before.iter().filter(|(identity, _)| !now.contains_key(*identity));
+            for (identity, problem) in over {
+                self.lasting.end(Area::Objects, &key(identity));
                 tracing::info!("no longer: {problem}");
             }
             if !now.is_empty() {

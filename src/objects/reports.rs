@@ -7,14 +7,21 @@
 use std::collections::BTreeMap;
 
 use super::problem::{ObjectId, Problem};
+use crate::lasting::{Area, Lasting};
 
 /// The problems that are known to be in force, by object.
 #[derive(Debug, Default)]
 pub struct Reports {
     known: BTreeMap<ObjectId, Vec<Problem>>,
+    lasting: Lasting,
 }
 
 impl Reports {
+    /// No problems yet; those that come are kept in `lasting` for reminders.
+    pub fn new(lasting: Lasting) -> Self {
+        Self { known: BTreeMap::new(), lasting }
+    }
+
     /// Takes note of one object's problems, all of them, and logs those that are new or gone.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
         for problem in &self.news(object, &problems) {
@@ -24,8 +31,12 @@ impl Reports {
             tracing::info!("no longer: {problem}");
         }
         if problems.is_empty() {
-            self.known.remove(object);
+            if self.known.remove(object).is_some() {
+                self.lasting.end(Area::Objects, &object.to_string());
+            }
         } else {
+            let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            self.lasting.begin(Area::Objects, object.to_string(), texts.join("; "));
             self.known.insert(object.clone(), problems);
         }
     }

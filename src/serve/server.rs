@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::listener::{Answers, Listener, Wildcard};
 use crate::events::{Event, Kind, Regarding, Sink};
+use crate::lasting::{Area, Lasting};
 
 /// How long until a port that could not be had is tried again.
 pub const RETRY: Duration = Duration::from_secs(5);
@@ -76,6 +77,8 @@ pub struct Server {
     pub node: Arc<str>,
     /// Where events go.
     pub events: Sink,
+    /// Where a port that cannot be had is kept for reminders.
+    pub lasting: Lasting,
 }
 
 impl Server {
@@ -87,6 +90,7 @@ impl Server {
             let cause = match Listener::open(address, Wildcard::Both, Arc::clone(&answers)) {
                 Ok(listener) => {
                     if is_told {
+                        self.lasting.end(Area::Ports, what);
                         tracing::info!("the {what} listens on {address} now");
                     }
                     // It takes connections by itself, and stops when this is dropped.
@@ -98,6 +102,8 @@ impl Server {
             match self.without_port {
                 WithoutPort::End => return self.give_up(cause).await,
                 WithoutPort::TryAgain(pause) => {
+                    let text = format!("the {what} cannot listen on {address}: {cause}");
+                    self.lasting.begin(Area::Ports, what, text);
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::error!(
                             "the {what} cannot listen on {address}, trying again every {pause:?}: \

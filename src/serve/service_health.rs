@@ -25,6 +25,7 @@ use super::health::ProxyHealth;
 use super::listener::{Listener, Wildcard};
 use super::table::{HealthTable, Place};
 use crate::events::{Event, Kind, Regarding, Sink};
+use crate::lasting::{Area, Lasting};
 
 mod answer;
 
@@ -39,11 +40,20 @@ pub struct ServiceHealth {
     open: BTreeMap<Place, Listener<Shown>>,
     /// What the operator was told about each Service that lacks a listener.
     failing: Failing,
+    lasting: Lasting,
 }
 
 /// How often a failure that lasts is told: kube-proxy does so at each sync. Often enough for one series of
 /// events ([`crate::events`] begins anew after six minutes), whose object the API server keeps for an hour.
 const REPEAT: Duration = Duration::from_secs(5 * 60);
+
+/// Whether a failure was told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    News,
+    /// The API server hears of it again; the log has its reminders ([`Lasting`]).
+    Again,
+}
 
 /// Services that lack a listener, with what was told of each and when.
 #[derive(Default)]
@@ -51,13 +61,14 @@ struct Failing(BTreeMap<ServiceName, (String, Instant)>);
 
 impl Failing {
     /// Whether this is to be told; then it counts as told.
-    fn is_to_be_told(&mut self, service: &ServiceName, reasons: &str, now: Instant) -> bool {
-        let told = self.0.get(service);
-        if told.is_some_and(|(told, at)| told == reasons && now < *at + REPEAT) {
-            return false;
-        }
+    fn telling(&mut self, service: &ServiceName, reasons: &str, now: Instant) -> Option<Telling> {
+        let telling = match self.0.get(service) {
+            Some((told, at)) if told == reasons && now < *at + REPEAT => return None,
+            Some((told, _)) if told == reasons => Telling::Again,
+            Some(_) | None => Telling::News,
+        };
         self.0.insert(service.clone(), (reasons.to_owned(), now));
-        true
+        Some(telling)
     }
 }
 
@@ -65,7 +76,20 @@ impl ServiceHealth {
     /// No server yet. `node` is this node's name for events. Without a `health` the proxy counts as
     /// healthy: nobody has asked for a judgement.
     pub fn new(node: Arc<str>, health: Option<Arc<ProxyHealth>>, events: Sink) -> Self {
-        Self { node, health, events, open: BTreeMap::new(), failing: Failing::default() }
+        Self {
+            node,
+            health,
+            events,
+            open: BTreeMap::new(),
+            failing: Failing::default(),
+            lasting: Lasting::default(),
+        }
+    }
+
+    /// What lasts is kept there for reminders.
+    #[must_use]
+    pub fn reminding(self, lasting: Lasting) -> Self {
+        Self { lasting, ..self }
     }
 
     /// Follows the table until its writer is gone; then all servers are closed.
@@ -127,21 +151,26 @@ impl ServiceHealth {
         let mut lasting = BTreeSet::new();
         for (service, reasons) in failing {
             lasting.insert(service.clone());
-            if !self.failing.is_to_be_told(&service, &reasons, Instant::now()) {
-                continue;
-            }
+            let telling = self.failing.telling(&service, &reasons, Instant::now());
+            let Some(telling) = telling else { continue };
             let node = &self.node;
-            self.events.tell(Event {
+            let event = Event {
                 kind: Kind::Warning,
                 reason: "FailedToStartServiceHealthcheck",
                 action: "Listen",
                 regarding: Regarding::Service(service.clone()),
                 note: format!("node {node} cannot answer health checks of {service} on {reasons}"),
-            });
+            };
+            self.lasting.begin(Area::Ports, service.to_string(), event.to_string());
+            match telling {
+                Telling::News => self.events.tell(event),
+                Telling::Again => self.events.repeat(event),
+            }
         }
         self.failing.0.retain(|service, _| {
             let lasts = lasting.contains(service);
             if !lasts {
+                self.lasting.end(Area::Ports, &service.to_string());
                 tracing::info!("Service {service}: no health check is without its port any more");
             }
             lasts
@@ -158,13 +187,16 @@ mod tests {
         let (mut failing, begin) = (Failing::default(), Instant::now());
         let service = ServiceName::new("shop", "web");
         let told = (0..600).map(|turn| begin + RETRY * turn);
-        let told = told.filter(|now| failing.is_to_be_told(&service, "taken", *now));
+        let told = told.filter(|now| failing.telling(&service, "taken", *now).is_some());
         assert_eq!(
             told.map(|now| (now - begin).as_secs()).collect::<Vec<_>>(),
             [0, 300, 600, 900, 1200, 1500]
         );
         let now = begin + RETRY * 600;
-        assert!(failing.is_to_be_told(&service, "something else", now), "a change at once");
-        assert!(!failing.is_to_be_told(&service, "something else", now + RETRY));
+        let change = failing.telling(&service, "something else", now);
+        assert_eq!(change, Some(Telling::News), "a change at once");
+        assert_eq!(failing.telling(&service, "something else", now + RETRY), None);
+        let again = failing.telling(&service, "something else", now + REPEAT);
+        assert_eq!(again, Some(Telling::Again));
     }
 }

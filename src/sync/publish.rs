@@ -17,6 +17,7 @@ use super::timed::Seen;
 use super::{contested, foreign};
 use crate::dump::Questions;
 use crate::events::Sink;
+use crate::lasting::Lasting;
 use crate::metrics::{Metrics, Tally};
 use crate::serve::{HealthTable, Moment, ProxyHealth};
 use crate::traffic::Traffic;
@@ -41,6 +42,8 @@ pub struct Publish {
     shown: Option<Tally>,
     /// Where questions for names arrive.
     questions: Questions,
+    /// Where what fails is kept for reminders.
+    lasting: Lasting,
 }
 
 impl Publish {
@@ -63,6 +66,7 @@ impl Publish {
             first: None,
             shown: None,
             questions: Questions::channel(1).1,
+            lasting: Lasting::default(),
         }
     }
 
@@ -74,6 +78,17 @@ impl Publish {
     /// What Services carry is counted there.
     pub fn with_traffic(self, traffic: Option<Traffic>) -> Self {
         Self { traffic, ..self }
+    }
+
+    /// What fails in the kernel is kept there for reminders.
+    #[must_use]
+    pub fn reminding(self, lasting: Lasting) -> Self {
+        Self { lasting, ..self }
+    }
+
+    /// Where what fails is kept.
+    pub(super) fn lasting(&self) -> Lasting {
+        self.lasting.clone()
     }
 
     /// A source says something.

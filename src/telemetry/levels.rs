@@ -11,12 +11,15 @@ use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::ROUNDS;
 use crate::config::VModule;
 
-/// From this verbosity on each change is told.
-pub(super) const CHANGES: u32 = 4;
-/// And from this one on everything.
-pub(super) const EVERYTHING: u32 = 6;
+/// From this verbosity on each round is told.
+const EACH_ROUND: u32 = 2;
+/// And from this one on each change,
+const CHANGES: u32 = 4;
+/// from this one on everything.
+const EVERYTHING: u32 = 6;
 
 /// The targets of events that are the project's own.
 const OURS: &[&str] = &["ipvs_proxy", "proxier"];
@@ -24,10 +27,23 @@ const OURS: &[&str] = &["ipvs_proxy", "proxier"];
 /// What is to be logged.
 #[derive(Clone, Debug)]
 pub(super) struct Levels {
-    usual: Level,
-    files: Vec<(String, Level)>,
+    /// Verbosities: of everything, and of the files that fit a pattern.
+    usual: u32,
+    files: Vec<(String, u32)>,
 }
 
+/// The verbosity from which on an event is told. Errors have none: they are always told.
+pub(super) fn verbosity(metadata: &Metadata<'_>) -> Option<u32> {
+    match *metadata.level() {
+        Level::ERROR => None,
+        Level::TRACE => Some(EVERYTHING),
+        Level::DEBUG => Some(CHANGES),
+        _ if metadata.target() == ROUNDS => Some(EACH_ROUND),
+        _ => Some(0),
+    }
+}
+
+/// The most detailed level of which something is told.
 fn level(verbosity: u32) -> Level {
     match verbosity {
         EVERYTHING.. => Level::TRACE,
@@ -39,29 +55,30 @@ fn level(verbosity: u32) -> Level {
 impl Levels {
     pub(super) fn new(verbosity: u32, vmodule: &[VModule]) -> Self {
         let files = vmodule.iter();
-        let files = files.map(|item| (item.file_pattern.clone(), level(item.verbosity)));
-        Self { usual: level(verbosity), files: files.collect() }
+        let files = files.map(|item| (item.file_pattern.clone(), item.verbosity));
+        Self { usual: verbosity, files: files.collect() }
     }
 
     pub(super) fn set(&mut self, verbosity: u32) {
-        self.usual = level(verbosity);
+        self.usual = verbosity;
     }
 
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         if !OURS.iter().any(|ours| metadata.target().starts_with(ours)) {
             return *metadata.level() <= Level::INFO;
         }
-        *metadata.level() <= self.of_file(metadata.file().unwrap_or_default())
+        let of_file = self.of_file(metadata.file().unwrap_or_default());
+        verbosity(metadata).is_none_or(|verbosity| verbosity <= of_file)
     }
 
     /// A pattern with a slash is for the path, any other one for the file's name; neither has the `.rs`.
-    fn of_file(&self, file: &str) -> Level {
+    fn of_file(&self, file: &str) -> u32 {
         let path = file.strip_suffix(".rs").unwrap_or(file);
         let stem = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path);
         let named = self.files.iter().find(|(pattern, _)| {
             fits(pattern.as_bytes(), if pattern.contains('/') { path } else { stem }.as_bytes())
         });
-        named.map_or(self.usual, |(_, level)| *level)
+        named.map_or(self.usual, |(_, verbosity)| *verbosity)
     }
 }
 
@@ -88,13 +105,15 @@ impl<S: Subscriber> Layer<S> for Levels {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let most = self.files.iter().map(|(_, level)| *level).chain([self.usual]).max();
-        most.map(LevelFilter::from_level)
+        let most = self.files.iter().map(|(_, verbosity)| *verbosity).chain([self.usual]).max();
+        most.map(|verbosity| LevelFilter::from_level(level(verbosity)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
 
     #[test]
@@ -109,10 +128,27 @@ mod tests {
     fn a_file_has_the_level_of_the_first_pattern_that_fits() {
         let item = |pattern: &str, verbosity| VModule { file_pattern: pattern.into(), verbosity };
         let levels = Levels::new(0, &[item("sy?c", 4), item("*/watch/*", 6), item("s*", 6)]);
-        assert_eq!(levels.of_file("src/sync.rs"), Level::DEBUG);
-        assert_eq!(levels.of_file("src/sync/publish.rs"), Level::INFO);
-        assert_eq!(levels.of_file("src/watch/node.rs"), Level::TRACE);
-        assert_eq!(levels.of_file("src/stop.rs"), Level::TRACE);
-        assert_eq!(levels.of_file("src/kernel.rs"), Level::INFO);
+        assert_eq!(levels.of_file("src/sync.rs"), 4);
+        assert_eq!(levels.of_file("src/sync/publish.rs"), 0);
+        assert_eq!(levels.of_file("src/watch/node.rs"), 6);
+        assert_eq!(levels.of_file("src/stop.rs"), 6);
+        assert_eq!(levels.of_file("src/kernel.rs"), 0);
+    }
+
+    #[test]
+    fn a_line_for_each_round_needs_a_verbosity_of_two_or_that_of_its_file() {
+        let shows_rounds = |verbosity, files: &[VModule]| {
+            let levels = Levels::new(verbosity, files);
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(levels), || {
+                (tracing::enabled!(target: ROUNDS, Level::INFO), tracing::enabled!(Level::INFO))
+            })
+        };
+        assert_eq!(
+            [0, 1, 2, 4].map(|verbosity| shows_rounds(verbosity, &[]).0),
+            [false, false, true, true]
+        );
+        assert!(shows_rounds(0, &[]).1);
+        let here = VModule { file_pattern: "levels".into(), verbosity: 2 };
+        assert!(shows_rounds(0, &[here]).0);
     }
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::fields::{Fields, Value};
+use super::levels;
 use crate::config::LogFormat;
 
 /// The form of the lines.
@@ -98,7 +99,7 @@ fn json(
         string(&caller(metadata)),
         string(&fields.message)
     )?;
-    if let Some(verbosity) = verbosity(*metadata.level()) {
+    if let Some(verbosity) = levels::verbosity(metadata) {
         write!(writer, ",\"v\":{verbosity}")?;
     }
     for (name, value) in &fields.others {
@@ -108,15 +109,6 @@ fn json(
         }
     }
     writer.write_str("}\n")
-}
-
-fn verbosity(level: Level) -> Option<u32> {
-    match level {
-        Level::ERROR => None,
-        Level::DEBUG => Some(super::levels::CHANGES),
-        Level::TRACE => Some(super::levels::EVERYTHING),
-        _ => Some(0),
-    }
 }
 
 /// The file with its folder, and the line.

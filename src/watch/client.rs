@@ -32,6 +32,7 @@ use super::outage::Outage;
 use super::unserved::{Doubted, Unserved};
 use super::veil::Plugin;
 use crate::config::without_password;
+use crate::lasting::Lasting;
 use crate::metrics::Requests;
 use crate::one_line::one_line;
 
@@ -52,6 +53,8 @@ pub struct ApiSettings {
     pub needs_pod_nets: bool,
     /// Where requests are counted, if anywhere.
     pub requests: Option<Requests>,
+    /// Where what lasts is kept for reminders: that the server does not answer, and objects that cannot be used.
+    pub lasting: Lasting,
 }
 
 /// The least time between two readings of credentials that are refused.
@@ -145,7 +148,7 @@ impl Api {
             tracing::warn!("{ignored}");
         }
         let (url, way) = Way::new(settings, access)?;
-        let outage = Outage::new(url.clone());
+        let outage = Outage::new(url.clone(), settings.lasting.clone());
         let counts = Counts::new(settings.requests.clone(), &url);
         let shared =
             Shared { settings: settings.clone(), url, outage, counts, way: Mutex::new(way) };

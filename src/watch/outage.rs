@@ -8,9 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::failure::Failure;
+use crate::lasting::{Area, Lasting};
 
 pub(super) struct Outage {
     url: String,
+    lasting: Lasting,
     state: Mutex<State>,
 }
 
@@ -52,8 +54,9 @@ enum Over {
 }
 
 impl Outage {
-    pub(super) fn new(url: String) -> Self {
-        Self { url, state: Mutex::default() }
+    /// No trouble yet with the server at this URL; what lasts is kept in `lasting`.
+    pub(super) fn new(url: String, lasting: Lasting) -> Self {
+        Self { url, lasting, state: Mutex::default() }
     }
 
     /// A watch like no other.
@@ -69,6 +72,7 @@ impl Outage {
         let cause = cut(failure.to_string());
         if state.begin(watch, failure.sort(), &cause) {
             tracing::warn!("API server {}: {cause}; trying again until it works", self.url);
+            self.lasting.begin(Area::Source, &cause, format!("API server {}: {cause}", self.url));
         }
         self.tell(state.take_over());
     }
@@ -85,9 +89,11 @@ impl Outage {
         for over in over {
             match over {
                 Over::Everything(lasted) => {
+                    self.lasting.end_all(Area::Source);
                     tracing::info!("API server {url}: works again after {lasted} s");
                 }
                 Over::Cause(cause, lasted) => {
+                    self.lasting.end(Area::Source, &cause);
                     tracing::info!(
                         "API server {url}: works again after {lasted} s, no longer: {cause}"
                     );

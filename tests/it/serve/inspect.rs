@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipvs_proxy::cli;
 use ipvs_proxy::config::{Flags, Given, Pod, Surroundings, flags};
 use ipvs_proxy::events::Sink;
+use ipvs_proxy::lasting::Lasting;
 use ipvs_proxy::metrics::{Build, Metrics};
 use ipvs_proxy::serve::{ConfigurationNote, Inspect, Process, RETRY, Server, Which, WithoutPort};
 use ipvs_proxy::traffic::{Limits, Traffic};
@@ -57,6 +58,7 @@ impl Inspected {
             without_port: WithoutPort::TryAgain(RETRY),
             node: "node1".into(),
             events: Sink::log(),
+            lasting: Lasting::default(),
         };
         let inspect = Inspect::new(process, metrics, traffic);
         let task = tokio::spawn(async move { drop(inspect.serve(server).await) });

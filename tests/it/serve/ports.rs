@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipvs_proxy::events::Sink;
+use ipvs_proxy::lasting::Lasting;
 use ipvs_proxy::metrics::{Build, Metrics};
 use ipvs_proxy::serve::{Inspect, Process, Server, Unbound, Which, WithoutPort};
 use tokio::time::timeout;
@@ -20,6 +21,7 @@ async fn serve(port: u16, without_port: WithoutPort) -> Unbound {
         without_port,
         node: "node1".into(),
         events: Sink::log(),
+        lasting: Lasting::default(),
     };
     Inspect::new(Process::default(), metrics, None).serve(server).await
 }

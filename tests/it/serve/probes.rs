@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ipvs_proxy::events::Sink;
+use ipvs_proxy::lasting::Lasting;
 use ipvs_proxy::metrics::{Build, Metrics};
 use ipvs_proxy::serve::{Moment, Probes, ProxyHealth, RETRY, Server, Which, WithoutPort};
 use proxier::model::{Family, Node, PerFamily};
@@ -54,6 +55,7 @@ impl Probed {
             without_port: WithoutPort::TryAgain(RETRY),
             node: "node1".into(),
             events: Sink::log(),
+            lasting: Lasting::default(),
         };
         let task = tokio::spawn(async move { drop(probes.serve(server).await) });
         listens(port).await;
