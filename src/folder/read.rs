@@ -205,6 +205,6 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert_eq!(seen.difference(&file), Difference::Replaced);
         assert_eq!(seen.read(&file), Content::Gone);
-        assert_eq!(manifests(folder.path()).unwrap(), [PathBuf::new(); 0]);
+        assert!(manifests(folder.path()).unwrap().is_empty());
     }
 }

@@ -171,7 +171,8 @@ mod tests {
         drop(file);
         // It is closed, and another one than at the last look.
         assert!(writing.take_due(folder.path(), start + 2 * UNCLOSED).is_empty());
-        assert_eq!(writing.take_due(folder.path(), start + 3 * UNCLOSED), [path.clone()]);
+        let due = writing.take_due(folder.path(), start + 3 * UNCLOSED);
+        assert_eq!(due, std::slice::from_ref(&path));
         assert!(writing.is_empty() && !writing.contains(&path));
         writing.unannounced(&path, start);
         assert_eq!(writing.take_due(folder.path(), start + UNANNOUNCED), [path]);

@@ -163,77 +163,7 @@ fn fields_of_items_are_told_of_the_item() {
 /// What `kubectl get --output yaml` prints, server-populated fields included.
 #[test]
 fn fields_that_a_server_fills_in_are_known() {
-    let text = r#"
-apiVersion: v1
-kind: Service
-metadata:
-  annotations: {kubectl.kubernetes.io/last-applied-configuration: '{}', any.thing: x}
-  creationTimestamp: "2024-01-01T00:00:10Z"
-  deletionGracePeriodSeconds: 30
-  deletionTimestamp: null
-  finalizers: [service.kubernetes.io/load-balancer-cleanup]
-  generateName: a
-  generation: 1
-  labels: {any: thing}
-  managedFields:
-  - apiVersion: v1
-    fieldsType: FieldsV1
-    fieldsV1:
-      f:spec:
-        f:ports:
-          k:{"port":80,"protocol":"TCP"}:
-            .: {}
-            f:port: {}
-    manager: kubectl
-    operation: Update
-    subresource: status
-    time: "2024-01-01T00:00:10Z"
-  name: web
-  namespace: shop
-  ownerReferences: [{apiVersion: v1, blockOwnerDeletion: true, controller: true, kind: X, name: y, uid: z}]
-  resourceVersion: "1"
-  selfLink: /x
-  uid: u
-spec:
-  allocateLoadBalancerNodePorts: true
-  clusterIP: 10.96.0.1
-  clusterIPs: [10.96.0.1]
-  externalIPs: [192.0.2.1]
-  externalName: ""
-  externalTrafficPolicy: Cluster
-  healthCheckNodePort: 0
-  internalTrafficPolicy: Cluster
-  ipFamilies: [IPv4]
-  ipFamilyPolicy: SingleStack
-  loadBalancerClass: c
-  loadBalancerIP: 192.0.2.2
-  loadBalancerSourceRanges: [10.0.0.0/8]
-  ports: [{appProtocol: http, name: http, nodePort: 30080, port: 80, protocol: TCP, targetPort: http}]
-  publishNotReadyAddresses: false
-  selector: {app: web}
-  sessionAffinity: ClientIP
-  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}
-  trafficDistribution: PreferClose
-  type: LoadBalancer
-status:
-  conditions: [{lastTransitionTime: "2024-01-01T00:00:10Z", message: m, observedGeneration: 1, reason: r, status: "True", type: t}]
-  loadBalancer: {ingress: [{hostname: h, ip: 192.0.2.3, ipMode: VIP, ports: [{error: e, port: 80, protocol: TCP}]}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-addressType: IPv4
-endpoints:
-- addresses: [10.0.0.1]
-  conditions: {ready: true, serving: true, terminating: false}
-  deprecatedTopology: {a: b}
-  hints: {forNodes: [{name: node1}], forZones: [{name: zone1}]}
-  hostname: h
-  nodeName: node1
-  targetRef: {apiVersion: v1, fieldPath: f, kind: Pod, name: p, namespace: shop, resourceVersion: "1", uid: u}
-  zone: z
-metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
-ports: [{appProtocol: http, name: http, port: 8080, protocol: TCP}]
-"#;
+    let text = include_str!("server-populated.yaml");
     let dir = folder(&[("a.yaml", text)]);
     assert_eq!(load(dir.path()).1, [""; 0]);
 }
