@@ -14,15 +14,16 @@ use proxier::apply::{
 };
 use proxier::diff::{Change, Flow, ObservedServer};
 use proxier::model::{Family, PerFamily, Protocol};
-use proxier::plan::{VirtualServerDestination, VirtualServerKey};
+use proxier::plan::{Missing, VirtualServerDestination, VirtualServerKey};
 
 use self::cause::cause;
 use self::flows::Flows;
 use self::link::AddressChange;
-use self::tables::{Programs, Tables};
+use self::tables::Tables;
 
 mod cause;
 mod errno;
+mod features;
 mod flows;
 pub mod ground;
 pub mod holdings;
@@ -46,6 +47,10 @@ pub struct LinuxKernel {
     tables: Tables,
     flows: Flows,
     ground: ground::Wanted,
+    /// What rules and sets were last found not to be had of.
+    missing: PerFamily<Missing>,
+    /// Families whose rules could not be written since that.
+    has_failed_rules: PerFamily<bool>,
 }
 
 /// Which part of the kernel a change goes to; neighbours of one part go there together.
@@ -83,7 +88,11 @@ fn part(change: &Change) -> Part {
 impl Kernel for LinuxKernel {
     fn prepare(&mut self) -> Result<Ready, Cause> {
         self.lay_ground()?;
-        Ok(Ready { ipvs_match: PerFamily::from_fn(|family| self.can_match_ipvs(family)) })
+        Ok(self.find_missing())
+    }
+
+    fn look_again(&mut self) -> Ready {
+        self.find_missing_again()
     }
 
     fn observe(&mut self) -> Result<KernelReading, Cause> {
@@ -172,10 +181,15 @@ impl LinuxKernel {
 
     fn write_rules(&mut self, change: &Change) -> Result<(), Cause> {
         let Change::WriteRules(step) = change else { return Ok(()) };
-        match self.tables.iptables.of(step.family) {
-            Some(programs) => programs.get()?.write(step).map_err(cause),
+        let written = match self.tables.iptables.of(step.family) {
+            Some(programs) => match programs.get() {
+                Ok(iptables) => iptables.write(step).map_err(cause),
+                Err(cause) => Err(cause),
+            },
             None => Err(Cause::new(format!("{} is not available on this node", step.family))),
-        }
+        };
+        *self.has_failed_rules.of_mut(step.family) |= written.is_err();
+        written
     }
 }
 
@@ -193,28 +207,6 @@ impl LinuxKernel {
             tracing::warn!("{family}: the table of nftables mode stays: {cause}");
         }
         Ok(())
-    }
-
-    /// Spec Q-13: one rule with a match that the kernel lacks would fail the whole table.
-    fn can_match_ipvs(&self, family: Family) -> bool {
-        let programs = self.tables.iptables.of(family).as_ref().map(Programs::get);
-        let Some(Ok(iptables)) = programs else { return true };
-        if !module::is_loaded("xt_ipvs") {
-            module::load_module("xt_ipvs");
-        }
-        if module::is_loaded("xt_ipvs") {
-            return true;
-        }
-        // It may be built in.
-        let tried = iptables.try_ipvs_match();
-        if let Err(error) = &tried {
-            tracing::warn!(
-                "{family} rules cannot match virtual servers: a load balancer whose source ranges \
-                 leave this node out is open to it all the same; load the module with \
-                 `modprobe xt_ipvs` and start again ({error})"
-            );
-        }
-        tried.is_ok()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use proxier::Proxier;
 use proxier::apply::{Cause, Effort, Kernel, KernelReading, Outcome};
-use proxier::model::Event;
+use proxier::model::{Event, Family};
 use tokio::sync::mpsc::Receiver;
 
 use self::audit::{Audit, Found};
@@ -69,6 +69,7 @@ pub fn run<K: Kernel>(
         audit,
         pace: Pace::new(periods),
         report: Report::new(publish.lasting()),
+        has_failed_rules: false,
     };
     let mut kernel = Timed::new(kernel);
     let mut prepared = false;
@@ -81,6 +82,8 @@ pub fn run<K: Kernel>(
         if !prepared {
             sync.proxier.learn(&kernel.prepare()?);
             prepared = true;
+        } else if sync.has_failed_rules || sync.proxier.compares_everything() {
+            sync.look_again(&mut kernel);
         }
         if sync.begins_audit() {
             continue;
@@ -102,6 +105,8 @@ struct Rounds {
     audit: Audit,
     pace: Pace,
     report: Report,
+    /// Whether rules could not be written in the last round.
+    has_failed_rules: bool,
 }
 
 impl Rounds {
@@ -191,6 +196,16 @@ impl Rounds {
         begins
     }
 
+    /// What was missing may have come, and what rules were made of may have gone.
+    fn look_again<K: Kernel>(&mut self, kernel: &mut Timed<K>) {
+        let lacks_something = Family::BOTH
+            .iter()
+            .any(|family| !self.proxier.settings().missing.of(*family).is_empty());
+        if self.has_failed_rules || lacks_something {
+            self.proxier.learn(&kernel.look_again());
+        }
+    }
+
     /// A whole round, in pieces between which facts that arrive are taken in.
     fn round<K: Kernel>(&mut self, kernel: &mut Timed<K>, publish: &mut Publish) {
         let start = Instant::now();
@@ -218,6 +233,7 @@ impl Rounds {
         };
         let at = Instant::now();
         let seen = Seen { only_counts, ..kernel.take_seen() };
+        self.has_failed_rules = !seen.restores_failed.is_empty();
         self.report.tell(&outcome, at - start, seen.by_kernel);
         self.report.tell_sum(at);
         self.pace.ended(Ended {
@@ -390,6 +406,10 @@ mod tests {
         fn prepare(&mut self) -> Result<Ready, Cause> {
             thread::sleep(PREPARATION);
             self.0.prepare()
+        }
+
+        fn look_again(&mut self) -> Ready {
+            Ready::default()
         }
 
         fn observe(&mut self) -> Result<KernelReading, Cause> {

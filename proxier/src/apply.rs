@@ -14,6 +14,7 @@ pub(crate) use self::walk::Walk;
 pub use self::walk::{Effort, apply};
 
 mod cause;
+mod coverage;
 mod held;
 mod kernel;
 mod order;

@@ -7,11 +7,12 @@
 pub use self::backend::LacksLocal;
 pub use self::counts::Touched;
 pub use self::desired::{Claimant, Contested, Desired, WithoutLocal};
+pub use self::feature::{Feature, Missing};
 pub use self::frontend::{Binding, Frontend, NodeAccess};
 pub use self::health::{HealthCheck, HealthCheckAddresses};
 pub(crate) use self::here::{Here, health_check_addresses};
-pub(crate) use self::rules::OUT_FILTER;
 pub use self::rules::{ChainKey, Jump, Rules, Table};
+pub(crate) use self::rules::{OUT_FILTER, refused_by};
 pub use self::server::{
     NodePort, ServerFlags, ServerSettings, VirtualServer, VirtualServerDestination,
     VirtualServerKey, weight,
@@ -25,6 +26,7 @@ mod backend;
 mod counts;
 mod desired;
 mod dump;
+mod feature;
 mod frontend;
 mod health;
 mod here;

@@ -111,9 +111,9 @@ impl Proxier {
 
     /// Takes in what the kernel was found to be able to do.
     pub fn learn(&mut self, ready: &Ready) {
-        if self.settings.ipvs_match != ready.ipvs_match {
-            self.settings.ipvs_match = ready.ipvs_match.clone();
-            self.dirty.rules = true;
+        if self.settings.missing != ready.missing {
+            self.settings.missing = ready.missing.clone();
+            self.dirty.everything = true;
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
         ip_mode_proxy: config.ip_mode_proxy.clone(),
         policy: config.policy,
         // Found out when the kernel is prepared.
-        ipvs_match: PerFamily { v4: true, v6: true },
+        missing: PerFamily::default(),
         drain: config.drain,
     }
 }

@@ -147,6 +147,8 @@ impl Classified for iptables::Error {
             Self::Start { .. } | Self::Disturbed | Self::Failed { code: None, .. } => {
                 CauseKind::Refused(Refusal::Busy)
             }
+            // The nft flavour gives it the same code as a lock that somebody holds.
+            Self::Failed { .. } if self.is_of_missing_feature() => CauseKind::Missing,
             Self::Failed { code: Some(iptables::RESOURCE_PROBLEM), .. } => {
                 CauseKind::Refused(Refusal::Busy)
             }
@@ -208,6 +210,13 @@ mod tests {
             code,
         };
         assert_eq!(cause(failed(Some(4))).kind(), CauseKind::Refused(Refusal::Busy));
+        let lacks = iptables::Error::Failed {
+            program: "iptables-restore".into(),
+            message: "line 3: RULE_APPEND failed (No such file or directory): rule in chain X"
+                .into(),
+            code: Some(4),
+        };
+        assert_eq!(cause(lacks).kind(), CauseKind::Missing);
         assert_eq!(cause(failed(None)).kind(), CauseKind::Refused(Refusal::Busy));
         assert_eq!(cause(failed(Some(1))).kind(), CauseKind::Refused(Refusal::Other));
         let source = io::Error::from(io::ErrorKind::NotFound);

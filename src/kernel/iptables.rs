@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proxier::diff::RulesStep;
 use proxier::model::Family;
-use proxier::plan::Rules;
+use proxier::plan::{Rules, Table};
 
 use self::leftovers::{Leftovers, Whose};
 use super::program::{self, LIMIT};
@@ -49,6 +49,24 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// True if it says that the kernel or the program does not have a match, a target or an option.
+    pub fn is_of_missing_feature(&self) -> bool {
+        match self {
+            Self::Failed { message, .. } => text::says_missing(message),
+            Self::Start { .. } | Self::Disturbed => false,
+        }
+    }
+
+    /// True if the program lacks a library of its own, and the kernel nothing.
+    pub fn is_of_missing_library(&self) -> bool {
+        match self {
+            Self::Failed { message, .. } => text::says_library_missing(message),
+            Self::Start { .. } | Self::Disturbed => false,
+        }
+    }
+}
+
 /// The exit code for a lock that somebody else held for too long, or for want of memory (`RESOURCE_PROBLEM` in
 /// `xtables.h`).
 pub(super) const RESOURCE_PROBLEM: i32 = 4;
@@ -67,7 +85,7 @@ impl Error {
     }
 }
 
-/// The chain in which a rule is tried out. One that a killed process has left is used again.
+/// The chain in which rules are tried. One that a killed process has left is used again.
 const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
 
 /// Whether anything of another mode is there.
@@ -191,21 +209,39 @@ impl Iptables {
         self.restore(&found.payload)
     }
 
-    /// Finds out whether a rule can match the virtual server that a packet was sent to, by making
-    /// one in a chain that nothing leads to.
+    /// Finds out whether rules can be had, by putting them into a chain that nothing leads to. It stays there
+    /// until [`forget_tried`](Self::forget_tried).
     ///
     /// # Errors
-    /// Why not: most likely the kernel has no `xt_ipvs`.
-    pub fn try_ipvs_match(&self) -> Result<(), Error> {
-        let address = match self.family {
-            Family::V4 => "198.51.100.1",
-            Family::V6 => "2001:db8::1",
-        };
-        let declare = format!("*filter\n:{PROBE} - [0:0]\n");
-        let rule = format!("-m ipvs --vproto 6 --vaddr {address} --vport 1 -j DROP");
-        let tried = self.restore(&format!("{declare}-A {PROBE} {rule}\nCOMMIT\n"));
-        self.restore(&format!("{declare}-X {PROBE}\nCOMMIT\n"))?;
-        tried
+    /// Why not.
+    pub fn try_rules(&self, rules: &[(Table, String)]) -> Result<(), Error> {
+        self.restore(&trial(rules)).map(drop)
+    }
+
+    /// Asks the programs whether rules can be had, without putting them anywhere. The nft flavour says yes to
+    /// many that the kernel refuses, with a warning, which counts as an error here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ask_for_rules(&self, rules: &[(Table, String)]) -> Result<(), Error> {
+        let payload = trial(rules);
+        let output = self.restore_with(&["--test"], &payload)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("not supported") {
+            let message = text::explain(said.trim(), &payload);
+            let (program, code) = (program(self.family, "-restore"), output.status.code());
+            return Err(Error::Failed { program, message, code });
+        }
+        Ok(())
+    }
+
+    /// Takes the chain away in which rules were tried.
+    ///
+    /// # Errors
+    /// If `iptables-restore` refuses; then it stays, empty, until rules are tried again or cleaned up.
+    pub fn forget_tried(&self) -> Result<(), Error> {
+        let of = |table: Table| format!("*{table}\n:{PROBE} - [0:0]\n-X {PROBE}\nCOMMIT\n");
+        self.restore(&TABLES.map(of).concat())
     }
 
     /// Writes rules in one transaction a table.
@@ -213,14 +249,19 @@ impl Iptables {
     /// # Errors
     /// If `iptables-restore` refuses; then the table it refused is as before.
     pub fn write(&self, step: &RulesStep) -> Result<(), Error> {
-        self.restore(&text::payload(&step.rules, &step.missing_jumps))?;
+        self.restore(&text::payload(step))?;
         self.learn_spelling(&step.rules)
     }
 
     fn restore(&self, payload: &str) -> Result<(), Error> {
+        self.restore_with(&[], payload).map(drop)
+    }
+
+    fn restore_with(&self, more: &[&str], payload: &str) -> Result<Output, Error> {
         let mut arguments = self.version.restore_wait().to_vec();
         arguments.extend(["--noflush", "--counters"]);
-        run(&program(self.family, "-restore"), &arguments, Some(payload)).map(drop)
+        arguments.extend(more);
+        run(&program(self.family, "-restore"), &arguments, Some(payload))
     }
 
     /// Versions of iptables differ in how they print some rules. What ours look like there is
@@ -247,6 +288,20 @@ impl Iptables {
         let output = run(&program(self.family, "-save"), &[], None)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// The tables that we write to.
+const TABLES: [Table; 2] = [Table::Nat, Table::Filter];
+
+/// The input that puts rules into the chain for trials, in whichever tables they are of.
+fn trial(rules: &[(Table, String)]) -> String {
+    let of = |table| {
+        let rules: Vec<_> = rules.iter().filter(|(of, _)| *of == table).collect();
+        let lines: String = rules.iter().map(|(_, rule)| format!("-A {PROBE} {rule}\n")).collect();
+        let is_empty = rules.is_empty();
+        (!is_empty).then(|| format!("*{table}\n:{PROBE} - [0:0]\n{lines}COMMIT\n"))
+    };
+    TABLES.into_iter().filter_map(of).collect()
 }
 
 /// The same jumps, and in each chain as many rules with the same targets in the same order.

@@ -43,7 +43,16 @@ impl LinuxKernel {
         let (iptables, abilities) = probe_families()?;
         super::sysctl::check(&ground.sysctls).map_err(Cause::new)?;
         let tables = Tables::new(links, sets, servers, iptables);
-        Ok((Self { tables, flows: Flows::default(), ground }, abilities))
+        Ok((
+            Self {
+                tables,
+                flows: Flows::default(),
+                ground,
+                missing: PerFamily::default(),
+                has_failed_rules: PerFamily::default(),
+            },
+            abilities,
+        ))
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) struct Sets {
 /// The name of a set that is being filled to take another one's place.
 const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
 
+/// The name of a set that is made to find out what the kernel can do.
+pub(super) const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
+
 /// After what time a set that is in use is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -97,12 +100,32 @@ impl Sets {
         self.destroy(&GROWING.parse().map_err(cause)?, &mut { ATTEMPTS })
     }
 
+    /// True unless the kernel says that it has no sets of this type.
+    pub(super) fn has_type(&mut self, kind: SetKind, family: Family) -> bool {
+        let made = self.make_probe(kind, family);
+        if let Err(cause) = self.destroy_probe() {
+            tracing::debug!("the set for trials stays: {cause}");
+        }
+        !matches!(made, Err(Error { reason: Reason::UnknownType, .. }))
+    }
+
+    /// Makes an empty set of a type under a name that is no set's of ours.
+    pub(super) fn make_probe(&mut self, kind: SetKind, family: Family) -> Result<(), Error> {
+        let Ok(name) = PROBE.parse() else { return Ok(()) };
+        let spec = SetSpec::new(name, their_type(kind), their_family(family));
+        self.ipset.create(&spec, Repeat::Accept)
+    }
+
+    pub(super) fn destroy_probe(&mut self) -> Result<(), Cause> {
+        self.destroy(&PROBE.parse().map_err(cause)?, &mut { ATTEMPTS })
+    }
+
     /// The names of our sets that are there, whatever their type.
     pub(super) fn names(&mut self) -> Result<Vec<ipset_netlink::SetName>, Cause> {
         let keys = Family::BOTH
             .into_iter()
             .flat_map(|family| SetName::ALL.into_iter().map(move |name| name.in_family(family)));
-        let ours: BTreeSet<_> = keys.chain([GROWING]).collect();
+        let ours: BTreeSet<_> = keys.chain([GROWING, PROBE]).collect();
         let mut names = self.ipset.names().map_err(cause)?;
         names.retain(|name| ours.contains(name.to_string().as_str()));
         Ok(names)
@@ -220,18 +243,25 @@ fn entry(change: &Change) -> Option<&Entry> {
 }
 
 fn spec(key: SetKey) -> Result<SetSpec, ipset_netlink::InvalidName> {
-    let kind = match key.name.kind() {
+    let (kind, family) = (their_type(key.name.kind()), their_family(key.family));
+    Ok(SetSpec::new(key.name.in_family(key.family).parse()?, kind, family))
+}
+
+fn their_type(kind: SetKind) -> SetType {
+    match kind {
         SetKind::HashIp => SetType::HashIp,
         SetKind::HashIpPort => SetType::HashIpPort,
         SetKind::HashIpPortIp => SetType::HashIpPortIp,
         SetKind::HashIpPortNet => SetType::HashIpPortNet,
         SetKind::BitmapPort => SetType::BitmapPort,
-    };
-    let family = match key.family {
+    }
+}
+
+fn their_family(family: Family) -> ipset_netlink::Family {
+    match family {
         Family::V4 => ipset_netlink::Family::Inet,
         Family::V6 => ipset_netlink::Family::Inet6,
-    };
-    Ok(SetSpec::new(key.name.in_family(key.family).parse()?, kind, family))
+    }
 }
 
 /// A set of the right type and family serves whatever its capacity: replacing one in use is

@@ -106,6 +106,10 @@ impl<K: Kernel> Kernel for Timed<K> {
         self.time(K::prepare).0
     }
 
+    fn look_again(&mut self) -> Ready {
+        self.time(K::look_again).0
+    }
+
     fn observe(&mut self) -> Result<KernelReading, Cause> {
         let result = self.time(K::observe).0;
         if let Ok(reading) = &result {

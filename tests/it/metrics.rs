@@ -46,6 +46,10 @@ impl Kernel for Shared {
         self.lock().prepare()
     }
 
+    fn look_again(&mut self) -> Ready {
+        self.lock().look_again()
+    }
+
     fn observe(&mut self) -> Result<KernelReading, Cause> {
         self.lock().observe()
     }

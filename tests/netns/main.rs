@@ -27,6 +27,7 @@ mod golden;
 mod lab;
 mod leftovers;
 mod lock;
+mod missing;
 mod node;
 mod odd_input;
 mod packets;

@@ -17,7 +17,7 @@ use crate::proxy::{PATIENCE, Proxy, Source, config, until};
 use crate::traffic::{Protocol, Server, ask};
 
 /// Changes a field of a document.
-fn with(document_text: &str, pointer: &str, value: Value) -> String {
+pub(crate) fn with(document_text: &str, pointer: &str, value: Value) -> String {
     let text = document_text.trim_end().trim_end_matches("---");
     let mut object: Value = serde_json::from_str(text).unwrap();
     let mut place = &mut object;

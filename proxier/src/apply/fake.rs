@@ -11,7 +11,9 @@ use super::cause::{Cause, CauseKind, Refusal};
 use super::kernel::{Connections, Kernel, KernelReading, Ready, RulesReading};
 use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
-use crate::plan::{Entry, Rules, SetKey, VirtualServerDestination, VirtualServerKey};
+use crate::plan::{
+    Entry, Feature, Missing, Rules, SetKey, VirtualServerDestination, VirtualServerKey,
+};
 
 /// Kernel state with a log and faults on demand.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,8 @@ pub struct FakeKernel {
     pub flows: BTreeSet<Flow>,
     /// Why the rules and the tracked flows of a family cannot be read. Rules can be written all the same.
     pub unread: PerFamily<Option<Cause>>,
+    /// What its rules and sets cannot be made of.
+    pub missing: PerFamily<Missing>,
     /// How often it was read in whole.
     pub reads: usize,
     /// How often single virtual servers were read.
@@ -67,9 +71,28 @@ impl FakeKernel {
         result
     }
 
+    /// The first feature that it lacks and the change needs.
+    fn lacks(&self, change: &Change) -> Option<&Feature> {
+        let missing = self.missing.of(change.family()?);
+        missing.iter().find(|feature| match (change, feature) {
+            (Change::AddSet(set), Feature::SetType(kind)) => set.name.kind() == *kind,
+            (Change::WriteRules(step), feature) => {
+                let words = feature.to_string();
+                let commented = step.has_comments && !step.missing_jumps.is_empty();
+                (**feature == Feature::Comment && commented)
+                    || step.rules.chains.values().flatten().any(|rule| rule.contains(&words))
+            }
+            _ => false,
+        })
+    }
+
     fn check(&self, change: &Change) -> Result<(), Cause> {
         let refuse = |refusal, why: &str| Err(Cause::of(CauseKind::Refused(refusal), why));
         let absent = Refusal::NotThere;
+        if let Some(feature) = self.lacks(change) {
+            let why = format!("there is no {feature}");
+            return Err(Cause::of(CauseKind::Missing, why));
+        }
         match change {
             Change::AddAddress(_) if !self.state.link => refuse(absent, "no such device"),
             Change::AddEntry(set, _) if !self.state.sets.contains_key(set) => {
@@ -135,7 +158,11 @@ impl FakeKernel {
 
 impl Kernel for FakeKernel {
     fn prepare(&mut self) -> Result<Ready, Cause> {
-        Ok(Ready::default())
+        Ok(self.look_again())
+    }
+
+    fn look_again(&mut self) -> Ready {
+        Ready { missing: self.missing.clone() }
     }
 
     fn observe(&mut self) -> Result<KernelReading, Cause> {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::cause::Cause;
+use super::coverage::uncovered;
 use super::order::{Role, Stage, role};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Change, Moment, Observed};
+use crate::diff::{Change, Moment, Observed, ObservedServer, RulesStep};
 use crate::model::Family;
 use crate::plan::{Entry, NodePort, SetKey, SetName, Table, VirtualServerKey, weight};
 
@@ -21,6 +22,12 @@ pub(super) struct Held {
     families: BTreeSet<Family>,
     /// Families whose rules are unknown.
     unread: BTreeSet<Family>,
+    /// Families whose rules could not be written, while those that stand cover all but what follows.
+    partly: BTreeSet<Family>,
+    /// Sets of which some rule does not stand.
+    uncovered_sets: BTreeSet<SetKey>,
+    /// Load balancers that the node is not kept from as it should be.
+    uncovered: BTreeSet<VirtualServerKey>,
     /// Addresses whose entry in `KUBE-IPVS-IPS` is missing.
     addresses: BTreeSet<IpAddr>,
     /// Virtual servers that could not be made.
@@ -67,12 +74,12 @@ impl Held {
             }
             // The rules still name the set that could not be made.
             Change::WriteRules(step) => {
-                self.families.contains(&step.family)
+                self.has_failed(step.family)
                     || (step.moment == Moment::AfterRemoval && self.needs_old_rules(step.family))
             }
             Change::AddEntry(set, entry) => self.holds_entry(stage, *set, entry),
             Change::RemoveEntry(set, entry) => {
-                let held = self.holds_removal(stage, *set, entry);
+                let held = self.holds_removal(stage, *set, entry, belief);
                 if held {
                     self.keep(*set, entry);
                 }
@@ -123,13 +130,39 @@ impl Held {
         let lacks_rules = || match is_unread {
             // One that takes connections has had its rules, and its entries are those of before.
             true => takes_none(),
-            false => self.families.contains(&family) && !has_rules(key, belief),
+            false => self.has_failed(family) && !self.has_rules(key, belief),
         };
         self.unmade.contains(key)
             || self.servers.contains(key)
             || self.ports.contains(&key.node_port())
             || (self.addresses.contains(&key.address) && takes_none())
             || lacks_rules()
+    }
+
+    /// True if the family has no rules but those that stood before.
+    fn has_failed(&self, family: Family) -> bool {
+        self.families.contains(&family) || self.partly.contains(&family)
+    }
+
+    /// True if rules stand for every set that has an entry of the virtual server or its node port.
+    fn has_rules(&self, key: &VirtualServerKey, belief: &Observed) -> bool {
+        let mut sets = sets_of(key, belief);
+        !self.uncovered.contains(key)
+            && sets.all(|set| !self.uncovered_sets.contains(&set) && is_matched(set, belief))
+    }
+
+    /// Notes that rules could not be written: what those that stand cover is served all the same.
+    fn note_rules(&mut self, step: &RulesStep, belief: &Observed) {
+        let family = step.family;
+        let Some(found) = uncovered(&step.rules, belief.rules.of(family)) else {
+            self.families.insert(family);
+            return;
+        };
+        self.partly.insert(family);
+        self.uncovered.extend(found.servers);
+        let sets = SetName::ALL.map(|name| SetKey { family, name }).into_iter();
+        self.uncovered_sets
+            .extend(sets.filter(|set| found.sets.contains(set.name.in_family(family))));
     }
 
     /// True if something stands that only the rules of before protect.
@@ -144,10 +177,12 @@ impl Held {
             || addresses.any(|of| of == family)
     }
 
-    fn holds_removal(&self, stage: Stage, set: SetKey, entry: &Entry) -> bool {
+    fn holds_removal(&self, stage: Stage, set: SetKey, entry: &Entry, belief: &Observed) -> bool {
         match stage {
             Stage::GuardsGone => self.lingers(set, entry),
-            Stage::EntriesGone => self.lingers(set, entry) || self.is_needed_yet(set, entry),
+            Stage::EntriesGone => {
+                self.lingers(set, entry) || self.is_needed_yet(set, entry, belief)
+            }
             Stage::AddressEntriesGone => {
                 entry.address().is_some_and(|address| self.standing.contains(&address))
             }
@@ -156,9 +191,10 @@ impl Held {
     }
 
     /// True if what was to come in the entry's place has not come, be it rules, or what it lets somebody past
-    /// stands.
-    fn is_needed_yet(&self, set: SetKey, entry: &Entry) -> bool {
-        self.families.contains(&set.family)
+    /// stands. Rules that cannot be written are no reason to keep what no connection passes any more: those of
+    /// its set may be what cannot be written.
+    fn is_needed_yet(&self, set: SetKey, entry: &Entry, belief: &Observed) -> bool {
+        (self.has_failed(set.family) && is_served(set, entry, belief))
             || entry.frontend().is_some_and(|key| self.incomplete.contains(&key))
             || admits_to(set, entry).is_some_and(|key| self.guarded.contains(&key))
     }
@@ -177,6 +213,7 @@ impl Held {
         stage: Stage,
         change: &Change,
         cause: Cause,
+        belief: &Observed,
         outcome: &mut Outcome,
     ) {
         match (stage, change) {
@@ -205,6 +242,7 @@ impl Held {
             (Stage::AddressesGone, Change::RemoveAddress(address)) => {
                 self.standing.insert(*address);
             }
+            (Stage::Rules, Change::WriteRules(step)) => self.note_rules(step, belief),
             (Stage::Ground | Stage::Rules, _) => match change.family() {
                 Some(family) => drop(self.families.insert(family)),
                 None => self.families.extend(Family::BOTH),
@@ -243,25 +281,43 @@ impl Held {
     }
 }
 
-/// True if rules stand for every set that has an entry of the virtual server or its node port.
-fn has_rules(key: &VirtualServerKey, belief: &Observed) -> bool {
+/// The sets that have an entry of the virtual server or its node port.
+fn sets_of(key: &VirtualServerKey, belief: &Observed) -> impl Iterator<Item = SetKey> {
     let own = Entry::AddressPort(key.address, key.protocol, key.port);
     let port = Entry::Port(key.port);
-    let sets = belief.sets.iter().filter(|(set, entries)| {
+    let sets = belief.sets.iter().filter(move |(set, entries)| {
         let is_of_port =
             || set.node_port(&port) == Some(key.node_port()) && entries.contains(&port);
         set.family == key.family() && (entries.contains(&own) || is_of_port())
     });
-    let rules = &belief.rules.of(key.family()).chains;
-    sets.map(|(set, _)| set).all(|set| {
-        let table = match role(set.name) {
-            Role::Guard => Table::Filter,
-            Role::Permission | Role::Exemption | Role::Admission | Role::Address => Table::Nat,
-        };
-        let name = set.name.in_family(set.family);
-        let mut rules = rules.iter().filter(|(chain, _)| chain.table == table);
-        rules.any(|(_, rules)| rules.iter().any(|rule| rule.split(' ').any(|word| word == name)))
-    })
+    sets.map(|(set, _)| *set)
+}
+
+/// True if a rule stands that matches the set.
+fn is_matched(set: SetKey, belief: &Observed) -> bool {
+    let table = match role(set.name) {
+        Role::Guard => Table::Filter,
+        Role::Permission | Role::Exemption | Role::Admission | Role::Address => Table::Nat,
+    };
+    let name = set.name.in_family(set.family);
+    let chains = &belief.rules.of(set.family).chains;
+    let mut rules = chains.iter().filter(|(chain, _)| chain.table == table);
+    rules.any(|(_, rules)| rules.iter().any(|rule| rule.split(' ').any(|word| word == name)))
+}
+
+/// True if a virtual server that the entry speaks of has destinations.
+fn is_served(set: SetKey, entry: &Entry, belief: &Observed) -> bool {
+    let has_some = |server: &ObservedServer| server.destinations.iter().next().is_some();
+    match set.node_port(entry) {
+        Some(port) => {
+            let mut servers = belief.servers.iter().filter(|(key, _)| key.node_port() == port);
+            servers.any(|(_, server)| has_some(server))
+        }
+        None => {
+            let server = entry.frontend().and_then(|key| belief.servers.get(&key));
+            server.is_some_and(has_some)
+        }
+    }
 }
 
 /// The guarded virtual server to which an entry admits somebody.

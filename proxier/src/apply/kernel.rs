@@ -9,22 +9,16 @@ use super::cause::Cause;
 use super::order::Stage;
 use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
-use crate::plan::{Rules, VirtualServerDestination, VirtualServerKey};
+use crate::plan::{Missing, Rules, VirtualServerDestination, VirtualServerKey};
 
 /// Active and inactive connections of destinations; one that is not there has none to be listed.
 pub type Connections = BTreeMap<VirtualServerDestination, u32>;
 
 /// What preparing has found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// Whether rules may match the virtual server a packet was sent to (`-m ipvs`, `xt_ipvs`).
-    pub ipvs_match: PerFamily<bool>,
-}
-
-impl Default for Ready {
-    fn default() -> Self {
-        Self { ipvs_match: PerFamily { v4: true, v6: true } }
-    }
+    /// What rules and sets cannot be made of.
+    pub missing: PerFamily<Missing>,
 }
 
 /// What was read of the kernel in whole.
@@ -105,6 +99,10 @@ pub trait Kernel {
     /// # Errors
     /// The first thing that cannot be had; then nothing can be programmed.
     fn prepare(&mut self) -> Result<Ready, Cause>;
+
+    /// Looks again for what was missing, which somebody may have loaded or taken away meanwhile. Called after
+    /// rules could not be written, and now and then while anything is missing.
+    fn look_again(&mut self) -> Ready;
 
     /// Reads everything that could be ours.
     ///

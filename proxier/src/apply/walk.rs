@@ -175,7 +175,9 @@ impl Walk {
                         self.outcome.done += 1;
                         belief.record(change);
                     }
-                    Err(cause) => self.held.note(stage, change, cause, &mut self.outcome),
+                    Err(cause) => {
+                        self.held.note(stage, change, cause, belief.state(), &mut self.outcome);
+                    }
                 }
             }
         }

@@ -62,6 +62,8 @@ pub struct RulesStep {
     pub rules: Rules,
     /// Jumps that do not stand yet.
     pub missing_jumps: BTreeSet<Jump>,
+    /// Whether rules can have comments; without, a jump is written as [`Jump::bare_rule`].
+    pub has_comments: bool,
     /// When in a round.
     pub moment: Moment,
 }

@@ -50,7 +50,7 @@ impl Comparison<'_> {
     pub(super) fn compare_sets(&self, extent: Extent<'_>, changes: &mut ChangeSet) {
         for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
             for set in SetName::ALL.map(|name| SetKey { family, name }) {
-                if !self.observed.sets.contains_key(&set) {
+                if !self.observed.sets.contains_key(&set) && self.settings.has_set(set) {
                     changes.push(Change::AddSet(set));
                 }
                 if matches!(extent, Extent::Everything) {

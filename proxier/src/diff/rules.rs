@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::change::{Moment, RulesStep};
 use super::{Change, ChangeSet, Comparison};
 use crate::model::Family;
-use crate::plan::{OUT_FILTER, Rules, SetName};
+use crate::plan::{Feature, OUT_FILTER, Rules, SetName};
 
 impl Comparison<'_> {
     pub(super) fn compare_rules(&self, family: Family, changes: &mut ChangeSet) {
@@ -22,11 +22,11 @@ impl Comparison<'_> {
         let both = self.rules_of_both(family, standing);
         let mut before = standing;
         if !is_same(&both, standing) {
-            changes.push(step(family, &both, before, Moment::BeforeGrowth));
+            changes.push(self.step(family, &both, before, Moment::BeforeGrowth));
             before = &both;
         }
         if !is_same(&both, wanted) {
-            changes.push(step(family, wanted, before, Moment::AfterRemoval));
+            changes.push(self.step(family, wanted, before, Moment::AfterRemoval));
         }
     }
 
@@ -35,8 +35,9 @@ impl Comparison<'_> {
     fn rules_of_both(&self, family: Family, standing: &Rules) -> Rules {
         let filled = self.standing_sets(family).collect();
         let mut both = self.desired.rules_with(self.settings, self.node, family, filled);
-        if let (Some(out), Some(old)) =
-            (both.chains.get_mut(&OUT_FILTER), standing.chains.get(&OUT_FILTER))
+        if self.settings.has(family, Feature::Ipvs)
+            && let (Some(out), Some(old)) =
+                (both.chains.get_mut(&OUT_FILTER), standing.chains.get(&OUT_FILTER))
         {
             // What is not of this form is not one of ours and goes at once.
             let known: BTreeSet<&String> = out.iter().collect();
@@ -45,6 +46,19 @@ impl Comparison<'_> {
             out.extend(more);
         }
         both
+    }
+
+    fn step(&self, family: Family, rules: &Rules, standing: &Rules, moment: Moment) -> Change {
+        let missing_jumps = rules.jumps.difference(&standing.jumps).copied().collect();
+        let has_comments = self.settings.has(family, Feature::Comment);
+        let rules = rules.clone();
+        Change::WriteRules(Box::new(RulesStep {
+            family,
+            rules,
+            missing_jumps,
+            has_comments,
+            moment,
+        }))
     }
 
     fn standing_sets(&self, family: Family) -> impl Iterator<Item = SetName> {
@@ -68,10 +82,4 @@ fn is_same(a: &Rules, b: &Rules) -> bool {
         && a.chains.iter().zip(&b.chains).all(|((key, left), (other, right))| {
             key == other && (left == right || (*key == OUT_FILTER && sorted(left) == sorted(right)))
         })
-}
-
-fn step(family: Family, rules: &Rules, standing: &Rules, moment: Moment) -> Change {
-    let missing_jumps = rules.jumps.difference(&standing.jumps).copied().collect();
-    let step = RulesStep { family, rules: rules.clone(), missing_jumps, moment };
-    Change::WriteRules(Box::new(step))
 }

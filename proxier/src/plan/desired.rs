@@ -184,7 +184,8 @@ impl Desired {
         filled.extend(self.filled(family));
         let refused =
             self.counts.refused.iter().filter(|key| key.family() == family).copied().collect();
-        Rules::planned(settings, &Facts { family, filled, refused, node })
+        let missing = settings.missing.of(family);
+        Rules::planned(settings, &Facts { family, filled, refused, node, missing })
     }
 
     /// The virtual server wanted under a key.

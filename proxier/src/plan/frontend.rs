@@ -57,6 +57,8 @@ pub(super) struct Draft {
     binding: Binding,
     entries: Vec<(SetKey, Entry)>,
     node_access: NodeAccess,
+    /// Whether nothing could keep out whom it does not admit, so that it must not be served.
+    is_unguarded: bool,
 }
 
 impl Draft {
@@ -69,6 +71,7 @@ impl Draft {
         if later.node_access == NodeAccess::Refused {
             self.node_access = later.node_access;
         }
+        self.is_unguarded |= later.is_unguarded;
     }
 }
 
@@ -179,6 +182,7 @@ impl<'a> Port<'a> {
 
     /// Lets only these networks in, and the node if it is in one of them.
     fn restrict(&self, address: IpAddr, nets: &BTreeSet<Net>, frontend: &mut Draft) {
+        frontend.is_unguarded = !self.settings.can_guard(self.family);
         let (protocol, port) = (self.port.protocol, self.port.port);
         frontend.add(self.set(SetName::LoadBalancerFw), self.entry(address));
         for net in nets {
@@ -232,6 +236,7 @@ impl<'a> Port<'a> {
             binding: Binding::Present,
             entries: Vec::new(),
             node_access: NodeAccess::Admitted,
+            is_unguarded: false,
         }
     }
 
@@ -249,11 +254,18 @@ impl<'a> Port<'a> {
 }
 
 impl Draft {
-    pub(super) fn finish(self) -> Frontend {
+    /// Entries of sets that cannot be made are left out. What must not be served has no endpoints: whoever
+    /// connects is refused, and no younger Service gets the address in its place.
+    pub(super) fn finish(self, settings: &Settings) -> Frontend {
+        let entries = self.entries.into_iter().filter(|(set, _)| settings.has_set(*set));
+        let mut server = self.server;
+        if self.is_unguarded {
+            server.destinations = SortedSet::default();
+        }
         Frontend {
-            server: self.server,
+            server,
             binding: self.binding,
-            entries: self.entries.into_iter().collect(),
+            entries: entries.collect(),
             node_access: self.node_access,
         }
     }

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::feature::{Feature, Missing};
 use super::server::VirtualServerKey;
 use super::set::SetName;
 use super::settings::{LocalDetection, Settings};
@@ -17,6 +18,8 @@ use crate::model::{Family, Net, Node};
 
 mod filter;
 mod nat;
+
+pub(crate) use self::filter::refused_by;
 
 /// A netfilter table that we write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +123,11 @@ impl Jump {
     pub fn rule(&self) -> String {
         format!("-m comment --comment \"{}\" -j {}", self.comment, self.to)
     }
+
+    /// The same where rules cannot have comments.
+    pub fn bare_rule(&self) -> String {
+        format!("-j {}", self.to)
+    }
 }
 
 /// The rules of one family: of each of our chains its rules in order, and the jumps to them.
@@ -142,6 +150,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) refused: Vec<VirtualServerKey>,
     /// This node.
     pub(crate) node: Option<&'a Node>,
+    /// What rules and sets cannot be made of.
+    pub(crate) missing: &'a Missing,
 }
 
 impl Rules {
@@ -156,14 +166,32 @@ impl Rules {
 }
 
 impl Facts<'_> {
-    /// Matches packets whose destination is in a set: `-m set --match-set NAME DIRECTIONS`.
-    fn in_set(&self, name: SetName, directions: &str) -> String {
-        format!("-m set --match-set {} {directions}", name.in_family(self.family))
+    fn has(&self, feature: Feature) -> bool {
+        !self.missing.contains(&feature)
+    }
+
+    /// Matches packets whose destination is in a set: `-m set --match-set NAME DIRECTIONS`. `None` where that
+    /// cannot be had.
+    fn in_set(&self, name: SetName, directions: &str) -> Option<String> {
+        let can_match = self.has(Feature::Set) && self.has(Feature::SetType(name.kind()));
+        can_match
+            .then(|| format!("-m set --match-set {} {directions}", name.in_family(self.family)))
     }
 
     /// The same with the set's comment in front.
-    fn in_set_with_comment(&self, name: SetName, directions: &str) -> String {
-        format!("-m comment --comment \"{}\" {}", name.comment(), self.in_set(name, directions))
+    fn in_set_with_comment(&self, name: SetName, directions: &str) -> Option<String> {
+        Some(format!("{}{}", self.comment(name.comment()), self.in_set(name, directions)?))
+    }
+
+    /// The same of a set that has entries.
+    fn in_filled_set(&self, name: SetName, directions: &str) -> Option<String> {
+        self.is_filled(name).then(|| self.in_set_with_comment(name, directions)).flatten()
+    }
+
+    /// A comment with a blank behind it, or nothing where there can be none.
+    fn comment(&self, text: &str) -> String {
+        let can_comment = self.has(Feature::Comment);
+        can_comment.then(|| format!("-m comment --comment \"{text}\" ")).unwrap_or_default()
     }
 
     fn is_filled(&self, name: SetName) -> bool {

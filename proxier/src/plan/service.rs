@@ -64,9 +64,10 @@ pub(crate) fn contribution(
     }
     let health = |port| HealthCheck { port, local_endpoints };
     let frontends = wanted.frontends.into_iter();
+    let entries = wanted.entries.into_iter().filter(|(set, _)| settings.has_set(*set));
     Contribution {
-        frontends: frontends.map(|(key, frontend)| (key, frontend.finish())).collect(),
-        entries: wanted.entries.into_iter().collect(),
+        frontends: frontends.map(|(key, frontend)| (key, frontend.finish(settings))).collect(),
+        entries: entries.collect(),
         health: service.health_check_node_port.map(health),
         lacks_local,
     }

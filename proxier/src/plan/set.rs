@@ -49,7 +49,7 @@ pub enum SetName {
 }
 
 /// The type of a set, by its ipset name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetKind {
     /// `hash:ip`.
     HashIp,
@@ -64,6 +64,10 @@ pub enum SetKind {
 }
 
 impl SetKind {
+    /// Every type that one of our sets has.
+    pub const ALL: [Self; 5] =
+        [Self::HashIp, Self::HashIpPort, Self::HashIpPortIp, Self::HashIpPortNet, Self::BitmapPort];
+
     /// The name that ipset prints.
     pub fn name(self) -> &'static str {
         match self {

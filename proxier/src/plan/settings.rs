@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Net, PerFamily};
+use super::feature::{Feature, Missing};
+use super::set::{SetKey, SetName};
+use crate::model::{Family, Net, PerFamily};
 
 /// What the configuration says about plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +41,8 @@ pub struct Settings {
     pub ip_mode_proxy: Vec<Net>,
     /// Whether upstream's results stand where the API promises others.
     pub policy: Policy,
-    /// Whether rules may match the virtual server a packet was sent to (`xt_ipvs`). Without it a
-    /// load balancer that does not admit this node cannot keep it out.
-    pub ipvs_match: PerFamily<bool>,
+    /// What rules and sets cannot be made of, because the kernel or `iptables` lacks it.
+    pub missing: PerFamily<Missing>,
     /// How long destinations may drain.
     pub drain: DrainLimits,
 }
@@ -92,7 +93,7 @@ impl Default for Settings {
             external_ips: true,
             ip_mode_proxy: Vec::new(),
             policy: Policy::AsUpstream,
-            ipvs_match: PerFamily { v4: true, v6: true },
+            missing: PerFamily::default(),
             drain: DrainLimits::default(),
         }
     }
@@ -107,6 +108,24 @@ impl Settings {
     /// The firewall mark that asks for source NAT.
     pub fn masquerade_mark(&self) -> u32 {
         1u32.checked_shl(u32::from(self.masquerade_bit)).unwrap_or(0)
+    }
+
+    /// True if the node has a feature in a family.
+    pub(crate) fn has(&self, family: Family, feature: Feature) -> bool {
+        !self.missing.of(family).contains(&feature)
+    }
+
+    /// True if sets of this name can be made in a family.
+    pub(crate) fn has_set(&self, set: SetKey) -> bool {
+        self.has(set.family, Feature::SetType(set.name.kind()))
+    }
+
+    /// True if clients outside the source ranges of a load balancer can be kept from it. Whether the node
+    /// itself can be is another matter, see [`Feature::Ipvs`].
+    pub(crate) fn can_guard(&self, family: Family) -> bool {
+        let guard = [SetName::LoadBalancerFw, SetName::LoadBalancerSourceCidr];
+        self.has(family, Feature::Set)
+            && guard.iter().all(|name| self.has_set(SetKey { family, name: *name }))
     }
 }
 

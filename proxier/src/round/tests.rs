@@ -13,7 +13,9 @@ use crate::model::{Node, NodeReadiness, PerFamily, Protocol, SliceName, Update};
 use crate::plan::{DrainLimits, Entry, LocalDetection, SetKey, SetName};
 use crate::testing::{now, ready, service, service_port, settings, slice};
 
+mod features;
 mod moments;
+mod refused_rules;
 mod worlds;
 
 pub(super) use worlds::ip;

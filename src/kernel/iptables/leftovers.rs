@@ -13,6 +13,8 @@ use std::fmt::Write as _;
 
 use proxier::plan::{ChainKey, Jump};
 
+use super::text::is_rule_of;
+
 /// Whose chains are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
@@ -174,12 +176,14 @@ fn is_ours(table: &str, chain: &str) -> bool {
 }
 
 fn is_ours_or_probe(table: &str, chain: &str) -> bool {
-    is_ours(table, chain) || (table, chain) == ("filter", super::PROBE)
+    let is_probe = super::TABLES.iter().any(|probed| probed.to_string() == table);
+    is_ours(table, chain) || is_probe && chain == super::PROBE
 }
 
 fn is_our_jump(table: &str, chain: &str, rule: &str) -> bool {
-    let is_it =
-        |jump: &Jump| jump.from == chain && jump.table.to_string() == table && jump.rule() == rule;
+    let is_it = |jump: &Jump| {
+        jump.from == chain && jump.table.to_string() == table && is_rule_of(jump, rule)
+    };
     Jump::ALL.iter().any(is_it)
 }
 

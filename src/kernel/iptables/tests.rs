@@ -33,13 +33,34 @@ fn only_our_chains_and_jumps_are_read() {
 #[test]
 fn missing_jumps_are_put_in_front_in_their_order() {
     let jumps: BTreeSet<_> = Jump::ALL.into_iter().filter(|jump| jump.from == "INPUT").collect();
-    let payload = text::payload(&Rules::default(), &jumps);
-    let targets: Vec<_> = payload
+    let payload = |has_comments| text::payload(&step(jumps.clone(), has_comments));
+    let commented = payload(true);
+    let targets: Vec<_> = commented
         .lines()
         .filter(|line| line.starts_with("-I INPUT"))
         .filter_map(|line| line.rsplit(' ').next())
         .collect();
     assert_eq!(targets, ["KUBE-NODE-PORT", "KUBE-PROXY-FIREWALL", "KUBE-IPVS-FILTER"]);
+    assert!(commented.contains("-I INPUT -m comment --comment "));
+    assert!(payload(false).contains("-I INPUT -j KUBE-NODE-PORT\n"));
+}
+
+fn step(missing_jumps: BTreeSet<Jump>, has_comments: bool) -> RulesStep {
+    let (rules, moment) = (Rules::default(), proxier::diff::Moment::BeforeGrowth);
+    RulesStep { family: Family::V4, rules, missing_jumps, has_comments, moment }
+}
+
+#[test]
+fn a_jump_is_known_by_its_rule_with_its_comment_or_without() {
+    for (rule, is_ours) in [
+        ("-A INPUT -m comment --comment \"kubernetes health check rules\" -j KUBE-NODE-PORT", true),
+        ("-A INPUT -j KUBE-NODE-PORT", true),
+        ("-A INPUT -i eth0 -j KUBE-NODE-PORT", false),
+        ("-A FORWARD -j KUBE-NODE-PORT", false),
+    ] {
+        let listing = format!("*filter\n:KUBE-NODE-PORT - [0:0]\n{rule}\nCOMMIT\n");
+        assert_eq!(text::parse(&listing).jumps.len(), usize::from(is_ours), "{rule}");
+    }
 }
 
 #[test]

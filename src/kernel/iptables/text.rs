@@ -3,9 +3,9 @@
 //! In: either side's text or rules. Out: the other. Never: a rule that is not ours; lines of other
 //! chains and other jumps are passed over.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use proxier::diff::RulesStep;
 use proxier::plan::{ChainKey, Jump, Rules, Table};
 
 /// Reads our chains and jumps out of a listing.
@@ -43,12 +43,18 @@ fn our_chain(table: Table, name: &str) -> Option<ChainKey> {
 fn our_jump(table: Table, from: &str, rule: &str) -> Option<Jump> {
     Jump::ALL
         .into_iter()
-        .find(|jump| jump.table == table && jump.from == from && jump.rule() == rule)
+        .find(|jump| jump.table == table && jump.from == from && is_rule_of(jump, rule))
+}
+
+/// True if the rule is the jump as we write it: with its comment, or without where there can be none.
+pub(super) fn is_rule_of(jump: &Jump, rule: &str) -> bool {
+    rule == jump.rule() || rule == jump.bare_rule()
 }
 
 /// Writes the input of `iptables-restore --noflush`: declaring a chain empties it, so each table
 /// is rewritten in one transaction; missing jumps are put in front, in their order.
-pub(super) fn payload(rules: &Rules, missing_jumps: &BTreeSet<Jump>) -> String {
+pub(super) fn payload(step: &RulesStep) -> String {
+    let RulesStep { rules, missing_jumps, has_comments, .. } = step;
     let mut text = String::new();
     for table in [Table::Nat, Table::Filter] {
         let _ = writeln!(text, "*{table}");
@@ -58,7 +64,8 @@ pub(super) fn payload(rules: &Rules, missing_jumps: &BTreeSet<Jump>) -> String {
         }
         for jump in Jump::ALL.iter().filter(|jump| missing_jumps.contains(jump)) {
             if jump.table == table {
-                let _ = writeln!(text, "-I {} {}", jump.from, jump.rule());
+                let rule = if *has_comments { jump.rule() } else { jump.bare_rule() };
+                let _ = writeln!(text, "-I {} {rule}", jump.from);
             }
         }
         for key in chains() {
@@ -87,4 +94,26 @@ pub(super) fn explain(said: &str, input: &str) -> String {
         Some(line) => format!("{said} (the line: {line})"),
         None => said,
     }
+}
+
+/// What iptables says, in any flavour, of a match or target that the kernel or it does not have.
+const SIGNS: [&str; 6] = [
+    KERNEL_LACKS,
+    "No chain/target/match by that name",
+    "RULE_APPEND failed (No such file or directory)",
+    LIBRARY_LACKS,
+    "nknown option",
+    "unrecognized option",
+];
+const KERNEL_LACKS: &str = "missing kernel module";
+const LIBRARY_LACKS: &str = "Couldn't load ";
+
+pub(super) fn says_missing(said: &str) -> bool {
+    // Old versions of the legacy flavour say nothing else of it.
+    let is_bare = said.ends_with(" failed") && said.contains("-restore: line ");
+    is_bare || SIGNS.iter().any(|sign| said.contains(sign))
+}
+
+pub(super) fn says_library_missing(said: &str) -> bool {
+    said.contains(LIBRARY_LACKS) && !said.contains(KERNEL_LACKS)
 }

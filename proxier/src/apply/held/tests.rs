@@ -42,7 +42,7 @@ fn holds(held: &mut Held, stage: Stage, change: &Change) -> bool {
 
 fn after(stage: Stage, failed: &Change) -> Held {
     let (mut held, mut outcome) = (Held::default(), Outcome::default());
-    held.note(stage, failed, Cause::new("no"), &mut outcome);
+    held.note(stage, failed, Cause::new("no"), &Observed::default(), &mut outcome);
     assert_eq!(outcome.failed.len(), 1);
     held
 }
@@ -126,7 +126,8 @@ fn an_entry_stays_while_the_one_in_its_place_could_not_come() {
     assert!(!holds(&mut held, Stage::EntriesGone, &Change::RemoveEntry(old, at(other))));
     let rules = |family, moment| {
         let rules = crate::plan::Rules::default();
-        let step = RulesStep { family, rules, missing_jumps: BTreeSet::new(), moment };
+        let step =
+            RulesStep { family, rules, missing_jumps: BTreeSet::new(), has_comments: true, moment };
         Change::WriteRules(Box::new(step))
     };
     assert!(holds(&mut held, Stage::RulesGone, &rules(V4, Moment::AfterRemoval)));
@@ -206,6 +207,7 @@ fn where_rules_could_not_be_written_destinations_come_to_what_those_that_stand_p
         family: V4,
         rules: crate::plan::Rules::default(),
         missing_jumps: BTreeSet::new(),
+        has_comments: true,
         moment: Moment::BeforeGrowth,
     };
     let mut held = after(Stage::Rules, &Change::WriteRules(Box::new(step)));

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::{ChainKey, Facts, OUT_FILTER, filter};
-use crate::model::Family;
+use crate::model::{Family, Protocol};
+use crate::plan::feature::Feature;
 use crate::plan::server::VirtualServerKey;
 use crate::plan::set::SetName;
 use crate::plan::settings::Settings;
@@ -16,45 +17,43 @@ pub(super) fn fill(
     settings: &Settings,
     facts: &Facts<'_>,
 ) {
-    chains.insert(filter("KUBE-FORWARD"), forward(settings));
+    chains.insert(filter("KUBE-FORWARD"), forward(settings, facts));
     chains.insert(filter("KUBE-NODE-PORT"), node_port(facts));
     chains.insert(filter("KUBE-PROXY-FIREWALL"), proxy_firewall(facts));
     chains.insert(filter("KUBE-SOURCE-RANGES-FIREWALL"), source_ranges_firewall(facts));
     chains.insert(filter("KUBE-IPVS-FILTER"), ipvs_filter(facts));
-    chains.insert(OUT_FILTER, ipvs_out_filter(settings, facts));
+    chains.insert(OUT_FILTER, ipvs_out_filter(facts));
 }
 
-fn forward(settings: &Settings) -> Vec<String> {
-    let mark = settings.masquerade_mark();
-    vec![
-        format!(
-            "-m comment --comment \"kubernetes forwarding rules\" \
-             -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT"
-        ),
-        "-m comment --comment \"kubernetes forwarding conntrack rule\" \
-         -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-            .into(),
-    ]
+fn forward(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
+    let mut rules = Vec::new();
+    if facts.has(Feature::Mark) {
+        let (comment, mark) =
+            (facts.comment("kubernetes forwarding rules"), settings.masquerade_mark());
+        rules.push(format!("{comment}-m mark --mark {mark:#x}/{mark:#x} -j ACCEPT"));
+    }
+    if facts.has(Feature::Conntrack) {
+        let comment = facts.comment("kubernetes forwarding conntrack rule");
+        rules.push(format!("{comment}-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"));
+    }
+    rules
 }
 
 fn node_port(facts: &Facts<'_>) -> Vec<String> {
-    vec![format!("{} -j ACCEPT", facts.in_set_with_comment(SetName::HealthCheckNodePort, "dst"))]
+    let matched = facts.in_set_with_comment(SetName::HealthCheckNodePort, "dst");
+    matched.into_iter().map(|matched| format!("{matched} -j ACCEPT")).collect()
 }
 
 fn proxy_firewall(facts: &Facts<'_>) -> Vec<String> {
-    let guarded = SetName::LoadBalancerFw;
-    if !facts.is_filled(guarded) {
-        return Vec::new();
-    }
-    let matched = facts.in_set_with_comment(guarded, "dst,dst");
-    vec![format!("{matched} -j KUBE-SOURCE-RANGES-FIREWALL")]
+    let matched = facts.in_filled_set(SetName::LoadBalancerFw, "dst,dst");
+    matched.into_iter().map(|matched| format!("{matched} -j KUBE-SOURCE-RANGES-FIREWALL")).collect()
 }
 
 fn source_ranges_firewall(facts: &Facts<'_>) -> Vec<String> {
     let mut rules: Vec<_> = [SetName::LoadBalancerSourceCidr, SetName::LoadBalancerSourceIp]
         .into_iter()
-        .filter(|name| facts.is_filled(*name))
-        .map(|name| format!("{} -j RETURN", facts.in_set_with_comment(name, "dst,dst,src")))
+        .filter_map(|name| facts.in_filled_set(name, "dst,dst,src"))
+        .map(|matched| format!("{matched} -j RETURN"))
         .collect();
     rules.push("-j DROP".into());
     rules
@@ -62,8 +61,8 @@ fn source_ranges_firewall(facts: &Facts<'_>) -> Vec<String> {
 
 /// What the node itself sends to a load balancer that does not admit it. IPVS has rewritten such a
 /// packet before it gets here, and only `-m ipvs` still knows where it was sent to.
-fn ipvs_out_filter(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
-    if !settings.ipvs_match.of(facts.family) {
+fn ipvs_out_filter(facts: &Facts<'_>) -> Vec<String> {
+    if !facts.has(Feature::Ipvs) {
         return Vec::new();
     }
     let mut rules: Vec<_> = facts.refused.iter().map(refuse_node).collect();
@@ -79,13 +78,17 @@ fn refuse_node(key: &VirtualServerKey) -> String {
     )
 }
 
+/// The load balancer that a rule of `KUBE-IPVS-OUT-FILTER` keeps this node from.
+pub(crate) fn refused_by(rule: &str) -> Option<VirtualServerKey> {
+    let value = |option: &str| rule.split(' ').skip_while(|word| *word != option).nth(1);
+    let protocol = Protocol::of_number(value("--vproto")?.parse().ok()?)?;
+    let (address, port) = (value("--vaddr")?.parse().ok()?, value("--vport")?.parse().ok()?);
+    Some(VirtualServerKey { protocol, address, port })
+}
+
 /// A service address lets its service ports and health checks in and refuses every other new
 /// connection, so that the host's own ports are not reachable through it.
 fn ipvs_filter(facts: &Facts<'_>) -> Vec<String> {
-    let refusal = match facts.family {
-        Family::V4 => "icmp-port-unreachable",
-        Family::V6 => "icmp6-port-unreachable",
-    };
     let mut rules: Vec<_> = [
         (SetName::LoadBalancer, "dst,dst"),
         (SetName::ClusterIp, "dst,dst"),
@@ -94,11 +97,23 @@ fn ipvs_filter(facts: &Facts<'_>) -> Vec<String> {
         (SetName::HealthCheckNodePort, "dst"),
     ]
     .into_iter()
-    .map(|(name, directions)| format!("{} -j RETURN", facts.in_set(name, directions)))
+    .filter_map(|(name, directions)| Some(format!("{} -j RETURN", facts.in_set(name, directions)?)))
     .collect();
-    rules.push(format!(
-        "-m conntrack --ctstate NEW {} -j REJECT --reject-with {refusal}",
-        facts.in_set(SetName::IpvsIps, "dst")
-    ));
+    rules.extend(refuse_others(facts));
     rules
+}
+
+/// Without the rules before it, it would refuse the service ports as well. Where nothing can be refused, what
+/// is dropped does not get in either.
+fn refuse_others(facts: &Facts<'_>) -> Option<String> {
+    facts.in_set(SetName::ClusterIp, "dst,dst")?;
+    let matched = facts.in_set(SetName::IpvsIps, "dst")?;
+    let target = match (facts.has(Feature::Reject), facts.family) {
+        (false, _) => "DROP",
+        (true, Family::V4) => "REJECT --reject-with icmp-port-unreachable",
+        (true, Family::V6) => "REJECT --reject-with icmp6-port-unreachable",
+    };
+    facts
+        .has(Feature::Conntrack)
+        .then(|| format!("-m conntrack --ctstate NEW {matched} -j {target}"))
 }

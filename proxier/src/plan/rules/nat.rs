@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{ChainKey, Facts, nat, not_local};
 use crate::model::{Family, Protocol};
+use crate::plan::feature::Feature;
 use crate::plan::set::SetName;
 use crate::plan::settings::Settings;
 
@@ -26,7 +27,7 @@ pub(super) fn fill(
     chains.insert(nat("KUBE-LOAD-BALANCER"), load_balancer(facts));
     chains.insert(nat("KUBE-NODE-PORT"), node_port(facts));
     chains.insert(nat("KUBE-POSTROUTING"), postrouting(settings, facts));
-    chains.insert(nat("KUBE-MARK-MASQ"), mark_masq(settings));
+    chains.insert(nat("KUBE-MARK-MASQ"), mark_masq(settings, facts));
 }
 
 fn services(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
@@ -35,56 +36,53 @@ fn services(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
         Family::V6 => "::1/128",
     };
     let mut rules = vec![format!("-s {loopback} -j RETURN")];
-    if facts.is_filled(SetName::LoadBalancer) {
-        let matched = facts.in_set_with_comment(SetName::LoadBalancer, "dst,dst");
+    if let Some(matched) = facts.in_filled_set(SetName::LoadBalancer, "dst,dst") {
         rules.push(format!("{matched} -j KUBE-LOAD-BALANCER"));
     }
-    if facts.is_filled(SetName::ClusterIp) {
-        rules.push(mark_cluster_ip(settings, facts));
-    }
-    if facts.is_filled(SetName::ExternalIp) {
-        let matched = facts.in_set_with_comment(SetName::ExternalIp, "dst,dst");
+    rules.extend(mark_cluster_ip(settings, facts));
+    if let Some(matched) = facts.in_filled_set(SetName::ExternalIp, "dst,dst") {
         rules.push(format!("{matched} -j KUBE-MARK-MASQ"));
-        rules.extend(accept_external(facts, SetName::ExternalIp));
     }
-    if facts.is_filled(SetName::ExternalIpLocal) {
-        rules.extend(accept_external(facts, SetName::ExternalIpLocal));
+    for name in [SetName::ExternalIp, SetName::ExternalIpLocal] {
+        rules.extend(accept_external(facts, name));
     }
-    rules.push("-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT".into());
+    if facts.has(Feature::AddressType) {
+        rules.push("-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT".into());
+    }
     for name in [SetName::ClusterIp, SetName::LoadBalancer] {
-        if facts.is_filled(name) {
-            rules.push(format!("{} -j ACCEPT", facts.in_set(name, "dst,dst")));
-        }
+        let matched = facts.in_set(name, "dst,dst").filter(|_| facts.is_filled(name));
+        rules.extend(matched.map(|matched| format!("{matched} -j ACCEPT")));
     }
     rules
 }
 
 /// `Quirk:` where local traffic cannot be told, only traffic that comes from a service address is
 /// marked, which is what a node's own connection to a service address looks like.
-fn mark_cluster_ip(settings: &Settings, facts: &Facts<'_>) -> String {
-    let matched = |directions| facts.in_set_with_comment(SetName::ClusterIp, directions);
+fn mark_cluster_ip(settings: &Settings, facts: &Facts<'_>) -> Option<String> {
+    let matched = |directions| facts.in_filled_set(SetName::ClusterIp, directions);
     if settings.masquerade_all {
-        return format!("{} -j KUBE-MARK-MASQ", matched("dst,dst"));
+        return Some(format!("{} -j KUBE-MARK-MASQ", matched("dst,dst")?));
     }
-    match not_local(settings, facts) {
-        Some(not_local) => format!("{not_local} {} -j KUBE-MARK-MASQ", matched("dst,dst")),
-        None => format!("{} -j KUBE-MARK-MASQ", matched("src,dst")),
-    }
+    Some(match not_local(settings, facts) {
+        Some(not_local) => format!("{not_local} {} -j KUBE-MARK-MASQ", matched("dst,dst")?),
+        None => format!("{} -j KUBE-MARK-MASQ", matched("src,dst")?),
+    })
 }
 
 /// Traffic that neither comes over a bridge nor from this node, and traffic to this node.
-fn accept_external(facts: &Facts<'_>, name: SetName) -> [String; 2] {
-    let matched = facts.in_set_with_comment(name, "dst,dst");
-    [
-        format!("{matched} -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL -j ACCEPT"),
-        format!("{matched} -m addrtype --dst-type LOCAL -j ACCEPT"),
-    ]
+fn accept_external(facts: &Facts<'_>, name: SetName) -> Vec<String> {
+    let matched = facts.in_filled_set(name, "dst,dst").filter(|_| facts.has(Feature::AddressType));
+    let Some(matched) = matched else { return Vec::new() };
+    let from_elsewhere = facts.has(Feature::Physdev).then(|| {
+        format!("{matched} -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL -j ACCEPT")
+    });
+    let to_this_node = format!("{matched} -m addrtype --dst-type LOCAL -j ACCEPT");
+    from_elsewhere.into_iter().chain([to_this_node]).collect()
 }
 
 fn load_balancer(facts: &Facts<'_>) -> Vec<String> {
     let mut rules = Vec::new();
-    if facts.is_filled(SetName::LoadBalancerLocal) {
-        let matched = facts.in_set_with_comment(SetName::LoadBalancerLocal, "dst,dst");
+    if let Some(matched) = facts.in_filled_set(SetName::LoadBalancerLocal, "dst,dst") {
         rules.push(format!("{matched} -j RETURN"));
     }
     rules.push("-j KUBE-MARK-MASQ".into());
@@ -95,8 +93,7 @@ fn node_port(facts: &Facts<'_>) -> Vec<String> {
     let mut rules = Vec::new();
     for (protocol, local, cluster, directions) in NODE_PORTS {
         for (name, target) in [(local, "RETURN"), (cluster, "KUBE-MARK-MASQ")] {
-            if facts.is_filled(name) {
-                let matched = facts.in_set_with_comment(name, directions);
+            if let Some(matched) = facts.in_filled_set(name, directions) {
                 rules.push(format!("-p {protocol} {matched} -j {target}"));
             }
         }
@@ -107,20 +104,27 @@ fn node_port(facts: &Facts<'_>) -> Vec<String> {
 fn postrouting(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
     let mark = settings.masquerade_mark();
     let mut rules = Vec::new();
-    if facts.is_filled(SetName::LoopBack) {
-        let matched = facts.in_set_with_comment(SetName::LoopBack, "dst,dst,src");
+    let can_masquerade = facts.has(Feature::Masquerade);
+    if can_masquerade && let Some(matched) = facts.in_filled_set(SetName::LoopBack, "dst,dst,src") {
         rules.push(format!("{matched} -j MASQUERADE"));
     }
+    // Without the mark nobody could tell which packets the rules after it are for: they would be for all.
+    if !facts.has(Feature::Mark) {
+        return rules;
+    }
     rules.push(format!("-m mark ! --mark {mark:#x}/{mark:#x} -j RETURN"));
-    rules.push(format!("-j MARK --set-xmark {mark:#x}/0x0"));
-    let fully = if settings.random_fully { " --random-fully" } else { "" };
-    rules.push(format!(
-        "-m comment --comment \"kubernetes service traffic requiring SNAT\" -j MASQUERADE{fully}"
-    ));
+    if facts.has(Feature::SetMark) {
+        rules.push(format!("-j MARK --set-xmark {mark:#x}/0x0"));
+    }
+    let is_fully_random = settings.random_fully && facts.has(Feature::RandomFully);
+    let fully = if is_fully_random { " --random-fully" } else { "" };
+    let comment = facts.comment("kubernetes service traffic requiring SNAT");
+    rules.extend(can_masquerade.then(|| format!("{comment}-j MASQUERADE{fully}")));
     rules
 }
 
-fn mark_masq(settings: &Settings) -> Vec<String> {
+fn mark_masq(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
     let mark = settings.masquerade_mark();
-    vec![format!("-j MARK --set-xmark {mark:#x}/{mark:#x}")]
+    let can_mark = facts.has(Feature::SetMark);
+    can_mark.then(|| format!("-j MARK --set-xmark {mark:#x}/{mark:#x}")).into_iter().collect()
 }
