@@ -364,7 +364,6 @@ mod tests {
     use proxier::testing::{service, settings};
     use serde_json::Value;
     use tokio::sync::{mpsc, oneshot, watch};
-    use tracing_subscriber::Layer as _;
     use tracing_subscriber::filter::filter_fn;
     use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -487,9 +486,11 @@ mod tests {
         let writer = written.clone();
         let lines = tracing_subscriber::fmt::layer()
             .event_format(Lines::new(LogFormat::Json))
-            .with_writer(move || writer.clone())
-            .with_filter(filter_fn(move |metadata| each_round || metadata.target() != ROUNDS));
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            .with_writer(move || writer.clone());
+        // A filter of everything, as in the program: one of a layer alone remembers what it was asked last.
+        let wanted = filter_fn(move |metadata| each_round || metadata.target() != ROUNDS);
+        let subscriber = tracing_subscriber::registry().with(wanted).with(lines);
+        tracing::subscriber::with_default(subscriber, || {
             let periods = Periods { min: Duration::ZERO, max: Duration::from_secs(30) };
             let read = || Ok(FakeKernel::default().state.into());
             run(Proxier::new(settings()), Slow::default(), read, events, periods, publish).unwrap();

@@ -120,6 +120,18 @@ fn the_entry_and_both_names_run_the_proxy() {
 }
 
 #[test]
+fn the_runner_of_kubernetes_images_writes_the_log_into_a_file_and_shows_it() {
+    let command =
+        "/go-runner --log-file=/run/log --also-stdout -- kube-proxy --version && cat /run/log";
+    let said = printed(&["sh", "-c", command]);
+    let lines: Vec<_> = said.lines().collect();
+    assert!(
+        lines.len() == 2 && lines[0] == lines[1] && lines[0].starts_with("Kubernetes v1."),
+        "{said}"
+    );
+}
+
+#[test]
 fn every_program_that_a_manifest_starts_is_in_the_image() {
     let mut started = BTreeSet::new();
     for manifest in
