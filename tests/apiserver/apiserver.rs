@@ -11,19 +11,23 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by several binaries")]
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::{Method, Version};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use self::events::Events;
+use self::port::Kept;
 use self::store::Store;
 use self::tls::Identity;
+pub use self::tls::{Client, Vouched};
 
 mod events;
+pub mod port;
 mod serve;
 mod store;
 mod tls;
@@ -31,7 +35,7 @@ mod tls;
 /// A running, or stopped, API server. Dropping it stops it.
 pub struct ApiServer {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    port: Kept,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -46,14 +50,31 @@ pub struct Behaviour {
     pub lag: Option<u64>,
     /// Whether each watch ends as soon as it has said what it knows.
     pub brief: bool,
-    /// Wait before each answer.
+    /// Wait before each answer to requests like this.
     pub delay: Duration,
+    /// Which requests have to wait.
+    pub is_delayed: fn(&Seen) -> bool,
     /// Lists have no more than this many objects a page, whatever the request says.
     pub page: usize,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
     /// Answer each request to this path prefix with this status.
     pub refuse: Option<(&'static str, u16)>,
+    /// Answer the requests that it is for with this, before anything else is looked at but the token.
+    pub canned: Option<Canned>,
+}
+
+/// An answer as it stands.
+#[derive(Clone, Debug)]
+pub struct Canned {
+    /// Which requests get it.
+    pub is_for: fn(&Seen) -> bool,
+    /// The status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
 }
 
 /// What becomes of a request for a streamed list.
@@ -91,6 +112,8 @@ pub struct Seen {
     pub agent: String,
     /// The status it was answered with.
     pub status: u16,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl Seen {
@@ -124,6 +147,7 @@ struct Shared {
     pulse: watch::Sender<Pulse>,
     identity: Identity,
     tokens: Mutex<Vec<String>>,
+    connections: AtomicUsize,
 }
 
 /// Counts of what open watches and connections have to notice.
@@ -162,15 +186,28 @@ impl ApiServer {
 
     /// Starts on this address, in the network namespace of this thread.
     pub fn start_at(address: SocketAddr) -> Self {
+        Self::start_as(address, Vouched::ByAuthority)
+    }
+
+    /// Starts on a free port of 127.0.0.1, with such a certificate.
+    pub fn vouched(vouched: Vouched) -> Self {
+        Self::start_as("127.0.0.1:0".parse().unwrap(), vouched)
+    }
+
+    fn start_as(address: SocketAddr, vouched: Vouched) -> Self {
+        // Kept while the server is stopped, too.
+        let port = Kept::at(address);
+        let address = port.address();
         let listener = TcpListener::bind(address).expect("bind the API server");
-        let address = listener.local_addr().unwrap();
         let behaviour = Behaviour {
             streaming: Streaming::Served,
             gone: Gone::InStream,
             delay: Duration::ZERO,
+            is_delayed: |_| true,
             page: usize::MAX,
             http2: true,
             refuse: None,
+            canned: None,
             lag: None,
             brief: false,
         };
@@ -180,10 +217,11 @@ impl ApiServer {
             seen: Mutex::default(),
             events: Mutex::default(),
             pulse: watch::Sender::default(),
-            identity: Identity::new(address.ip()),
+            identity: Identity::new(address.ip(), vouched),
             tokens: Mutex::new(vec![tls::TOKEN.to_owned()]),
+            connections: AtomicUsize::new(0),
         });
-        let server = Self { shared, address, thread: Mutex::default() };
+        let server = Self { shared, port, thread: Mutex::default() };
         server.serve(listener);
         server
     }
@@ -199,7 +237,7 @@ impl ApiServer {
     /// Listens again after [`ApiServer::stop`], on the same port.
     pub fn restart(&self) {
         self.stop();
-        self.serve(TcpListener::bind(self.address).expect("bind the API server again"));
+        self.serve(TcpListener::bind(self.address()).expect("bind the API server again"));
     }
 
     /// A thread is in the network namespace of the one that starts it.
@@ -212,12 +250,12 @@ impl ApiServer {
 
     /// `https://ADDRESS:PORT`.
     pub fn url(&self) -> String {
-        format!("https://{}", self.address)
+        format!("https://{}", self.address())
     }
 
     /// `ADDRESS:PORT`.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The certificate of the authority, as in `ca.crt`.
@@ -238,6 +276,11 @@ impl ApiServer {
     /// From now on admits this token and no other.
     pub fn admit(&self, token: &str) {
         *lock(&self.shared.tokens) = vec![token.to_owned()];
+    }
+
+    /// From now on knows this client by its certificate, on new connections, and no other.
+    pub fn admit_client(&self, client: &Client) {
+        self.shared.identity.admit(client);
     }
 
     /// A kubeconfig with the authority's certificate and the token inside.
@@ -315,6 +358,11 @@ impl ApiServer {
     /// Breaks every connection off.
     pub fn disconnect(&self) {
         self.shared.pulse(|pulse| pulse.disconnects += 1);
+    }
+
+    /// How many connections have been begun so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// The requests so far, in order of their answers.

@@ -6,7 +6,8 @@
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::store::Selector;
-use super::{Gone, Pulse, Seen, Shared, Streaming, lock};
+use super::{Canned, Gone, Pulse, Seen, Shared, Streaming, lock};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Lines = mpsc::Sender<Bytes>;
@@ -42,6 +43,7 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
+        shared.connections.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             let mut pulse = shared.pulse.subscribe();
@@ -57,17 +59,21 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 async fn converse(shared: &Arc<Shared>, socket: tokio::net::TcpStream) {
     let http2 = lock(&shared.behaviour).http2;
     let Ok(socket) = shared.identity.acceptor(http2).accept(socket).await else { return };
+    let is_known = socket.get_ref().1.peer_certificates().is_some();
     let service = service_fn(|request| {
         let shared = Arc::clone(shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, request, is_known).await) }
     });
     let server = auto::Builder::new(TokioExecutor::new());
     let _ = server.serve_connection(TokioIo::new(socket), service).await;
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
-    let delay = lock(&shared.behaviour).delay;
-    tokio::time::sleep(delay).await;
+/// A client is known by its certificate, or else by its token.
+async fn answer(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    is_known: bool,
+) -> Response<Body> {
     let header = |name| {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
@@ -80,10 +86,18 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         version: request.version(),
         agent: header("user-agent"),
         status: 0,
+        at: Instant::now(),
     };
     let authorization = header("authorization");
-    let is_known =
-        lock(&shared.tokens).iter().any(|token| authorization == format!("Bearer {token}"));
+    let (delay, is_delayed) = {
+        let behaviour = lock(&shared.behaviour);
+        (behaviour.delay, (behaviour.is_delayed)(&seen))
+    };
+    if is_delayed {
+        tokio::time::sleep(delay).await;
+    }
+    let is_known = is_known
+        || lock(&shared.tokens).iter().any(|token| authorization == format!("Bearer {token}"));
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let response = match (is_known, &seen.method) {
         (false, _) => failure(401, "Unauthorized"),
@@ -114,6 +128,9 @@ fn write(shared: &Shared, request: &Seen, kind: &str, body: &[u8]) -> Response<B
 
 fn route(shared: &Arc<Shared>, request: &Seen) -> Response<Body> {
     let behaviour = lock(&shared.behaviour).clone();
+    if let Some(canned) = behaviour.canned.filter(|canned| (canned.is_for)(request)) {
+        return as_it_stands(canned);
+    }
     if let Some((prefix, status)) = behaviour.refuse
         && request.path.starts_with(prefix)
     {
@@ -193,7 +210,12 @@ fn list(
     if end < objects.len() {
         meta["continue"] = json!(format!("{version}:{end}"));
     }
-    let items = &objects[start.min(end)..end];
+    let mut items = objects[start.min(end)..end].to_vec();
+    // As a real server: the list says the type of all.
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.remove("kind");
+        item.remove("apiVersion");
+    }
     // Lists of Go are written as null when they are empty.
     let items = if items.is_empty() { Value::Null } else { json!(items) };
     let kind = format!("{kind}List");
@@ -303,6 +325,14 @@ impl Watch {
         let line = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
         self.lines.send(line.into()).await.map_err(|_| Over)
     }
+}
+
+fn as_it_stands(canned: Canned) -> Response<Body> {
+    let mut response = Response::builder().status(canned.status);
+    for (name, value) in canned.headers {
+        response = response.header(name, value);
+    }
+    response.body(BodyExt::boxed_unsync(Full::new(Bytes::from(canned.body)))).unwrap()
 }
 
 fn failure(code: u16, message: &str) -> Response<Body> {

@@ -45,6 +45,9 @@ impl Store {
     /// Creates or updates an object. One that is as it was changes nothing.
     pub fn put(&mut self, mut object: Value) {
         let id = id(&object);
+        if object["apiVersion"].is_null() {
+            object["apiVersion"] = json!(api_version(&id.0));
+        }
         let before = self.objects.get(&id).cloned();
         if let Some(before) = &before {
             object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
@@ -201,6 +204,14 @@ fn terms(text: &str) -> Vec<Term> {
             }
         })
         .collect()
+}
+
+/// The version in which objects of a kind are stored, whatever they were written as.
+fn api_version(kind: &str) -> &'static str {
+    match kind {
+        "EndpointSlice" => "discovery.k8s.io/v1",
+        _ => "v1",
+    }
 }
 
 /// The kind, namespace and name of an object.

@@ -1,53 +1,107 @@
-//! Who the fixture API server is.
+//! Who the fixture API server is, and whom it knows by a certificate.
 //!
-//! In: its address. Out: an authority, a certificate for the address, and a kubeconfig that trusts
-//! both. Never: a file.
+//! In: its address. Out: an authority, a certificate for the address, a kubeconfig that trusts both, and
+//! certificates for clients. Never: a file.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::ByteString;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls13_signature_with_raw_key};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime,
+};
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
+    SignatureScheme,
+};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The token that the server admits.
 pub const TOKEN: &str = "the-token-of-the-tests";
+
+/// What vouches for the server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouched {
+    /// An authority, as in most clusters.
+    ByAuthority,
+    /// An authority, though it could be one itself: what `openssl req -x509 -CA` makes.
+    ByAuthorityAsOne,
+    /// It is its own authority.
+    ByItself,
+}
+
+/// A certificate of a client with its key, both as PEM.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Client {
+    /// A new one.
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "system:kube-proxy");
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
 
 /// Certificates of one server.
 pub struct Identity {
     authority: String,
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    /// The clients that are admitted; nobody is asked for a certificate while this is `None`.
+    admitted: Mutex<Option<CertificateDer<'static>>>,
 }
 
 impl Identity {
     /// Draws an authority and a certificate for this address.
-    pub fn new(address: IpAddr) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![address.to_string()])
-            .unwrap()
-            .signed_by(&key, &authority)
-            .unwrap();
-        Self {
-            authority: authority.pem(),
-            certificate: certificate.der().clone(),
-            key: key.serialize_der(),
-        }
+    pub fn new(address: IpAddr, vouched: Vouched) -> Self {
+        let names = || CertificateParams::new(vec![address.to_string()]).unwrap();
+        let as_authority = |mut params: CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        };
+        let authority = as_authority(CertificateParams::new(Vec::new()).unwrap());
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap());
+        let (authority, key) = (authority.unwrap(), KeyPair::generate().unwrap());
+        let certificate = match vouched {
+            Vouched::ByAuthority => names().signed_by(&key, &authority),
+            Vouched::ByAuthorityAsOne => as_authority(names()).signed_by(&key, &authority),
+            Vouched::ByItself => as_authority(names()).self_signed(&key),
+        };
+        let certificate = certificate.unwrap();
+        let authority =
+            if vouched == Vouched::ByItself { certificate.pem() } else { authority.pem() };
+        let (certificate, key) = (certificate.der().clone(), key.serialize_der());
+        Self { authority, certificate, key, admitted: Mutex::default() }
+    }
+
+    /// From now on asks for a certificate, and admits this client and no other.
+    pub fn admit(&self, client: &Client) {
+        let certificate = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
+        *super::lock(&self.admitted) = Some(certificate);
     }
 
     /// The server's side of TLS.
     pub fn acceptor(&self, http2: bool) -> TlsAcceptor {
         let key = PrivateKeyDer::try_from(self.key.clone()).unwrap();
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], key)
-            .unwrap();
+        let builder = ServerConfig::builder();
+        let builder = match super::lock(&self.admitted).clone() {
+            Some(admitted) => builder.with_client_cert_verifier(Arc::new(Admitted::new(admitted))),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(vec![self.certificate.clone()], key).unwrap();
         if http2 {
             config.alpn_protocols.push(b"h2".to_vec());
         }
@@ -75,5 +129,61 @@ impl Identity {
             "users": [{"name": "test", "user": {"token": token}}],
         })
         .to_string()
+    }
+}
+
+/// Admits one certificate of whatever version, as Go does, where the library knows version 3 only.
+#[derive(Debug)]
+struct Admitted {
+    certificate: CertificateDer<'static>,
+    provider: CryptoProvider,
+}
+
+impl Admitted {
+    fn new(certificate: CertificateDer<'static>) -> Self {
+        Self { certificate, provider: ring::default_provider() }
+    }
+}
+
+impl ClientCertVerifier for Admitted {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if *shown == self.certificate {
+            return Ok(ClientCertVerified::assertion());
+        }
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.3 is spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let (_, certificate) = X509Certificate::from_der(certificate).unwrap();
+        let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

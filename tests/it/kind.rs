@@ -4,12 +4,13 @@
 //! what is wrong with the table; whether the script ends as its cases do. Never: a packet.
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::{env, fs};
 
 use self::stage::Stage;
+use crate::apiserver::port::Kept;
 use crate::cases::{Client, Driver, Expect, Kind, Outcome, Way, runs, table};
 use crate::manifests::schema;
 
@@ -182,10 +183,12 @@ fn a_client_tells_answers_refusals_and_silence_apart() {
             let wanted = format!("echo-here-1 {source}");
             assert_eq!(said.lines().filter(|line| line.starts_with(&wanted)).count(), 2, "{said}");
         }
-        let closed = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
-        assert_eq!(ask("tcp", ip, closed, 1), "refused\n");
-        let closed = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
-        assert_eq!(ask("udp", ip, closed, 1), "refused\n");
+        let closed = Kept::at((ip.parse::<IpAddr>().unwrap(), 0).into());
+        assert_eq!(ask("tcp", ip, closed.address().port(), 1), "refused\n");
+        // Who is connected to one peer hears of no other, and has the port nevertheless.
+        let closed = UdpSocket::bind((ip, 0)).unwrap();
+        closed.connect((ip, 9)).unwrap();
+        assert_eq!(ask("udp", ip, closed.local_addr().unwrap().port(), 1), "refused\n");
         let (mute, deaf) = (TcpListener::bind((ip, 0)).unwrap(), UdpSocket::bind((ip, 0)).unwrap());
         assert_eq!(ask("tcp", ip, mute.local_addr().unwrap().port(), 1), "silent\n");
         assert_eq!(ask("udp", ip, deaf.local_addr().unwrap().port(), 1), "silent\n");

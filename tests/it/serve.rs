@@ -4,9 +4,8 @@
 //! Never: a kernel that is changed.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipvs_proxy::events::Sink;
@@ -18,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::apiserver::port::Kept;
 
 mod answers;
 mod clients;
@@ -99,18 +100,13 @@ fn check(port: u16, v4: Option<usize>, v6: Option<usize>) -> HealthCheck {
     HealthCheck { port, local_endpoints: PerFamily { v4, v6 } }
 }
 
-/// A port that nobody listens on, in either family. It is given out once, and is none of those
-/// that the kernel gives to clients.
+/// A port that nobody listens on, in either family, kept for the caller until all tests are over.
 fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let first = 10_000 + std::process::id() % 2_000 * 10;
-    loop {
-        let port = first + GIVEN.fetch_add(1, Ordering::Relaxed) % 2_000;
-        let port = u16::try_from(port).unwrap();
-        if TcpListener::bind(("::", port)).is_ok() {
-            return port;
-        }
-    }
+    static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+    let kept = Kept::everywhere();
+    let port = kept.address().port();
+    KEPT.lock().unwrap().push(kept);
+    port
 }
 
 fn v4(port: u16) -> SocketAddr {
