@@ -25,10 +25,12 @@ use self::request::Resource;
 use self::services::Services;
 use self::slices::Slices;
 use self::stream::{Step, Stream};
-pub use self::unserved::Unserved;
+pub use self::tls::{Given, TlsError};
+pub use self::unserved::{Doubted, Unserved};
 use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
 mod access;
+mod alert;
 mod answer;
 mod backoff;
 mod client;
@@ -44,6 +46,8 @@ mod request;
 mod services;
 mod slices;
 mod stream;
+mod tls;
+mod transport;
 mod unserved;
 mod veil;
 

@@ -134,7 +134,7 @@ async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {
     };
     match time::timeout(LIMIT, request).await {
         Ok(result) => result,
-        Err(_) => Err(Unserved::Unreachable(format!("no answer within {LIMIT:?}"))),
+        Err(_) => Err(Unserved::unreachable(format!("no answer within {LIMIT:?}"))),
     }
 }
 

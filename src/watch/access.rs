@@ -115,9 +115,20 @@ async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
     let refuse = |cause: String| ApiError::Kubeconfig { path: path.clone(), cause };
     let (mut config, note) = kubeconfig::read(&path).await.map_err(refuse)?;
     check_token(&mut config.auth_info).map_err(refuse)?;
-    let note = note.map(|note| format!("kubeconfig {}: {note}", path.display()));
+    let is_any_server_taken = config.accept_invalid_certs.then(|| {
+        "insecure-skip-tls-verify: the API server's certificate is not checked, so whoever answers at its \
+         address gets the credentials"
+            .to_owned()
+    });
+    let notes = note.into_iter().chain(is_any_server_taken);
+    let notes: Vec<_> =
+        notes.map(|note| format!("kubeconfig {}: {note}", path.display())).collect();
     let mut access = Access::of(config, Some(path));
-    access.ignored.extend(note);
+    access.ignored.extend(notes);
+    let user = &access.config.auth_info;
+    if let (None, Some(file)) = (&user.client_certificate_data, &user.client_certificate) {
+        access.credentials = Some(file.into());
+    }
     // As client-go: a token in a file counts more than one that stands in the kubeconfig.
     if let Some(file) = access.config.auth_info.token_file.take() {
         access.config.auth_info.token = None;

@@ -15,20 +15,17 @@ use futures_util::io::AsyncBufRead;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::ConfigExt;
-use kube::{Config, client};
+use kube::client;
 use tokio::runtime::Handle;
-use tower::{BoxError, ServiceBuilder};
+use tower::BoxError;
 
 use super::access::{self, Access, ServiceAccount};
 use super::answer;
 use super::backoff::Retry;
-use super::counted::{Counted, Counts};
+use super::counted::Counts;
 use super::outage::Outage;
+use super::tls::TlsError;
+use super::transport::{self, TransportError};
 use super::unserved::{Doubted, Unserved};
 use super::veil::Plugin;
 use crate::config::without_password;
@@ -121,7 +118,17 @@ pub enum ApiError {
         /// What is wrong with it.
         cause: String,
     },
-    /// Certificates, keys or credentials cannot be used.
+    /// Certificates or keys cannot be used.
+    #[error("API server {url}{}: {cause}", of(file.as_deref()))]
+    Tls {
+        /// The server.
+        url: String,
+        /// The file that they come from.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        cause: TlsError,
+    },
+    /// Credentials cannot be used.
     #[error("API server {url}{}: {cause}", of(file.as_deref()))]
     Credentials {
         /// The server.
@@ -243,18 +250,20 @@ impl Api {
 impl Way {
     /// The server's URL, and the way to it.
     fn new(settings: &ApiSettings, access: Access) -> Result<(String, Self), ApiError> {
-        let Access { mut config, token, credentials, authority, ignored: _ } = access;
-        // Where no TLS is spoken, a machine without certificate authorities is none the worse.
-        if config.cluster_url.scheme_str() == Some("http") {
-            config.root_cert.get_or_insert_default();
-        }
+        let Access { config, token, credentials, authority, ignored: _ } = access;
         let url = config.cluster_url.to_string();
         let url = without_password(url.trim_end_matches('/'));
         let counts = Counts::new(settings.requests.clone(), &url);
-        let client = client(&config, &counts).map_err(|cause| ApiError::Credentials {
-            url: url.clone(),
-            file: authority.clone(),
-            cause: one_line(&*Plugin::of(&config.auth_info).veil(cause)),
+        let refuse = |cause: BoxError| {
+            let (url, file) = (url.clone(), authority.clone());
+            let cause = one_line(&*Plugin::of(&config.auth_info).veil(cause));
+            ApiError::Credentials { url, file, cause }
+        };
+        let client = transport::client(&config, &counts).map_err(|error| match error {
+            TransportError::Tls(cause) => {
+                ApiError::Tls { url: url.clone(), file: authority.clone(), cause }
+            }
+            TransportError::Other(cause) => refuse(cause),
         })?;
         let made = Instant::now();
         let (last, unread) = (None, None);
@@ -281,7 +290,7 @@ impl Way {
                 (Err(error), Some(_)) => note(&mut self.unread, path, Some(error.to_string())),
                 (Err(error), None) => {
                     let text = format!("token file {}: {error}", path.display());
-                    return Err(Unserved::Unreachable(text));
+                    return Err(Unserved::unreachable(text));
                 }
             }
         }
@@ -304,7 +313,7 @@ async fn send(
 async fn text(client: &kube::Client, request: Request<Vec<u8>>) -> Result<String, Unserved> {
     let body = send(client, request).await?.into_body().collect().await?.to_bytes();
     let text = String::from_utf8(body.into());
-    text.map_err(|error| Unserved::Unreachable(format!("the answer is not UTF-8: {error}")))
+    text.map_err(|error| Unserved::unreachable(format!("the answer is not UTF-8: {error}")))
 }
 
 /// Says when a token file can no longer be read though its last token is in use, and when it can again.
@@ -318,47 +327,4 @@ fn note(unread: &mut Option<String>, path: &Path, reason: Option<String>) {
         (_, _) => {}
     }
     *unread = reason;
-}
-
-/// kube's own client speaks HTTP/1.1 only (kube-rs/kube#1923): one connection for each watch, and
-/// a dead one found only when the watch would have ended anyway.
-fn client(config: &Config, counts: &Counts) -> Result<kube::Client, BoxError> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(Duration::from_secs(10)));
-    http.set_keepalive(Some(Duration::from_secs(30)));
-    http.set_tcp_user_timeout(Some(Duration::from_secs(45)));
-    // A credential plugin that gives a token runs once; certificates have it run for them.
-    let plugin = Plugin::of(&config.auth_info);
-    let user = config.auth_layer()?;
-    let mut without_plugin = config.clone();
-    if user.is_some() {
-        without_plugin.auth_info.exec = None;
-    }
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(without_plugin.rustls_client_config()?)
-        .https_or_http();
-    let https = match &config.tls_server_name {
-        Some(name) => {
-            https.with_server_name_resolver(FixedServerNameResolver::new(name.clone().try_into()?))
-        }
-        None => https,
-    };
-    let service = Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .http2_keep_alive_timeout(Duration::from_secs(15))
-        .http2_keep_alive_while_idle(true)
-        .build(https.enable_all_versions().wrap_connector(http));
-    let service = ServiceBuilder::new()
-        .map_err(move |error: BoxError| plugin.veil(error))
-        .layer(config.base_uri_layer())
-        .option_layer(user)
-        .layer(config.extra_headers_layer()?)
-        .layer_fn(|inner| Counted::new(inner, counts.clone()))
-        .map_err(BoxError::from)
-        .service(service);
-    Ok(client::Client::new(service, config.default_namespace.clone()))
 }

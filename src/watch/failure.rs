@@ -44,7 +44,7 @@ impl Failure {
     pub(super) fn sort(&self) -> String {
         match self {
             Self::Unserved(Unserved::Refused { code, .. }) => format!("HTTP {code}"),
-            Self::Unserved(Unserved::Unreachable(text)) => {
+            Self::Unserved(Unserved::Unreachable { text, .. }) => {
                 text.chars().filter(|character| !character.is_ascii_digit()).collect()
             }
             Self::Expired | Self::Garbled(_) | Self::Brief { .. } => "answer".to_owned(),

@@ -42,7 +42,7 @@ impl Api {
             .header(CONTENT_TYPE, kind)
             .header(USER_AGENT, AGENT)
             .body(body.to_string().into_bytes())
-            .map_err(|error| Unserved::Unreachable(error.to_string()))?;
+            .map_err(|error| Unserved::unreachable(error.to_string()))?;
         self.text(request).await?;
         Ok(())
     }

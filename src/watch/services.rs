@@ -17,7 +17,7 @@ impl Api {
     /// See [`Unserved`].
     pub async fn try_access(&self) -> Result<(), Unserved> {
         let request = Services.resource().list(Freshness::Latest, 1, None);
-        let request = request.map_err(|error| Unserved::Unreachable(error.to_string()))?;
+        let request = request.map_err(|error| Unserved::unreachable(error.to_string()))?;
         self.text(request).await.map(drop)
     }
 }

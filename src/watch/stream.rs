@@ -289,7 +289,7 @@ fn cannot_stream(code: u16) -> bool {
 }
 
 fn no_answer() -> Failure {
-    Failure::Unserved(Unserved::Unreachable(format!("no answer for {ANSWER:?}")))
+    Failure::Unserved(Unserved::unreachable(format!("no answer for {ANSWER:?}")))
 }
 
 fn no_version() -> Failure {

@@ -3,16 +3,24 @@
 //! In: errors of the client and answers other than success. Out: whether the server was reached and
 //! what it said. Never: what follows from it, which differs between those who read and who write.
 
-use crate::one_line::one_line;
+use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
+
+use super::alert::RefusedByAlert;
+use crate::one_line::one_line;
 
 /// Why a request had no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unserved {
     /// The request did not reach the server, or its answer did not come back.
-    #[error("{0}")]
-    Unreachable(String),
+    #[error("{text}")]
+    Unreachable {
+        /// Why not.
+        text: String,
+        /// What is in doubt then, if TLS has said so.
+        doubted: Option<Doubted>,
+    },
     /// The server said no.
     #[error("HTTP {code}: {message}")]
     Refused {
@@ -27,7 +35,7 @@ pub enum Unserved {
 
 /// What is in doubt when a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubted {
+pub enum Doubted {
     /// Who asks: a token that has expired, for one.
     Credentials,
     /// Who answers.
@@ -35,22 +43,23 @@ pub(super) enum Doubted {
 }
 
 impl Unserved {
+    /// A request that did not get there, for a reason that no other file would mend.
+    pub(crate) fn unreachable(text: impl Into<String>) -> Self {
+        Self::Unreachable { text: text.into(), doubted: None }
+    }
+
     /// Whether other files would make a difference.
     pub(super) fn doubted(&self) -> Option<Doubted> {
         match self {
             Self::Refused { code: 401, .. } => Some(Doubted::Credentials),
-            // rustls says what it does not like of the server's; an alert is the server's word on ours.
-            Self::Unreachable(text) if text.contains("received fatal alert") => {
-                Some(Doubted::Credentials)
-            }
-            Self::Unreachable(text) if text.contains("certificate") => Some(Doubted::Certificate),
-            Self::Unreachable(_) | Self::Refused { .. } => None,
+            Self::Unreachable { doubted, .. } => *doubted,
+            Self::Refused { .. } => None,
         }
     }
 
     /// Adds which file is in doubt, and what of it.
     pub(super) fn blame(&mut self, doubted: Doubted, file: &Path) {
-        let (Self::Unreachable(text) | Self::Refused { message: text, .. }) = self;
+        let (Self::Unreachable { text, .. } | Self::Refused { message: text, .. }) = self;
         text.push_str(&match doubted {
             Doubted::Certificate => {
                 format!(" (certificates are trusted as {} says)", file.display())
@@ -65,7 +74,7 @@ impl Unserved {
     /// just being replaced.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            Self::Unreachable { .. } => true,
             Self::Refused { code, .. } => matches!(*code, 401 | 429 | 500..),
         }
     }
@@ -73,7 +82,7 @@ impl Unserved {
     /// Whether what was to be changed does not exist.
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::Unreachable(_) => false,
+            Self::Unreachable { .. } => false,
             Self::Refused { code, .. } => *code == 404,
         }
     }
@@ -81,7 +90,7 @@ impl Unserved {
     /// The shortest pause the server asks for.
     pub fn retry_after(&self) -> Duration {
         match self {
-            Self::Unreachable(_) => Duration::ZERO,
+            Self::Unreachable { .. } => Duration::ZERO,
             Self::Refused { retry_after, .. } => *retry_after,
         }
     }
@@ -89,6 +98,48 @@ impl Unserved {
 
 impl From<kube::Error> for Unserved {
     fn from(error: kube::Error) -> Self {
-        Self::Unreachable(one_line(&error))
+        let doubted = doubted_by(&error);
+        Self::Unreachable { text: one_line(&error), doubted }
+    }
+}
+
+/// What is in doubt after an error of TLS. An error of input and output has what it wraps in a place of its own,
+/// which is not in the chain of causes.
+pub(super) fn doubted_by(error: &(dyn Error + 'static)) -> Option<Doubted> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if error.is::<RefusedByAlert>() {
+            return Some(Doubted::Credentials);
+        }
+        if let Some(error) = error.downcast_ref() {
+            return doubted_by_tls(error);
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(doubted) = wrapped.and_then(|inner| doubted_by(inner)) {
+            return Some(doubted);
+        }
+        link = error.source();
+    }
+    None
+}
+
+/// An alert is the server's word: some of them are about the certificate that this proxy has shown, or has not.
+fn doubted_by_tls(error: &rustls::Error) -> Option<Doubted> {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::InvalidCertificate(_) => Some(Doubted::Certificate),
+        rustls::Error::AlertReceived(
+            Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError,
+        ) => Some(Doubted::Credentials),
+        _ => None,
     }
 }

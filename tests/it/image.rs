@@ -157,6 +157,16 @@ fn go_runner() -> Command {
     Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("image/go-runner"))
 }
 
+#[test]
+fn an_api_server_with_a_public_certificate_is_trusted() {
+    let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Containerfile"));
+    let recipe = recipe.unwrap();
+    let (_, image) = recipe.rsplit_once("\nFROM ").unwrap();
+    let (_, packages) = image.split_once("apt-get install --yes ").unwrap();
+    let mut packages = packages.split('\n').next().unwrap().split(' ');
+    assert!(packages.any(|package| package == "ca-certificates"), "{image}");
+}
+
 /// What the image has under `/usr/local`, and the tools of a node.
 struct Image(TempDir);
 

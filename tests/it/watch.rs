@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::apiserver::{ApiServer, Seen};
 
+mod certificates;
 mod changes;
 mod credentials;
 mod failures;
@@ -109,6 +110,16 @@ async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
         }
     };
     timeout(LIMIT, asked).await.expect("a request")
+}
+
+/// Waits until something has come about.
+async fn until(has_come: impl Fn() -> bool) {
+    let come = async {
+        while !has_come() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, come).await.expect("it has come about");
 }
 
 /// Waits until so many requests have been made in all.

@@ -76,6 +76,10 @@ fn prepare_cluster(cluster: &mut Cluster, empty: &str) -> Result<(), String> {
         &mut cluster.tls_server_name,
     ];
     forget_empty(texts, empty);
+    // As Go decodes it: line ends within do not count.
+    if let Some(data) = &mut cluster.certificate_authority_data {
+        data.retain(|character| !matches!(character, '\r' | '\n'));
+    }
     if cluster.proxy_url.is_some() {
         return Err("proxy-url is not supported".to_owned());
     }
