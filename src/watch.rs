@@ -22,6 +22,7 @@ use self::node::ThisNode;
 use self::nodes::Nodes;
 use self::patience::Patience;
 use self::request::Resource;
+use self::said_type::SaidType;
 use self::services::Services;
 use self::slices::Slices;
 use self::stream::{Step, Stream};
@@ -43,6 +44,7 @@ mod outage;
 mod patience;
 mod post;
 mod request;
+mod said_type;
 mod services;
 mod slices;
 mod stream;
@@ -82,8 +84,12 @@ trait Watched {
     type Fact;
     /// Its kind.
     const KIND: Kind;
+    /// Its `apiVersion`.
+    const API_VERSION: &'static str;
 
     fn resource(&self) -> Resource;
+    /// What the object itself says of its type.
+    fn said_type(object: &Self::Object) -> SaidType<'_>;
     fn id(object: &Self::Object) -> Option<ObjectId>;
     fn resource_version(object: &Self::Object) -> Option<&str>;
     fn convert(object: &Self::Object, problems: &mut Vec<Problem>) -> Option<Self::Fact>;

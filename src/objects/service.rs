@@ -12,6 +12,11 @@ use super::meta::{Metadata, presence};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Service {
+    /// `apiVersion`. An API server leaves it out of the items of a list.
+    #[serde(rename = "apiVersion")]
+    pub api_version: Field<String>,
+    /// `kind`. An API server leaves it out of the items of a list.
+    pub kind: Field<String>,
     /// `metadata`.
     pub metadata: Field<Metadata<Labels>>,
     /// `spec`.

@@ -12,6 +12,11 @@ use super::meta::{Metadata, presence};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSlice {
+    /// `apiVersion`. An API server leaves it out of the items of a list.
+    #[serde(rename = "apiVersion")]
+    pub api_version: Field<String>,
+    /// `kind`. An API server leaves it out of the items of a list.
+    pub kind: Field<String>,
     /// `metadata`.
     pub metadata: Field<Metadata<Labels>>,
     /// `addressType`: IPv4, IPv6 or FQDN.

@@ -28,7 +28,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn garbled(error: &serde_json::Error) -> Self {
+    /// A text that is not the JSON it should be. A proxy's or a login's page is called one: no parser's
+    /// words would tell an operator that.
+    pub(super) fn garbled(text: &str, error: &serde_json::Error) -> Self {
+        if text.trim_start().starts_with('<') {
+            let text =
+                "a page of HTML or XML instead of JSON; something else than an API server answers";
+            return Self::Garbled(text.to_owned());
+        }
         Self::Garbled(error.to_string())
     }
 

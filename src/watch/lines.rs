@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::failure::Failure;
+use super::said_type::SaidType;
 use super::unserved::Unserved;
 use crate::objects::Field;
 use crate::one_line::one_line;
@@ -33,7 +34,12 @@ pub(super) enum Line<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Bookmark {
+    #[serde(default)]
+    api_version: Field<String>,
+    #[serde(default)]
+    kind: Field<String>,
     #[serde(default)]
     metadata: Field<BookmarkMeta>,
 }
@@ -80,6 +86,11 @@ impl From<Status> for Failure {
 }
 
 impl Bookmark {
+    /// A bookmark has the type of the objects that are watched.
+    pub(super) fn said_type(&self) -> SaidType<'_> {
+        SaidType { api_version: &self.api_version, kind: &self.kind }
+    }
+
     pub(super) fn version(&self) -> Option<&str> {
         self.metadata.given()?.resource_version.given().map(String::as_str)
     }
@@ -185,7 +196,7 @@ impl Lines {
                 Ok(Some(line))
             }
             Some(Err(error)) if error.is_eof() => Ok(None),
-            Some(Err(error)) => Err(Failure::garbled(&error)),
+            Some(Err(error)) => Err(Failure::garbled(rest, &error)),
             None => Ok(None),
         }
     }

@@ -11,6 +11,7 @@ use proxier::model::{self, Event};
 use super::Watched;
 use super::patience::Patience;
 use super::request::Resource;
+use super::said_type::SaidType;
 use crate::objects::{Kind, Node, ObjectId, Problem, convert};
 
 pub(super) struct ThisNode<'a> {
@@ -32,9 +33,14 @@ impl Watched for ThisNode<'_> {
     type Object = Node;
     type Fact = model::Node;
     const KIND: Kind = Kind::Node;
+    const API_VERSION: &'static str = "v1";
 
     fn resource(&self) -> Resource {
         Resource::new("/api/v1/nodes").fields(&format!("metadata.name={}", self.name))
+    }
+
+    fn said_type(object: &Node) -> SaidType<'_> {
+        SaidType { api_version: &object.api_version, kind: &object.kind }
     }
 
     fn id(object: &Node) -> Option<ObjectId> {

@@ -11,6 +11,7 @@ use proxier::model::{Event, NodeReadiness, Update};
 
 use super::Watched;
 use super::request::Resource;
+use super::said_type::SaidType;
 use crate::objects::{Kind, Node, ObjectId, Problem, convert};
 
 /// What was last said of each.
@@ -23,9 +24,14 @@ impl Watched for Nodes {
     type Object = Node;
     type Fact = NodeReadiness;
     const KIND: Kind = Kind::Node;
+    const API_VERSION: &'static str = "v1";
 
     fn resource(&self) -> Resource {
         Resource::new("/api/v1/nodes")
+    }
+
+    fn said_type(object: &Node) -> SaidType<'_> {
+        SaidType { api_version: &object.api_version, kind: &object.kind }
     }
 
     fn id(object: &Node) -> Option<ObjectId> {

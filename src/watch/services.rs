@@ -6,6 +6,7 @@
 use proxier::model::{self, Event, ServiceName, Update};
 
 use super::request::{Freshness, Resource};
+use super::said_type::SaidType;
 use super::unserved::Unserved;
 use super::{Api, Watched};
 use crate::objects::{Kind, ObjectId, Problem, Service, convert};
@@ -28,11 +29,16 @@ impl Watched for Services {
     type Object = Service;
     type Fact = model::Service;
     const KIND: Kind = Kind::Service;
+    const API_VERSION: &'static str = "v1";
 
     fn resource(&self) -> Resource {
         Resource::new("/api/v1/services")
             .labels("!service.kubernetes.io/service-proxy-name")
             .fields("spec.clusterIP!=None")
+    }
+
+    fn said_type(object: &Service) -> SaidType<'_> {
+        SaidType { api_version: &object.api_version, kind: &object.kind }
     }
 
     fn id(object: &Service) -> Option<ObjectId> {

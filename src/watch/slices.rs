@@ -7,6 +7,7 @@ use proxier::model::{self, Event, SliceName, Update};
 
 use super::Watched;
 use super::request::Resource;
+use super::said_type::SaidType;
 use crate::objects::{EndpointSlice, Kind, ObjectId, Problem, convert};
 
 pub(super) struct Slices;
@@ -15,10 +16,15 @@ impl Watched for Slices {
     type Object = EndpointSlice;
     type Fact = model::Slice;
     const KIND: Kind = Kind::EndpointSlice;
+    const API_VERSION: &'static str = "discovery.k8s.io/v1";
 
     fn resource(&self) -> Resource {
         Resource::new("/apis/discovery.k8s.io/v1/endpointslices")
             .labels("!service.kubernetes.io/headless")
+    }
+
+    fn said_type(object: &EndpointSlice) -> SaidType<'_> {
+        SaidType { api_version: &object.api_version, kind: &object.kind }
     }
 
     fn id(object: &EndpointSlice) -> Option<ObjectId> {

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
 
 use super::Watched;
@@ -18,6 +18,7 @@ use super::client::Api;
 use super::failure::Failure;
 use super::lines::{Line, Lines};
 use super::request::{Freshness, PAGE, Resource, Since};
+use super::said_type::SaidType;
 use super::unserved::Unserved;
 use crate::objects::{Field, List};
 
@@ -139,7 +140,7 @@ impl<'a, W: Watched> Stream<'a, W> {
     }
 
     async fn initial(&mut self, mut lines: Lines) -> Result<(), Failure> {
-        match lines.next_within(ANSWER).await? {
+        match Self::typed(lines.next_within(ANSWER).await?)? {
             Some(Line::Added(object) | Line::Modified(object)) => {
                 self.steps.push_back(Step::Items(vec![Field::Given(object)]));
                 self.state = State::Initial(lines);
@@ -191,9 +192,12 @@ impl<'a, W: Watched> Stream<'a, W> {
             }
         })?;
         let page: Page<W::Object> =
-            serde_json::from_str(&answer).map_err(|error| Failure::garbled(&error))?;
-        // Taken for an empty list, this would take every fact away.
-        let List::Items(items) = page.items else {
+            serde_json::from_str(&answer).map_err(|error| Failure::garbled(&answer, &error))?;
+        let said = SaidType { api_version: &page.api_version, kind: &page.kind };
+        let told = page.message.given().map(String::as_str);
+        said.expect(W::API_VERSION, &format!("{}List", W::KIND), told)?;
+        // Taken for an empty list, this would take every fact away. Go writes an empty one as null.
+        let Some(List::Items(items)) = page.items else {
             return Err(Failure::Garbled("a list without items".to_owned()));
         };
         let meta = page.metadata.given();
@@ -238,7 +242,7 @@ impl<'a, W: Watched> Stream<'a, W> {
     }
 
     async fn watch(&mut self, version: String, mut lines: Lines) -> Result<(), Failure> {
-        let (newer, step) = match lines.next().await? {
+        let (newer, step) = match Self::typed(lines.next().await?)? {
             Some(Line::Added(object) | Line::Modified(object)) => {
                 (W::resource_version(&object).map(str::to_owned), Some(Step::Put(object)))
             }
@@ -265,6 +269,20 @@ impl<'a, W: Watched> Stream<'a, W> {
         self.steps.extend(step);
         self.state = State::Watching { version, lines };
         Ok(())
+    }
+
+    /// The event, if its object is of the type that is watched.
+    fn typed(line: Option<Line<W::Object>>) -> Result<Option<Line<W::Object>>, Failure> {
+        let said = match &line {
+            Some(Line::Added(object) | Line::Modified(object) | Line::Deleted(object)) => {
+                W::said_type(object)
+            }
+            Some(Line::Bookmark(mark)) => mark.said_type(),
+            // Of an error the status says the rest.
+            Some(Line::Error(_)) | None => return Ok(line),
+        };
+        said.expect(W::API_VERSION, W::KIND.name(), None)?;
+        Ok(line)
     }
 
     /// Takes `&mut self` because an open watch may move between threads but not be shared.
@@ -299,11 +317,26 @@ fn no_version() -> Failure {
 /// A page of a list.
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
+#[serde(rename_all = "camelCase")]
 struct Page<T> {
     #[serde(default)]
-    metadata: Field<PageMeta>,
+    api_version: Field<String>,
     #[serde(default)]
-    items: List<T>,
+    kind: Field<String>,
+    /// A Status has one.
+    #[serde(default)]
+    message: Field<String>,
+    #[serde(default)]
+    metadata: Field<PageMeta>,
+    #[serde(default, deserialize_with = "present")]
+    items: Option<List<T>>,
+}
+
+/// What is there, be it `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]

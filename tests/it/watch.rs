@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::apiserver::{ApiServer, Seen};
 
+mod answers;
 mod certificates;
 mod changes;
 mod credentials;
