@@ -140,7 +140,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
                 tracing::debug!("{}: {failure}; next try in {pause:?}", W::KIND);
                 if failure.is_outage() {
                     is_told = true;
-                    api.outage().begin(id, &failure);
+                    api.outage().begin(id, &failure, pause);
                 }
                 if matches!(failure, Failure::Brief { again: true })
                     && !std::mem::replace(&mut ends_at_once, true)

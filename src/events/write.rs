@@ -16,9 +16,6 @@ use super::series::{Series, Write};
 use super::{Queue, Told};
 use crate::watch::{Api, Backoff, Unserved};
 
-/// The longest pause that the server may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -84,7 +81,7 @@ impl Writer {
         let (id, now) = (write.id(), Instant::now());
         if error.may_pass() {
             let pause = self.backoff.next(Duration::ZERO).max(error.retry_after());
-            self.quiet_until = now + pause.min(LONGEST_PAUSE);
+            self.quiet_until = now + pause;
             if self.series.postpone(write, now) {
                 return;
             }

@@ -13,6 +13,9 @@ use kube::core::Status;
 
 use super::unserved::Unserved;
 
+/// No pause that a server asks for is longer: it is a wish, and a wrong one would leave the node without news.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// So much of a refusal is read.
 const LONGEST: usize = 1 << 20;
 
@@ -43,14 +46,24 @@ fn refusal(code: StatusCode, asked: Duration, place: Option<&str>, text: &str) -
     if message.is_empty() {
         message = code.canonical_reason().unwrap_or("no reason given").to_owned();
     }
+    let retry_after = if may_ask(code) { retry_after.min(LONGEST_PAUSE) } else { Duration::ZERO };
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     Unserved::Refused { code: code.as_u16(), message, retry_after }
 }
 
+/// As client-go: only a server that has too much to do, or is in trouble, may ask for a pause.
+fn may_ask(code: StatusCode) -> bool {
+    code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error()
+}
+
 /// In seconds; a date is what no API server sends.
 fn asked_pause(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(0))
+    let text = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = text.trim();
+    // More than any number can say is more than the longest, too.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().unwrap_or(if is_number { u64::MAX } else { 0 });
+    Duration::from_secs(seconds)
 }
 
 #[cfg(test)]
@@ -76,6 +89,27 @@ mod tests {
             refused(503, &[("Retry-After", "soon")], "").await,
             "HTTP 503: Service Unavailable 0ns"
         );
+        for (code, asked, pause) in [
+            (429, "60", "60s"),
+            (429, "3600", "60s"),
+            (503, "99999999999999999999999", "60s"),
+            (500, " 7 ", "7s"),
+            (503, "-5", "0ns"),
+            (503, "Wed, 21 Oct 2026 07:28:00 GMT", "0ns"),
+            (401, "30", "0ns"),
+            (403, "30", "0ns"),
+            (404, "30", "0ns"),
+            (410, "30", "0ns"),
+            (302, "30", "0ns"),
+        ] {
+            let said = refused(code, &[("Retry-After", asked)], "x").await;
+            assert_eq!(said, format!("HTTP {code}: x {pause}"), "{asked}");
+        }
+        let for_ever = r#"{"kind":"Status","message":"x","details":{"retryAfterSeconds":4000000}}"#;
+        assert_eq!(refused(500, &[], for_ever).await, "HTTP 500: x 60s");
+        assert_eq!(refused(403, &[], for_ever).await, "HTTP 403: x 0ns");
+        let endless = "x".repeat(LONGEST + 1);
+        assert_eq!(refused(500, &[], &endless).await, "HTTP 500: Internal Server Error 0ns");
         let moved = refused(302, &[("Location", "https://elsewhere/")], "<a>").await;
         assert_eq!(
             moved,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use crate::lasting::{Area, Lasting};
@@ -66,12 +66,21 @@ impl Outage {
         WatchId(state.watches)
     }
 
-    /// This watch cannot go on.
-    pub(super) fn begin(&self, watch: WatchId, failure: &Failure) {
+    /// This watch cannot go on, and tries again after `pause`.
+    pub(super) fn begin(&self, watch: WatchId, failure: &Failure, pause: Duration) {
         let mut state = self.state();
-        let cause = cut(failure.to_string());
-        if state.begin(watch, failure.sort(), &cause) {
-            tracing::warn!("API server {}: {cause}; trying again until it works", self.url);
+        let (mut cause, mut sort) = (cut(failure.to_string()), failure.sort());
+        // When it begins to ask for pauses, that is news.
+        if failure.retry_after() > Duration::ZERO {
+            cause.push_str(" (it asks for a pause)");
+            sort.push_str(" with a pause");
+        }
+        if state.begin(watch, sort, &cause) {
+            let pause = pause.as_secs_f64();
+            tracing::warn!(
+                "API server {}: {cause}; trying again until it works, next in {pause:.1} s",
+                self.url
+            );
             self.lasting.begin(Area::Source, &cause, format!("API server {}: {cause}", self.url));
         }
         self.tell(state.take_over());

@@ -113,6 +113,14 @@ async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
     timeout(LIMIT, asked).await.expect("a request")
 }
 
+/// Lets everything that is ready run for a while. As long as somebody runs, a clock that stands does not move.
+pub(crate) async fn settle(time: Duration) {
+    let end = std::time::Instant::now() + time;
+    while std::time::Instant::now() < end {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Waits until something has come about.
 async fn until(has_come: impl Fn() -> bool) {
     let come = async {
@@ -121,6 +129,20 @@ async fn until(has_come: impl Fn() -> bool) {
         }
     };
     timeout(LIMIT, come).await.expect("it has come about");
+}
+
+/// Waits until so many requests like this one have been made.
+async fn asked_like(server: &ApiServer, count: usize, like: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    let asked = async {
+        loop {
+            let seen: Vec<_> = server.requests().into_iter().filter(&like).collect();
+            if seen.len() >= count {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, asked).await.expect("requests")
 }
 
 /// Waits until so many requests have been made in all.

@@ -1,6 +1,8 @@
-//! Answers that are good by their status and are no lists.
+//! Answers that are good by their status and are no lists, and answers that ask for a pause.
 
-use super::{Log, Watching, service, small_cluster};
+use std::time::Duration;
+
+use super::{Log, Watching, asked_like, service, small_cluster};
 use crate::apiserver::{ApiServer, Canned, Seen, Streaming};
 
 fn is_for_services(seen: &Seen) -> bool {
@@ -160,4 +162,49 @@ async fn a_good_answer_that_is_no_streamed_list_takes_nothing_away() {
 async fn a_change_of_something_else_takes_nothing_away() {
     let served = Streaming::Served;
     take_nothing_away(NO_CHANGES, is_watch_of_services, served, ApiServer::disconnect).await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_pause_has_it_and_the_next_try_is_told() {
+    for status in [429, 503] {
+        let server = small_cluster();
+        let headers = vec![("retry-after", "1".to_owned())];
+        let body = String::new();
+        let busy = Canned { is_for: is_for_services, status, headers, body };
+        server.behave(|behaviour| {
+            behaviour.streaming = Streaming::Refused(422);
+            behaviour.canned = Some(busy);
+        });
+        let log = Log::begin();
+        let mut watching = Watching::new(&server).await;
+        // A list in the place of one that is not streamed follows at once.
+        let seen = asked_like(&server, 4, is_for_services).await;
+        let pauses = seen.windows(2).map(|pair| pair[1].at - pair[0].at);
+        let long = pauses.filter(|pause| *pause >= Duration::from_secs(1)).count();
+        assert!(long >= 1, "{seen:#?}");
+        let short = asked_like(&server, 4, is_for_services).await.len();
+        assert!(short >= 4);
+        let told = log.lines_with(&format!("HTTP {status}: "));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(
+            told[0].ends_with("(it asks for a pause); trying again until it works, next in 1.0 s"),
+            "{told:#?}"
+        );
+        server.behave(|behaviour| behaviour.canned = None);
+        watching.agrees_with(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_cannot_ask_for_a_pause() {
+    let server = small_cluster();
+    let headers = vec![("retry-after", "3600".to_owned())];
+    let forbidden = Canned { is_for: is_for_services, status: 403, headers, body: "no".to_owned() };
+    server.behave(|behaviour| behaviour.canned = Some(forbidden));
+    let log = Log::begin();
+    let mut watching = Watching::new(&server).await;
+    asked_like(&server, 6, is_for_services).await;
+    server.behave(|behaviour| behaviour.canned = None);
+    watching.agrees_with(&server).await;
+    assert_eq!(log.lines_with("it asks for a pause"), [""; 0]);
 }
