@@ -157,10 +157,14 @@ async fn accept(listener: UnixListener, teller: Arc<Teller>) {
     }
 }
 
-/// Root, or whoever the proxy itself runs as.
 fn is_of_root(stream: &UnixStream) -> bool {
     let peer = stream.peer_cred().map(|peer| peer.uid());
-    peer.is_ok_and(|uid| uid == 0 || uid == geteuid().as_raw())
+    peer.is_ok_and(|uid| may_ask(uid, geteuid().as_raw()))
+}
+
+/// Root may ask, and whoever the proxy itself runs as.
+fn may_ask(user: u32, own: u32) -> bool {
+    user == 0 || user == own
 }
 
 struct Teller {
@@ -201,4 +205,29 @@ async fn request(stream: &mut UnixStream) -> io::Result<Request> {
     let read = stream.read_to_end(&mut word);
     timeout(REQUEST_LIMIT, read).await.map_err(|_| io::ErrorKind::TimedOut)??;
     Request::read(&word).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{may_ask, unsafe_because};
+
+    #[test]
+    fn root_and_the_proxys_own_user_may_ask() {
+        for (user, own, wanted) in
+            [(0, 0, true), (0, 7, true), (7, 7, true), (7, 0, false), (8, 7, false)]
+        {
+            assert_eq!(may_ask(user, own), wanted, "{user} asks {own}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_unsafe_whatever_its_mode() {
+        let own = rustix::process::geteuid().as_raw();
+        for mode in [0o700, 0o1777, 0o755] {
+            let why = unsafe_because(own + 1, mode);
+            assert_eq!(why, Some(format!("belongs to user {}", own + 1)), "{mode:o}");
+            assert_eq!(unsafe_because(own, mode), None, "{mode:o}");
+        }
+        assert_eq!(unsafe_because(0, 0o755), None);
+    }
 }

@@ -176,7 +176,7 @@ async fn hear(path: &Path, request: Request) -> io::Result<Vec<u8>> {
     // Whoever else has put a socket there could name Services as it likes. A proxy that is not root's has a
     // folder of its own.
     let owner = fs::metadata(folder_of(path))?.uid();
-    if ![0, geteuid().as_raw(), owner].contains(&teller) {
+    if !may_tell(teller, geteuid().as_raw(), owner) {
         let who = "is neither root, nor this user, nor the owner of its folder";
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
@@ -188,6 +188,11 @@ async fn hear(path: &Path, request: Request) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     stream.take(MOST).read_to_end(&mut text).await?;
     Ok(text)
+}
+
+/// Root may tell, and this user, and the owner of the socket's folder.
+fn may_tell(teller: u32, own: u32, owner: u32) -> bool {
+    [0, own, owner].contains(&teller)
 }
 
 /// Where a socket is.
@@ -209,4 +214,18 @@ fn understand(text: &[u8]) -> io::Result<Names> {
         return Err(io::Error::other("the proxy that runs is of another version"));
     }
     Ok(told.names())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_tell;
+
+    #[test]
+    fn another_user_who_listens_there_is_not_believed() {
+        for (teller, own, owner, wanted) in
+            [(0, 7, 8, true), (7, 7, 8, true), (8, 7, 8, true), (9, 7, 8, false), (9, 0, 0, false)]
+        {
+            assert_eq!(may_tell(teller, own, owner), wanted, "{teller} tells {own}");
+        }
+    }
 }

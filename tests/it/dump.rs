@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,11 @@ use proxier::plan::{
     ChainKey, Entry, Jump, Rules, ServerSettings, SetKey, SetName, VirtualServerKey,
 };
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::Sender;
+
+use crate::watch::settle;
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -79,13 +84,13 @@ fn every_frontend_has_the_name_of_its_service_and_port() {
 }
 
 /// Asks in a thread of its own, as another process would.
-async fn asked(path: &Path) -> std::io::Result<Names> {
+async fn asked(path: &Path) -> io::Result<Names> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || ask::ask(&path)).await.unwrap()
 }
 
 /// Answers at this path, of a proxy that has synced.
-fn start(path: &Path, names: Sender<Question>) -> std::io::Result<()> {
+fn start(path: &Path, names: Sender<Question>) -> io::Result<()> {
     agent::start(path, Knowledge { node: "node1".into(), names, is_ready: Box::new(|| true) })
 }
 
@@ -216,6 +221,78 @@ async fn a_socket_that_was_never_named_is_replaced() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
+/// Somebody who says this and keeps his side of the connection open.
+async fn caller(path: &Path, words: &[u8]) -> UnixStream {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    stream.write_all(words).await.unwrap();
+    stream
+}
+
+/// Whether the connection has ended, when all that is on its way has had time to come.
+async fn has_ended(stream: &UnixStream) -> bool {
+    settle(Duration::from_millis(50)).await;
+    !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn who_says_too_much_or_nothing_is_not_listened_to_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("here.sock");
+    let (ask, _questions) = Questions::channel(1);
+    start(&path, ask).unwrap();
+    tokio::time::pause();
+    assert!(has_ended(&caller(&path, &[b'x'; 17]).await).await, "no request is so long");
+    let silent = caller(&path, b"ready").await;
+    assert!(!has_ended(&silent).await, "more may come");
+    tokio::time::advance(Duration::from_millis(2100)).await;
+    assert!(has_ended(&silent).await);
+}
+
+#[tokio::test]
+async fn no_more_than_sixteen_are_listened_to_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("here.sock");
+    let (ask, _questions) = Questions::channel(1);
+    start(&path, ask).unwrap();
+    tokio::time::pause();
+    let mut all = Vec::new();
+    for _ in 0..16 {
+        all.push(caller(&path, b"ready").await);
+    }
+    for one in &all {
+        assert!(!has_ended(one).await);
+    }
+    assert!(has_ended(&caller(&path, b"").await).await, "there is no room for it");
+    tokio::time::advance(Duration::from_millis(2100)).await;
+    for one in &all {
+        assert!(has_ended(one).await);
+    }
+    tokio::time::resume();
+    assert!(tokio::task::spawn_blocking(move || ask::is_ready(&path)).await.unwrap().unwrap());
+}
+
+#[test]
+fn more_than_the_names_of_a_big_cluster_are_not_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("here.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let teller = std::thread::spawn(move || {
+        let names =
+            r#"{"apiVersion":"ipvs-proxy.io/v1alpha1","kind":"Names","node":"n","frontends":[]}"#;
+        for blanks in [0, 64 << 20] {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            // Whoever listens may end it before.
+            let _ = stream
+                .write_all(&vec![b' '; blanks])
+                .and_then(|()| stream.write_all(names.as_bytes()));
+        }
+    });
+    assert_eq!(ask::ask(&path).unwrap().len(), 0);
+    assert!(ask::ask(&path).is_err());
+    teller.join().unwrap();
+}
+
 /// One byte now and then is no end, and neither is a queue in which nobody looks.
 #[test]
 fn who_says_too_little_is_not_waited_for_longer_than_the_limit() {
@@ -224,7 +301,7 @@ fn who_says_too_little_is_not_waited_for_longer_than_the_limit() {
     let listener = UnixListener::bind(&path).unwrap();
     let drip = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        while std::io::Write::write_all(&mut stream, b" ").is_ok() {
+        while stream.write_all(b" ").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
     });
@@ -432,7 +509,7 @@ async fn the_socket_of_a_process_that_lives_stays_its_own() {
     start(&path, ask).unwrap();
     let (other, _others_questions) = Questions::channel(1);
     let error = start(&path, other).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
     assert!(error.to_string().contains("choose another localSocket"), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let proxier = planned();

@@ -26,6 +26,7 @@ mod credentials;
 mod failures;
 mod kubeconfig;
 mod lists;
+mod vanished;
 
 /// Longer than a peer that vanishes without a word stays unnoticed (45 s).
 const LIMIT: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -40,6 +40,33 @@ fn without_an_api_server_nothing_changes_until_there_is_one() {
     node.enter(|| server.restart());
     kernel.becomes(&Dumps::recorded(step));
     assert_eq!(proxy.said("works again").len(), 1);
+}
+
+#[test]
+fn an_api_server_that_vanishes_without_a_word_is_noticed_within_45_s_over_http1_too() {
+    let node = Node::conformance("vanished");
+    let source = Source::api_server(&node);
+    let Source::ApiServer(server) = &source else { unreachable!() };
+    server.behave(|behaviour| behaviour.http2 = false);
+    server.put(&(service("a", "10.96.0.1") + &slice("a", "10.244.1.1")));
+    let _proxy = Proxy::start(&node, &source, &config(json!({})));
+    serves(&node, &[("10.96.0.1", "10.244.1.1")]);
+
+    let port = server.address().port();
+    let open = || node.run(&format!("ss -Htn state established dport = :{port}")).lines().count();
+    assert!(open() >= 3, "a connection for each watch");
+    node.run(&format!("iptables -I INPUT -p tcp --dport {port} -j DROP"));
+    node.run(&format!("iptables -I INPUT -p tcp --sport {port} -j DROP"));
+    let begun = Instant::now();
+    // Those of the emulated machine's clock, with some patience for its programs.
+    let limit = Duration::from_secs(60);
+    until_at(&node, limit, || (open() == 0).then_some(())).expect("all are given up");
+    assert!(begun.elapsed() > Duration::from_secs(10), "{:?}: by a reset", begun.elapsed());
+
+    node.run(&format!("iptables -D INPUT -p tcp --dport {port} -j DROP"));
+    node.run(&format!("iptables -D INPUT -p tcp --sport {port} -j DROP"));
+    server.put(&slice("a", "10.244.1.2"));
+    serves(&node, &[("10.96.0.1", "10.244.1.2")]);
 }
 
 #[test]

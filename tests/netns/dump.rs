@@ -141,6 +141,35 @@ fn a_dump_is_what_the_kernels_own_tools_print_with_names() {
     assert!(list(&nameless, "frontends").iter().all(|frontend| frontend["service"].is_null()));
 }
 
+const NOBODY: &str =
+    "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all --";
+
+/// Also where the modes of the socket and its folder would let another user in.
+#[test]
+fn another_user_is_told_nothing_and_not_believed() {
+    let node = Node::conformance("dump-others");
+    let source = Source::manifests();
+    source.replace_all(OBJECTS);
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("here.sock");
+    let proxy =
+        Proxy::start_with_own(&json!({"localSocket": socket}), &node, &source, &config(json!({})));
+    proxy.wait_until_says("synced");
+    node.run(&format!("chmod 777 {} {}", socket.display(), folder.path().display()));
+    let ask = format!("printf names | socat -T30 - UNIX-CONNECT:{}", socket.display());
+    assert!(node.run(&ask).contains("\"shop\""));
+    let told = node.run(&format!("{NOBODY} sh -c '{ask} 2>/dev/null; true'"));
+    assert_eq!(told, "");
+
+    let other = folder.path().join("other.sock");
+    let liar = node
+        .spawn(&format!("{NOBODY} socat UNIX-LISTEN:{},fork SYSTEM:'echo {{}}'", other.display()));
+    assert!(until(PATIENCE, || other.exists().then_some(())).is_some(), "{}", liar.output());
+    let (found, said) = dump(&node, &format!("--socket {}", other.display()));
+    assert_eq!(found["namesFrom"], "nobody");
+    assert!(said.contains("user 65534, who listens there, is neither root"), "{said}");
+}
+
 fn names_are_right(dump: &Value) {
     for frontend in list(dump, "frontends") {
         let port = match (place(frontend).as_str(), frontend["port"].as_u64()) {

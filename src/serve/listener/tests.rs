@@ -30,6 +30,13 @@ async fn serve(most: usize, takes: Duration) -> SocketAddr {
     address
 }
 
+/// Moves the clock.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 /// What one answer on this connection begins with.
 async fn ask(stream: &mut TcpStream, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes()).await?;
@@ -75,8 +82,10 @@ async fn of_those_at_rest_the_one_that_has_rested_longest_gives_way() {
     // The first to come is the last to be answered.
     for at in [1, 2, 0] {
         ask(&mut kept[at], GET).await.unwrap();
-        sleep(Duration::from_millis(20)).await;
+        pass(Duration::from_millis(20)).await;
     }
+    // Any of them could give way now.
+    pass(Duration::from_secs(1)).await;
     assert!(is_answered(address).await);
     for (at, is_open) in [(0, true), (2, true), (1, false)] {
         let answer = ask(&mut kept[at], GET).await;

@@ -8,7 +8,8 @@ use proxier::model::{Event, NodeReadiness, Update};
 use super::{Log, Watching, asked, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
 
-fn lists(server: &ApiServer) -> usize {
+/// How many lists were answered.
+pub(super) fn lists(server: &ApiServer) -> usize {
     let is_whole = |seen: &Seen| seen.is_streamed_list() || seen.is_list();
     server.requests().iter().filter(|seen| seen.status == 200 && is_whole(seen)).count()
 }
@@ -47,6 +48,32 @@ async fn a_problem_is_told_when_it_begins_and_when_it_is_over() {
     server.delete("EndpointSlice", "shop", "other-a");
     log.has("no longer: EndpointSlice shop/other-a: ").await;
     assert_eq!(log.lines_with("no longer: ").len(), 2);
+}
+
+#[tokio::test]
+async fn a_problem_that_ends_while_nothing_is_heard_is_told_after_the_next_list() {
+    let server = small_cluster();
+    let bad = |name: &str| slice(name, "10.244.1.5").replace("addresses: [10.", "addresses: [x.");
+    for name in ["lasting", "mended", "deleted"] {
+        server.put(&bad(name));
+    }
+    let log = Log::begin();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    assert_eq!(log.lines_with("WARN ipvs_proxy::objects::reports: EndpointSlice").len(), 3);
+    server.stop();
+    server.put(&slice("mended", "10.244.1.6"));
+    server.delete("EndpointSlice", "shop", "deleted-a");
+    server.put(&bad("late"));
+    server.compact();
+    server.restart();
+    watching.agrees_with(&server).await;
+    for name in ["mended", "deleted"] {
+        log.has(&format!("no longer: EndpointSlice shop/{name}-a: ")).await;
+    }
+    log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/late-a: ").await;
+    assert_eq!(log.lines_with("WARN ipvs_proxy::objects::reports: EndpointSlice").len(), 4);
+    assert_eq!(log.lines_with("no longer: EndpointSlice").len(), 2);
 }
 
 #[tokio::test]
@@ -142,6 +169,7 @@ async fn a_version_that_is_too_old_leads_to_a_list() {
         let mut watching = Watching::new(&server).await;
         watching.agrees_with(&server).await;
         server.stop();
+        let before = server.requests().len();
         server.delete("Service", "shop", "doomed");
         server.put(&service("new", 80));
         server.put(&slice("web", "10.244.1.6"));
@@ -151,6 +179,11 @@ async fn a_version_that_is_too_old_leads_to_a_list() {
         server.put(&service("new", 81));
         watching.agrees_with(&server).await;
         assert!(lists(&server) > 3, "{gone:?} {streaming:?}");
+        // What the server has in its cache may be older than what was known before.
+        let is_list = |seen: &Seen| seen.is_list() || seen.is_streamed_list();
+        let lists: Vec<_> = server.requests().into_iter().skip(before).filter(is_list).collect();
+        assert!(!lists.is_empty());
+        assert!(lists.iter().all(|list| list.parameter("resourceVersion").is_none()), "{lists:#?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_proxy::watch::{Api, ApiError, ApiSettings, ServiceAccount};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Log, Watching, node, service, small_cluster};
@@ -112,6 +113,35 @@ async fn a_kubeconfig_is_read_again_when_its_token_is_refused() {
     fs::write(file.path(), server.kubeconfig_with_token("new")).unwrap();
     watching.agrees_with(&server).await;
     log.has("works again").await;
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_are_read_again_once_a_second_at_most() {
+    let server = small_cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": "refused"},
+    });
+    let script = format!("date +%s%N >>{}; echo '{credential}'", runs.display());
+    let user = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/sh",
+        "args": ["-c", script],
+        "interactiveMode": "Never",
+    }});
+    let mut whole: Value = serde_json::from_str(&server.kubeconfig()).unwrap();
+    whole["users"][0]["user"] = user;
+    let _watching = Watching::with(&whole.to_string()).await;
+    let read = || fs::read_to_string(&runs).unwrap_or_default();
+    super::until(|| read().lines().count() >= 4).await;
+    let times: Vec<u64> = read().lines().map(|line| line.parse().unwrap()).collect();
+    // The program may start a little later than it was asked for.
+    let took = Duration::from_nanos(times[3] - times[0]);
+    assert!(took > Duration::from_millis(2500), "{took:?}");
+    assert!(server.requests().iter().filter(|seen| seen.status == 401).count() > 8);
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use ipvs_proxy::watch::{Api, ApiError, ApiSettings};
 
+use super::changes::lists;
 use super::{Log, Watching, service, small_cluster};
-use crate::apiserver::ApiServer;
+use crate::apiserver::{ApiServer, Canned, Seen};
 
 #[tokio::test]
 async fn a_refused_token_is_told_once_and_nothing_is_sent() {
@@ -53,6 +54,28 @@ async fn an_outage_changes_nothing_and_is_told_once() {
     watching.agrees_with(&server).await;
     log.has("works again").await;
     assert_eq!(log.lines_with("Connection refused").len(), 1);
+    assert_eq!(lists(&server), 3, "the versions are as good as they were");
+}
+
+#[tokio::test]
+async fn a_version_that_is_refused_three_times_leads_to_a_list() {
+    let server = small_cluster();
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    let is_for = |seen: &Seen| seen.path == "/api/v1/services" && seen.is_resumed_watch();
+    let (headers, body) = (Vec::new(), "that is no version of mine".to_owned());
+    let refusal = Canned { is_for, status: 400, headers, body };
+    server.behave(|behaviour| behaviour.canned = Some(refusal));
+    let log = Log::begin();
+    server.disconnect();
+    server.put(&service("web", 81));
+    watching.agrees_with(&server).await;
+    log.has("HTTP 400: that is no version of mine").await;
+    log.has("works again").await;
+    let of_services = |seen: &Seen| seen.path == "/api/v1/services";
+    let requests = super::asked_like(&server, 5, of_services).await;
+    let kinds: Vec<_> = requests.iter().map(Seen::is_streamed_list).collect();
+    assert_eq!(kinds, [true, false, false, false, true], "{requests:#?}");
 }
 
 #[tokio::test]
