@@ -193,7 +193,7 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     let kernel = Kernel::of(&node);
     let standing = kernel.dumps();
     // A scheduler that no kernel has, and one that takes effect at the next start.
-    pod.configure(&CONFIG.replace("scheduler: \"\"", "scheduler: none"));
+    pod.configure(&CONFIG.replace("scheduler: \"\"", "scheduler: nosuch"));
     proxy.wait_until_says("the kernel has no IPVS scheduler");
     pod.configure(&CONFIG.replace("scheduler: \"\"", "scheduler: lc"));
     proxy.wait_until_says("(ipvs.scheduler): this takes effect at the next start");
@@ -238,7 +238,7 @@ fn a_change_ends_the_process_only_if_asked_to_and_only_if_a_start_would_succeed(
     let standing = kernel.dumps();
     let kubeconfig = "kubeconfig: /var/lib/kube-proxy/kubeconfig.conf";
     for (old, new, said) in [
-        ("scheduler: \"\"", "scheduler: none", "the kernel has no IPVS scheduler"),
+        ("scheduler: \"\"", "scheduler: nosuch", "the kernel has no IPVS scheduler"),
         (kubeconfig, "kubeconfig: /nowhere", "kubeconfig /nowhere: "),
         (
             "metricsBindAddress: \"\"",

@@ -110,7 +110,7 @@ async fn where_it_is_asked_for_a_change_ends_the_process() {
 async fn a_start_that_would_fail_ends_nothing() {
     for own in ["", "exitOnConfigChange: true"] {
         let mut running = Running::with(&format!(" own {own}"));
-        running.rewrite(&format!("ipvs: {{scheduler: none}} own {own}"));
+        running.rewrite(&format!("ipvs: {{scheduler: nosuch}} own {own}"));
         assert_eq!(running.runs(Err("no such scheduler")).await, None);
         let wanted = "the configuration was changed (ipvs.scheduler): no such scheduler";
         let (Verdict::Unusable(said) | Verdict::NotYet(said)) = &running.told.last else {
