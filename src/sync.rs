@@ -3,12 +3,12 @@
 //! In: a queue of events. Out: kernel changes, log lines ([`Report`]), and
 //! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use proxier::Proxier;
-use proxier::apply::{Cause, Effort, Kernel, KernelReading, Outcome};
+use proxier::apply::{Cause, CauseKind, Effort, Failure, Kernel, KernelReading, Outcome};
 use proxier::model::{Event, Family};
 use tokio::sync::mpsc::Receiver;
 
@@ -163,9 +163,9 @@ impl Rounds {
     fn take_audit(&mut self, found: Found, publish: &Publish) {
         publish.read_beside(found.took);
         match found.reading {
-            Ok(found) if found.is_whole() => self.proxier.end_audit(found.observed),
+            Ok(found) => self.proxier.end_audit(found, Instant::now()),
             // The round reads for itself, and tells if that fails too.
-            Ok(_) | Err(_) => self.proxier.doubt(),
+            Err(_) => self.proxier.doubt(),
         }
     }
 
@@ -240,11 +240,12 @@ impl Rounds {
             at,
             audited,
             counted,
-            succeeded: outcome.is_success(),
+            in_doubt: outcome.is_in_doubt,
+            next_retry: outcome.next_retry,
             draining: outcome.draining.count > 0,
             drain_ends: outcome.draining.next_end,
         });
-        // After a failure nothing is believed, and the next round reads and counts.
+        // What is in doubt is read and counted by the next round.
         if kernel.is_unsure()
             && let Some(believed) = self.proxier.believed()
         {
@@ -262,10 +263,11 @@ async fn sleep(wait: Option<Duration>) {
 }
 
 /// Tells of rounds: one line for each that changed something where that is asked for (`-v=2`), else a sum a minute
-/// at most; a failure that lasts when it begins and when it ends, not each time it is tried again.
+/// at most; a problem that lasts when it begins and when it ends, not each time it is tried again.
 #[derive(Debug, Default)]
 struct Report {
-    failing: BTreeSet<String>,
+    /// The operations that fail, and why. The words of a cause may differ each time.
+    failing: BTreeMap<String, CauseKind>,
     /// Where what fails is kept for reminders.
     lasting: Lasting,
     summary: Summary,
@@ -313,8 +315,7 @@ impl Report {
             let failed = outcome.failed.len();
             tracing::debug!(failed, %took_ms, %kernel_ms, "nothing to change");
         }
-        let failing: BTreeSet<String> = outcome.failed.iter().map(ToString::to_string).collect();
-        let news: Vec<_> = failing.difference(&self.failing).collect();
+        let news = self.begin(&outcome.failed);
         self.summary.add(outcome.done, news.len(), took);
         for failure in news.iter().take(TOLD) {
             tracing::error!(held_back = outcome.held_back, "{failure}");
@@ -322,31 +323,37 @@ impl Report {
         if news.len() > TOLD {
             tracing::error!("and {} failures more", news.len() - TOLD);
         }
-        for line in self.over(&failing) {
+        for line in self.end(outcome) {
             tracing::info!("{line}");
         }
-        self.keep(failing);
     }
 
-    fn keep(&mut self, failing: BTreeSet<String>) {
-        for over in self.failing.difference(&failing) {
-            self.lasting.end(Area::Kernel, over);
-        }
-        for failure in failing.difference(&self.failing) {
-            self.lasting.begin(Area::Kernel, failure, failure);
-        }
-        self.failing = failing;
+    /// Problems that are new, or have another kind of cause now.
+    fn begin<'a>(&mut self, failed: &'a [Failure]) -> Vec<&'a Failure> {
+        let is_new = |failure: &&Failure| {
+            let kind = failure.cause.kind();
+            self.lasting.begin(Area::Kernel, &failure.operation, failure.to_string());
+            self.failing.insert(failure.operation.clone(), kind) != Some(kind)
+        };
+        failed.iter().filter(is_new).collect()
     }
 
-    /// One line if nothing fails any more, else one for each failure that is over.
-    fn over(&self, failing: &BTreeSet<String>) -> Vec<String> {
-        if failing.is_empty() && !self.failing.is_empty() {
-            return vec!["the kernel is as wished again".to_owned()];
+    /// One line if nothing fails any more, else one for each problem that is over.
+    fn end(&mut self, outcome: &Outcome) -> Vec<String> {
+        let fails: BTreeSet<_> = outcome.failed.iter().map(|failure| &failure.operation).collect();
+        let over = |operation: &&String| !fails.contains(operation);
+        let over: Vec<_> = outcome.resolved.iter().filter(over).collect();
+        let over: Vec<_> =
+            over.into_iter().filter(|it| self.failing.remove(*it).is_some()).collect();
+        over.iter().for_each(|operation| self.lasting.end(Area::Kernel, operation));
+        if outcome.is_success() && !(over.is_empty() && self.failing.is_empty()) {
+            self.failing.clear();
+            self.lasting.end_all(Area::Kernel);
+            return vec!["kernel state in sync".to_owned()];
         }
-        let over: Vec<_> = self.failing.difference(failing).collect();
-        let lines = over.iter().take(TOLD).map(|failure| format!("no longer: {failure}"));
+        let lines = over.iter().take(TOLD).map(|operation| format!("resolved: {operation}"));
         let more = over.len().checked_sub(TOLD).filter(|more| *more > 0);
-        lines.chain(more.map(|more| format!("no longer: {more} failures more"))).collect()
+        lines.chain(more.map(|more| format!("resolved: {more} failures more"))).collect()
     }
 }
 
@@ -357,7 +364,7 @@ mod tests {
     use std::thread;
 
     use proxier::apply::fake::FakeKernel;
-    use proxier::apply::{Connections, Ready, RulesReading};
+    use proxier::apply::{Connections, Ready, Refusal, RulesReading};
     use proxier::diff::{Change, Flow, ObservedServer};
     use proxier::model::{Family, Node, PerFamily, Protocol, Update};
     use proxier::plan::{VirtualServerDestination, VirtualServerKey};
@@ -374,25 +381,44 @@ mod tests {
     use crate::serve::{HealthTable, ProxyHealth};
     use crate::telemetry::Lines;
 
-    fn failing(range: std::ops::Range<usize>) -> BTreeSet<String> {
-        range.map(|number| format!("add {number:02}: no")).collect()
+    fn failures(range: std::ops::Range<usize>) -> Vec<Failure> {
+        let failure =
+            |number| Failure { operation: format!("add {number:02}"), cause: Cause::new("no") };
+        range.map(failure).collect()
+    }
+
+    fn resolved(range: std::ops::Range<usize>, refused: usize) -> Outcome {
+        let resolved = range.map(|number| format!("add {number:02}")).collect();
+        Outcome { resolved, refused, ..Outcome::default() }
     }
 
     #[test]
     fn a_failure_that_ends_while_another_lasts_is_told() {
-        let report = Report { failing: failing(0..3), ..Report::default() };
-        assert_eq!(report.over(&failing(1..4)), ["no longer: add 00: no"]);
-        assert_eq!(report.over(&failing(0..3)), [""; 0]);
-        assert_eq!(report.over(&failing(0..0)), ["the kernel is as wished again"]);
-        assert_eq!(Report::default().over(&failing(0..1)), [""; 0]);
+        let mut report = Report::default();
+        assert_eq!(report.begin(&failures(0..3)).len(), 3);
+        assert_eq!(report.end(&resolved(0..0, 3)), [""; 0]);
+        assert_eq!(report.end(&resolved(0..1, 2)), ["resolved: add 00"]);
+        assert_eq!(report.end(&resolved(1..3, 0)), ["kernel state in sync"]);
+        assert_eq!(report.end(&resolved(0..0, 0)), [""; 0]);
     }
 
     #[test]
     fn no_more_ends_than_beginnings_are_told_one_by_one() {
-        let report = Report { failing: failing(0..TOLD + 3), ..Report::default() };
-        let lines = report.over(&failing(TOLD + 2..TOLD + 3));
+        let mut report = Report::default();
+        report.begin(&failures(0..TOLD + 3));
+        let lines = report.end(&resolved(0..TOLD + 2, 1));
         assert_eq!(lines.len(), TOLD + 1);
-        assert_eq!(lines.last().unwrap(), "no longer: 2 failures more");
+        assert_eq!(lines.last().unwrap(), "resolved: 2 failures more");
+    }
+
+    #[test]
+    fn a_problem_whose_words_vary_is_one_and_with_another_cause_it_is_told_again() {
+        let failure = |cause| [Failure { operation: "write rules IPv4".into(), cause }];
+        let mut report = Report::default();
+        assert_eq!(report.begin(&failure(Cause::new("line 40: RULE_APPEND failed"))).len(), 1);
+        assert_eq!(report.begin(&failure(Cause::new("line 37: RULE_APPEND failed"))).len(), 0);
+        let locked = Cause::of(CauseKind::Refused(Refusal::Busy), "xtables lock");
+        assert_eq!(report.begin(&failure(locked)).len(), 1);
     }
 
     /// A kernel whose preparation takes its time.
@@ -522,11 +548,12 @@ mod tests {
     fn what_fails_is_kept_for_reminders_until_it_is_over() {
         let lasting = Lasting::default();
         let mut report = Report::new(lasting.clone());
-        report.keep(failing(0..2));
+        report.begin(&failures(0..2));
+        report.end(&resolved(0..0, 2));
         assert_eq!(lasting.texts(), ["add 00: no", "add 01: no"]);
-        report.keep(failing(1..2));
+        report.end(&resolved(0..1, 1));
         assert_eq!(lasting.texts(), ["add 01: no"]);
-        report.keep(failing(0..0));
+        report.end(&resolved(1..2, 0));
         assert_eq!(lasting.texts(), [""; 0]);
     }
 }

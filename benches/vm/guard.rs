@@ -112,7 +112,7 @@ fn count_core(found: &mut Found) {
         || state.clone(),
         |state| {
             assert!(proxier.begin_audit());
-            proxier.end_audit(state);
+            proxier.end_audit(state.into(), Instant::now());
             proxier.round(&mut kernel, now);
         },
     );

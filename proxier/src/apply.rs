@@ -2,14 +2,15 @@
 //!
 //! In: a [`ChangeSet`](crate::diff::ChangeSet) and something that is a [`Kernel`]. Out: an
 //! [`Outcome`] that names every failure with its operation, key and cause. Never: another choice
-//! because a call failed, or a neighbour stopped by it. The only consequence a failure has is that
-//! what would become reachable without its protection is held back until a later round.
+//! because a call failed, or a neighbour stopped by it. The consequences of a failure are that its object is tried
+//! again later, and that what would become reachable without its protection is held back until then.
 
 pub use self::cause::{Cause, CauseKind, Refusal};
 pub(crate) use self::kernel::FLOWS_AT_ONCE;
 pub use self::kernel::{Connections, Kernel, KernelReading, Part, Ready, RulesReading};
 pub use self::order::Stage;
 pub use self::outcome::{Draining, Failure, Outcome};
+pub(crate) use self::refused::{Due, Refused};
 pub(crate) use self::walk::Walk;
 pub use self::walk::{Effort, apply};
 
@@ -19,6 +20,7 @@ mod held;
 mod kernel;
 mod order;
 mod outcome;
+mod refused;
 mod walk;
 
 #[cfg(any(test, feature = "testing"))]

@@ -11,6 +11,7 @@ pub use self::flow::Flow;
 pub(crate) use self::flow::{
     FlowSuspects, is_tracked, leads_elsewhere, new_servers, note_suspects, removals,
 };
+pub use self::key::ObjectKey;
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 pub use self::own::Traces;
 
@@ -22,6 +23,7 @@ mod change;
 mod destinations;
 mod entries;
 mod flow;
+mod key;
 mod observed;
 mod own;
 mod rules;

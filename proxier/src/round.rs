@@ -3,18 +3,21 @@
 //! In: events, and a kernel to read and change. Out: an [`Outcome`] for each round. Never: a
 //! decision when to run, which needs a clock and is the caller's.
 //!
-//! A restart is a round without a belief; a failure makes the belief be forgotten, so that the
-//! next round reads the kernel instead of trusting what may not have happened.
+//! A restart is a round without a belief. What the kernel refuses is tried again when its time has come
+//! ([`failures`]); only an exchange without an answer makes the belief be forgotten, so that the next round reads the
+//! kernel instead of trusting what may not have happened.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::apply::{Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Walk};
+use crate::apply::{
+    Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Refused, Walk,
+};
 use crate::diff::{
-    Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, Moment, Observed, note_suspects,
+    Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, Moment, ObjectKey, Observed,
 };
 use crate::model::{
-    Dirty, Event, Family, ForeignAddress, Pending, PerFamily, Reported, ServiceName, Store,
+    Dirty, Event, Family, ForeignAddress, Pending, Protocol, Reported, ServiceName, Store,
 };
 use crate::plan::{
     Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched,
@@ -22,9 +25,12 @@ use crate::plan::{
 };
 
 use self::drain::Drain;
+use self::failures::Doubts;
+use self::flows::Suspects;
 
 mod differences;
 mod drain;
+mod failures;
 mod flows;
 
 /// The proxy's whole memory.
@@ -39,6 +45,10 @@ pub struct Proxier {
     /// Whether what is believed was read since it was last compared with the wish.
     compares_all: bool,
     work: Option<Work>,
+    /// What the kernel has refused.
+    refused: Refused,
+    /// Failures between rounds, which the next one reports.
+    unreported: Vec<Failure>,
     drain: Drain,
     suspects: Suspects,
     /// What slices have said of the time whose changes are planned and not yet in force.
@@ -58,6 +68,9 @@ struct Work {
     is_whole: bool,
     /// Virtual servers that facts have touched.
     servers: BTreeSet<VirtualServerKey>,
+    /// Families and protocols of the virtual servers whose flows have become suspect.
+    suspected: BTreeSet<(Family, Protocol)>,
+    doubts: Doubts,
 }
 
 /// So many changes are made before others that wait.
@@ -82,15 +95,6 @@ fn is_last(change: &Change) -> bool {
     }
 }
 
-/// Whose tracked flows are to be looked at.
-#[derive(Debug)]
-struct Suspects {
-    /// Those of these.
-    these: FlowSuspects,
-    /// Those of every other virtual server too: nobody has looked yet.
-    and_all: bool,
-}
-
 impl Proxier {
     /// A proxy that knows nothing yet.
     pub fn new(settings: Settings) -> Self {
@@ -103,6 +107,8 @@ impl Proxier {
             belief: None,
             compares_all: false,
             work: None,
+            refused: Refused::default(),
+            unreported: Vec::new(),
             drain: Drain::default(),
             suspects: Suspects { these: FlowSuspects::new(), and_all: true },
             reported: Vec::new(),
@@ -237,21 +243,25 @@ impl Proxier {
         let mut work = match self.work.take() {
             Some(mut work) => {
                 if self.is_dirty() {
-                    self.squeeze_in(&mut work, kernel);
+                    self.squeeze_in(&mut work, kernel, now);
                 }
                 work
             }
-            None => match self.begin(kernel) {
+            None => match self.begin(kernel, now) {
                 Ok(work) => work,
-                Err(cause) => return Some(self.failed_read(cause)),
+                Err(cause) => return Some(self.failed_read(cause, now)),
             },
         };
-        work.walk.go_on(kernel, &mut work.belief, effort);
+        let mut walk = std::mem::take(&mut work.walk);
+        self.carry_on(&mut walk, &mut work, kernel, effort, now);
+        work.walk = walk;
         if work.walk.is_done() && work.is_interrupted {
             // The rules were left to the end, when all that needs the old ones has gone.
             work.is_interrupted = false;
             let nothing = Touched::default();
-            let rest = self.comparison(work.belief.state()).changes(Extent::Keys(&nothing));
+            let mut rest = self.comparison(work.belief.state()).changes(Extent::Keys(&nothing));
+            // What is refused in this form was tried already.
+            rest.changes.retain(|change| !self.refused.has_just(change));
             work.walk.join(rest.changes, work.belief.state());
         }
         if !work.walk.is_done() {
@@ -267,101 +277,93 @@ impl Proxier {
     }
 
     /// Plans, reads the kernel if need be, and names the changes.
-    fn begin(&mut self, kernel: &mut dyn Kernel) -> Result<Work, Cause> {
+    fn begin(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Result<Work, Cause> {
         kernel.enters(Part::Plan);
         let has_news = self.is_dirty();
         self.plan();
         let audited = std::mem::take(&mut self.compares_all);
-        let (belief, is_whole, unread) = match self.belief.take() {
-            Some(belief) => (belief, audited, PerFamily::default()),
+        let mut failures = std::mem::take(&mut self.unreported);
+        let (mut belief, is_whole) = match self.belief.take() {
+            Some(belief) => (belief, audited),
             None => {
                 kernel.enters(Part::Read);
                 let KernelReading { observed, unread } = kernel.observe()?;
-                (Belief::new(observed), true, unread)
+                self.refused.succeed(&ObjectKey::Kernel);
+                let mut touched = std::mem::take(&mut self.touched);
+                let mut unread = self.note_rules_read(unread, &observed, now, &mut touched);
+                failures.append(&mut unread);
+                self.touched = touched;
+                (Belief::new(observed), true)
             }
         };
+        let mut touched = std::mem::take(&mut self.touched);
+        failures.append(&mut self.retry_due(&mut belief, kernel, now, &mut touched));
         kernel.enters(Part::Compare);
-        let touched = std::mem::take(&mut self.touched);
-        let extent = if is_whole { Extent::Everything } else { Extent::Keys(&touched) };
-        let ChangeSet { changes, draining } = self.comparison(belief.state()).changes(extent);
-        note_suspects(&changes, belief.state(), &mut self.suspects.these);
+        if is_whole {
+            touched.absorb(self.refused.take_waiting());
+        }
+        let ChangeSet { changes, draining } =
+            self.find_changes(belief.state(), is_whole, &mut touched);
+        let suspected = self.suspect(&changes, belief.state());
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         let differences = audited.then(|| self.differences(&changes, &touched, has_news));
-        let mut walk = Walk::new(changes, belief.state()).without_rules(unread);
+        let mut walk = Walk::new(changes, belief.state());
+        walk.held_by(self.refused.take_held().unwrap_or_default());
+        walk.after_failures(!self.refused.is_empty());
+        let unread = Family::BOTH.into_iter().filter(|f| self.refused.cannot_read_rules(*f));
+        unread.for_each(|family| walk.hold_unread(family));
+        walk.outcome.failed = failures;
         walk.outcome.differences = differences.unwrap_or_default();
-        let servers = touched.servers;
-        Ok(Work { walk, belief, due, is_interrupted: false, is_whole, servers })
+        let (servers, doubts) = (touched.servers, Doubts::default());
+        let is_interrupted = false;
+        Ok(Work { walk, belief, due, is_interrupted, is_whole, servers, suspected, doubts })
     }
 
     /// Plans facts that have arrived meanwhile and carries their changes out, if they are few;
     /// otherwise they join the others.
-    fn squeeze_in(&mut self, work: &mut Work, kernel: &mut dyn Kernel) {
+    fn squeeze_in(&mut self, work: &mut Work, kernel: &mut dyn Kernel, now: Instant) {
         kernel.enters(Part::Plan);
         self.plan();
         kernel.enters(Part::Compare);
         let mut touched = std::mem::take(&mut self.touched);
         touched.entries.extend(work.walk.pending_entries_of(&touched.servers));
-        let comparison = self.comparison(work.belief.state());
-        let ChangeSet { mut changes, mut draining } = comparison.changes(Extent::Keys(&touched));
-        note_suspects(&changes, work.belief.state(), &mut self.suspects.these);
+        let ChangeSet { mut changes, mut draining } =
+            self.find_changes(work.belief.state(), false, &mut touched);
+        if let Some(held) = self.refused.take_held() {
+            work.walk.held_by(held);
+        }
+        work.suspected.append(&mut self.suspect(&changes, work.belief.state()));
         work.due.append(&mut draining);
         work.walk.leave_out(|change| change.is_of(&touched) || is_always_compared(change));
         work.is_interrupted = true;
-        // Sets grow for what waits as well: a set that is made anew must have room for that too.
         changes.retain(|change| !is_last(change) && !matches!(change, Change::GrowSet(..)));
-        let growth =
-            self.comparison(work.belief.state()).growth(changes.iter().chain(work.walk.pending()));
-        changes.extend(growth);
+        changes.extend(self.growth(&changes, &work.walk, work.belief.state()));
         work.servers.extend(&touched.servers);
         if changes.len() > FEW {
             work.walk.join(changes, work.belief.state());
         } else {
-            work.walk.let_pass(changes, kernel, &mut work.belief);
+            let mut other = work.walk.fork(changes, work.belief.state());
+            self.carry_on(&mut other, work, kernel, Effort::MAX, now);
+            work.walk.rejoin(other);
         }
     }
 
     fn finish(&mut self, mut work: Work, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
-        let mut outcome = std::mem::take(&mut work.walk.outcome);
         kernel.enters(Part::Drain);
+        let mut outcome = std::mem::take(&mut work.walk.outcome);
         self.finish_draining(&mut work, kernel, now, &mut outcome);
         kernel.enters(Part::Flows);
-        self.forget_stale_flows(kernel, &mut work.belief, &mut outcome);
-        if outcome.is_success() {
-            if work.is_whole {
-                work.belief.share_all(&self.desired);
-            } else {
-                work.servers.iter().for_each(|key| work.belief.share(key, &self.desired));
-            }
-            self.belief = Some(work.belief);
+        self.forget_stale_flows(&mut work, kernel, now, &mut outcome);
+        self.refused.put_held(work.walk.take_held());
+        if work.is_whole {
+            work.belief.share_all(&self.desired);
+        } else {
+            work.servers.iter().for_each(|key| work.belief.share(key, &self.desired));
         }
+        self.belief = (!work.doubts.has_all()).then_some(work.belief);
         outcome.touched = work.servers;
-        outcome.reported = self.take_reported(&outcome.blocked);
-        outcome
-    }
-
-    fn failed_read(&mut self, cause: Cause) -> Outcome {
-        let failure = Failure { operation: "read kernel state".into(), cause };
-        let draining = self.drain.standing();
-        let mut outcome = Outcome { failed: vec![failure], draining, ..Outcome::default() };
-        outcome.block(None);
-        outcome.reported = self.take_reported(&outcome.blocked);
-        outcome
-    }
-
-    /// What is in force now. Of a family that is not, the first report of each Service waits: it says for how
-    /// long the Service has not been served as it should be.
-    fn take_reported(&mut self, blocked: &PerFamily<bool>) -> Vec<Reported> {
-        let waits = |reported: &Reported| *blocked.of(reported.family);
-        let all = std::mem::take(&mut self.reported);
-        let (mut waiting, now): (Vec<_>, _) = all.into_iter().partition(waits);
-        waiting.sort_unstable_by(|a, b| {
-            (&a.service, a.family, a.at).cmp(&(&b.service, b.family, b.at))
-        });
-        waiting
-            .dedup_by(|next, first| (&next.service, next.family) == (&first.service, first.family));
-        self.reported = waiting;
-        now
+        self.complete(outcome)
     }
 
     /// True if the next round compares everything with the kernel.
@@ -373,12 +375,6 @@ impl Proxier {
     /// believed now: then the next round reads for itself.
     pub fn begin_audit(&mut self) -> bool {
         self.belief.as_mut().map(Belief::begin_reading).is_some()
-    }
-
-    /// Takes in what was read. The next round compares everything.
-    pub fn end_audit(&mut self, found: Observed) {
-        let is_taken = self.belief.as_mut().is_some_and(|belief| belief.end_reading(found));
-        self.compares_all |= is_taken;
     }
 
     fn comparison<'a>(&'a self, observed: &'a Observed) -> Comparison<'a> {

@@ -3,9 +3,9 @@
 //! In: what is pending, what the last round came to, and the time, as an argument. Out: the
 //! instant of the next round. Never: a clock.
 //!
-//! A lone change is applied at once; further ones wait out the minimum period (spec 8.1). A
-//! failed round is tried again with growing delays instead of waiting for the next period, as
-//! upstream does.
+//! A lone change is applied at once; further ones wait out the minimum period (spec 8.1). What the kernel has
+//! refused is tried again when the core says; a kernel of which nothing is known is read again with growing delays
+//! instead of in the next period.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,11 @@ pub struct Periods {
     pub max: Duration,
 }
 
-/// The first delay after a failure.
+/// The first delay before the kernel is read again.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// While something fails every round reads the whole kernel; changes then wait so long at most.
-const FAILING_WAIT: Duration = Duration::from_secs(1);
+/// While nothing is known of the kernel every round reads all of it; changes then wait so long at most.
+const DOUBTFUL_WAIT: Duration = Duration::from_secs(1);
 
 /// How often destinations that drain are looked at.
 const DRAIN_PERIOD: Duration = Duration::from_secs(5);
@@ -34,7 +34,9 @@ pub struct Pace {
     last_end: Option<Instant>,
     last_audit: Option<Instant>,
     last_count: Option<Instant>,
-    failures: u32,
+    /// How many rounds in succession have left nothing known of the kernel.
+    doubts: u32,
+    next_retry: Option<Instant>,
     draining: bool,
     drain_ends: Option<Instant>,
 }
@@ -48,8 +50,10 @@ pub struct Ended {
     pub audited: bool,
     /// Whether it counted everything that drains.
     pub counted: bool,
-    /// Whether everything succeeded.
-    pub succeeded: bool,
+    /// Whether nothing is known of the kernel.
+    pub in_doubt: bool,
+    /// When the first thing that failed is to be tried again.
+    pub next_retry: Option<Instant>,
     /// Whether destinations are left that drain.
     pub draining: bool,
     /// When the time of the first of them is up, if it has a limit.
@@ -64,7 +68,8 @@ impl Pace {
             last_end: None,
             last_audit: None,
             last_count: None,
-            failures: 0,
+            doubts: 0,
+            next_retry: None,
             draining: false,
             drain_ends: None,
         }
@@ -78,17 +83,17 @@ impl Pace {
         let mut due =
             if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.periods.max;
         if dirty {
-            let failing = self.failures > 0;
-            due = due.min(if failing { last_end + FAILING_WAIT } else { now });
+            let in_doubt = self.doubts > 0;
+            due = due.min(if in_doubt { last_end + DOUBTFUL_WAIT } else { now });
         }
         if self.draining {
             due = due.min(self.last_count.unwrap_or(last_end) + DRAIN_PERIOD);
         }
-        // What should have gone by then and could not is tried again with everything else that failed.
-        if self.failures == 0 {
-            due = self.drain_ends.map_or(due, |end| due.min(end));
+        if self.doubts == 0 {
+            let instants = [self.drain_ends, self.next_retry];
+            due = instants.into_iter().flatten().fold(due, Instant::min);
         } else {
-            due = due.min(last_end + self.retry_delay());
+            due = due.min(last_end + self.reading_delay());
         }
         due.max(earliest)
     }
@@ -112,13 +117,14 @@ impl Pace {
         if ended.counted || ended.audited || !self.draining {
             self.last_count = Some(ended.at);
         }
-        self.failures = if ended.succeeded { 0 } else { self.failures.saturating_add(1) };
+        self.doubts = if ended.in_doubt { self.doubts.saturating_add(1) } else { 0 };
+        self.next_retry = ended.next_retry;
         self.draining = ended.draining;
         self.drain_ends = ended.drain_ends;
     }
 
-    fn retry_delay(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(16);
+    fn reading_delay(&self) -> Duration {
+        let doublings = self.doubts.saturating_sub(1).min(16);
         (FIRST_RETRY * 2u32.pow(doublings)).min(self.periods.max)
     }
 }
@@ -129,7 +135,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn after(succeeded: bool, draining: bool) -> (Pace, Instant) {
+    fn after(in_doubt: bool, draining: bool) -> (Pace, Instant) {
         let start = Instant::now();
         let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
         assert_eq!(pace.next(false, false, start), start);
@@ -137,7 +143,8 @@ mod tests {
             at: start,
             audited: true,
             counted: false,
-            succeeded,
+            in_doubt,
+            next_retry: None,
             draining,
             drain_ends: None,
         });
@@ -146,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_lone_change_runs_at_once_and_a_second_one_waits_out_the_minimum() {
-        let (pace, start) = after(true, false);
+        let (pace, start) = after(false, false);
         let later = start + SECOND * 10;
         assert_eq!(pace.next(true, false, later), later);
         assert_eq!(pace.next(true, false, start), start + SECOND);
@@ -154,22 +161,23 @@ mod tests {
 
     #[test]
     fn an_idle_proxy_runs_every_sync_period() {
-        let (pace, start) = after(true, false);
+        let (pace, start) = after(false, false);
         assert_eq!(pace.next(false, false, start), start + SECOND * 30);
         assert!(!pace.audit_is_due(start + SECOND * 29));
         assert!(pace.audit_is_due(start + SECOND * 30));
     }
 
     #[test]
-    fn failures_are_retried_with_growing_delays() {
-        let (mut pace, start) = after(false, false);
+    fn a_kernel_in_doubt_is_read_again_with_growing_delays() {
+        let (mut pace, start) = after(true, false);
         assert_eq!(pace.next(false, false, start), start + SECOND);
         for _ in 0..4 {
             pace.ended(Ended {
                 at: start,
                 audited: true,
                 counted: false,
-                succeeded: false,
+                in_doubt: true,
+                next_retry: None,
                 draining: false,
                 drain_ends: None,
             });
@@ -178,38 +186,58 @@ mod tests {
     }
 
     #[test]
-    fn while_something_fails_changes_wait_a_moment_but_not_for_the_retry() {
-        let (mut pace, start) = after(false, false);
+    fn while_the_kernel_is_in_doubt_changes_wait_a_moment_but_not_for_the_next_reading() {
+        let (mut pace, start) = after(true, false);
         for _ in 0..8 {
             let ended = Ended {
                 at: start,
                 audited: true,
                 counted: false,
-                succeeded: false,
+                in_doubt: true,
+                next_retry: None,
                 draining: false,
                 drain_ends: None,
             };
             pace.ended(ended);
         }
         assert_eq!(pace.next(false, false, start), start + SECOND * 30);
-        assert_eq!(pace.next(true, false, start), start + FAILING_WAIT);
+        assert_eq!(pace.next(true, false, start), start + DOUBTFUL_WAIT);
+    }
+
+    #[test]
+    fn what_is_refused_is_tried_again_in_its_time_and_keeps_no_change_waiting() {
+        let (mut pace, start) = after(false, false);
+        pace.ended(Ended {
+            at: start,
+            audited: false,
+            counted: false,
+            in_doubt: false,
+            next_retry: Some(start + SECOND * 8),
+            draining: false,
+            drain_ends: None,
+        });
+        assert_eq!(pace.next(false, false, start), start + SECOND * 8);
+        assert_eq!(pace.next(true, false, start), start + SECOND);
+        let later = start + SECOND * 5;
+        assert_eq!(pace.next(true, false, later), later);
     }
 
     #[test]
     fn draining_destinations_are_looked_at_again() {
-        let (pace, start) = after(true, true);
+        let (pace, start) = after(false, true);
         assert_eq!(pace.next(false, false, start), start + DRAIN_PERIOD);
     }
 
     #[test]
     fn a_destination_goes_when_its_time_is_up() {
-        let (mut pace, start) = after(true, true);
+        let (mut pace, start) = after(false, true);
         let drain_ends = Some(start + SECOND * 2);
         pace.ended(Ended {
             at: start,
             audited: false,
             counted: true,
-            succeeded: true,
+            in_doubt: false,
+            next_retry: None,
             draining: true,
             drain_ends,
         });
@@ -218,13 +246,14 @@ mod tests {
 
     #[test]
     fn rounds_for_changes_do_not_put_off_the_audit() {
-        let (mut pace, start) = after(true, false);
+        let (mut pace, start) = after(false, false);
         let at = start + SECOND * 20;
         pace.ended(Ended {
             at,
             audited: false,
             counted: false,
-            succeeded: true,
+            in_doubt: false,
+            next_retry: None,
             draining: false,
             drain_ends: None,
         });

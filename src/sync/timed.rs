@@ -64,6 +64,13 @@ impl<K: Kernel> Timed<K> {
         std::mem::take(&mut self.seen)
     }
 
+    /// Something is not as it was counted.
+    fn doubt_tally(&mut self) {
+        if let Some(tally) = &mut self.tally {
+            tally.is_unsure = true;
+        }
+    }
+
     fn leave(&mut self) {
         if let Some((part, since)) = self.part.take() {
             *self.seen.parts.entry(part).or_default() += since.elapsed();
@@ -119,10 +126,12 @@ impl<K: Kernel> Kernel for Timed<K> {
     }
 
     fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
+        self.doubt_tally();
         self.time(|kernel| kernel.read_server(key)).0
     }
 
     fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
+        self.doubt_tally();
         self.time(|kernel| kernel.read_rules(family)).0
     }
 

@@ -18,7 +18,7 @@ fn health(node: &Namespace) -> Option<(String, Vec<bool>)> {
     let output = node.attempt("curl -s -w ' %{http_code}' http://127.0.0.1:10256/healthz");
     let said = String::from_utf8(output.stdout).unwrap();
     let (body, status) = said.rsplit_once(' ')?;
-    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    let body: Value = serde_json::from_str(body).ok()?;
     let of = |family: &str| body["status"][family]["healthy"].as_bool();
     Some((status.into(), ["IPv4", "IPv6"].iter().filter_map(|family| of(family)).collect()))
 }
@@ -29,11 +29,21 @@ fn becomes_healthy(node: &Namespace, status: &str, families: &[bool]) {
     assert!(seen.is_some(), "{:?}", health(node));
 }
 
-fn has_servers(node: &Namespace, count: usize) {
+/// Waits until the virtual servers are those at these addresses, each bound.
+fn serves_at(node: &Namespace, addresses: &[&str]) {
     let found = until_at(node, PATIENCE, || {
-        (node.run("ipvsadm -Sn | grep -c ^-A; true").trim() == count.to_string()).then_some(())
+        let servers = node.run("ipvsadm -Sn | grep ^-A; true");
+        let bound = node.run("ip -oneline address show dev kube-ipvs0");
+        let is_there = |address: &&str| {
+            servers.contains(&format!("{address}:80 "))
+                || servers.contains(&format!("[{address}]:80 "))
+        };
+        let is_bound = |address: &&str| bound.contains(&format!(" {address}/"));
+        (servers.lines().count() == addresses.len()
+            && addresses.iter().all(|address| is_there(&address) && is_bound(&address)))
+        .then_some(())
     });
-    assert!(found.is_some(), "{}", node.run("ipvsadm -Sn"));
+    assert!(found.is_some(), "{}", node.run("ipvsadm -Sn; ip address show dev kube-ipvs0"));
 }
 
 /// A program that fails as one does that cannot have the lock, until it is mended. It tells its version all the same.
@@ -90,7 +100,7 @@ fn a_family_that_fails_at_the_start_is_not_healthy_while_it_is_wanted_and_comes_
     let source = Source::manifests();
     source.replace_all(SINGLE_STACK);
     let proxy = Proxy::start_as(&["env", &breakable.path()], &node, &source, &quick());
-    has_servers(&node, 1);
+    serves_at(&node, &["10.96.0.1"]);
     proxy.wait_until_says("IPv6 cannot be programmed yet");
     // Nothing of IPv6 is wanted.
     until(Duration::from_secs(5), || None::<()>);
@@ -98,10 +108,10 @@ fn a_family_that_fails_at_the_start_is_not_healthy_while_it_is_wanted_and_comes_
 
     source.replace_all(DUAL_STACK);
     becomes_healthy(&node, "503", &[true, false]);
-    has_servers(&node, 1);
+    serves_at(&node, &["10.96.0.1"]);
 
     breakable.mend();
-    has_servers(&node, 2);
+    serves_at(&node, &["10.96.0.1", "fd00:10:96::1"]);
     assert!(node.run("ip6tables-save -t nat").contains("KUBE-6-CLUSTER-IP"));
     becomes_healthy(&node, "200", &[true, true]);
 }
@@ -113,8 +123,7 @@ fn a_family_whose_rules_cannot_be_listed_leaves_the_other_served_and_healthy() {
     let source = Source::manifests();
     source.replace_all(DUAL_STACK);
     let proxy = Proxy::start_as(&["env", &breakable.path()], &node, &source, &quick());
-    has_servers(&node, 1);
-    assert!(node.run("ipvsadm -Sn").contains("10.96.0.1:80"));
+    serves_at(&node, &["10.96.0.1"]);
     assert!(node.run("iptables-save -t nat").contains("KUBE-CLUSTER-IP"));
     assert!(!node.run("ip6tables-save -t nat").contains("KUBE"));
     assert!(!node.run("ip address show dev kube-ipvs0").contains("fd00:10:96::1"));
@@ -122,7 +131,7 @@ fn a_family_whose_rules_cannot_be_listed_leaves_the_other_served_and_healthy() {
     assert_eq!(proxy.said("read rules IPv6").len(), 1, "{}", proxy.log());
 
     breakable.mend();
-    has_servers(&node, 2);
+    serves_at(&node, &["10.96.0.1", "fd00:10:96::1"]);
     assert!(node.run("ip6tables-save -t nat").contains("KUBE-6-CLUSTER-IP"));
     becomes_healthy(&node, "200", &[true, true]);
 }

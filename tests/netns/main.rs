@@ -32,6 +32,7 @@ mod node;
 mod odd_input;
 mod packets;
 mod proxy;
+mod refused;
 mod rights;
 #[path = "../said.rs"]
 mod said;

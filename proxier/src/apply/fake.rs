@@ -44,6 +44,8 @@ pub struct FakeKernel {
     pub server_reads: usize,
     /// Whether an injected fault leaves unknown whether the change was made; otherwise the change is refused.
     pub loses_answers: bool,
+    /// How injected faults are refused, if not as invalid.
+    pub refusal: Option<CauseKind>,
 }
 
 impl FakeKernel {
@@ -52,7 +54,7 @@ impl FakeKernel {
         let result = if self.faults.contains(&index)
             || self.refused.is_some_and(|refuses| refuses(change))
         {
-            let refused = CauseKind::Refused(Refusal::Invalid);
+            let refused = self.refusal.unwrap_or(CauseKind::Refused(Refusal::Invalid));
             let kind = if self.loses_answers { CauseKind::Unknown } else { refused };
             Err(Cause::of(kind, "injected fault"))
         } else {

@@ -1,23 +1,21 @@
 //! What must wait because something it needs has failed.
 //!
-//! In: the changes of a round that failed, each with its stage. Out: which later ones must not be
+//! In: the changes that failed, each with its stage. Out: which later ones must not be
 //! carried out: nothing becomes reachable without what protects it, and nothing loses its protection
-//! while it stands. Never: a memory beyond the round; the next one reads what there really is.
+//! while it stands. It lasts as long as what failed is not tried again ([`Refused`](super::refused::Refused)).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::cause::Cause;
 use super::coverage::uncovered;
 use super::order::{Role, Stage, role};
-use super::outcome::{Failure, Outcome};
 use crate::diff::{Change, Moment, Observed, ObservedServer, RulesStep};
 use crate::model::Family;
 use crate::plan::{Entry, NodePort, SetKey, SetName, Table, VirtualServerKey, weight};
 
 /// What has failed, by what depends on it.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Families whose sets or rules are missing.
     families: BTreeSet<Family>,
     /// Families whose rules are unknown.
@@ -207,15 +205,8 @@ impl Held {
         }
     }
 
-    /// Notes a failure and what follows from it.
-    pub(super) fn note(
-        &mut self,
-        stage: Stage,
-        change: &Change,
-        cause: Cause,
-        belief: &Observed,
-        outcome: &mut Outcome,
-    ) {
+    /// Notes a failure and what follows from it; `belief` is what the kernel holds now.
+    pub(super) fn note(&mut self, stage: Stage, change: &Change, belief: &Observed) {
         match (stage, change) {
             (Stage::NewServers, Change::AddServer(key, _)) => {
                 self.unmade.insert(*key);
@@ -243,16 +234,14 @@ impl Held {
                 self.standing.insert(*address);
             }
             (Stage::Rules, Change::WriteRules(step)) => self.note_rules(step, belief),
+            // What does not fit into the set fails by itself.
+            (Stage::Ground, Change::GrowSet(..)) => {}
             (Stage::Ground | Stage::Rules, _) => match change.family() {
                 Some(family) => drop(self.families.insert(family)),
                 None => self.families.extend(Family::BOTH),
             },
             _ => {}
         }
-        if matches!(stage, Stage::Ground | Stage::Rules | Stage::RulesGone) {
-            outcome.block(change.family());
-        }
-        outcome.failed.push(Failure { operation: change.to_string(), cause });
     }
 
     /// Notes that an entry stays which should have gone. Its virtual server has to stay too: without it, the entry

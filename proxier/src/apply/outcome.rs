@@ -8,10 +8,11 @@ use std::fmt;
 use std::time::Instant;
 
 use super::cause::Cause;
-use crate::model::{Family, PerFamily, Reported};
+use crate::model::{PerFamily, Reported};
 use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
-/// One thing that did not work.
+/// One thing that did not work. Another one of the same operation and kind of cause is the same problem, whatever
+/// its words are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What was tried, with its object: a change's line, or a read.
@@ -44,8 +45,16 @@ pub struct Draining {
 pub struct Outcome {
     /// Changes that the kernel accepted.
     pub done: usize,
-    /// Changes and reads that failed.
+    /// Changes and reads that failed in this round.
     pub failed: Vec<Failure>,
+    /// Operations that failed in an earlier round and are over: they have succeeded, or nobody wants them any more.
+    pub resolved: Vec<String>,
+    /// How many objects are refused, those of earlier rounds included whose time to be tried again has not come.
+    pub refused: usize,
+    /// When the first of them is to be tried again.
+    pub next_retry: Option<Instant>,
+    /// Whether nobody knows what the kernel holds, so that the next round reads all of it.
+    pub is_in_doubt: bool,
     /// Changes not tried because what protects or carries them had failed.
     pub held_back: usize,
     /// Whether something has failed that all Services of the family need: the reading of the kernel,
@@ -65,15 +74,7 @@ pub struct Outcome {
 impl Outcome {
     /// True if the kernel now is as wished, but for destinations that drain.
     pub fn is_success(&self) -> bool {
-        self.failed.is_empty()
-    }
-
-    /// Something has failed that all Services of a family need, or those of both.
-    pub(crate) fn block(&mut self, family: Option<Family>) {
-        match family {
-            Some(family) => *self.blocked.of_mut(family) = true,
-            None => self.blocked = PerFamily { v4: true, v6: true },
-        }
+        self.failed.is_empty() && self.refused == 0 && !self.is_in_doubt
     }
 
     /// True if nothing has failed or been held back so far.
@@ -86,7 +87,5 @@ impl Outcome {
         self.done += further.done;
         self.failed.extend(further.failed);
         self.held_back += further.held_back;
-        self.blocked.v4 |= further.blocked.v4;
-        self.blocked.v6 |= further.blocked.v6;
     }
 }

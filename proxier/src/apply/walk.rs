@@ -2,8 +2,7 @@
 //!
 //! In: changes, the kernel, the belief about it. Out: the outcome; every success is recorded in
 //! the belief at once. A long walk is cut wherever its caller wants to look up: between two batches
-//! the kernel is in a state that breaks nothing. Never: a retry; a failure is met by reading the kernel again in a later
-//! round.
+//! the kernel is in a state that breaks nothing. Never: a retry; what has failed is handed to the caller.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -12,14 +11,23 @@ use super::held::Held;
 use super::kernel::{FLOWS_AT_ONCE, Kernel, Part};
 use super::order::{Stage, Standing};
 use super::outcome::{Failure, Outcome};
-use crate::diff::{Belief, Change, Flow, Observed, leads_elsewhere, new_servers, removals};
-use crate::model::{Family, PerFamily};
-use crate::plan::{Entry, SetKey, VirtualServerKey};
+use crate::diff::{
+    Belief, Change, Flow, Observed, ObservedServer, leads_elsewhere, new_servers, removals,
+};
+use crate::model::Family;
+use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
 
 /// Carries out changes in the order that breaks nothing, all of them.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
     let mut walk = Walk::new(changes, belief.state());
-    walk.go_on(kernel, belief, Effort::MAX);
+    while !walk.is_done() {
+        let mut effort = Effort::MAX;
+        walk.go_on(kernel, belief, &mut effort);
+        for (stage, change, cause) in walk.take_refused() {
+            walk.hold(stage, &change, belief.state());
+            walk.outcome.failed.push(Failure { operation: change.to_string(), cause });
+        }
+    }
     walk.outcome
 }
 
@@ -32,9 +40,16 @@ impl Effort {
     /// Without a pause.
     pub const MAX: Self = Self(u32::MAX);
 
-    /// What a change costs. The kernel walks the device's whole list for each address.
-    fn of(change: &Change) -> Self {
+    /// What a change costs. The kernel walks the device's whole list for each address. For another scheduler it
+    /// waits until no processor looks at the old one any more (`synchronize_rcu` in `ip_vs_edit_service`), which
+    /// takes some ten milliseconds; deletions in IPVS are put off instead (`call_rcu`).
+    fn of(change: &Change, belief: &Observed) -> Self {
+        let schedules_otherwise = |key, settings: &ServerSettings| {
+            let server: Option<&ObservedServer> = belief.servers.get(key);
+            server.is_none_or(|server| server.settings.scheduler != settings.scheduler)
+        };
         Self(match change {
+            Change::UpdateServer(key, settings) if schedules_otherwise(key, settings) => 16_384,
             Change::AddAddress(_) | Change::RemoveAddress(_) => 16,
             Change::AddServer(..) | Change::RemoveServer(_) => 4,
             Change::AddEntry(..) | Change::RemoveEntry(..) | Change::RemoveFlow(_) => 1,
@@ -49,11 +64,19 @@ impl Effort {
 }
 
 /// Changes on their way into the kernel.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Walk {
     /// In the order of their stages.
     rest: VecDeque<(Stage, Change)>,
     held: Held,
+    /// The walk ends before this stage.
+    end: Option<Stage>,
+    /// Whether nothing had failed before it.
+    is_clean: bool,
+    /// Changes that have failed and were not taken yet.
+    refused: Vec<(Stage, Change, Cause)>,
+    /// Changes that were held back and not taken yet.
+    held_back: Vec<Change>,
     /// Virtual servers that come, and to which earlier flows have not been forgotten.
     unforgotten: BTreeSet<VirtualServerKey>,
     pub(crate) outcome: Outcome,
@@ -67,27 +90,62 @@ impl Walk {
             changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
         rest.sort_by_key(|(stage, _)| *stage);
         let unforgotten = new_servers(rest.iter().map(|(_, change)| change));
-        Self { rest: rest.into(), held: Held::default(), unforgotten, outcome: Outcome::default() }
+        Self {
+            rest: rest.into(),
+            held: Held::default(),
+            end: None,
+            is_clean: true,
+            refused: Vec::new(),
+            held_back: Vec::new(),
+            unforgotten,
+            outcome: Outcome::default(),
+        }
     }
 
-    /// The rules of these families are unknown, which is a failure: they are left as they are, and so is all
-    /// that must not be reached without them.
-    pub(crate) fn without_rules(mut self, unread: PerFamily<Option<Cause>>) -> Self {
-        for (family, cause) in [(Family::V4, unread.v4), (Family::V6, unread.v6)] {
-            if let Some(cause) = cause {
-                self.held.hold_unread(family);
-                self.outcome
-                    .failed
-                    .push(Failure { operation: format!("read rules {family}"), cause });
-                self.outcome.block(Some(family));
-            }
-        }
-        self
+    /// What has failed before holds back from now on.
+    pub(crate) fn held_by(&mut self, held: Held) {
+        self.held = held;
+    }
+
+    /// What holds back by now.
+    pub(crate) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Says whether anything has failed before; other modes' rules go only when nothing has.
+    pub(crate) fn after_failures(&mut self, has_failures: bool) {
+        self.is_clean = !has_failures;
+    }
+
+    /// The rules of a family are unknown: they are left as they are, and so is all that must not be reached
+    /// without them.
+    pub(crate) fn hold_unread(&mut self, family: Family) {
+        self.held.hold_unread(family);
+    }
+
+    /// A change has failed for good, as far as this walk goes.
+    pub(crate) fn hold(&mut self, stage: Stage, change: &Change, belief: &Observed) {
+        self.held.note(stage, change, belief);
+    }
+
+    /// The changes that have failed since this was asked last.
+    pub(crate) fn take_refused(&mut self) -> Vec<(Stage, Change, Cause)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// The changes that were held back since this was asked last.
+    pub(crate) fn take_held_back(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.held_back)
     }
 
     /// True if nothing is left to do.
     pub(crate) fn is_done(&self) -> bool {
-        self.rest.is_empty()
+        self.next_stage().is_none()
+    }
+
+    fn next_stage(&self) -> Option<Stage> {
+        let (stage, _) = self.rest.front()?;
+        Some(*stage).filter(|stage| self.end.is_none_or(|end| *stage < end))
     }
 
     /// The changes that wait, in the order of their stages.
@@ -130,55 +188,63 @@ impl Walk {
         self.rest.make_contiguous().sort_by_key(|(stage, _)| *stage);
     }
 
-    /// Carries out other changes first, up to the destinations that leave: entries, virtual servers and addresses go
-    /// together with those of this walk, because something that is to go here may need them yet. What
-    /// has failed so far holds them back as well, and what fails of them holds back what is left here.
-    pub(crate) fn let_pass(
-        &mut self,
-        changes: Vec<Change>,
-        kernel: &mut dyn Kernel,
-        belief: &mut Belief,
-    ) {
-        let mut other = Self::new(changes, belief.state());
-        let last = other.rest.partition_point(|(stage, _)| *stage < Stage::GuardsGone);
-        let later = other.rest.split_off(last);
+    /// Other changes that are to be carried out before the rest of these, up to the destinations that leave: entries,
+    /// virtual servers and addresses go together with those of this walk, because something that is to go here may need
+    /// them yet. What has failed so far holds them back as well; [`rejoin`](Self::rejoin) has to follow.
+    pub(crate) fn fork(&mut self, changes: Vec<Change>, standing: &Observed) -> Self {
+        let mut other = Self::new(changes, standing);
+        other.end = Some(Stage::GuardsGone);
         // What has come without destinations so far, and gets some now.
         let served = other.rest.iter().filter_map(|(_, change)| change.new_destination());
         let new: BTreeSet<_> = served.filter_map(|(key, _)| self.unforgotten.take(&key)).collect();
         other.unforgotten.extend(new);
         other.held = std::mem::take(&mut self.held);
-        other.go_on(kernel, belief, Effort::MAX);
+        other
+    }
+
+    /// Takes in what is left of other changes; what has failed of them holds back what is left here.
+    pub(crate) fn rejoin(&mut self, mut other: Self) {
         self.held = std::mem::take(&mut other.held);
         self.outcome.absorb(std::mem::take(&mut other.outcome));
-        other.rest = later;
         self.take_in(other);
     }
 
-    /// Carries out the next changes until the effort is spent.
-    pub(crate) fn go_on(&mut self, kernel: &mut dyn Kernel, belief: &mut Belief, effort: Effort) {
-        let mut left = effort.0;
+    /// Carries out the next changes until the effort is spent, or until an answer of the kernel shows that it is not as
+    /// believed: then what comes next may depend on what it really holds.
+    pub(crate) fn go_on(
+        &mut self,
+        kernel: &mut dyn Kernel,
+        belief: &mut Belief,
+        effort: &mut Effort,
+    ) {
         loop {
-            let next = self.rest.front().map(|(stage, _)| *stage);
+            let next = self.next_stage();
             if next.is_none_or(|stage| stage >= Stage::Servers) {
                 self.forget_earlier_flows(kernel);
             }
-            let Some(stage) = next.filter(|_| left > 0) else { return };
-            let ready = self.next_batch(stage, belief.state(), &mut left);
+            let Some(stage) = next.filter(|_| effort.0 > 0) else { return };
+            let ready = self.next_batch(stage, belief.state(), &mut effort.0);
             if ready.is_empty() {
                 continue;
             }
             kernel.enters(Part::Change(stage));
             let results = kernel.carry_out(&ready);
-            for (change, result) in ready.iter().zip(results) {
-                match result {
-                    Ok(()) => {
-                        self.outcome.done += 1;
-                        belief.record(change);
-                    }
-                    Err(cause) => {
-                        self.held.note(stage, change, cause, belief.state(), &mut self.outcome);
-                    }
+            let mut is_contradicted = false;
+            for (change, result) in ready.into_iter().zip(results) {
+                let Err(cause) = result else {
+                    self.outcome.done += 1;
+                    belief.record(&change);
+                    continue;
+                };
+                if cause.contradicts_belief() {
+                    is_contradicted = true;
+                } else {
+                    self.held.note(stage, &change, belief.state());
                 }
+                self.refused.push((stage, change, cause));
+            }
+            if is_contradicted {
+                return;
             }
         }
     }
@@ -189,11 +255,15 @@ impl Walk {
         while *left > 0 && self.rest.front().is_some_and(|(next, _)| *next == stage) {
             let Some((_, change)) = self.rest.pop_front() else { break };
             // Other modes' rules go when nothing depends on them: after a whole success.
-            let too_soon = stage == Stage::LeftoversGone && !self.outcome.is_whole();
-            if too_soon || self.held.holds(stage, &change, belief) {
+            let is_clean = self.is_clean && self.outcome.is_whole() && self.refused.is_empty();
+            let too_soon = stage == Stage::LeftoversGone && !is_clean;
+            let has_no_set =
+                matches!(&change, Change::AddEntry(set, _) if !belief.sets.contains_key(set));
+            if too_soon || has_no_set || self.held.holds(stage, &change, belief) {
                 self.outcome.held_back += 1;
+                self.held_back.push(change);
             } else {
-                *left = left.saturating_sub(Effort::of(&change).0);
+                *left = left.saturating_sub(Effort::of(&change, belief).0);
                 ready.push(change);
             }
         }

@@ -1,20 +1,46 @@
 //! What is believed of the kernel.
 //!
-//! In: a reading of the kernel, and every change since that has succeeded. Out: the state as it should
-//! be by now. While somebody reads the kernel anew, changes are noted as well: a reading takes its time,
+//! In: a reading of the kernel, every change since that has succeeded, and readings of single objects that were
+//! not as believed. Out: the state as it should be by now. While somebody reads the kernel anew, changes are noted as well: a reading takes its time,
 //! and what it has passed before a change is put right when it is done. Never: doubt, which is the
 //! round's.
 
 use super::change::Change;
-use super::observed::Observed;
-use crate::plan::{Desired, VirtualServerKey};
+use super::observed::{Observed, ObservedServer};
+use crate::model::Family;
+use crate::plan::{Desired, Rules, VirtualServerKey};
 use crate::sorted::{Side, join};
 
 /// A state, and what has happened since a reading began.
 #[derive(Debug, Default)]
 pub struct Belief {
     state: Observed,
-    journal: Option<Vec<Change>>,
+    journal: Option<Vec<Note>>,
+}
+
+/// Something that has become known since a reading began.
+#[derive(Debug)]
+enum Note {
+    /// This change has succeeded.
+    Change(Change),
+    /// This virtual server was read by itself.
+    Server(VirtualServerKey, Option<ObservedServer>),
+    /// The rules of this family were read by themselves, and whether other modes have left any.
+    Rules(Family, Rules, bool),
+}
+
+impl Note {
+    fn write_to(&self, state: &mut Observed) {
+        match self {
+            Self::Change(change) => state.record(change),
+            Self::Server(key, Some(found)) => drop(state.servers.insert(*key, found.clone())),
+            Self::Server(key, None) => drop(state.servers.remove(key)),
+            Self::Rules(family, rules, has_leftovers) => {
+                state.rules.of_mut(*family).clone_from(rules);
+                *state.leftovers.of_mut(*family) = *has_leftovers;
+            }
+        }
+    }
 }
 
 impl Belief {
@@ -32,7 +58,24 @@ impl Belief {
     pub fn record(&mut self, change: &Change) {
         self.state.record(change);
         if let Some(journal) = &mut self.journal {
-            journal.push(change.clone());
+            journal.push(Note::Change(change.clone()));
+        }
+    }
+
+    /// Takes the place of what was believed of one virtual server by what was read; `None` if it is not there.
+    pub fn correct_server(&mut self, key: VirtualServerKey, found: Option<ObservedServer>) {
+        self.note(Note::Server(key, found));
+    }
+
+    /// The same of the rules of a family, and of whether other modes have left any.
+    pub fn correct_rules(&mut self, family: Family, rules: Rules, has_leftovers: bool) {
+        self.note(Note::Rules(family, rules, has_leftovers));
+    }
+
+    fn note(&mut self, note: Note) {
+        note.write_to(&mut self.state);
+        if let Some(journal) = &mut self.journal {
+            journal.push(note);
         }
     }
 
@@ -65,7 +108,7 @@ impl Belief {
     /// False, and nothing happens, if no reading had begun.
     pub fn end_reading(&mut self, mut found: Observed) -> bool {
         let Some(journal) = self.journal.take() else { return false };
-        journal.iter().for_each(|change| found.record(change));
+        journal.iter().for_each(|note| note.write_to(&mut found));
         self.state = found;
         true
     }

@@ -70,7 +70,11 @@ impl Destinations {
         let is_plain = |found: &ObservedDestination| {
             ObservedDestination { connections: None, ..*found } == PLAIN
         };
-        if self.various.keys().eq(wished) && self.various.values().all(is_plain) {
+        // A list that is shared already may be of another wish.
+        if self.plain.is_empty()
+            && self.various.keys().eq(wished)
+            && self.various.values().all(is_plain)
+        {
             *self = Self { plain: wished.clone(), various: SortedMap::default() };
         }
     }

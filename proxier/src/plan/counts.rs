@@ -23,6 +23,20 @@ pub struct Touched {
     pub entries: BTreeSet<(SetKey, Entry)>,
 }
 
+impl Touched {
+    /// True if there is no key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.servers.is_empty() && self.addresses.is_empty() && self.entries.is_empty()
+    }
+
+    /// Adds all keys of another.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.servers.append(&mut other.servers);
+        self.addresses.append(&mut other.addresses);
+        self.entries.append(&mut other.entries);
+    }
+}
+
 /// Counts of wishes; a key that nobody wants is absent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {

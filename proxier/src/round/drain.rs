@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Proxier, Work};
-use crate::apply::{Draining, Failure, Kernel, Outcome, apply};
-use crate::diff::{Change, Observed};
+use crate::apply::{Draining, Effort, Kernel, Outcome, Walk};
+use crate::diff::{Change, ObjectKey, Observed};
 use crate::plan::{DrainLimits, VirtualServerDestination, VirtualServerKey, weight};
 
 /// The least of all addresses.
@@ -59,8 +59,10 @@ impl Drain {
     }
 
     /// What there is of it, nothing of which is news.
-    pub(super) fn standing(&self) -> Draining {
-        let next_end = self.ends.first().map(|(end, _)| *end);
+    pub(super) fn standing(&self, now: Instant) -> Draining {
+        // What should have gone by now and could not has its own time to be tried again.
+        let mut ends = self.ends.iter().map(|(end, _)| *end);
+        let next_end = ends.find(|end| *end > now);
         Draining { count: self.known.len(), next_end, ..Draining::default() }
     }
 
@@ -108,18 +110,49 @@ impl Proxier {
         due.iter().for_each(|leaving| self.begin_draining(leaving, now, &mut news));
         let mut going = self.drain.overdue(now);
         due.retain(|leaving| !going.contains(leaving));
-        going.extend(idle(due, kernel, outcome));
+        going.extend(self.idle(due, kernel, now, outcome));
+        going.retain(|(key, server)| !self.refused.has(&ObjectKey::Destination(*key, *server)));
         let removal =
             |(key, server): &VirtualServerDestination| Change::RemoveDestination(*key, *server);
-        let removals = going.iter().map(removal).collect();
-        outcome.absorb(apply(removals, kernel, &mut work.belief));
+        let mut walk = Walk::new(going.iter().map(removal).collect(), work.belief.state());
+        walk.held_by(work.walk.take_held());
+        self.carry_on(&mut walk, work, kernel, Effort::MAX, now);
+        work.walk.held_by(walk.take_held());
+        outcome.absorb(std::mem::take(&mut walk.outcome));
         self.end_draining(going, work.belief.state(), &mut news);
-        if outcome.is_success() {
+        if !work.doubts.has_all() && !self.refused.has_leaving() {
             // One that could not be given weight 0 drains later.
             self.store.forget_departed();
         }
         outcome.draining =
-            Draining { begun: news.begun, ended: news.ended, ..self.drain.standing() };
+            Draining { begun: news.begun, ended: news.ended, ..self.drain.standing(now) };
+    }
+
+    /// Those that have no connections.
+    fn idle(
+        &mut self,
+        mut of: BTreeSet<VirtualServerDestination>,
+        kernel: &mut dyn Kernel,
+        now: Instant,
+        outcome: &mut Outcome,
+    ) -> BTreeSet<VirtualServerDestination> {
+        if of.is_empty() {
+            self.refused.succeed(&ObjectKey::Connections);
+            return of;
+        }
+        match kernel.count_connections(&of) {
+            Ok(counts) => {
+                self.refused.succeed(&ObjectKey::Connections);
+                of.retain(|leaving| counts.get(leaving).is_some_and(|count| *count == 0));
+            }
+            Err(cause) => {
+                of.clear();
+                let operation = "count connections".into();
+                let failure = self.refused.fail(ObjectKey::Connections, operation, cause, now);
+                outcome.failed.push(failure);
+            }
+        }
+        of
     }
 
     /// What this round may have brought back or taken away.
@@ -199,23 +232,4 @@ impl Proxier {
             self.desired.server(key).is_some_and(|wanted| wanted.destinations.contains(server));
         stands && !wanted
     }
-}
-
-/// Those that have no connections.
-fn idle(
-    mut of: BTreeSet<VirtualServerDestination>,
-    kernel: &mut dyn Kernel,
-    outcome: &mut Outcome,
-) -> BTreeSet<VirtualServerDestination> {
-    if of.is_empty() {
-        return of;
-    }
-    match kernel.count_connections(&of) {
-        Ok(counts) => of.retain(|leaving| counts.get(leaving).is_some_and(|count| *count == 0)),
-        Err(cause) => {
-            of.clear();
-            outcome.failed.push(Failure { operation: "count connections".into(), cause });
-        }
-    }
-    of
 }

@@ -4,22 +4,57 @@
 //! outcome. Never: a reading of flows while nothing is suspect.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
-use super::Proxier;
-use crate::apply::{FLOWS_AT_ONCE, Failure, Kernel, Outcome, apply};
-use crate::diff::{Belief, FlowSuspects, is_tracked, removals};
+use super::{Proxier, Work};
+use crate::apply::{Cause, FLOWS_AT_ONCE, Kernel, Outcome, apply};
+use crate::diff::{
+    Belief, Change, FlowSuspects, ObjectKey, Observed, is_tracked, note_suspects, removals,
+};
 use crate::model::{Family, Protocol};
 
 /// So many times in a round are they read, which is more than any table holds.
 const TIMES: usize = 256;
 
+/// Whose tracked flows are to be looked at.
+#[derive(Debug)]
+pub(super) struct Suspects {
+    /// Those of these.
+    pub(super) these: FlowSuspects,
+    /// Those of every other virtual server too: nobody has looked yet.
+    pub(super) and_all: bool,
+}
+
+/// Whether all flows of a family and protocol have been looked at.
+enum Looked {
+    AtAll,
+    /// The next round goes on with the others.
+    AtSome,
+}
+
 impl Proxier {
-    /// Forgets the flows of changed virtual servers that lead nowhere. What could not be looked at
-    /// or forgotten is looked at again in the next round.
+    /// Notes whose flows may lead nowhere after these changes, and says of which families and protocols they are.
+    pub(super) fn suspect(
+        &mut self,
+        changes: &[Change],
+        standing: &Observed,
+    ) -> BTreeSet<(Family, Protocol)> {
+        let mut new = FlowSuspects::new();
+        note_suspects(changes, standing, &mut new);
+        let kinds = new.keys().map(|key| (key.family(), key.protocol)).collect();
+        for (key, mut lost) in new {
+            self.suspects.these.entry(key).or_default().append(&mut lost);
+        }
+        kinds
+    }
+
+    /// Forgets the flows of changed virtual servers that lead nowhere. What could not be looked at or forgotten is looked
+    /// at again when its time has come, or when more of its family and protocol is suspect.
     pub(super) fn forget_stale_flows(
         &mut self,
+        work: &mut Work,
         kernel: &mut dyn Kernel,
-        belief: &mut Belief,
+        now: Instant,
         outcome: &mut Outcome,
     ) {
         let mut suspects = std::mem::take(&mut self.suspects.these);
@@ -29,16 +64,32 @@ impl Proxier {
                 suspects.entry(*key).or_default();
             }
         }
-        let kinds: BTreeSet<_> = suspects.keys().map(|key| (key.family(), key.protocol)).collect();
+        let mut kinds: BTreeSet<_> =
+            suspects.keys().map(|key| (key.family(), key.protocol)).collect();
+        kinds.retain(|kind| {
+            work.suspected.contains(kind) || !self.refused.has(&ObjectKey::Flows(kind.0, kind.1))
+        });
         for kind in kinds {
-            if self.forget_stale_flows_of(kind, &suspects, kernel, belief, outcome) {
-                suspects.retain(|key, _| (key.family(), key.protocol) != kind);
+            let object = ObjectKey::Flows(kind.0, kind.1);
+            match self.forget_stale_flows_of(kind, &suspects, kernel, &mut work.belief, outcome) {
+                Ok(Looked::AtAll) => {
+                    self.refused.succeed(&object);
+                    suspects.retain(|key, _| (key.family(), key.protocol) != kind);
+                }
+                Ok(Looked::AtSome) => {}
+                Err((verb, cause)) => {
+                    let operation = format!("{verb} tracked flows of {} over {}", kind.1, kind.0);
+                    outcome.failed.push(self.refused.fail(object, operation, cause, now));
+                }
             }
         }
         self.suspects.these = suspects;
     }
 
-    /// The same of one family and protocol. True if none is left.
+    /// The same of one family and protocol.
+    ///
+    /// # Errors
+    /// What could not be done, and why.
     fn forget_stale_flows_of(
         &self,
         kind: (Family, Protocol),
@@ -46,29 +97,23 @@ impl Proxier {
         kernel: &mut dyn Kernel,
         belief: &mut Belief,
         outcome: &mut Outcome,
-    ) -> bool {
+    ) -> Result<Looked, (&'static str, Cause)> {
         for _ in 0..TIMES {
             let comparison = self.comparison(belief.state());
             let is_stale = |flow: &_| comparison.is_stale(flow, suspects);
-            match kernel.flows(kind, &is_stale, FLOWS_AT_ONCE) {
-                Ok(stale) => {
-                    let is_last = stale.len() < FLOWS_AT_ONCE;
-                    let removed = apply(removals(stale), kernel, belief);
-                    let succeeded = removed.is_success();
-                    outcome.absorb(removed);
-                    if is_last || !succeeded {
-                        return succeeded;
-                    }
-                }
-                Err(cause) => {
-                    let operation = format!("read tracked flows of {} over {}", kind.1, kind.0);
-                    outcome.failed.push(Failure { operation, cause });
-                    return false;
-                }
+            let stale =
+                kernel.flows(kind, &is_stale, FLOWS_AT_ONCE).map_err(|cause| ("read", cause))?;
+            let is_last = stale.len() < FLOWS_AT_ONCE;
+            let removed = apply(removals(stale), kernel, belief);
+            outcome.done += removed.done;
+            if let Some(failure) = removed.failed.into_iter().next() {
+                return Err(("remove", failure.cause));
+            }
+            if is_last {
+                return Ok(Looked::AtAll);
             }
         }
-        // The next round goes on with them.
-        false
+        Ok(Looked::AtSome)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::testing::{now, ready, service, service_port, settings, slice};
 
 mod features;
 mod moments;
+mod refused;
 mod refused_rules;
 mod worlds;
 
@@ -56,6 +57,11 @@ fn connect_everywhere(kernel: &mut FakeKernel) {
         let leaving = server.destinations.keys().map(|destination| ((*key, *destination), 1));
         kernel.connections.extend(leaving);
     }
+}
+
+/// So many minutes from about now, by when everything that was refused is tried again.
+fn after(minutes: u32) -> Instant {
+    now() + Duration::from_secs(60) * minutes
 }
 
 /// What the proxier would find to do if it read the kernel now.
@@ -189,8 +195,8 @@ proptest! {
             proxier.fold(event);
             proxier.step(&mut kernel, now(), Effort(effort));
         }
-        for _ in 0..13 {
-            while proxier.step(&mut kernel, now(), Effort(effort)).is_none() {}
+        for minute in 0..13 {
+            while proxier.step(&mut kernel, after(minute), Effort(effort)).is_none() {}
         }
         prop_assert_eq!(unguarded(&kernel), [""; 0]);
         prop_assert_eq!(missing(&proxier, &kernel), "");
@@ -208,12 +214,12 @@ proptest! {
             events.into_iter().for_each(|event| proxier.fold(event));
             proxier.round(&mut kernel, now());
             let late = kernel.state.clone();
-            proxier.end_audit(early);
+            proxier.end_audit(early.into(), now());
             prop_assert_eq!(proxier.belief.as_ref().map(Belief::state), Some(&kernel.state));
             let done = kernel.log.len();
             proxier.round(&mut kernel, now());
             prop_assert!(proxier.begin_audit());
-            proxier.end_audit(late);
+            proxier.end_audit(late.into(), now());
             proxier.round(&mut kernel, now());
             prop_assert_eq!((kernel.log.len(), kernel.reads), (done, 1));
         }
@@ -221,14 +227,16 @@ proptest! {
 
     #[test]
     fn a_fault_at_any_point_is_healed_by_the_next_rounds(
-        history in some_history(), faults in prop::collection::btree_set(0..160usize, 1..12)
+        history in some_history(), faults in prop::collection::btree_set(0..160usize, 1..12),
+        loses_answers in prop::bool::ANY
     ) {
         let mut proxier = complete();
-        let mut kernel = FakeKernel { faults, ..FakeKernel::default() };
+        let mut kernel = FakeKernel { faults, loses_answers, ..FakeKernel::default() };
+        let mut minutes = 0..;
         for events in history {
             events.into_iter().for_each(|event| proxier.fold(event));
-            for _ in 0..13 {
-                if proxier.round(&mut kernel, now()).is_success() {
+            for minute in minutes.by_ref().take(13) {
+                if proxier.round(&mut kernel, after(minute)).is_success() {
                     break;
                 }
             }
@@ -262,7 +270,7 @@ fn an_audit_finds_what_another_hand_has_changed_while_it_was_read() {
     let found = kernel.state.clone();
     proxier.fold(Event::Service(Update::Put(service("more", &["10.96.0.2"]))));
     proxier.round(&mut kernel, now());
-    proxier.end_audit(found);
+    proxier.end_audit(found.into(), now());
     proxier.round(&mut kernel, now());
     proxier.fold(Event::Service(Update::Gone(ServiceName::new("default", "more"))));
     proxier.round(&mut kernel, now());
@@ -398,8 +406,9 @@ fn on_a_dead_node_the_short_limit_counts_although_the_weight_could_not_be_set_at
     assert_eq!(kernel.faults.len(), 1);
     let (key, leaving) = begin_to_drain(&mut proxier, &mut kernel, start);
     assert_eq!(kernel.state.servers[&key].destinations[&leaving].weight, 1);
-    let ends = start + Duration::from_secs(5);
-    assert_eq!(proxier.round(&mut kernel, start).draining.next_end, Some(ends));
+    let again = start + Duration::from_secs(1);
+    let ends = again + Duration::from_secs(5);
+    assert_eq!(proxier.round(&mut kernel, again).draining.next_end, Some(ends));
     assert_eq!(proxier.round(&mut kernel, ends).draining.count, 0);
 }
 
@@ -409,7 +418,7 @@ fn a_failed_reading_changes_nothing_about_what_drains() {
     let mut proxier = complete_with(Settings { drain, ..settings() });
     let (mut kernel, start) = (FakeKernel::default(), now());
     begin_to_drain(&mut proxier, &mut kernel, start);
-    let draining = proxier.failed_read(Cause::new("no")).draining;
+    let draining = proxier.failed_read(Cause::new("no"), now()).draining;
     let next_end = Some(start + Duration::from_secs(60));
     assert_eq!(draining, Draining { count: 1, next_end, ..Draining::default() });
 }
@@ -428,10 +437,11 @@ fn of_what_a_slice_reported_the_first_of_each_service_waits_while_its_family_is_
         tell(&mut proxier, "web", round, i64::from(round));
         tell(&mut proxier, "gone", round, i64::from(round));
         proxier.plan();
-        assert_eq!(proxier.failed_read(Cause::new("no")).reported, []);
+        assert_eq!(proxier.failed_read(Cause::new("no"), now()).reported, []);
         assert_eq!(proxier.reported.len(), 2);
     }
     proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "gone"))));
+    proxier.doubt();
     let reported = proxier.round(&mut kernel, now()).reported;
     let reported: Vec<_> = reported.iter().map(|it| (&*it.service.name, it.at)).collect();
     assert_eq!(reported, [("web", 1)]);
@@ -518,7 +528,7 @@ fn flows_that_could_not_be_forgotten_are_tried_again() {
     assert!(!proxier.round(&mut kernel, now()).is_success());
     assert!(kernel.flows.contains(&stale));
     kernel.faults.clear();
-    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert!(proxier.round(&mut kernel, after(1)).is_success());
     assert!(kernel.flows.is_empty());
 }
 
@@ -575,7 +585,7 @@ fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
     assert_eq!(kernel.state.rules.v6, rules);
 
     kernel.unread.v6 = None;
-    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert!(proxier.round(&mut kernel, after(1)).is_success());
     assert_eq!(missing(&proxier, &kernel), "");
     assert!(kernel.state.addresses.contains(&ip("fd00::2")));
 }

@@ -105,7 +105,8 @@ fn a_flow_that_the_kernel_does_not_let_go_ends_no_round_in_a_circle() {
     assert!(!proxier.round(&mut kernel, now()).is_success());
     assert_eq!(kernel.flows.len(), 1);
     kernel.refused = None;
-    assert!(proxier.round(&mut kernel, now()).is_success());
+    let later = now() + std::time::Duration::from_secs(60);
+    assert!(proxier.round(&mut kernel, later).is_success());
     assert!(kernel.flows.is_empty());
 }
 

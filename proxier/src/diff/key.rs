@@ -1,0 +1,112 @@
+//! What a change or a reading is about, without what it does to it.
+//!
+//! Takes a change. Gives the one object whose state decides whether the change is still needed. Says nothing about
+//! what that state is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::ops::RangeInclusive;
+
+use super::change::{Change, Moment};
+use crate::model::{Family, Protocol};
+use crate::plan::{Entry, SetKey, Touched, VirtualServerKey};
+
+/// One object of the kernel, as far as something can fail with it by itself.
+///
+/// Objects that every comparison looks at come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKey {
+    /// Everything that could be ours, read in whole.
+    Kernel,
+    /// The counts of connections.
+    Connections,
+    /// The tracked flows of a family and protocol.
+    Flows(Family, Protocol),
+    /// The rules of a family, read.
+    StandingRules(Family),
+    /// The rules of a family, written at this moment of a round.
+    Rules(Family, Moment),
+    /// The dummy device.
+    Device,
+    /// A set.
+    Set(SetKey),
+    /// The room in a set.
+    Room(SetKey),
+    /// What other modes have left.
+    Leftovers(Family),
+    /// An address of the dummy device.
+    Address(IpAddr),
+    /// A set entry.
+    Entry(SetKey, Entry),
+    /// A virtual server.
+    Server(VirtualServerKey),
+    /// A destination of a virtual server.
+    Destination(VirtualServerKey, SocketAddr),
+}
+
+impl ObjectKey {
+    /// Adds the key under which it is compared. What every comparison looks at has none.
+    pub(crate) fn touch(&self, touched: &mut Touched) {
+        match *self {
+            Self::Address(address) => drop(touched.addresses.insert(address)),
+            Self::Entry(set, entry) => drop(touched.entries.insert((set, entry))),
+            Self::Server(key) | Self::Destination(key, _) => drop(touched.servers.insert(key)),
+            Self::Kernel
+            | Self::Connections
+            | Self::Flows(..)
+            | Self::StandingRules(_)
+            | Self::Rules(..)
+            | Self::Device
+            | Self::Set(_)
+            | Self::Room(_)
+            | Self::Leftovers(_) => {}
+        }
+    }
+
+    /// All destinations of a virtual server.
+    pub(crate) fn destinations_of(server: &VirtualServerKey) -> RangeInclusive<Self> {
+        let least = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let greatest = SocketAddrV6::new(Ipv6Addr::from(u128::MAX), u16::MAX, u32::MAX, u32::MAX);
+        Self::Destination(*server, least)..=Self::Destination(*server, greatest.into())
+    }
+
+    /// The last of those that every comparison looks at.
+    pub(crate) const LAST_COMMON: Self = Self::Leftovers(Family::V6);
+}
+
+impl Change {
+    /// The virtual server that it changes, or whose destination it changes.
+    pub(crate) fn server(&self) -> Option<VirtualServerKey> {
+        match self.key() {
+            ObjectKey::Server(key) | ObjectKey::Destination(key, _) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The object that it changes.
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::AddLink => ObjectKey::Device,
+            Self::AddSet(set) => ObjectKey::Set(*set),
+            Self::GrowSet(set, _) => ObjectKey::Room(*set),
+            Self::AddEntry(set, entry) | Self::RemoveEntry(set, entry) => {
+                ObjectKey::Entry(*set, *entry)
+            }
+            Self::WriteRules(step) => ObjectKey::Rules(step.family, step.moment),
+            Self::AddAddress(address) | Self::RemoveAddress(address) => {
+                ObjectKey::Address(*address)
+            }
+            Self::AddServer(key, _) | Self::UpdateServer(key, _) | Self::RemoveServer(key) => {
+                ObjectKey::Server(*key)
+            }
+            Self::AddDestination(key, destination, _)
+            | Self::UpdateDestination(key, destination, _)
+            | Self::RemoveDestination(key, destination) => {
+                ObjectKey::Destination(*key, *destination)
+            }
+            Self::RemoveFlow(flow) => {
+                ObjectKey::Flows(Family::of(flow.frontend.ip()), flow.protocol)
+            }
+            Self::RemoveLeftovers(family) => ObjectKey::Leftovers(*family),
+        }
+    }
+}
