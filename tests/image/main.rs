@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 
 /// What the image installs, and for each package a command line that its program carries out.
 const PACKAGES: &[(&str, &[&str])] = &[
+    ("ca-certificates", &["update-ca-certificates", "--help"]),
     ("conntrack", &["conntrack", "--version"]),
     ("ipset", &["ipset", "version"]),
     ("iptables", &["iptables-restore", "--version"]),
