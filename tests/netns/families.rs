@@ -33,14 +33,14 @@ fn becomes_healthy(node: &Namespace, status: &str, families: &[bool]) {
 fn serves_at(node: &Namespace, addresses: &[&str]) {
     let found = until_at(node, PATIENCE, || {
         let servers = node.run("ipvsadm -Sn | grep ^-A; true");
-        let bound = node.run("ip -oneline address show dev kube-ipvs0");
+        let bound = node.run("ip -oneline address show dev kube-ipvs0 2>/dev/null; true");
         let is_there = |address: &&str| {
             servers.contains(&format!("{address}:80 "))
                 || servers.contains(&format!("[{address}]:80 "))
         };
         let is_bound = |address: &&str| bound.contains(&format!(" {address}/"));
         (servers.lines().count() == addresses.len()
-            && addresses.iter().all(|address| is_there(&address) && is_bound(&address)))
+            && addresses.iter().all(|address| is_there(address) && is_bound(address)))
         .then_some(())
     });
     assert!(found.is_some(), "{}", node.run("ipvsadm -Sn; ip address show dev kube-ipvs0"));
