@@ -1,6 +1,6 @@
 //! The sync thread: gathers events, runs rounds, says what came of them.
 //!
-//! In: a queue of events. Out: kernel changes, log lines ([`Report`]), and
+//! In: a queue of events. Out: kernel changes, log lines (`Report`), and
 //! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -126,7 +126,7 @@ pub enum ApiError {
         /// The file that they come from.
         file: Option<PathBuf>,
         /// What is wrong.
-        cause: TlsError,
+        cause: Box<TlsError>,
     },
     /// Credentials cannot be used.
     #[error("API server {url}{}: {cause}", of(file.as_deref()))]
@@ -261,7 +261,7 @@ impl Way {
         };
         let client = transport::client(&config, &counts).map_err(|error| match error {
             TransportError::Tls(cause) => {
-                ApiError::Tls { url: url.clone(), file: authority.clone(), cause }
+                ApiError::Tls { url: url.clone(), file: authority.clone(), cause: Box::new(cause) }
             }
             TransportError::Other(cause) => refuse(cause),
         })?;

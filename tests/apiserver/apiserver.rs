@@ -186,7 +186,7 @@ impl ApiServer {
 
     /// Starts on this address, in the network namespace of this thread.
     pub fn start_at(address: SocketAddr) -> Self {
-        Self::start_as(address, Vouched::ByAuthority)
+        Self::start_as(address, Vouched::Authority)
     }
 
     /// Starts on a free port of 127.0.0.1, with such a certificate.

@@ -30,11 +30,11 @@ pub const TOKEN: &str = "the-token-of-the-tests";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vouched {
     /// An authority, as in most clusters.
-    ByAuthority,
+    Authority,
     /// An authority, though it could be one itself: what `openssl req -x509 -CA` makes.
-    ByAuthorityAsOne,
+    AuthorityAsOne,
     /// It is its own authority.
-    ByItself,
+    Itself,
 }
 
 /// A certificate of a client with its key, both as PEM.
@@ -76,13 +76,13 @@ impl Identity {
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap());
         let (authority, key) = (authority.unwrap(), KeyPair::generate().unwrap());
         let certificate = match vouched {
-            Vouched::ByAuthority => names().signed_by(&key, &authority),
-            Vouched::ByAuthorityAsOne => as_authority(names()).signed_by(&key, &authority),
-            Vouched::ByItself => as_authority(names()).self_signed(&key),
+            Vouched::Authority => names().signed_by(&key, &authority),
+            Vouched::AuthorityAsOne => as_authority(names()).signed_by(&key, &authority),
+            Vouched::Itself => as_authority(names()).self_signed(&key),
         };
         let certificate = certificate.unwrap();
         let authority =
-            if vouched == Vouched::ByItself { certificate.pem() } else { authority.pem() };
+            if vouched == Vouched::Itself { certificate.pem() } else { authority.pem() };
         let (certificate, key) = (certificate.der().clone(), key.serialize_der());
         Self { authority, certificate, key, admitted: Mutex::default() }
     }

@@ -157,15 +157,7 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     let mut proxy = pod.start(FEW_RIGHTS, &["-v=9"]);
     serves(&node, &[("10.96.0.1", "10.244.1.1")]);
     assert_eq!(pod.notice(), "READY=1");
-    let started = proxy.said("ipvs-proxy started, following the API server");
-    assert_eq!(started.len(), 1, "{}", proxy.log());
-    for word in [" version=\"v", " mode=\"ipvs\"", " families=\"IPv4,IPv6\"", " node=\"node1\""] {
-        assert!(started[0].contains(word), "{word}: {started:?}");
-    }
-    // kubeadm leaves the score to the default, which these rights do not reach.
-    assert!(CONFIG.contains("oomScoreAdj: null"));
-    assert_eq!(proxy.said("oomScoreAdj").len(), 1, "a detail, and no warning: {}", proxy.log());
-    assert!(proxy.said("oomScoreAdj")[0].starts_with('I'), "{}", proxy.log());
+    assert_started_without_a_warning(&proxy);
 
     for (turn, token) in ["second-secret-token", "third-secret-token"].into_iter().enumerate() {
         pod.rotate(token);
@@ -216,6 +208,19 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     assert_eq!(pod.notice(), "STOPPING=1");
     kernel.is(&standing);
     assert_eq!(again.said("ERROR"), [""; 0]);
+}
+
+/// One line says what has started, and none complains of the score that kubeadm leaves to the default, which few rights
+/// do not reach.
+fn assert_started_without_a_warning(proxy: &Proxy) {
+    let started = proxy.said("ipvs-proxy started, following the API server");
+    assert_eq!(started.len(), 1, "{}", proxy.log());
+    for word in [" version=\"v", " mode=\"ipvs\"", " families=\"IPv4,IPv6\"", " node=\"node1\""] {
+        assert!(started[0].contains(word), "{word}: {started:?}");
+    }
+    assert!(CONFIG.contains("oomScoreAdj: null"));
+    assert_eq!(proxy.said("oomScoreAdj").len(), 1, "a detail, and no warning: {}", proxy.log());
+    assert!(proxy.said("oomScoreAdj")[0].starts_with('I'), "{}", proxy.log());
 }
 
 /// Each mistake that a ConfigMap can have is told, and the process stays; without one it ends, when it is asked to.

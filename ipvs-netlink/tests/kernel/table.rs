@@ -164,7 +164,7 @@ fn unload() -> Result<(), String> {
             return Ok(());
         }
         why = String::from_utf8_lossy(&output.stderr).into_owned();
-        thread::sleep(std::time::Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(200));
     }
     Err(why)
 }

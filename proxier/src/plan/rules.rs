@@ -190,8 +190,11 @@ impl Facts<'_> {
 
     /// A comment with a blank behind it, or nothing where there can be none.
     fn comment(&self, text: &str) -> String {
-        let can_comment = self.has(Feature::Comment);
-        can_comment.then(|| format!("-m comment --comment \"{text}\" ")).unwrap_or_default()
+        if self.has(Feature::Comment) {
+            format!("-m comment --comment \"{text}\" ")
+        } else {
+            String::new()
+        }
     }
 
     fn is_filled(&self, name: SetName) -> bool {

@@ -87,14 +87,14 @@ async fn refusal(kubeconfig: &str) -> ApiError {
 
 async fn tls_refusal(kubeconfig: &str) -> TlsError {
     match refusal(kubeconfig).await {
-        ApiError::Tls { cause, .. } => cause,
+        ApiError::Tls { cause, .. } => *cause,
         other => panic!("{other}"),
     }
 }
 
 #[tokio::test]
 async fn a_server_is_trusted_whose_certificate_could_be_an_authoritys() {
-    for vouched in [Vouched::ByItself, Vouched::ByAuthorityAsOne] {
+    for vouched in [Vouched::Itself, Vouched::AuthorityAsOne] {
         let server = ApiServer::vouched(vouched);
         server.put(&service("web", 80));
         Watching::new(&server).await.agrees_with(&server).await;
