@@ -44,9 +44,14 @@ fn the_operator_is_told_what_is_lost_and_which_module_has_it() {
     assert!(said.contains("`modprobe ip6t_REJECT`"), "{said}");
     let said = sentence(Family::V6, true, Feature::SetType(SetKind::HashIpPortNet), None);
     assert!(said.contains("`modprobe ip_set_hash_ipportnet`"), "{said}");
-    let library = failed("Couldn't load match `comment':No such file or directory");
-    let said = sentence(Family::V4, false, Feature::Comment, Some(&library));
-    assert!(said.contains("install the package iptables") && !said.contains("modprobe"), "{said}");
+    for (feature, message) in [
+        (Feature::Comment, "Couldn't load match `comment':No such file or directory"),
+        (Feature::Reject, "iptables-restore v1.8.9 (nf_tables): unknown option \"--reject-with\""),
+    ] {
+        let said = sentence(Family::V4, false, feature, Some(&failed(message)));
+        let is_it = said.contains("install the package iptables") && !said.contains("modprobe");
+        assert!(is_it, "{said}");
+    }
 }
 
 #[test]

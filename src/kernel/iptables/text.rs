@@ -102,11 +102,13 @@ const SIGNS: [&str; 6] = [
     "No chain/target/match by that name",
     "RULE_APPEND failed (No such file or directory)",
     LIBRARY_LACKS,
-    "nknown option",
+    UNKNOWN_OPTION,
     "unrecognized option",
 ];
 const KERNEL_LACKS: &str = "missing kernel module";
 const LIBRARY_LACKS: &str = "Couldn't load ";
+/// Without its library a target is taken for a chain, which has no options.
+const UNKNOWN_OPTION: &str = "nknown option";
 
 pub(super) fn says_missing(said: &str) -> bool {
     // Old versions of the legacy flavour say nothing else of it.
@@ -115,5 +117,6 @@ pub(super) fn says_missing(said: &str) -> bool {
 }
 
 pub(super) fn says_library_missing(said: &str) -> bool {
-    said.contains(LIBRARY_LACKS) && !said.contains(KERNEL_LACKS)
+    let signs = [LIBRARY_LACKS, UNKNOWN_OPTION];
+    signs.iter().any(|sign| said.contains(sign)) && !said.contains(KERNEL_LACKS)
 }
