@@ -364,9 +364,7 @@ fn a_timeout_that_is_none_ends_it_before_anything_is_done() {
     let untouched = kernel.dumps();
     let source = Source::manifests();
     source.replace_all(&(service("a", "10.96.0.1") + &slice("a", "10.244.1.1")));
-    for (setting, value) in
-        [("tcpTimeout", "-1s"), ("udpTimeout", "2147483648s"), ("tcpFinTimeout", "x")]
-    {
+    for (setting, value) in [("tcpTimeout", "-1s"), ("udpTimeout", "-1s"), ("tcpFinTimeout", "x")] {
         let config = config(json!({"ipvs": {setting: value}}));
         let mut proxy = Proxy::start(&node, &source, &config);
         assert_eq!(proxy.wait(Duration::from_secs(20)).code(), Some(1), "{setting}: {value}");

@@ -9,6 +9,7 @@ use super::spec::{Policy, Way};
 use super::world::{Settings, World};
 use super::{Kind, for_each_kind};
 use crate::node::{Family, Namespace};
+use crate::proxy::{PATIENCE, until};
 use crate::traffic::{Caller, Server, ask};
 
 for_each_kind! {
@@ -76,6 +77,10 @@ fn a_service_without_endpoints_refuses_by_every_way(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let service = Service::reached_by(world, kind, &Way::EXTERNAL);
     service.use_endpoints(&[]);
+    // Virtual servers come before their addresses, and are empty before and after.
+    let address = format!(" {}/", service.address.ip());
+    let bound = || world.lab.node1.run("ip -oneline address show dev kube-ipvs0");
+    until(PATIENCE, || bound().contains(&address).then_some(())).expect("its address is bound");
     let clients: [&Namespace; 3] = [&world.caller, &world.lab.client, &world.lab.node1];
     for (_, address) in service.frontends() {
         clients.iter().for_each(|client| assert_refused(client, kind, address));
