@@ -9,7 +9,7 @@ use crate::error::{Error, Refused};
 use crate::flow::{Family, Flow, Protocol, Selection};
 use crate::message::{self, Filter};
 
-/// So many deletions are written at once.
+/// The number of deletions that go to the kernel in one batch.
 const AT_ONCE: usize = 4096;
 
 const EPERM: i32 = 1;

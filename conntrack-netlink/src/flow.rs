@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 
 pub use netlink_batch::{AddressFamily as Family, Protocol};
 
-/// Which flows to list.
+/// The flows that a listing asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Selection {
-    /// Of this family.
+    /// The family of the flows' addresses.
     pub family: Family,
-    /// Of this transport protocol.
+    /// The transport protocol of the flows.
     pub protocol: Protocol,
-    /// Only those whose mark has these bits (first) under this mask (second).
+    /// The bits (first) that a flow's mark must have under a mask (second); `None` asks for every mark.
     pub mark: Option<(u32, u32)>,
 }
 
@@ -32,7 +32,7 @@ impl Selection {
         Self { mark: Some((value, mask)), ..self }
     }
 
-    /// Whether a flow belongs to it.
+    /// Returns true if the selection asks for the flow.
     pub fn contains(&self, flow: &Flow) -> bool {
         let is_marked = |(value, mask)| flow.mark & mask == value & mask;
         flow.protocol == self.protocol
@@ -50,7 +50,7 @@ pub struct Tuple {
     pub destination: SocketAddr,
 }
 
-/// Which ends of the original direction a rule of the table `nat` has translated: `SNAT`, `MASQUERADE`,
+/// The ends of the original direction that rules of the table `nat` have translated: `SNAT`, `MASQUERADE`,
 /// `DNAT` and the like. IPVS writes its translation into the reply direction and sets neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Translated {
@@ -70,7 +70,7 @@ pub struct Flow {
     pub original: Tuple,
     /// The direction of the answer, as it comes: what was translated shows as the difference.
     pub reply: Tuple,
-    /// What rules have translated. A deletion does not compare it.
+    /// The ends that rules of the table `nat` have translated. A deletion does not compare them.
     pub translated: Translated,
     /// The mark of the flow (`CTA_MARK`); 0 where nobody sets one. A deletion does not compare it.
     pub mark: u32,

@@ -211,7 +211,7 @@ fn two_thousand_flows_go_in_one_batch() {
     assert_eq!(listed(Family::Inet, Protocol::UDP).len(), 1);
 }
 
-/// What the process holds by now and what it held at most since this was asked last, in KiB.
+/// Returns the memory that the process holds now, and the most that it held since the last call, in KiB.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let of = |key: &str| {

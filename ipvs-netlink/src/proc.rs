@@ -195,7 +195,7 @@ pub fn parse_readable(text: &str) -> (Vec<Listing>, Vec<ParseError>) {
     (listings.into_iter().flatten().collect(), errors)
 }
 
-/// How many virtual servers a network namespace has, marks included: the line `Services:` of
+/// Returns the number of virtual servers in a network namespace, firewall marks included: the line `Services:` of
 /// `/proc/net/ip_vs_status` (`ip_vs_ctl.c: ip_vs_status_show`, since Linux 7.1); `None` if there is no such line.
 ///
 /// ```

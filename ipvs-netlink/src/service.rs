@@ -168,7 +168,7 @@ impl ServiceFlags {
         self.value & bits == bits
     }
 
-    /// As it is written: whether the virtual server is in the table is not up to the caller.
+    /// Returns the attribute's bytes without `HASHED`, which the kernel sets and a caller must not.
     fn to_bytes(self) -> [u8; 8] {
         let [a, b, c, d] = (self.value & !Self::HASHED).to_ne_bytes();
         let [e, f, g, h] = self.mask.to_ne_bytes();

@@ -24,7 +24,7 @@ const MORE_DUMPS: usize = 4;
 /// Bytes of the text that show the schedulers in use, nearly always.
 const FIRST: u64 = 1 << 14;
 
-/// Whether virtual servers are read with their counters, which make up half of what a dump has to say.
+/// Tells if virtual servers are read with their counters, which make up half of a dump.
 #[derive(Clone, Copy)]
 enum Counters {
     Read,
