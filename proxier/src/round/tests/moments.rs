@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::worlds::{ip, slice_port, some_history};
-use super::{complete_with, connect_everywhere, has, is_guarded, local_detection};
+use super::{after, complete_with, connect_everywhere, has, is_guarded, local_detection};
 use crate::apply::fake::FakeKernel;
 use crate::model::{Net, PerFamily, Protocol, Scope, Service, SourceRanges, Update};
 use crate::plan::{Entry, SetName};
@@ -161,6 +161,43 @@ impl Clients {
     }
 }
 
+/// A proxier whose rounds are cut, and one that carries each event out at once and so says what was wished when.
+struct Twins {
+    proxier: Proxier,
+    kernel: FakeKernel,
+    whole: Proxier,
+    wished: FakeKernel,
+}
+
+impl Twins {
+    fn new(faults: BTreeSet<usize>) -> Self {
+        Self {
+            proxier: complete_with(local_detection()),
+            kernel: FakeKernel { keep_history: true, faults, ..FakeKernel::default() },
+            whole: complete_with(local_detection()),
+            wished: FakeKernel::default(),
+        }
+    }
+
+    /// Takes the events in, one piece of a round after each. Returns the kernel's state before them and what was wished
+    /// after each; the kernel's history is that of these events alone.
+    fn take_in(&mut self, events: Vec<Event>, effort: Effort, is_busy: bool) -> Vec<Observed> {
+        let mut wishes = vec![self.kernel.state.clone()];
+        self.kernel.history.clear();
+        for event in events {
+            self.whole.fold(event.clone());
+            self.whole.round(&mut self.wished, now());
+            wishes.push(self.wished.state.clone());
+            self.proxier.fold(event);
+            if is_busy {
+                connect_everywhere(&mut self.kernel);
+            }
+            self.proxier.step(&mut self.kernel, now(), effort);
+        }
+        wishes
+    }
+}
+
 proptest! {
     // Each looks at every moment for every client.
     #![proptest_config(ProptestConfig::with_cases(24))]
@@ -192,28 +229,14 @@ proptest! {
         history in some_history(), effort in 1..60u32, is_busy in prop::bool::ANY
     ) {
         let clients = Clients::new();
-        let (mut proxier, mut twin) =
-            (complete_with(local_detection()), complete_with(local_detection()));
-        let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-        let mut wished = FakeKernel::default();
+        let mut twins = Twins::new(BTreeSet::new());
         for events in history {
-            let before = kernel.state.clone();
-            kernel.history.clear();
-            let mut wishes = vec![before.clone()];
-            for event in events {
-                twin.fold(event.clone());
-                twin.round(&mut wished, now());
-                wishes.push(wished.state.clone());
-                proxier.fold(event);
-                if is_busy {
-                    connect_everywhere(&mut kernel);
-                }
-                proxier.step(&mut kernel, now(), Effort(effort));
-            }
+            let wishes = twins.take_in(events, Effort(effort), is_busy);
+            let Twins { proxier, kernel, .. } = &mut twins;
             while proxier.is_at_work() || proxier.is_dirty() {
-                proxier.step(&mut kernel, now(), Effort(effort));
+                proxier.step(kernel, now(), Effort(effort));
             }
-            let moments = moments(&before, &kernel.history);
+            let moments = moments(&wishes[0], &kernel.history);
             prop_assert_eq!(clients.wronged(&wishes, &moments), [""; 0]);
         }
     }
@@ -224,25 +247,16 @@ proptest! {
         faults in prop::collection::btree_set(0..160usize, 1..12)
     ) {
         let clients = Clients::new();
-        let (mut proxier, mut twin) =
-            (complete_with(local_detection()), complete_with(local_detection()));
-        let mut kernel = FakeKernel { keep_history: true, faults, ..FakeKernel::default() };
-        let mut wished = FakeKernel::default();
+        let mut twins = Twins::new(faults);
+        let mut minutes = 0..;
         for events in history {
-            let before = kernel.state.clone();
-            kernel.history.clear();
-            let mut wishes = vec![before.clone()];
-            for event in events {
-                twin.fold(event.clone());
-                twin.round(&mut wished, now());
-                wishes.push(wished.state.clone());
-                proxier.fold(event);
-                proxier.step(&mut kernel, now(), Effort(effort));
+            let wishes = twins.take_in(events, Effort(effort), false);
+            let Twins { proxier, kernel, .. } = &mut twins;
+            // What has failed is tried again when its pause is over.
+            for minute in minutes.by_ref().take(13) {
+                while proxier.step(kernel, after(minute), Effort(effort)).is_none() {}
             }
-            for _ in 0..13 {
-                while proxier.step(&mut kernel, now(), Effort(effort)).is_none() {}
-            }
-            let moments = moments(&before, &kernel.history);
+            let moments = moments(&wishes[0], &kernel.history);
             prop_assert_eq!(clients.unprotected(&wishes, &moments), [""; 0]);
         }
     }
