@@ -32,16 +32,15 @@ const MAPPED_BITS: u8 = 96;
 
 /// Reads an address; `None` if it is none.
 pub fn address(text: &str) -> Option<Parsed<IpAddr>> {
-    let written = without_leading_zeros(text).parse().ok()?;
+    let Parsed { value: written, spelling } = written(text)?;
     let value = unmapped(written);
-    let is_usual = value == written && text.parse() == Ok(value);
-    Some(Parsed { value, spelling: Spelling::of(is_usual) })
+    Some(Parsed { value, spelling: if value == written { spelling } else { Spelling::Unusual } })
 }
 
 /// Reads `ADDRESS/BITS`; `None` if it is no network. Bits behind the prefix may be set.
 pub fn net(text: &str) -> Option<Parsed<Net>> {
     let (address, bits) = text.split_once('/')?;
-    let written = without_leading_zeros(address).parse().ok()?;
+    let Parsed { value: written, spelling } = written(address)?;
     let is_number = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
     let prefix: u8 = bits.parse().ok().filter(|_| is_number)?;
     let net = Net::new(written, prefix).ok()?;
@@ -51,8 +50,8 @@ pub fn net(text: &str) -> Option<Parsed<Net>> {
         (IpAddr::V4(_), None) if written.is_ipv6() => net.trunc(),
         _ => net,
     };
-    let is_usual = value == net && address.parse() == Ok(written) && bits == prefix.to_string();
-    Some(Parsed { value, spelling: Spelling::of(is_usual) })
+    let is_usual = value == net && bits == prefix.to_string();
+    Some(Parsed { value, spelling: if is_usual { spelling } else { Spelling::Unusual } })
 }
 
 /// Reads `IPv4:PORT` or `[IPv6]:PORT`; `None` if it is neither, or the port is 0.
@@ -70,10 +69,14 @@ pub fn with_port(address: &str, port: i32) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-impl Spelling {
-    fn of(is_usual: bool) -> Self {
-        if is_usual { Self::Usual } else { Self::Unusual }
+/// Reads an address that stays IPv6 if it is IPv4-mapped.
+fn written(text: &str) -> Option<Parsed<IpAddr>> {
+    // Nearly every address is in the usual spelling: it is read once and not copied.
+    if let Ok(value) = text.parse() {
+        return Some(Parsed { value, spelling: Spelling::Usual });
     }
+    let value = without_leading_zeros(text).parse().ok()?;
+    Some(Parsed { value, spelling: Spelling::Unusual })
 }
 
 fn unmapped(address: IpAddr) -> IpAddr {

@@ -19,9 +19,8 @@ use proxier::plan::Settings;
 use super::scenario;
 use super::world::{self, NODE, Shape, cluster_ip, pod_ip};
 
-/// How much more than written down is too much. It was 1.15, and is to be so again: the figures are older than the order
-/// of changes by which virtual servers come empty, and than pauses for what the kernel refuses, and have not been taken anew.
-const TOLERANCE: f64 = 1.6;
+/// How much more than written down is too much.
+const TOLERANCE: f64 = 1.15;
 /// Each is done so often; the least counts.
 const TIMES: usize = 3;
 const SHAPE: Shape = Shape { services: 500, endpoints: 10 };
