@@ -84,22 +84,24 @@ impl Outside {
         this: Option<&Node>,
         own: &[InterfaceAddress],
     ) -> BTreeSet<ForeignAddress> {
-        if self.0.is_empty() {
-            return BTreeSet::new();
-        }
         let servers = servers.flat_map(|slice| &slice.endpoints);
-        let servers = servers.map(|endpoint| (endpoint.address, AddressOwner::ApiServer));
+        let servers = servers.map(|endpoint| (endpoint.address, None));
         let others = nodes.filter(|node| this.is_none_or(|this| this.name != node.name));
-        let others = others.flat_map(|node| {
-            node.addresses.iter().map(|ip| (*ip, AddressOwner::Node(Arc::clone(&node.name))))
-        });
-        let own: BTreeSet<_> = own.iter().map(|found| found.address.addr()).collect();
+        let others =
+            others.flat_map(|node| node.addresses.iter().map(move |ip| (*ip, Some(&node.name))));
+        let is_own = |ip: &IpAddr| own.iter().any(|found| found.address.addr() == *ip);
         let mut foreign = BTreeSet::new();
-        for (address, owner) in servers.chain(others).filter(|(ip, _)| !own.contains(ip)) {
-            for service in self.0.get(&address).into_iter().flatten() {
-                let (service, owner) = (service.clone(), owner.clone());
-                foreign.insert(ForeignAddress { service, address, owner });
-            }
+        for (address, node) in servers.chain(others) {
+            // Every round asks this. Few addresses are a Service's, so those of this node are searched last.
+            let Some(services) = self.0.get(&address).filter(|_| !is_own(&address)) else {
+                continue;
+            };
+            let owner =
+                node.map_or(AddressOwner::ApiServer, |name| AddressOwner::Node(name.clone()));
+            foreign.extend(services.iter().cloned().map(|service| {
+                let owner = owner.clone();
+                ForeignAddress { service, address, owner }
+            }));
         }
         foreign
     }
