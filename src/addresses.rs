@@ -2,7 +2,7 @@
 //!
 //! In: what the kernel says of interfaces and addresses in this process' network namespace. Out:
 //! [`Event::Addresses`] with all of them but those of the dummy device, once at first and then
-//! whenever they differ. Addresses that are tentative, deprecated, link-local or on loopback are
+//! whenever they differ; [`Event::Removed`] for whatever is removed from the dummy device. Addresses that are tentative, deprecated, link-local or on loopback are
 //! there like any others. Never: an event for what the proxy itself puts on the dummy device, a
 //! poll, a timer while nothing happens, and never an end because of a failure: what was last said stays
 //! in force, and reading is tried again.
@@ -11,7 +11,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use proxier::model::{Event, InterfaceAddress};
+use proxier::model::{Event, InterfaceAddress, Removed};
 use tokio::sync::mpsc::{Sender, WeakSender};
 
 use self::known::Known;
@@ -86,6 +86,12 @@ impl Source {
         loop {
             // What changed during a reading waits already.
             take_changes(&mut interfaces, &mut known)?;
+            let removed = known.take_removed();
+            if !removed.is_empty()
+                && let Err(unheard) = self.say_removed(removed)
+            {
+                return Ok(unheard);
+            }
             if !known.is_whole() {
                 known = read(&interfaces)?;
                 continue;
@@ -115,9 +121,25 @@ impl Source {
         }
         tracing::debug!("interface addresses: there are {}", now.len());
         self.said = Some(now.clone());
-        let events = self.events.upgrade().ok_or(Unheard)?;
-        events.blocking_send(Event::Addresses(now)).map_err(|_| Unheard)
+        self.send(Event::Addresses(now))
     }
+
+    fn say_removed(&self, removed: Vec<Removed>) -> Result<(), Unheard> {
+        self.send(Event::Together(removed.into_iter().map(Event::Removed).collect()))
+    }
+
+    fn send(&self, event: Event) -> Result<(), Unheard> {
+        let events = self.events.upgrade().ok_or(Unheard)?;
+        events.blocking_send(event).map_err(|_| Unheard)
+    }
+}
+
+/// All addresses of all interfaces but the dummy device, as they are now.
+///
+/// # Errors
+/// If the kernel refuses, is not understood, or has no quiet moment.
+pub fn now() -> Result<Vec<InterfaceAddress>, Error> {
+    Ok(read(&Interfaces::open()?)?.addresses())
 }
 
 fn read(interfaces: &Interfaces) -> Result<Known, Error> {

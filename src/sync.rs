@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use proxier::Proxier;
-use proxier::apply::{Cause, CauseKind, Effort, Failure, Kernel, KernelReading, Outcome};
+use proxier::apply::{
+    Cause, CauseKind, Differences, Effort, Failure, Kernel, KernelReading, Outcome,
+};
 use proxier::model::{Event, Family};
 use tokio::sync::mpsc::Receiver;
 
@@ -262,6 +264,28 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
+/// Tells what others have done to the kernel.
+fn tell_of_others(outcome: &Outcome) {
+    let Differences { counts, first } = &outcome.differences;
+    if !counts.is_empty() {
+        let numbers: Vec<_> =
+            counts.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+        let more = counts.values().sum::<usize>().saturating_sub(first.len());
+        let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+        let (numbers, first) = (numbers.join(", "), first.join(", "));
+        tracing::warn!("others have changed the kernel ({numbers}); corrections: {first}{more}");
+    }
+    let servers = &outcome.servers_of_others;
+    if !servers.is_empty() {
+        let names = servers.iter().take(Differences::NAMED).map(ToString::to_string);
+        let (names, number) = (names.collect::<Vec<_>>().join(", "), servers.len());
+        tracing::warn!(
+            "removing {number} virtual servers that no Service has and that this proxy did not make: {names}; name their \
+             networks in ipvs.excludeCIDRs to keep such ones"
+        );
+    }
+}
+
 /// Tells of rounds: one line for each that changed something where that is asked for (`-v=2`), else a sum a minute
 /// at most; a problem that lasts when it begins and when it ends, not each time it is tried again.
 #[derive(Debug, Default)]
@@ -315,6 +339,7 @@ impl Report {
             let failed = outcome.failed.len();
             tracing::debug!(failed, %took_ms, %kernel_ms, "nothing to change");
         }
+        tell_of_others(outcome);
         let news = self.begin(&outcome.failed);
         self.summary.add(outcome.done, news.len(), took);
         for failure in news.iter().take(TOLD) {

@@ -13,7 +13,7 @@ pub(crate) use self::flow::{
 };
 pub use self::key::ObjectKey;
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
-pub use self::own::Traces;
+pub use self::own::{Proven, Traces};
 
 use crate::model::{Family, Node};
 use crate::plan::{Desired, Settings, Touched};
@@ -47,6 +47,8 @@ pub struct Comparison<'a> {
     pub observed: &'a Observed,
     /// What decides ownership.
     pub settings: &'a Settings,
+    /// Virtual servers in excluded networks that are ours.
+    pub proven: &'a Proven,
     /// This node, on which rules may depend.
     pub node: Option<&'a Node>,
 }

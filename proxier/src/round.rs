@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::apply::{
-    Cause, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Refused, Walk,
+    Cause, Differences, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Refused, Walk,
 };
 use crate::diff::{
     Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, Moment, ObjectKey, Observed,
+    Proven,
 };
 use crate::model::{
     Dirty, Event, Family, ForeignAddress, Pending, Protocol, Reported, ServiceName, Store,
@@ -28,10 +29,10 @@ use self::drain::Drain;
 use self::failures::Doubts;
 use self::flows::Suspects;
 
-mod differences;
 mod drain;
 mod failures;
 mod flows;
+mod others;
 
 /// The proxy's whole memory.
 #[derive(Debug)]
@@ -42,6 +43,9 @@ pub struct Proxier {
     desired: Desired,
     touched: Touched,
     belief: Option<Belief>,
+    proven: Proven,
+    /// What others have changed since a round last told.
+    differences: Differences,
     /// Whether what is believed was read since it was last compared with the wish.
     compares_all: bool,
     work: Option<Work>,
@@ -76,25 +80,6 @@ struct Work {
 /// So many changes are made before others that wait.
 const FEW: usize = 512;
 
-/// What follows from all facts together.
-fn is_common(change: &Change) -> bool {
-    matches!(change, Change::WriteRules(_) | Change::RemoveLeftovers(_) | Change::GrowSet(..))
-}
-
-/// What every comparison names, whichever keys it looks at. Of two of these the later one counts.
-fn is_always_compared(change: &Change) -> bool {
-    is_common(change) || matches!(change, Change::AddLink | Change::AddSet(_))
-}
-
-/// What must be the last of a round: it may take away what changes that wait still need.
-fn is_last(change: &Change) -> bool {
-    match change {
-        Change::WriteRules(step) => step.moment == Moment::AfterRemoval,
-        Change::RemoveLeftovers(_) => true,
-        _ => false,
-    }
-}
-
 impl Proxier {
     /// A proxy that knows nothing yet.
     pub fn new(settings: Settings) -> Self {
@@ -105,6 +90,8 @@ impl Proxier {
             desired: Desired::default(),
             touched: Touched::default(),
             belief: None,
+            proven: Proven::default(),
+            differences: Differences::default(),
             compares_all: false,
             work: None,
             refused: Refused::default(),
@@ -125,7 +112,11 @@ impl Proxier {
 
     /// Takes a fact in.
     pub fn fold(&mut self, event: Event) {
-        self.store.fold(event, &mut self.dirty);
+        match event {
+            Event::Removed(removed) => self.note_removed(removed),
+            Event::Together(events) => events.into_iter().for_each(|event| self.fold(event)),
+            event => self.store.fold(event, &mut self.dirty),
+        }
     }
 
     /// True once every kind of fact has been listed; before that, nothing may be programmed.
@@ -218,6 +209,7 @@ impl Proxier {
             self.desired.distrust_rules();
         }
         self.desired.replace_rules(&self.settings, self.store.node());
+        self.proven.plan(&self.touched.servers, &self.desired, &self.settings);
     }
 
     /// Brings the kernel to the wish, as far as it lets itself be brought. `now` says for how long
@@ -293,6 +285,7 @@ impl Proxier {
                 let mut unread = self.note_rules_read(unread, &observed, now, &mut touched);
                 failures.append(&mut unread);
                 self.touched = touched;
+                self.note_proven(&observed);
                 (Belief::new(observed), true)
             }
         };
@@ -307,14 +300,21 @@ impl Proxier {
         let suspected = self.suspect(&changes, belief.state());
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
-        let differences = audited.then(|| self.differences(&changes, &touched, has_news));
+        if audited {
+            self.note_differences(&changes, &touched, has_news);
+        }
+        let servers_of_others = match is_whole {
+            true => self.servers_of_others(&changes, &touched, belief.state()),
+            false => Vec::new(),
+        };
         let mut walk = Walk::new(changes, belief.state());
         walk.held_by(self.refused.take_held().unwrap_or_default());
         walk.after_failures(!self.refused.is_empty());
         let unread = Family::BOTH.into_iter().filter(|f| self.refused.cannot_read_rules(*f));
         unread.for_each(|family| walk.hold_unread(family));
         walk.outcome.failed = failures;
-        walk.outcome.differences = differences.unwrap_or_default();
+        walk.outcome.differences = std::mem::take(&mut self.differences);
+        walk.outcome.servers_of_others = servers_of_others;
         let (servers, doubts) = (touched.servers, Doubts::default());
         let is_interrupted = false;
         Ok(Work { walk, belief, due, is_interrupted, is_whole, servers, suspected, doubts })
@@ -335,9 +335,9 @@ impl Proxier {
         }
         work.suspected.append(&mut self.suspect(&changes, work.belief.state()));
         work.due.append(&mut draining);
-        work.walk.leave_out(|change| change.is_of(&touched) || is_always_compared(change));
+        work.walk.leave_out(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
-        changes.retain(|change| !is_last(change) && !matches!(change, Change::GrowSet(..)));
+        changes.retain(|change| !change.is_last() && !matches!(change, Change::GrowSet(..)));
         changes.extend(self.growth(&changes, &work.walk, work.belief.state()));
         work.servers.extend(&touched.servers);
         if changes.len() > FEW {
@@ -356,6 +356,7 @@ impl Proxier {
         kernel.enters(Part::Flows);
         self.forget_stale_flows(&mut work, kernel, now, &mut outcome);
         self.refused.put_held(work.walk.take_held());
+        self.proven.forget_gone(&work.servers, work.belief.state(), &self.desired);
         if work.is_whole {
             work.belief.share_all(&self.desired);
         } else {
@@ -382,6 +383,7 @@ impl Proxier {
             desired: &self.desired,
             observed,
             settings: &self.settings,
+            proven: &self.proven,
             node: self.store.node(),
         }
     }

@@ -1,13 +1,13 @@
 //! What is known of the interfaces and their addresses.
 //!
 //! In: facts, of everything there is and then of every change. Out: the addresses, sorted, and
-//! whether they may differ from before. Never: an address of the dummy device: those are passed
-//! over by its index, at the price of one look-up each.
+//! whether they may differ from before; what was removed from the dummy device. Never: an address of the dummy device
+//! itself: those are passed over by its index, at the price of one look-up each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use proxier::model::{DUMMY_DEVICE, InterfaceAddress, Net};
+use proxier::model::{DUMMY_DEVICE, InterfaceAddress, Net, Removed};
 
 use crate::kernel::interfaces::{Address, Fact};
 
@@ -19,13 +19,14 @@ pub(super) struct Known {
     addresses: BTreeSet<Address>,
     is_whole: bool,
     has_changed: bool,
+    removed: Vec<Removed>,
 }
 
 impl Default for Known {
     /// To be told everything there is.
     fn default() -> Self {
         let (names, addresses) = (BTreeMap::new(), BTreeSet::new());
-        Self { names, addresses, is_whole: true, has_changed: true }
+        Self { names, addresses, is_whole: true, has_changed: true, removed: Vec::new() }
     }
 }
 
@@ -45,16 +46,27 @@ impl Known {
         std::mem::take(&mut self.has_changed)
     }
 
+    /// What was removed from the dummy device since the last question.
+    pub(super) fn take_removed(&mut self) -> Vec<Removed> {
+        std::mem::take(&mut self.removed)
+    }
+
     /// Takes one fact in.
     pub(super) fn fold(&mut self, fact: Fact) {
         match fact {
             Fact::Named(index, name) => self.name(index, &name),
             Fact::Gone(index) => {
+                if self.is_dummy(index) {
+                    self.removed.push(Removed::Device);
+                }
                 self.names.remove(&index);
                 self.forget(index);
             }
             Fact::Has(address) if self.is_dummy(address.index) => {}
             Fact::Has(address) => self.has_changed |= self.addresses.insert(address),
+            Fact::Lost(address) if self.is_dummy(address.index) => {
+                self.removed.push(Removed::Address(address.local));
+            }
             Fact::Lost(address) => self.has_changed |= self.addresses.remove(&address),
         }
     }
@@ -81,7 +93,10 @@ impl Known {
             return;
         }
         // An interface that was the dummy device has addresses that were passed over.
-        self.is_whole &= !self.is_dummy(index);
+        if self.is_dummy(index) {
+            self.is_whole = false;
+            self.removed.push(Removed::Device);
+        }
         self.names.insert(index, name.into());
         self.has_changed = true;
         if self.is_dummy(index) {

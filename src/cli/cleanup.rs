@@ -18,10 +18,10 @@ pub struct CleanupArgs {
     /// Remove everything although a proxy runs, which will put it back
     #[arg(long)]
     pub force: Option<bool>,
-    /// Leave the virtual servers alone that ipvs.excludeCIDRs of this KubeProxyConfiguration file says
+    /// Leave others' virtual servers alone in the networks of ipvs.excludeCIDRs of this KubeProxyConfiguration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Leave virtual servers in these networks alone
+    /// Leave others' virtual servers in these networks alone: those that no entry of our sets names
     #[arg(long, value_name = "CIDRS", value_parser = list)]
     pub ipvs_exclude_cidrs: Option<Vec<Vec<String>>>,
     /// What stood beside kube-proxy's `--cleanup`, if it was that; it counts alone then.

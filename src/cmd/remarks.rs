@@ -3,10 +3,11 @@
 //! In: a checked configuration, and which families the node can serve. Out: one remark each, or why the two cannot go
 //! together. Never: a word of a setting that does what it says.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::ensure;
-use proxier::model::{Family, PerFamily};
+use proxier::model::{Family, InterfaceAddress, Net, PerFamily};
 
 use crate::config::{Config, DetectLocal, NodePortAddresses, Source};
 
@@ -56,6 +57,24 @@ fn open_node_ports(addresses: &NodePortAddresses, families: &PerFamily<bool>) ->
         "nodePortAddresses names no network of {open}: node ports answer there on every address of the node; \
          consider `primary`"
     ))
+}
+
+/// Tells of networks that have addresses of the node although virtual servers of others are left alone in them
+/// (`ipvs.excludeCIDRs`).
+pub(super) fn excluded_node_addresses(
+    exclude: &[Net],
+    addresses: &[InterfaceAddress],
+) -> Option<String> {
+    let found = addresses.iter().map(|found| found.address.addr());
+    let found = found.filter(|address| exclude.iter().any(|net| net.contains(address)));
+    let found: BTreeSet<_> = found.map(|address| address.to_string()).collect();
+    let list = found.into_iter().collect::<Vec<_>>().join(", ");
+    (!list.is_empty()).then(|| {
+        format!(
+            "ipvs.excludeCIDRs has addresses of this node: {list}; virtual servers at them that no Service has and no \
+             set of this proxy names, stay for ever"
+        )
+    })
 }
 
 fn undetected(detect_local: &DetectLocal, families: &PerFamily<bool>) -> Option<String> {
@@ -132,6 +151,18 @@ mod tests {
                 assert!(found.starts_with(wanted), "{flags:?}: {found}");
             }
         }
+    }
+
+    #[test]
+    fn an_excluded_network_with_an_address_of_the_node_is_told() {
+        let at =
+            |text: &str| InterfaceAddress { device: "eth0".into(), address: text.parse().unwrap() };
+        let addresses = [at("192.0.2.11/24"), at("192.0.2.11/32"), at("fd00::1/64")];
+        let told = |net: &str| excluded_node_addresses(&[net.parse().unwrap()], &addresses);
+        let line = told("192.0.2.0/28").unwrap();
+        assert!(line.contains("addresses of this node: 192.0.2.11;"), "{line}");
+        assert_eq!(told("192.0.2.128/25"), None);
+        assert_eq!(excluded_node_addresses(&[], &addresses), None);
     }
 
     #[test]

@@ -162,10 +162,16 @@ async fn serve(
     tokio::spawn(lasting.clone().remind());
     let source = Opened::new(config, Some(metrics.requests.clone()), &lasting).await?;
     let ground = settings::ground(config);
-    let (kernel, abilities, mut reader) = apart(|| {
+    let exclude = config.ipvs.exclude_cidrs.clone();
+    let (kernel, abilities, mut reader) = apart(move || {
         hold_lock()?;
         let (kernel, abilities) = LinuxKernel::open(ground)?;
         let reader = kernel.open_reader()?;
+        // The thread that follows the addresses says what is wrong if they cannot be read.
+        let addresses = addresses::now().unwrap_or_default();
+        if let Some(remark) = remarks::excluded_node_addresses(&exclude, &addresses) {
+            tracing::warn!("{remark}");
+        }
         anyhow::Ok((kernel, abilities, reader))
     })
     .await??;

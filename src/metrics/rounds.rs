@@ -235,7 +235,7 @@ impl Rounds {
         for (part, took) in parts {
             self.parts.with_label_values(&[part.name()]).observe(took.as_secs_f64());
         }
-        for (kind, number) in &outcome.differences {
+        for (kind, number) in &outcome.differences.counts {
             self.differences.with_label_values(&[kind]).inc_by(*number as u64);
         }
     }

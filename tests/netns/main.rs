@@ -30,6 +30,7 @@ mod lock;
 mod missing;
 mod node;
 mod odd_input;
+mod others;
 mod packets;
 mod proxy;
 mod refused;

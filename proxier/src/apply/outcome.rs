@@ -40,6 +40,20 @@ pub struct Draining {
     pub next_end: Option<Instant>,
 }
 
+/// Objects of the kernel that were not as this proxy had left them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// How many there were of each kind of object ([`Change::object`](crate::diff::Change::object)).
+    pub counts: BTreeMap<&'static str, usize>,
+    /// The changes that put the first [`NAMED`](Self::NAMED) of them right.
+    pub first: Vec<String>,
+}
+
+impl Differences {
+    /// How many are named.
+    pub const NAMED: usize = 5;
+}
+
 /// The result of a round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -64,9 +78,11 @@ pub struct Outcome {
     pub touched: BTreeSet<VirtualServerKey>,
     /// Destinations that only finish their connections.
     pub draining: Draining,
-    /// Of each kind of object ([`Change::object`](crate::diff::Change::object)), how many differed
-    /// from what was believed of them, if the kernel was compared in whole although a belief stood.
-    pub differences: BTreeMap<&'static str, usize>,
+    /// What others have changed in the kernel, found by a comparison in whole or told by the kernel's notices.
+    pub differences: Differences,
+    /// Virtual servers that nobody wants, that stand in no excluded network, and of which nothing tells that this proxy
+    /// had made them. They go too.
+    pub servers_of_others: Vec<VirtualServerKey>,
     /// What slices said of the time whose changes are in force now.
     pub reported: Vec<Reported>,
 }

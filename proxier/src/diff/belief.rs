@@ -5,6 +5,9 @@
 //! and what it has passed before a change is put right when it is done. Never: doubt, which is the
 //! round's.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use super::change::Change;
 use super::observed::{Observed, ObservedServer};
 use crate::model::Family;
@@ -16,6 +19,11 @@ use crate::sorted::{Side, join};
 pub struct Belief {
     state: Observed,
     journal: Option<Vec<Note>>,
+    /// Addresses that this proxy has taken off the dummy device, and how many notices of that the kernel still owes. They
+    /// tell an address that somebody else removes from one that this proxy has removed and put back meanwhile.
+    removed: BTreeMap<IpAddr, usize>,
+    /// Whether the kernel still owes the notice that the dummy device is gone, which a refusal has shown before it.
+    owes_device: bool,
 }
 
 /// Something that has become known since a reading began.
@@ -25,6 +33,8 @@ enum Note {
     Change(Change),
     /// This virtual server was read by itself.
     Server(VirtualServerKey, Option<ObservedServer>),
+    /// The dummy device is gone with all its addresses.
+    NoDevice,
     /// The rules of this family were read by themselves, and whether other modes have left any.
     Rules(Family, Rules, bool),
 }
@@ -35,6 +45,10 @@ impl Note {
             Self::Change(change) => state.record(change),
             Self::Server(key, Some(found)) => drop(state.servers.insert(*key, found.clone())),
             Self::Server(key, None) => drop(state.servers.remove(key)),
+            Self::NoDevice => {
+                state.link = false;
+                state.addresses.clear();
+            }
             Self::Rules(family, rules, has_leftovers) => {
                 state.rules.of_mut(*family).clone_from(rules);
                 *state.leftovers.of_mut(*family) = *has_leftovers;
@@ -46,7 +60,7 @@ impl Note {
 impl Belief {
     /// What has just been read.
     pub fn new(state: Observed) -> Self {
-        Self { state, journal: None }
+        Self { state, journal: None, removed: BTreeMap::new(), owes_device: false }
     }
 
     /// What the kernel should hold.
@@ -57,6 +71,9 @@ impl Belief {
     /// Notes a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         self.state.record(change);
+        if let Change::RemoveAddress(address) = change {
+            *self.removed.entry(*address).or_default() += 1;
+        }
         if let Some(journal) = &mut self.journal {
             journal.push(Note::Change(change.clone()));
         }
@@ -70,6 +87,40 @@ impl Belief {
     /// The same of the rules of a family, and of whether other modes have left any.
     pub fn correct_rules(&mut self, family: Family, rules: Rules, has_leftovers: bool) {
         self.note(Note::Rules(family, rules, has_leftovers));
+    }
+
+    /// The kernel says that an address was taken off the dummy device. True if somebody else did it, and the address is
+    /// believed gone from now on.
+    pub fn lose_address(&mut self, address: IpAddr) -> bool {
+        if let Some(owed) = self.removed.get_mut(&address) {
+            *owed -= 1;
+            if *owed == 0 {
+                self.removed.remove(&address);
+            }
+            return false;
+        }
+        let was_there = self.state.addresses.contains(&address);
+        if was_there {
+            self.note(Note::Change(Change::RemoveAddress(address)));
+        }
+        was_there
+    }
+
+    /// The kernel says that the dummy device is gone. True unless that was known.
+    pub fn lose_device(&mut self) -> bool {
+        if std::mem::take(&mut self.owes_device) {
+            return false;
+        }
+        self.removed.clear();
+        let was_there = self.state.link;
+        self.note(Note::NoDevice);
+        was_there
+    }
+
+    /// The kernel refuses to change an address because there is no such device; its notice of that is to come.
+    pub fn find_device_gone(&mut self) {
+        self.lose_device();
+        self.owes_device = true;
     }
 
     fn note(&mut self, note: Note) {
@@ -110,6 +161,9 @@ impl Belief {
         let Some(journal) = self.journal.take() else { return false };
         journal.iter().for_each(|note| note.write_to(&mut found));
         self.state = found;
+        // A notice that has been lost must not excuse a removal for ever.
+        self.removed.clear();
+        self.owes_device = false;
         true
     }
 }

@@ -102,6 +102,25 @@ impl Change {
         }
     }
 
+    /// True if it follows from all facts together.
+    pub(crate) fn is_common(&self) -> bool {
+        matches!(self, Self::WriteRules(_) | Self::RemoveLeftovers(_) | Self::GrowSet(..))
+    }
+
+    /// True if every comparison names it, whichever keys it looks at. Of two of these the later one counts.
+    pub(crate) fn is_always_compared(&self) -> bool {
+        self.is_common() || matches!(self, Self::AddLink | Self::AddSet(_))
+    }
+
+    /// True if it must be the last of a round: it may take away what changes that wait still need.
+    pub(crate) fn is_last(&self) -> bool {
+        match self {
+            Self::WriteRules(step) => step.moment == Moment::AfterRemoval,
+            Self::RemoveLeftovers(_) => true,
+            _ => false,
+        }
+    }
+
     /// The destination that it adds.
     pub(crate) fn new_destination(&self) -> Option<VirtualServerDestination> {
         match self {

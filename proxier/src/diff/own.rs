@@ -1,8 +1,8 @@
 //! Which objects in the kernel are ours to change.
 //!
-//! In: an observed key and the settings, or what else is there. Out: yes or no. Never: state;
-//! ownership follows from what an object is, so that a restart owns exactly what the process before
-//! it owned.
+//! Takes an observed key, the settings and what else is in the kernel. Gives yes or no. Ownership of everything but
+//! virtual servers in excluded networks follows from what an object is, so that a restart owns exactly what the
+//! process before it owned; for those there is [`Proven`].
 //!
 //! Sources: spec 3.7, 3.8, 14.2 and Q-52.
 
@@ -10,12 +10,72 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::{Family, Net, Protocol};
-use crate::plan::{Entry, SetKey, SetName, Settings, VirtualServerKey};
+use crate::plan::{Desired, Entry, SetKey, SetName, Settings, VirtualServerKey};
 
-/// Every virtual server of an enabled family is ours, unless its address is excluded.
-pub(super) fn is_our_server(key: &VirtualServerKey, settings: &Settings) -> bool {
+use super::observed::Observed;
+
+/// Every virtual server of an enabled family is ours. In an excluded network only those are that this proxy is known
+/// to have made.
+pub(super) fn is_our_server(key: &VirtualServerKey, settings: &Settings, proven: &Proven) -> bool {
     *settings.families.of(key.family())
-        && !settings.exclude_nets.iter().any(|net| net.contains(&key.address))
+        && (!is_excluded(key, &settings.exclude_nets) || proven.0.contains(key))
+}
+
+fn is_excluded(key: &VirtualServerKey, nets: &[Net]) -> bool {
+    nets.iter().any(|net| net.contains(&key.address))
+}
+
+/// Virtual servers in excluded networks (`ipvs.excludeCIDRs`) that are ours nevertheless: this process has planned
+/// them, or an entry of our sets named them when the kernel was read. They go with their Service; others in the same
+/// network stay.
+#[derive(Debug, Default)]
+pub struct Proven(BTreeSet<VirtualServerKey>);
+
+impl Proven {
+    /// Adds those of the given keys that are planned.
+    pub(crate) fn plan(
+        &mut self,
+        keys: &BTreeSet<VirtualServerKey>,
+        desired: &Desired,
+        settings: &Settings,
+    ) {
+        if settings.exclude_nets.is_empty() {
+            return;
+        }
+        let ours = keys.iter().filter(|key| is_excluded(key, &settings.exclude_nets));
+        self.0.extend(ours.filter(|key| desired.server(key).is_some()));
+    }
+
+    /// Adds those that entries of our sets name, and forgets those that are neither in the kernel nor planned.
+    pub(crate) fn read(
+        &mut self,
+        found: &Observed,
+        node: &BTreeSet<IpAddr>,
+        desired: &Desired,
+        exclude: &[Net],
+    ) {
+        if exclude.is_empty() {
+            return;
+        }
+        let traces = Traces { device: &found.addresses, sets: &found.sets, node, exclude };
+        self.0.retain(|key| found.servers.contains_key(key) || desired.server(key).is_some());
+        let excluded = found.servers.keys().filter(|key| is_excluded(key, exclude));
+        self.0.extend(excluded.filter(|key| traces.is_our_server(key)));
+    }
+
+    /// Forgets those of the given keys that are neither in the kernel nor planned: another one that somebody makes under
+    /// such a key is not ours.
+    pub(crate) fn forget_gone(
+        &mut self,
+        keys: &BTreeSet<VirtualServerKey>,
+        found: &Observed,
+        desired: &Desired,
+    ) {
+        let has_gone = |key: &VirtualServerKey| {
+            keys.contains(key) && !found.servers.contains_key(key) && desired.server(key).is_none()
+        };
+        self.0.retain(|key| !has_gone(key));
+    }
 }
 
 /// Every address on the dummy device is ours, but for loopback and IPv6 link-local ones.
@@ -27,8 +87,8 @@ pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
     *settings.families.of(Family::of(*address)) && !special
 }
 
-/// What tells our virtual servers from others' when nobody says which Services there are: every one
-/// of ours has its address on the dummy device, or its frontend or node port in a set.
+/// What tells our virtual servers from others' when no plan does: every one of ours has its frontend or node port in a
+/// set, or at least its address on the dummy device.
 #[derive(Clone, Copy, Debug)]
 pub struct Traces<'a> {
     /// Addresses on the dummy device.
@@ -38,7 +98,8 @@ pub struct Traces<'a> {
     pub sets: &'a BTreeMap<SetKey, BTreeSet<Entry>>,
     /// Addresses on the node's other devices.
     pub node: &'a BTreeSet<IpAddr>,
-    /// Virtual servers with addresses in these networks are others' whatever else is there.
+    /// In these networks others have virtual servers too: there an address on the dummy device does not tell, only an
+    /// entry with the port does.
     pub exclude: &'a [Net],
 }
 
@@ -58,8 +119,8 @@ impl Traces<'_> {
     /// True if the virtual server is known to be ours. One that is not may still have been, if what
     /// belonged to it has been taken away by hand; it is left alone.
     pub fn is_our_server(&self, key: &VirtualServerKey) -> bool {
-        let is_excluded = self.exclude.iter().any(|net| net.contains(&key.address));
-        !is_excluded && (self.is_bound(key) || self.is_frontend(key) || self.is_node_port(key))
+        let is_bound = || !is_excluded(key, self.exclude) && self.is_bound(key);
+        self.is_frontend(key) || self.is_node_port(key) || is_bound()
     }
 
     fn is_bound(&self, key: &VirtualServerKey) -> bool {
@@ -118,7 +179,7 @@ mod tests {
         ]);
         let (device, node) =
             (addresses(&["10.96.0.1", "10.99.0.1"]), addresses(&["192.0.2.11", "2001:db8::11"]));
-        let exclude = ["10.99.0.0/16".parse().unwrap()];
+        let exclude = ["10.99.0.0/16".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
         let traces = Traces { device: &device, sets: &sets, node: &node, exclude: &exclude };
         let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
         for ours in [

@@ -25,6 +25,7 @@ fn changes(proxier: &Proxier, observed: &Observed) -> Vec<String> {
         desired: proxier.desired(),
         observed,
         settings: proxier.settings(),
+        proven: &Proven::default(),
         node: None,
     };
     let set = comparison.changes(Extent::Everything);

@@ -3,6 +3,7 @@
 //! In: converted objects. Out: one stream of [`Event`] for the sync thread. Never: a reply; a
 //! source does not learn whether anything was programmed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoint::Slice;
@@ -22,6 +23,15 @@ pub enum Update<K, V> {
     Gone(K),
 }
 
+/// What the kernel says was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// The dummy device with all its addresses; one that was renamed counts as removed.
+    Device,
+    /// An address of the dummy device.
+    Address(IpAddr),
+}
+
 /// One thing a source says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -39,6 +49,8 @@ pub enum Event {
     /// All addresses of all interfaces but the dummy device, replacing what was said before. The
     /// first one ends the wait before which nothing is programmed.
     Addresses(Vec<InterfaceAddress>),
+    /// Something was removed from the dummy device, by somebody else or by this proxy.
+    Removed(Removed),
     /// All of this became true at once, in this order: no round sees a part of it. An address that one Service loses
     /// and another gains is never without an owner.
     Together(Vec<Event>),

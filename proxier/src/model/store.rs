@@ -63,6 +63,8 @@ pub struct Dirty {
     pub unreported: BTreeSet<ServiceName>,
     /// Nodes have come, gone, become ready or ceased to be; no plan depends on it.
     pub has_other_nodes: bool,
+    /// The dummy device is not as it was left; no plan depends on it.
+    pub device: bool,
 }
 
 /// What waits for a plan, counted as kube-proxy does (spec 11.1).
@@ -100,9 +102,9 @@ pub struct Reported {
 }
 
 impl Dirty {
-    /// True if no plan can differ.
+    /// True if no plan can differ and nothing is to be put back.
     pub fn is_empty(&self) -> bool {
-        !self.everything && !self.rules && self.services.is_empty()
+        !self.everything && !self.rules && !self.device && self.services.is_empty()
     }
 }
 
@@ -118,6 +120,8 @@ impl Store {
                 self.fold_readiness(update);
             }
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
+            // It says nothing of the cluster or the node.
+            Event::Removed(_) => {}
             Event::Together(events) => {
                 events.into_iter().for_each(|event| self.fold(event, dirty));
             }

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use super::{Proxier, Work};
 use crate::apply::{
-    Cause, Due, Effort, Failure, Kernel, KernelReading, Outcome, RulesReading, Stage, Walk,
+    Cause, CauseKind, Due, Effort, Failure, Kernel, KernelReading, Outcome, Refusal, RulesReading,
+    Stage, Walk,
 };
 use crate::diff::{Belief, Change, ChangeSet, Extent, ObjectKey, Observed};
 use crate::model::{Family, PerFamily, Reported};
@@ -25,6 +26,8 @@ pub(super) struct Doubts {
     /// Virtual servers that were read once because the kernel contradicted what was believed of them. If it does so
     /// again, the change is refused.
     corrected: BTreeSet<VirtualServerKey>,
+    /// Whether the dummy device has turned out to be gone. If it does so again, the change is refused.
+    has_no_device: bool,
 }
 
 impl Doubts {
@@ -139,7 +142,14 @@ impl Proxier {
     fn settle(&mut self, walk: &mut Walk, work: &mut Work, kernel: &mut dyn Kernel, now: Instant) {
         walk.take_held_back().iter().for_each(|change| self.refused.wait(change));
         let mut unlike_belief = BTreeSet::new();
+        let mut has_lost_device = false;
         for (stage, change, cause) in walk.take_refused() {
+            if shows_no_device(&change, &cause)
+                && (has_lost_device || !std::mem::replace(&mut work.doubts.has_no_device, true))
+            {
+                has_lost_device = true;
+                continue;
+            }
             match change.server().filter(|_| cause.contradicts_belief()) {
                 Some(server) if unlike_belief.contains(&server) => {}
                 Some(server) if work.doubts.corrected.insert(server) => {
@@ -148,8 +158,12 @@ impl Proxier {
                 Some(_) | None => self.refuse(stage, change, cause, walk, work, kernel, now),
             }
         }
-        if unlike_belief.is_empty() {
+        if unlike_belief.is_empty() && !has_lost_device {
             return;
+        }
+        if has_lost_device {
+            work.belief.find_device_gone();
+            self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
         }
         for key in &unlike_belief {
             match kernel.read_server(key) {
@@ -161,25 +175,25 @@ impl Proxier {
                 }
             }
         }
-        self.compare_again(unlike_belief, walk, work);
+        let mut touched = Touched { servers: unlike_belief, ..Touched::default() };
+        if has_lost_device {
+            touched.addresses.extend(self.desired.addresses().copied());
+        }
+        self.compare_again(touched, walk, work);
     }
 
-    /// The changes of these virtual servers are found anew.
-    fn compare_again(
-        &mut self,
-        servers: BTreeSet<VirtualServerKey>,
-        walk: &mut Walk,
-        work: &mut Work,
-    ) {
-        let mut touched = Touched { servers, ..Touched::default() };
+    /// The changes of these objects are found anew, and the dummy device with them.
+    fn compare_again(&mut self, mut touched: Touched, walk: &mut Walk, work: &mut Work) {
         let mut found = self.find_changes(work.belief.state(), false, &mut touched);
-        found.changes.retain(|change| change.is_of(&touched));
+        found.changes.retain(|change| change.is_of(&touched) || *change == Change::AddLink);
         work.suspected.append(&mut self.suspect(&found.changes, work.belief.state()));
         work.due.append(&mut found.draining);
         if let Some(held) = self.refused.take_held() {
             walk.held_by(held);
         }
-        walk.leave_out(|change| change.is_of(&touched) || matches!(change, Change::GrowSet(..)));
+        walk.leave_out(|change| {
+            change.is_of(&touched) || matches!(change, Change::GrowSet(..) | Change::AddLink)
+        });
         let growth = self.growth(&found.changes, walk, work.belief.state());
         found.changes.extend(growth);
         walk.join(found.changes, work.belief.state());
@@ -278,6 +292,7 @@ impl Proxier {
         }
         if belief.end_reading(found) {
             self.compares_all = true;
+            self.note_proven(belief.state());
             let mut touched = std::mem::take(&mut self.touched);
             let mut failures = self.note_rules_read(unread, belief.state(), now, &mut touched);
             self.unreported.append(&mut failures);
@@ -285,4 +300,11 @@ impl Proxier {
         }
         self.belief = Some(belief);
     }
+}
+
+/// True if an address could not be put on the dummy device because there is no such device, although one is believed to
+/// be there.
+fn shows_no_device(change: &Change, cause: &Cause) -> bool {
+    let is_absent = cause.kind() == CauseKind::Refused(Refusal::NotThere);
+    matches!(change, Change::AddAddress(_)) && is_absent
 }

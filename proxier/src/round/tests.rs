@@ -15,6 +15,7 @@ use crate::testing::{now, ready, service, service_port, settings, slice};
 
 mod features;
 mod moments;
+mod others;
 mod refused;
 mod refused_rules;
 mod worlds;

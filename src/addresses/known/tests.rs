@@ -85,3 +85,19 @@ fn an_interface_that_becomes_the_dummy_device_loses_its_addresses_here() {
     known.fold(named(2, "b"));
     assert!(!known.is_whole());
 }
+
+#[test]
+fn what_is_removed_from_the_dummy_device_is_told_once() {
+    use proxier::model::Removed;
+    let mut known = known([named(2, "kube-ipvs0"), named(3, "eth0"), has(3, "192.0.2.1/24")]);
+    known.fold(Fact::Lost(address(2, "10.96.0.1/32")));
+    known.fold(Fact::Lost(address(3, "192.0.2.1/24")));
+    known.fold(Fact::Gone(2));
+    known.fold(Fact::Gone(3));
+    let removed = [Removed::Address("10.96.0.1".parse().unwrap()), Removed::Device];
+    assert_eq!(known.take_removed(), removed);
+    assert_eq!(known.take_removed(), []);
+    known.fold(named(4, "kube-ipvs0"));
+    known.fold(named(4, "mine"));
+    assert_eq!(known.take_removed(), [Removed::Device]);
+}

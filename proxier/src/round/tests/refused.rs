@@ -280,7 +280,7 @@ fn rules_that_cannot_be_read_beside_the_rounds_are_read_by_themselves_when_their
     proxier.end_audit(reading, now());
     let outcome = proxier.round(&mut kernel, now());
     assert_eq!(outcome.blocked, PerFamily { v4: false, v6: true });
-    assert_eq!((outcome.failed.len(), outcome.differences.len()), (1, 0));
+    assert_eq!((outcome.failed.len(), outcome.differences.counts.len()), (1, 0));
     kernel.unread.v6 = None;
     let outcome = proxier.round(&mut kernel, after(1));
     assert!(outcome.is_success());
@@ -294,7 +294,7 @@ fn an_audit_takes_what_is_refused_or_held_back_for_nobodys_change() {
     let reading = kernel.observe().expect("a reading");
     proxier.end_audit(reading, now());
     let outcome = proxier.round(&mut kernel, now());
-    assert_eq!(outcome.differences, [].into());
+    assert_eq!(outcome.differences.counts, [].into());
     assert!(outcome.failed.is_empty() && outcome.refused == 1);
     assert_eq!(destinations(&kernel, "203.0.113.2"), 0);
 }

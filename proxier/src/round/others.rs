@@ -1,0 +1,99 @@
+//! What others have changed in the kernel.
+//!
+//! Takes the changes that a comparison in whole has named, and notices of removals from the dummy device. Gives the
+//! numbers, the first names, and virtual servers of others that go. Does not decide what is done about it: what is
+//! missing is planned and comes back like everything else.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::Proxier;
+use crate::apply::Differences;
+use crate::diff::{Change, Observed, Traces};
+use crate::model::Removed;
+use crate::plan::{Touched, VirtualServerKey};
+
+impl Proxier {
+    /// Notes which of these changes no fact asks for: somebody else has changed the kernel. `has_news` says whether
+    /// facts have come in that rules may follow from. What has drained goes by itself, and what failed before is
+    /// missing because of that.
+    pub(super) fn note_differences(
+        &mut self,
+        changes: &[Change],
+        touched: &Touched,
+        has_news: bool,
+    ) {
+        let blocked = self.refused.blocked();
+        for change in changes {
+            let is_expected = match change {
+                Change::RemoveDestination(key, server) => self.drain.has(&(*key, *server)),
+                Change::WriteRules(step) => has_news || *blocked.of(step.family),
+                _ => has_news && change.is_common(),
+            };
+            let is_expected = is_expected || self.refused.has_failed_before(&change.key());
+            if !is_expected && !change.is_of(touched) {
+                self.differences.note(change.object(), || change.to_string());
+            }
+        }
+    }
+
+    /// Takes note of what has been removed from the dummy device, so that the next round puts it there again.
+    pub(super) fn note_removed(&mut self, removed: Removed) {
+        // Where nothing is believed, everything is read.
+        let belief = self.work.as_mut().map(|work| &mut work.belief).or(self.belief.as_mut());
+        let Some(belief) = belief else { return };
+        match removed {
+            Removed::Device if belief.lose_device() => {
+                self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
+                self.touched.addresses.extend(self.desired.addresses().copied());
+            }
+            Removed::Address(address) if belief.lose_address(address) => {
+                let change = Change::AddAddress(address);
+                self.differences.note(change.object(), || change.to_string());
+                self.touched.addresses.insert(address);
+            }
+            Removed::Device | Removed::Address(_) => return,
+        }
+        self.dirty.device = true;
+    }
+
+    /// Learns from a reading which virtual servers in excluded networks are ours.
+    pub(super) fn note_proven(&mut self, found: &Observed) {
+        let node = self.node_addresses();
+        self.proven.read(found, &node, &self.desired, &self.settings.exclude_nets);
+    }
+
+    /// The virtual servers that go, no fact having asked for it, and of which nothing tells that this proxy, or
+    /// kube-proxy, had made them.
+    pub(super) fn servers_of_others(
+        &self,
+        changes: &[Change],
+        touched: &Touched,
+        found: &Observed,
+    ) -> Vec<VirtualServerKey> {
+        let removed = changes.iter().filter_map(|change| match change {
+            Change::RemoveServer(key) if !touched.servers.contains(key) => Some(*key),
+            _ => None,
+        });
+        let removed: Vec<_> = removed.collect();
+        if removed.is_empty() {
+            return removed;
+        }
+        let (node, sets, device) = (&self.node_addresses(), &found.sets, &found.addresses);
+        let traces = Traces { device, sets, node, exclude: &[] };
+        removed.into_iter().filter(|key| !traces.is_our_server(key)).collect()
+    }
+
+    fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        self.store.addresses().iter().map(|found| found.address.addr()).collect()
+    }
+}
+
+impl Differences {
+    pub(super) fn note(&mut self, object: &'static str, correction: impl FnOnce() -> String) {
+        *self.counts.entry(object).or_default() += 1;
+        if self.first.len() < Self::NAMED {
+            self.first.push(correction());
+        }
+    }
+}
