@@ -17,6 +17,7 @@ mod features;
 mod moments;
 mod refused;
 mod refused_rules;
+mod unplanned;
 mod worlds;
 
 pub(super) use worlds::ip;
