@@ -98,7 +98,10 @@ impl Publish {
             Event::Slice(update) => self.metrics.rounds.slices_arrived(objects(update)),
             Event::Node(Some(node)) => self.health.saw_node(node),
             Event::Together(events) => events.iter().for_each(|event| self.arrived(event)),
-            Event::Node(None) | Event::NodeReadiness(_) | Event::Addresses(_) => {}
+            Event::Node(None)
+            | Event::NodeReadiness(_)
+            | Event::Addresses(_)
+            | Event::ApiServer(_) => {}
         }
     }
 

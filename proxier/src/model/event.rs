@@ -3,6 +3,7 @@
 //! In: converted objects. Out: one stream of [`Event`] for the sync thread. Never: a reply; a
 //! source does not learn whether anything was programmed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoint::Slice;
@@ -39,6 +40,9 @@ pub enum Event {
     /// All addresses of all interfaces but the dummy device, replacing what was said before. The
     /// first one ends the wait before which nothing is programmed.
     Addresses(Vec<InterfaceAddress>),
+    /// The address at which this proxy asks an API server. It is told where the server's URL has an address and
+    /// no name, and says nothing about what is to be programmed.
+    ApiServer(IpAddr),
     /// All of this became true at once, in this order: no round sees a part of it. An address that one Service loses
     /// and another gains is never without an owner.
     Together(Vec<Event>),

@@ -118,6 +118,7 @@ impl Store {
                 self.fold_readiness(update);
             }
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
+            Event::ApiServer(address) => self.outside.note_server(address),
             Event::Together(events) => {
                 events.into_iter().for_each(|event| self.fold(event, dirty));
             }
