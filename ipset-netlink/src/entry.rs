@@ -68,6 +68,20 @@ pub enum Entry {
         /// say the same.
         net: Network,
     },
+    /// An exception (`nomatch`) of a `hash:ip,port,net` set: what it names does not match, although a
+    /// larger network of the set has it. In its set it takes the place of the [`Entry::IpPortNet`] with
+    /// the same parts: adding either one, with [`Repeat::Accept`](crate::Repeat::Accept), replaces the
+    /// other, and deleting either one deletes what is there.
+    IpPortNetNomatch {
+        /// Address.
+        ip: IpAddr,
+        /// Transport protocol.
+        protocol: Protocol,
+        /// Port.
+        port: u16,
+        /// Network.
+        net: Network,
+    },
     /// Of a `bitmap:port` set.
     Port(u16),
 }
@@ -79,7 +93,7 @@ impl Entry {
             Entry::Ip(_) => SetType::HashIp,
             Entry::IpPort { .. } => SetType::HashIpPort,
             Entry::IpPortIp { .. } => SetType::HashIpPortIp,
-            Entry::IpPortNet { .. } => SetType::HashIpPortNet,
+            Entry::IpPortNet { .. } | Entry::IpPortNetNomatch { .. } => SetType::HashIpPortNet,
             Entry::Port(_) => SetType::BitmapPort,
         }
     }
@@ -114,13 +128,20 @@ impl Entry {
             }
             SetType::HashIpPortNet => {
                 let (ip, (protocol, port)) = (part()?.parse()?, service(part()?)?);
-                Entry::IpPortNet { ip, protocol, port, net: part()?.parse()? }
+                let net = part()?;
+                match net.strip_suffix(NOMATCH) {
+                    Some(net) => Entry::IpPortNetNomatch { ip, protocol, port, net: net.parse()? },
+                    None => Entry::IpPortNet { ip, protocol, port, net: net.parse()? },
+                }
             }
             SetType::BitmapPort => Entry::Port(part()?.parse()?),
         };
         parts.next().map_or(Ok(entry), |_| Err(InvalidEntry::Parts(kind)))
     }
 }
+
+/// What follows an exception.
+const NOMATCH: &str = " nomatch";
 
 /// `tcp:80`.
 fn service(text: &str) -> Result<(Protocol, u16), InvalidEntry> {
@@ -138,6 +159,9 @@ impl fmt::Display for Entry {
             }
             Entry::IpPortNet { ip, protocol, port, net } => {
                 write!(f, "{ip},{protocol}:{port},{net}")
+            }
+            Entry::IpPortNetNomatch { ip, protocol, port, net } => {
+                write!(f, "{ip},{protocol}:{port},{net}{NOMATCH}")
             }
             Entry::Port(port) => port.fmt(f),
         }
@@ -245,6 +269,7 @@ mod tests {
             (SetType::HashIpPortNet, "203.0.113.7,tcp:80,198.51.100.0/24"),
             (SetType::HashIpPortNet, "fd00::1,udplite:80,fd00:1::/64"),
             (SetType::HashIpPortNet, "fd00::1,tcp:80,fd00:1::5"),
+            (SetType::HashIpPortNet, "203.0.113.7,tcp:80,198.51.100.9 nomatch"),
             (SetType::BitmapPort, "30080"),
         ] {
             assert_eq!(Entry::parse(kind, text).map(|entry| entry.to_string()), Ok(text.into()));
@@ -267,6 +292,7 @@ mod tests {
             (SetType::HashIpPort, "10.0.0.1,tcp:65536"),
             (SetType::HashIpPortIp, "10.0.0.1,tcp:80,10.0.0.0/8"),
             (SetType::HashIpPortNet, "10.0.0.1,tcp:80,10.0.0.0/33"),
+            (SetType::HashIpPort, "10.0.0.1,tcp:80 nomatch"),
             (SetType::BitmapPort, "80-90"),
             (SetType::BitmapPort, ""),
         ] {

@@ -134,7 +134,7 @@ impl Dialect {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::TooLong`] from about 780 entries on; [`ENTRIES_PER_MESSAGE`] always fit.
+    /// [`EncodeError::TooLong`] from about 710 entries on; [`ENTRIES_PER_MESSAGE`] always fit.
     pub fn edit(
         self,
         edit: Edit,
@@ -226,8 +226,8 @@ impl Dialect {
 /// the message, which the kernel then sends back whole.
 pub const ENTRIES_PER_MESSAGE: usize = 256;
 
-/// Bytes of an IPv6 `hash:ip,port,net` element.
-const LONGEST_ENTRY: usize = 84;
+/// Bytes of an IPv6 `hash:ip,port,net` element that is an exception.
+const LONGEST_ENTRY: usize = 92;
 
 /// `struct nfgenmsg`: family `AF_INET` as the `ipset` tool says (ipset does not look at it),
 /// `NFNETLINK_V0`, no resource.
@@ -256,6 +256,12 @@ fn element(w: &mut Writer<'_>, entry: &Entry, line: u32) -> Result<(), EncodeErr
                 service(w, ip, protocol, port)?;
                 address(w, IPSET_ATTR_IP2, net.address())?;
                 w.u8(IPSET_ATTR_CIDR2, net.prefix());
+            }
+            Entry::IpPortNetNomatch { ip, protocol, port, net } => {
+                service(w, ip, protocol, port)?;
+                address(w, IPSET_ATTR_IP2, net.address())?;
+                w.u8(IPSET_ATTR_CIDR2, net.prefix());
+                be32(w, IPSET_ATTR_CADT_FLAGS, IPSET_FLAG_NOMATCH);
             }
             Entry::Port(port) => be16(w, IPSET_ATTR_PORT, port),
         }

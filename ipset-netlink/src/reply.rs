@@ -142,6 +142,7 @@ impl<'a> Part<'a> {
             ports: None,
             timeout: None,
             netmask: None,
+            bitmask: None,
             references: 0,
             elements: 0,
             memory: 0,
@@ -156,6 +157,7 @@ impl<'a> Part<'a> {
                 IPSET_ATTR_PORT_TO => last = Some(attribute.be16()?),
                 IPSET_ATTR_TIMEOUT => header.timeout = Some(attribute.be32()?),
                 IPSET_ATTR_NETMASK => header.netmask = Some(attribute.u8()?),
+                IPSET_ATTR_BITMASK => header.bitmask = address(attribute),
                 IPSET_ATTR_REFERENCES => header.references = attribute.be32()?,
                 IPSET_ATTR_ELEMENTS => header.elements = attribute.be32()?,
                 IPSET_ATTR_MEMSIZE => header.memory = attribute.be32()?,
@@ -187,6 +189,7 @@ impl<'a> Part<'a> {
 /// Reads one element of a set of type `kind`; `None` when it is more or less than an [`Entry`].
 fn entry(kind: SetType, element: Attribute<'_>) -> Option<Entry> {
     let (mut ip, mut ip2, mut port, mut protocol, mut prefix) = (None, None, None, None, None);
+    let mut is_exception = false;
     for attribute in element.nested() {
         let attribute = attribute.ok()?;
         match attribute.kind {
@@ -195,8 +198,8 @@ fn entry(kind: SetType, element: Attribute<'_>) -> Option<Entry> {
             IPSET_ATTR_PORT => port = Some(attribute.be16().ok()?),
             IPSET_ATTR_PROTO => protocol = Some(Protocol(attribute.u8().ok()?)),
             IPSET_ATTR_CIDR2 => prefix = Some(attribute.u8().ok()?),
-            IPSET_ATTR_CADT_FLAGS if attribute.be32().ok()? & IPSET_FLAG_NOMATCH != 0 => {
-                return None;
+            IPSET_ATTR_CADT_FLAGS => {
+                is_exception = attribute.be32().ok()? & IPSET_FLAG_NOMATCH != 0;
             }
             _ => {}
         }
@@ -209,7 +212,11 @@ fn entry(kind: SetType, element: Attribute<'_>) -> Option<Entry> {
         }
         SetType::HashIpPortNet => {
             let net = Network::new(ip2?, prefix?).ok()?;
-            Entry::IpPortNet { ip: ip?, protocol: protocol?, port: port?, net }
+            let (ip, protocol, port) = (ip?, protocol?, port?);
+            if is_exception {
+                return Some(Entry::IpPortNetNomatch { ip, protocol, port, net });
+            }
+            Entry::IpPortNet { ip, protocol, port, net }
         }
         SetType::BitmapPort => Entry::Port(port?),
     })

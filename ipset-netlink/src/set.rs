@@ -4,7 +4,7 @@
 //! Never: an error for a set of a type this crate does not know; it is listed as
 //! [`Kind::Other`], its elements untouched.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
 pub use netlink_batch::AddressFamily as Family;
 
@@ -120,11 +120,12 @@ impl SetSpec {
 
     /// Whether a set of this name in the kernel serves as this one: the type, the family and
     /// capacity of a hash or the range of a bitmap, and elements that stay: a set with a default
-    /// timeout forgets them, and one with a netmask keeps networks in their place. Bucket count and
-    /// revision are the kernel's.
+    /// timeout forgets them, and one with a netmask or bitmask keeps parts of addresses in their
+    /// place. Bucket count and revision are the kernel's.
     pub fn matches(&self, found: &Header) -> bool {
         let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
-        let keeps = found.timeout.is_none() && found.netmask.is_none();
+        let is_cut = found.netmask.is_some() || found.bitmask.is_some();
+        let keeps = found.timeout.is_none() && !is_cut;
         kind && keeps
             && match self.kind {
                 SetType::BitmapPort => found.ports.as_ref() == Some(&self.ports),
@@ -181,6 +182,9 @@ pub struct Header {
     /// The prefix length to which each address is cut before it is kept or looked for; `None` where
     /// addresses stay whole.
     pub netmask: Option<u8>,
+    /// The bits of each address that are kept and looked for, where it is not the first so many; `None`
+    /// where addresses stay whole or have a [`netmask`](Self::netmask).
+    pub bitmask: Option<IpAddr>,
     /// Rules and other sets that hold on to it; such a set cannot be destroyed.
     pub references: u32,
     /// Elements in it, where the kernel counts them.
@@ -198,8 +202,8 @@ pub struct Set {
     /// Its elements, in the kernel's order. Timeouts, counters and comments of elements are left
     /// out.
     pub entries: Vec<Entry>,
-    /// Elements this crate has no type for, as raw attributes: all of a [`Kind::Other`] set, and
-    /// exceptions (`nomatch`) of a known one.
+    /// Elements this crate has no type for, as raw attributes: all of a [`Kind::Other`] set. Of a known
+    /// one only those that lack a part or have one that cannot be, which no kernel is known to send.
     pub opaque: Vec<Vec<u8>>,
 }
 
@@ -251,12 +255,15 @@ mod tests {
             ports: None,
             timeout: None,
             netmask: None,
+            bitmask: None,
             references: 0,
             elements: 0,
             memory: 0,
         };
         assert!(spec.matches(&kept));
         assert!(!spec.matches(&Header { netmask: Some(24), ..kept.clone() }));
+        let bitmask = Some("255.0.0.255".parse().unwrap());
+        assert!(!spec.matches(&Header { bitmask, ..kept.clone() }));
         // Zero: elements stay unless they are added with a timeout of their own; not created here.
         for timeout in [0, 600] {
             assert!(!spec.matches(&Header { timeout: Some(timeout), ..kept.clone() }));

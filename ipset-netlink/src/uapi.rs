@@ -82,7 +82,10 @@ pub const IPSET_ATTR_TIMEOUT: u16 = 6;
 pub const IPSET_ATTR_PROTO: u16 = 7;
 /// Flags of a set or element, u32 in network order.
 pub const IPSET_ATTR_CADT_FLAGS: u16 = 8;
-// 10: IPSET_ATTR_MARK, 11: IPSET_ATTR_MARKMASK, 12-16 unused, 17: IPSET_ATTR_INITVAL
+// 10: IPSET_ATTR_MARK, 11: IPSET_ATTR_MARKMASK
+/// Nest, an address: of a set that keeps only these bits of each address.
+pub const IPSET_ATTR_BITMASK: u16 = 12;
+// 13-16 unused, 17: IPSET_ATTR_INITVAL
 
 /// Buckets of a hash, u32 in network order.
 pub const IPSET_ATTR_HASHSIZE: u16 = 18;

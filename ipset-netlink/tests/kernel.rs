@@ -45,6 +45,11 @@ fn run(program: &str, arguments: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+fn attempt(program: &str, arguments: &str) -> bool {
+    let output = Command::new(program).args(arguments.split(' ')).output().expect(program);
+    output.status.success()
+}
+
 fn restore(script: &str) {
     let mut ipset =
         Command::new("ipset").arg("restore").stdin(Stdio::piped()).spawn().expect("ipset");
@@ -124,6 +129,12 @@ fn open_port(number: u16) -> Entry {
     Entry::Port(number)
 }
 
+/// An element of `hash:ip,port,net`, and the exception in its place.
+fn both_ways(text: &str) -> [Entry; 2] {
+    [text.to_owned(), format!("{text} nomatch")]
+        .map(|text| Entry::parse(SetType::HashIpPortNet, &text).expect("an entry"))
+}
+
 fn accept_all(refused: &[ipset_netlink::Refused]) {
     assert!(refused.is_empty(), "{refused:?}");
 }
@@ -173,6 +184,45 @@ fn what_ipset_writes_is_read() {
     assert_eq!(ipset.names().expect("names").len(), 10);
     let sets = ipset.list_all().expect("list all");
     assert_eq!(sets.iter().map(|set| set.entries.len()).collect::<Vec<_>>(), [1000; 10]);
+}
+
+#[test]
+fn an_exception_and_its_element_take_each_others_place() {
+    let mut ipset = fresh_namespace();
+    for (family, text) in [
+        (Family::Inet, "10.0.0.1,tcp:80,10.0.0.0/8"),
+        (Family::Inet6, "fd00::1,udplite:80,fd00:1::/64"),
+    ] {
+        let spec = SetSpec::new(name("guarded"), SetType::HashIpPortNet, family);
+        ipset.create(&spec, Repeat::Refuse).expect("create");
+        let [element, exception] = both_ways(text);
+        for (added, deleted) in [(exception, element), (element, exception)] {
+            accept_all(&ipset.add(&spec.name, &[deleted], Repeat::Refuse).expect("add"));
+            accept_all(&ipset.add(&spec.name, &[added], Repeat::Accept).expect("add"));
+            assert_eq!(ipset.list(&spec.name).expect("list").entries, [added]);
+            let shown = &saved("guarded")[..];
+            assert!(matches!(shown, [one] if one.ends_with(" nomatch") == (added == exception)));
+            accept_all(&ipset.delete(&spec.name, &[deleted], Repeat::Refuse).expect("delete"));
+            assert_saved(spec.name, &[]);
+        }
+        ipset.destroy(&spec.name).expect("destroy");
+    }
+}
+
+#[test]
+fn elements_of_protocols_without_ports_are_read_and_deleted() {
+    let mut ipset = fresh_namespace();
+    restore(
+        "create a hash:ip,port\nadd a 10.0.0.1,icmp:8/0\nadd a 10.0.0.1,136:53\nadd a 10.0.0.1,47:0\n",
+    );
+    let found = ipset.list(&name("a")).expect("list");
+    assert!(found.opaque.is_empty(), "{found:?}");
+    assert_eq!(
+        printed(&found.entries),
+        ["10.0.0.1,1:2048", "10.0.0.1,47:0", "10.0.0.1,udplite:53"]
+    );
+    accept_all(&ipset.delete(&name("a"), &found.entries, Repeat::Refuse).expect("delete"));
+    assert_eq!(saved("a"), [""; 0]);
 }
 
 #[test]
@@ -248,6 +298,21 @@ fn a_set_that_differs_is_not_taken_for_the_one_wanted() {
         assert_eq!(header.netmask, netmask);
         assert_eq!(spec.matches(&header), netmask.is_none());
         assert_eq!(ipset.create(&spec, Repeat::Accept).is_ok(), netmask.is_none());
+    }
+
+    // Since Linux 6.2.
+    if !attempt("ipset", "create masks hash:ip,port bitmask 255.255.0.255") {
+        return println!("SKIP: no bitmask");
+    }
+    restore("create masks-6 hash:ip,port family inet6 bitmask ffff::\n");
+    for (set, family, bitmask) in
+        [("masks", Family::Inet, "255.255.0.255"), ("masks-6", Family::Inet6, "ffff::")]
+    {
+        let spec = SetSpec::new(name(set), SetType::HashIpPort, family);
+        let header = ipset.header(&spec.name).expect("header");
+        assert_eq!(header.bitmask, Some(bitmask.parse().expect("a mask")));
+        assert!(!spec.matches(&header));
+        assert!(ipset.create(&spec, Repeat::Accept).is_err());
     }
 }
 
@@ -431,7 +496,7 @@ fn foreign_sets_are_listed_with_their_elements_untouched() {
     assert_eq!(
         found,
         [
-            row("hash:ip,port,net", 0, 1),
+            row("hash:ip,port,net", 1, 0),
             row("list:set", 0, 1),
             row("hash:ip,port", 1, 0),
             row("hash:net", 0, 1),

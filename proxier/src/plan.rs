@@ -21,6 +21,7 @@ pub use self::service::Contribution;
 pub(crate) use self::service::contribution;
 pub use self::set::{Entry, SetKey, SetKind, SetName};
 pub use self::settings::{DrainLimits, LocalDetection, NodePortAddresses, Policy, Settings};
+pub use self::unplanned::{UnplannedEntry, UnplannedSource};
 
 mod backend;
 mod counts;
@@ -35,3 +36,4 @@ mod server;
 mod service;
 mod set;
 mod settings;
+mod unplanned;

@@ -14,8 +14,7 @@ use crate::apply::{
     Cause, Differences, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Refused, Walk,
 };
 use crate::diff::{
-    Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, Moment, ObjectKey, Observed,
-    Proven,
+    Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, ObjectKey, Observed, Proven,
 };
 use crate::model::{
     Dirty, Event, Family, ForeignAddress, Pending, Protocol, Reported, ServiceName, Store,

@@ -8,6 +8,7 @@
 //! `addresses` waits for the kernel to tell
 //! of addresses; `sync` runs rounds and owns the kernel.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -161,6 +162,7 @@ async fn serve(
     let lasting = Lasting::default();
     tokio::spawn(lasting.clone().remind());
     let source = Opened::new(config, Some(metrics.requests.clone()), &lasting).await?;
+    let server = source.server_address();
     let ground = settings::ground(config);
     let exclude = config.ipvs.exclude_cidrs.clone();
     let (kernel, abilities, mut reader) = apart(move || {
@@ -192,7 +194,8 @@ async fn serve(
         .name("sync".into())
         .spawn(move || {
             let read = move || reader.observe();
-            let proxier = Proxier::new(planning);
+            let mut proxier = Proxier::new(planning);
+            server.into_iter().for_each(|address| proxier.fold(Event::ApiServer(address)));
             let _ = tell.send(sync::run(proxier, kernel, read, events, periods, publish));
         })
         .context("cannot start the sync thread")?;
@@ -311,6 +314,14 @@ impl Opened {
         let runtime = Handle::current();
         let api = apart(move || runtime.block_on(Api::new(&settings))).await??;
         Ok(Self::Api(Box::new(api)))
+    }
+
+    /// The address of the API server, if there is one and it is not only known by a name.
+    fn server_address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Api(api) => api.address(),
+        }
     }
 
     /// Finds out whether whoever asks there is answered.

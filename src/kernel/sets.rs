@@ -9,8 +9,8 @@ use std::time::Duration;
 use ipset_netlink::{Error, Ipset, Network, Reason, Repeat, SetSpec, SetType};
 use proxier::apply::Cause;
 use proxier::diff::{Change, Observed};
-use proxier::model::{Family, Net, Protocol};
-use proxier::plan::{Entry, SetKey, SetKind, SetName};
+use proxier::model::{Family, Protocol};
+use proxier::plan::{Entry, SetKey, SetKind, SetName, UnplannedEntry, UnplannedSource};
 
 use super::cause::{Classified as _, cause};
 
@@ -291,26 +291,50 @@ fn their_entry(entry: &Entry) -> ipset_netlink::Entry {
             net: Network::from(net),
         },
         Entry::Port(port) => Theirs::Port(port),
+        Entry::Unplanned(entry) => their_unplanned_entry(entry),
     }
 }
 
-/// `None` for an entry that the plan has no words for, such as one of another protocol.
+fn their_unplanned_entry(entry: UnplannedEntry) -> ipset_netlink::Entry {
+    use ipset_netlink::Entry as Theirs;
+    let UnplannedEntry { address: ip, protocol, port, source } = entry;
+    let protocol = ipset_netlink::Protocol(protocol);
+    match source {
+        UnplannedSource::Any => Theirs::IpPort { ip, protocol, port },
+        UnplannedSource::Address(ip2) => Theirs::IpPortIp { ip, protocol, port, ip2 },
+        UnplannedSource::Net(net) => {
+            Theirs::IpPortNet { ip, protocol, port, net: Network::from(net) }
+        }
+        UnplannedSource::Exception(net) => {
+            Theirs::IpPortNetNomatch { ip, protocol, port, net: Network::from(net) }
+        }
+    }
+}
+
+/// `None` for an entry of a type that no set of ours has.
 fn our_entry(entry: &ipset_netlink::Entry) -> Option<Entry> {
     use ipset_netlink::Entry as Theirs;
+    let unplanned = |address, protocol: ipset_netlink::Protocol, port, source| {
+        Entry::Unplanned(UnplannedEntry { address, protocol: protocol.0, port, source })
+    };
     Some(match *entry {
         Theirs::Ip(ip) => Entry::Address(ip),
-        Theirs::IpPort { ip, protocol, port } => {
-            Entry::AddressPort(ip, our_protocol(protocol)?, port)
-        }
-        Theirs::IpPortIp { ip, protocol, port, ip2 } => {
-            Entry::AddressPortAddress(ip, our_protocol(protocol)?, port, ip2)
-        }
-        Theirs::IpPortNet { ip, protocol, port, net } => {
-            let net = Net::new(net.address(), net.prefix()).ok()?;
-            Entry::AddressPortNet(ip, our_protocol(protocol)?, port, net)
+        Theirs::IpPort { ip, protocol, port } => match our_protocol(protocol) {
+            Some(protocol) => Entry::AddressPort(ip, protocol, port),
+            None => unplanned(ip, protocol, port, UnplannedSource::Any),
+        },
+        Theirs::IpPortIp { ip, protocol, port, ip2 } => match our_protocol(protocol) {
+            Some(protocol) => Entry::AddressPortAddress(ip, protocol, port, ip2),
+            None => unplanned(ip, protocol, port, UnplannedSource::Address(ip2)),
+        },
+        Theirs::IpPortNet { ip, protocol, port, net } => match our_protocol(protocol) {
+            Some(protocol) => Entry::AddressPortNet(ip, protocol, port, net.into()),
+            None => unplanned(ip, protocol, port, UnplannedSource::Net(net.into())),
+        },
+        Theirs::IpPortNetNomatch { ip, protocol, port, net } => {
+            unplanned(ip, protocol, port, UnplannedSource::Exception(net.into()))
         }
         Theirs::Port(port) => Entry::Port(port),
-        // Of a type that is not created here.
         _ => return None,
     })
 }
@@ -321,4 +345,36 @@ fn their_protocol(protocol: Protocol) -> ipset_netlink::Protocol {
 
 fn our_protocol(protocol: ipset_netlink::Protocol) -> Option<Protocol> {
     Protocol::of_number(protocol.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Elements of every type, of protocols that Services have and of others, as the kernel may have them.
+    const ELEMENTS: [(SetType, &str); 13] = [
+        (SetType::HashIp, "10.96.0.1"),
+        (SetType::HashIpPort, "10.96.0.1,tcp:80"),
+        (SetType::HashIpPort, "10.96.0.1,udplite:53"),
+        (SetType::HashIpPort, "10.96.0.1,1:2048"),
+        (SetType::HashIpPort, "10.96.0.1,47:0"),
+        (SetType::HashIpPortIp, "10.244.1.5,sctp:8080,10.244.1.5"),
+        (SetType::HashIpPortIp, "fd00::5,58:32768,fd00::6"),
+        (SetType::HashIpPortNet, "203.0.113.7,tcp:80,198.51.100.0/24"),
+        (SetType::HashIpPortNet, "203.0.113.7,tcp:80,198.51.100.9 nomatch"),
+        (SetType::HashIpPortNet, "203.0.113.7,47:0,198.51.100.0/24"),
+        (SetType::HashIpPortNet, "fd00::1,udplite:80,fd00:1::/64 nomatch"),
+        (SetType::HashIpPortNet, "fd00::1,udp:80,fd00:1::/64 nomatch"),
+        (SetType::BitmapPort, "30080"),
+    ];
+
+    #[test]
+    fn every_element_of_a_set_is_observed_and_can_be_removed() {
+        for (kind, text) in ELEMENTS {
+            let element = ipset_netlink::Entry::parse(kind, text).unwrap();
+            let entry = our_entry(&element).unwrap_or_else(|| panic!("{text} is not observed"));
+            assert_eq!(their_entry(&entry), element);
+            assert_eq!(entry.to_string(), text.replace("udplite", "136"));
+        }
+    }
 }

@@ -101,6 +101,7 @@ impl Publish {
             Event::Node(None)
             | Event::NodeReadiness(_)
             | Event::Addresses(_)
+            | Event::ApiServer(_)
             | Event::Removed(_) => {}
         }
     }

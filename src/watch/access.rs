@@ -5,6 +5,7 @@
 //! an error.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use http::uri::Authority;
@@ -223,6 +224,14 @@ fn of_pod(settings: &ApiSettings) -> Result<Access, ApiError> {
     })
 }
 
+/// The address in a URL, if that has an address and no name.
+pub(super) fn address(url: &str) -> Option<IpAddr> {
+    let url: Uri = url.parse().ok()?;
+    let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
+    // Services' addresses are read as those of IPv4 too, however they are written.
+    host.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
 fn url(account: &ServiceAccount) -> Result<Uri, ApiError> {
     let ServiceAccount { host, port, .. } = account;
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
@@ -271,7 +280,7 @@ fn header(token: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, ApiSettings};
+    use super::{Access, ApiSettings, address};
 
     #[tokio::test]
     async fn the_client_gets_no_password() {
@@ -285,5 +294,19 @@ mod tests {
             (access.config.cluster_url.to_string(), access.ignored.len()),
             ("http://h:1/".into(), 0)
         );
+    }
+
+    #[test]
+    fn a_server_has_an_address_where_its_url_has_no_name() {
+        for (url, found) in [
+            ("https://192.0.2.10:6443", Some("192.0.2.10")),
+            ("https://192.0.2.10/clusters/c-1", Some("192.0.2.10")),
+            ("https://[2001:db8::10]:6443", Some("2001:db8::10")),
+            ("https://[::ffff:192.0.2.10]", Some("192.0.2.10")),
+            ("https://api.example.org:6443", None),
+            ("", None),
+        ] {
+            assert_eq!(address(url).map(|ip| ip.to_string()).as_deref(), found, "{url}");
+        }
     }
 }

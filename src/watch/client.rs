@@ -6,6 +6,7 @@
 //! request, and everything is read again when the server refuses it. Never: a retry; that is the
 //! watches' own, so that it can be seen and told.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -165,6 +166,11 @@ impl Api {
     /// The server's URL.
     pub fn url(&self) -> &str {
         &self.shared.url
+    }
+
+    /// The server's address, if its URL has an address and no name.
+    pub fn address(&self) -> Option<IpAddr> {
+        access::address(self.url())
     }
 
     /// The pauses between tries.

@@ -54,6 +54,7 @@ fn show(event: &Event) -> String {
         Event::Node(node) => format!("node {:?}", node.as_ref().map(|node| &*node.name)),
         Event::Addresses(_) => "addresses".to_owned(),
         Event::Removed(removed) => format!("removed {removed:?}"),
+        Event::ApiServer(address) => format!("API server {address}"),
         Event::Together(events) => shown(events).join(", "),
         Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {

@@ -109,6 +109,48 @@ fn a_node_that_was_in_another_mode_keeps_nothing_of_it() {
 }
 
 #[test]
+fn entries_that_no_service_asks_for_go_whatever_they_are() {
+    let node = Node::conformance("entries");
+    node.feed(
+        "ipset restore",
+        "create KUBE-CLUSTER-IP hash:ip,port
+add KUBE-CLUSTER-IP 10.96.0.80,icmp:8/0
+add KUBE-CLUSTER-IP 10.96.0.80,136:1000
+add KUBE-CLUSTER-IP 10.96.0.80,47:0
+add KUBE-CLUSTER-IP 10.96.0.80,udp:1000
+create KUBE-6-LOOP-BACK hash:ip,port,ip family inet6
+add KUBE-6-LOOP-BACK fd00::1,icmpv6:128/0,fd00::1
+create KUBE-LOAD-BALANCER-SOURCE-CIDR hash:ip,port,net
+add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.7,tcp:80,198.51.100.0/24 nomatch
+add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.7,tcp:80,198.51.100.9 nomatch
+add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.7,47:0,198.51.100.0/24
+",
+    );
+    let source = Source::manifests();
+    source.replace_all(
+        "apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: test}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.80
+  loadBalancerSourceRanges: [198.51.100.0/24]
+  ports: [{port: 80}]
+status: {loadBalancer: {ingress: [{ip: 203.0.113.7}]}}
+",
+    );
+    let proxy = Proxy::start(&node, &source, &config(json!({})));
+    proxy.wait_until_says("synced");
+    let entries = |set: &str| node.run(&format!("ipset save {set} | sed -n 's/^add //p'"));
+    assert_eq!(entries("KUBE-CLUSTER-IP"), "KUBE-CLUSTER-IP 10.96.0.80,tcp:80\n");
+    assert_eq!(entries("KUBE-6-LOOP-BACK"), "");
+    assert_eq!(
+        entries("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        "KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.7,tcp:80,198.51.100.0/24\n"
+    );
+}
+
+#[test]
 fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     const LIMIT: usize = 300;
     let node = Node::conformance("grow");

@@ -242,7 +242,7 @@ fn commands_on_whole_sets_are_the_tools() {
 
 #[test]
 fn a_full_message_of_the_longest_elements_fits() {
-    let texts = ["fd00::1,tcp:80,fd00:1::/64"; ENTRIES_PER_MESSAGE];
+    let texts = ["fd00::1,tcp:80,fd00:1::/64 nomatch"; ENTRIES_PER_MESSAGE];
     let request = add("f", SetType::HashIpPortNet, &texts, Repeat::Accept);
     let payload = request.payload.len();
     assert!(payload <= 64 + ENTRIES_PER_MESSAGE * LONGEST_ENTRY, "{payload}");

@@ -87,6 +87,7 @@ fn a_hash_is_listed() {
             ports: None,
             timeout: None,
             netmask: None,
+            bitmask: None,
             references: 0,
             elements: 1,
             memory: 264,
@@ -247,13 +248,18 @@ prop_compose! {
         protocol in any::<u8>().prop_map(Protocol),
         port in any::<u16>(),
         prefix in 0..=32u8,
+        is_exception in any::<bool>(),
     ) -> Entry {
         match kind {
             SetType::HashIp => Entry::Ip(ip),
             SetType::HashIpPort => Entry::IpPort { ip, protocol, port },
             SetType::HashIpPortIp => Entry::IpPortIp { ip, protocol, port, ip2 },
             SetType::HashIpPortNet => {
-                Entry::IpPortNet { ip, protocol, port, net: Network::new(ip2, prefix).unwrap() }
+                let net = Network::new(ip2, prefix).unwrap();
+                match is_exception {
+                    true => Entry::IpPortNetNomatch { ip, protocol, port, net },
+                    false => Entry::IpPortNet { ip, protocol, port, net },
+                }
             }
             SetType::BitmapPort => Entry::Port(port),
         }

@@ -144,11 +144,13 @@ impl FakeKernel {
         }
     }
 
-    /// True if the set has the entry, or room for one more.
+    /// True if the set has the entry, an exception in its place, or room for one more.
     fn has_room(&self, set: SetKey, entry: &Entry) -> bool {
         let entries = self.state.sets.get(&set);
         entries.is_none_or(|entries| {
-            entries.contains(entry) || entries.len() < self.state.room(set) as usize
+            entries.contains(entry)
+                || entry.exception().is_some_and(|exception| entries.contains(&exception))
+                || entries.len() < self.state.room(set) as usize
         })
     }
 

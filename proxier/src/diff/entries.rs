@@ -61,6 +61,10 @@ impl Comparison<'_> {
         if let Extent::Keys(touched) = extent {
             for (set, entry) in &touched.entries {
                 self.compare_entry(*set, entry, changes);
+                let exception = entry.exception().map(|exception| (*set, exception));
+                if let Some(key) = exception.filter(|key| !touched.entries.contains(key)) {
+                    self.compare_entry(key.0, &key.1, changes);
+                }
             }
         }
         let growth = self.growth(&changes.changes);
@@ -92,23 +96,37 @@ impl Comparison<'_> {
         let observed = self.observed.sets.get(&set).into_iter().flatten();
         let desired = self.desired.entries(set).map(|entry| (entry, ()));
         for (entry, side) in join(desired, observed.map(|entry| (entry, ()))) {
-            change_entry(set, entry, side, changes);
+            self.change_entry(set, entry, side, changes);
         }
     }
 
     fn compare_entry(&self, set: SetKey, entry: &Entry, changes: &mut ChangeSet) {
         let observed = self.observed.sets.get(&set).is_some_and(|has| has.contains(entry));
         if let Some(side) = side(self.desired.has_entry(set, entry), observed) {
-            change_entry(set, entry, side, changes);
+            self.change_entry(set, entry, side, changes);
         }
     }
-}
 
-fn change_entry(set: SetKey, entry: &Entry, side: Side<(), ()>, changes: &mut ChangeSet) {
-    match side {
-        Side::Left(()) => changes.push(Change::AddEntry(set, *entry)),
-        Side::Right(()) => changes.push(Change::RemoveEntry(set, *entry)),
-        Side::Both((), ()) => {}
+    fn change_entry(
+        &self,
+        set: SetKey,
+        entry: &Entry,
+        side: Side<(), ()>,
+        changes: &mut ChangeSet,
+    ) {
+        match side {
+            Side::Left(()) => changes.push(Change::AddEntry(set, *entry)),
+            // What is added replaces the exception; the removal, which comes later, would take away what
+            // was added.
+            Side::Right(()) if self.is_replaced(set, entry) => {}
+            Side::Right(()) => changes.push(Change::RemoveEntry(set, *entry)),
+            Side::Both((), ()) => {}
+        }
+    }
+
+    /// True if the entry is an exception in whose place the wish has an entry.
+    fn is_replaced(&self, set: SetKey, entry: &Entry) -> bool {
+        entry.instead_of_exception().is_some_and(|entry| self.desired.has_entry(set, &entry))
     }
 }
 

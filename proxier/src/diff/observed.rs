@@ -82,11 +82,21 @@ impl Observed {
             // Flows come and go by themselves; no belief about them is kept.
             Change::RemoveFlow(_) => {}
             Change::AddEntry(set, entry) => {
-                self.sets.entry(*set).or_default().insert(*entry);
+                let entries = self.sets.entry(*set).or_default();
+                // The kernel keeps one of the two, and an entry that is added replaces the exception.
+                if let Some(exception) = entry.exception() {
+                    entries.remove(&exception);
+                }
+                entries.insert(*entry);
             }
             Change::RemoveEntry(set, entry) => {
                 if let Some(entries) = self.sets.get_mut(set) {
                     entries.remove(entry);
+                    // It compares the parts of entries, and not whether they are exceptions.
+                    if let Some(other) = entry.exception().or_else(|| entry.instead_of_exception())
+                    {
+                        entries.remove(&other);
+                    }
                 }
             }
             Change::WriteRules(step) => {

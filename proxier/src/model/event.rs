@@ -51,6 +51,9 @@ pub enum Event {
     Addresses(Vec<InterfaceAddress>),
     /// Something was removed from the dummy device, by somebody else or by this proxy.
     Removed(Removed),
+    /// The address at which this proxy asks an API server. It is told where the server's URL has an address and
+    /// no name, and says nothing about what is to be programmed.
+    ApiServer(IpAddr),
     /// All of this became true at once, in this order: no round sees a part of it. An address that one Service loses
     /// and another gains is never without an owner.
     Together(Vec<Event>),

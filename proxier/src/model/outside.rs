@@ -27,7 +27,8 @@ pub struct ForeignAddress {
 /// Who has an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressOwner {
-    /// An API server: an endpoint of the Service `default/kubernetes`.
+    /// An API server: an endpoint of the Service `default/kubernetes`, or the server that this proxy asks, which may be
+    /// a load balancer in front of them.
     ApiServer,
     /// Another node.
     Node(Arc<str>),
@@ -54,29 +55,37 @@ impl fmt::Display for ForeignAddress {
     }
 }
 
-/// Which Services have an external or load-balancer address.
+/// Which Services have an external or load-balancer address, and which one of an API server is known by itself.
 #[derive(Debug, Default)]
-pub(super) struct Outside(BTreeMap<IpAddr, BTreeSet<ServiceName>>);
+pub(super) struct Outside {
+    services: BTreeMap<IpAddr, BTreeSet<ServiceName>>,
+    /// The address at which this proxy asks an API server.
+    server: Option<IpAddr>,
+}
 
 impl Outside {
+    pub(super) fn note_server(&mut self, address: IpAddr) {
+        self.server = Some(address);
+    }
+
     pub(super) fn put(&mut self, service: &Service) {
         for address in service.outside_addresses() {
-            self.0.entry(*address).or_default().insert(service.name.clone());
+            self.services.entry(*address).or_default().insert(service.name.clone());
         }
     }
 
     pub(super) fn remove(&mut self, service: &Service) {
         for address in service.outside_addresses() {
-            let Some(services) = self.0.get_mut(address) else { continue };
+            let Some(services) = self.services.get_mut(address) else { continue };
             services.remove(&service.name);
             if services.is_empty() {
-                self.0.remove(address);
+                self.services.remove(address);
             }
         }
     }
 
-    /// The addresses that are also those of API servers, which are the endpoints of `servers`, or of nodes other than
-    /// `this`. Not so an address of this node, which is local anyway.
+    /// The addresses that are also those of API servers, which are the endpoints of `servers` and the one that this proxy
+    /// asks, or of nodes other than `this`. Not so an address of this node, which is local anyway.
     pub(super) fn foreign<'a>(
         &self,
         servers: impl Iterator<Item = &'a Slice>,
@@ -85,7 +94,8 @@ impl Outside {
         own: &[InterfaceAddress],
     ) -> BTreeSet<ForeignAddress> {
         let servers = servers.flat_map(|slice| &slice.endpoints);
-        let servers = servers.map(|endpoint| (endpoint.address, None));
+        let servers = servers.map(|endpoint| endpoint.address).chain(self.server);
+        let servers = servers.map(|address| (address, None));
         let others = nodes.filter(|node| this.is_none_or(|this| this.name != node.name));
         let others =
             others.flat_map(|node| node.addresses.iter().map(move |ip| (*ip, Some(&node.name))));
@@ -93,7 +103,7 @@ impl Outside {
         let mut foreign = BTreeSet::new();
         for (address, node) in servers.chain(others) {
             // Every round asks this. Few addresses are a Service's, so those of this node are searched last.
-            let Some(services) = self.0.get(&address).filter(|_| !is_own(&address)) else {
+            let Some(services) = self.services.get(&address).filter(|_| !is_own(&address)) else {
                 continue;
             };
             let owner =

@@ -122,6 +122,7 @@ impl Store {
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
             // It says nothing of the cluster or the node.
             Event::Removed(_) => {}
+            Event::ApiServer(address) => self.outside.note_server(address),
             Event::Together(events) => {
                 events.into_iter().for_each(|event| self.fold(event, dirty));
             }

@@ -1,12 +1,13 @@
 //! The 17 IP sets and their entries.
 //!
 //! In: nothing. Out: names, types and comment texts (spec 2.2), and typed entries that compare by
-//! meaning and print as `ipset save` does. Never: the content of a set.
+//! meaning and print as `ipset save` does, those included that only others make. Never: the content of a set.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::server::{NodePort, VirtualServerKey};
+use super::unplanned::{Source, UnplannedEntry, UnplannedSource};
 use crate::model::{Family, Net, Protocol};
 
 /// One of the sets that kube-proxy keeps, whatever the family.
@@ -264,7 +265,10 @@ impl SetKey {
             Entry::Port(port) | Entry::AddressPort(_, _, port) => {
                 Some(NodePort { family: self.family, protocol, port: *port })
             }
-            Entry::Address(_) | Entry::AddressPortAddress(..) | Entry::AddressPortNet(..) => None,
+            Entry::Address(_)
+            | Entry::AddressPortAddress(..)
+            | Entry::AddressPortNet(..)
+            | Entry::Unplanned(_) => None,
         }
     }
 }
@@ -289,9 +293,27 @@ pub enum Entry {
     AddressPortNet(IpAddr, Protocol, u16, Net),
     /// `bitmap:port`.
     Port(u16),
+    /// An entry that somebody else has made and no plan makes.
+    Unplanned(UnplannedEntry),
 }
 
 impl Entry {
+    /// The exception in whose place the kernel would keep this entry, if its type has exceptions.
+    pub fn exception(&self) -> Option<Self> {
+        let Self::AddressPortNet(address, protocol, port, net) = *self else { return None };
+        let (protocol, source) = (protocol.number(), UnplannedSource::Exception(net));
+        Some(Self::Unplanned(UnplannedEntry { address, protocol, port, source }))
+    }
+
+    /// The entry in whose place the kernel keeps this exception, if it is one and a plan could make that entry.
+    pub fn instead_of_exception(&self) -> Option<Self> {
+        let Self::Unplanned(UnplannedEntry { address, protocol, port, source }) = *self else {
+            return None;
+        };
+        let UnplannedSource::Exception(net) = source else { return None };
+        Some(Self::AddressPortNet(address, Protocol::of_number(protocol)?, port, net))
+    }
+
     /// The service address the entry speaks of, if it speaks of one.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
@@ -299,6 +321,7 @@ impl Entry {
             | Self::AddressPort(address, ..)
             | Self::AddressPortAddress(address, ..)
             | Self::AddressPortNet(address, ..) => Some(*address),
+            Self::Unplanned(entry) => Some(entry.address),
             Self::Port(_) => None,
         }
     }
@@ -311,6 +334,10 @@ impl Entry {
             Self::AddressPort(address, protocol, port)
             | Self::AddressPortAddress(address, protocol, port, _)
             | Self::AddressPortNet(address, protocol, port, _) => {
+                Some(VirtualServerKey { protocol, address, port })
+            }
+            Self::Unplanned(UnplannedEntry { address, protocol, port, .. }) => {
+                let protocol = Protocol::of_number(protocol)?;
                 Some(VirtualServerKey { protocol, address, port })
             }
             Self::Address(_) | Self::Port(_) => None,
@@ -327,14 +354,10 @@ impl fmt::Display for Entry {
                 write!(f, "{address},{protocol}:{port},{source}")
             }
             Self::AddressPortNet(address, protocol, port, net) => {
-                write!(f, "{address},{protocol}:{port},")?;
-                if net.prefix_len() == net.max_prefix_len() {
-                    write!(f, "{}", net.addr())
-                } else {
-                    write!(f, "{net}")
-                }
+                write!(f, "{address},{protocol}:{port},{}", Source(*net))
             }
             Self::Port(port) => write!(f, "{port}"),
+            Self::Unplanned(entry) => write!(f, "{entry}"),
         }
     }
 }

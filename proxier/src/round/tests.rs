@@ -18,6 +18,7 @@ mod moments;
 mod others;
 mod refused;
 mod refused_rules;
+mod unplanned;
 mod worlds;
 
 pub(super) use worlds::ip;

@@ -244,6 +244,8 @@ impl Packet<'_> {
                 (address, of, found) == (self.key.address, protocol, port)
                     && from.contains(&self.source)
             }
+            // Packets are of protocols that Services have.
+            (Entry::Unplanned(entry), _) if entry.protocol != protocol.number() => false,
             (entry, _) => panic!("{entry} of {name:?} is not matched by {directions}"),
         })
     }

@@ -1,5 +1,6 @@
 //! Endpoints that come and go under traffic, and the moment in which a Service appears.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::kind::{tcp_over_ipv4, tcp_over_ipv6, udp_over_ipv4, udp_over_ipv6};
@@ -30,14 +31,24 @@ fn an_endpoint_leaves_and_comes_back_without_an_error(kind: Kind) {
     caller.go_on_for(20);
     let after = caller.take_results();
 
-    let answers = [before, without, after].map(|results| {
+    let mut losses = 0;
+    let answers = [(before, true), (without, true), (after, false)].map(|(results, may_lose)| {
         let (answers, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-        let errors: Vec<_> = errors.into_iter().filter_map(Result::err).collect();
+        let mut errors: Vec<_> = errors.into_iter().filter_map(Result::err).collect();
+        // The destination of a datagram goes at once, here as with kube-proxy, and with it the kernel drops the
+        // connection (`expire_nodest_conn`): the answer to the one datagram that is under way then comes from an
+        // address that the client has not asked. It waits for another one in vain. A refusal would be a fault.
+        if kind.protocol == Protocol::Udp && may_lose {
+            let all = errors.len();
+            errors.retain(|error| error.kind() != ErrorKind::WouldBlock);
+            losses += all - errors.len();
+        }
         // The handshake of an association may be under way to a destination that goes at once.
         let tolerated = usize::from(kind.protocol == Protocol::Sctp);
         assert!(errors.len() <= tolerated, "{errors:?} beside {} answers", answers.len());
         answers.into_iter().flatten().map(|answer| answer.server).collect::<Vec<_>>()
     });
+    assert!(losses <= 1, "{losses} datagrams without an answer, and only one was under way");
     let [before, without, after] = answers;
     assert!(before.contains(&leaving) && after.contains(&leaving));
     // The first one may have begun before the change.

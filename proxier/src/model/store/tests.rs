@@ -161,4 +161,11 @@ fn external_addresses_that_are_an_api_servers_or_another_nodes_are_known() {
     assert!(fold(web("203.0.113.1", "203.0.113.2")).is_empty());
     assert_eq!(fold(web("203.0.113.1", "192.0.2.20")).len(), 1);
     assert!(fold(Event::Service(Update::Gone(ServiceName::new("default", "web")))).is_empty());
+    // The server that this proxy asks need not be an endpoint: it may be a balancer of API servers.
+    assert!(fold(Event::ApiServer(ip("192.0.2.30"))).is_empty());
+    assert_eq!(
+        fold(web("192.0.2.30", "203.0.113.2")),
+        ["default/web 192.0.2.30 the API server".to_owned()]
+    );
+    assert!(fold(Event::Addresses(vec![eth0("192.0.2.30/24")])).is_empty());
 }
