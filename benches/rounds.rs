@@ -81,7 +81,7 @@ fn comparison_of_everything(criterion: &mut Criterion) {
         proxier.round(&mut kernel, now());
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
-                proxier.doubt();
+                proxier.invalidate();
                 black_box(proxier.round(&mut kernel, now()))
             });
         });

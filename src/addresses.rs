@@ -20,13 +20,13 @@ use crate::kernel::interfaces::{Error, Interfaces};
 mod known;
 
 /// The first pause after a failure; each further one is twice as long.
-const FIRST: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long further notices may come before they are looked at. A first sync puts thousands of addresses on
 /// the dummy device, and to be woken for each would cost as much as making it.
-const TOGETHER: Duration = Duration::from_millis(10);
+const SETTLE_TIME: Duration = Duration::from_millis(10);
 
 /// Starts a thread that follows the addresses. It keeps nobody waiting for it: it ends with the
 /// process, or when there is something to say and nobody listens, or no other source speaks, any
@@ -35,8 +35,12 @@ const TOGETHER: Duration = Duration::from_millis(10);
 /// # Errors
 /// If there can be no thread.
 pub fn start(events: &Sender<Event>) -> io::Result<()> {
-    let source =
-        Source { events: events.downgrade(), said: None, pause: FIRST, state: State::Followed };
+    let source = Source {
+        events: events.downgrade(),
+        said: None,
+        pause: FIRST_PAUSE,
+        state: State::Followed,
+    };
     thread::Builder::new().name("addresses".into()).spawn(|| source.run()).map(drop)
 }
 
@@ -58,7 +62,7 @@ enum State {
 }
 
 /// Nobody listens any more.
-struct Unheard;
+struct ReceiverClosed;
 
 impl Source {
     fn run(mut self) {
@@ -74,13 +78,13 @@ impl Source {
             }
             self.state = State::Failing;
             thread::sleep(pause);
-            self.pause = pause.saturating_mul(2).min(LONGEST);
+            self.pause = pause.saturating_mul(2).min(MAX_PAUSE);
         }
     }
 
     /// Listens, reads, and then keeps what was read up to date until nobody hears it. The listener
     /// comes first, so that no change falls between.
-    fn attempt(&mut self) -> Result<Unheard, Error> {
+    fn attempt(&mut self) -> Result<ReceiverClosed, Error> {
         let mut interfaces = Interfaces::open()?;
         let mut known = read(&interfaces)?;
         loop {
@@ -88,9 +92,9 @@ impl Source {
             take_changes(&mut interfaces, &mut known)?;
             let removed = known.take_removed();
             if !removed.is_empty()
-                && let Err(unheard) = self.say_removed(removed)
+                && let Err(closed) = self.say_removed(removed)
             {
-                return Ok(unheard);
+                return Ok(closed);
             }
             if !known.is_whole() {
                 known = read(&interfaces)?;
@@ -98,12 +102,12 @@ impl Source {
             }
             self.succeeded();
             if known.has_changed()
-                && let Err(unheard) = self.say(known.addresses())
+                && let Err(closed) = self.say(known.addresses())
             {
-                return Ok(unheard);
+                return Ok(closed);
             }
             interfaces.wait()?;
-            thread::sleep(TOGETHER);
+            thread::sleep(SETTLE_TIME);
         }
     }
 
@@ -112,10 +116,10 @@ impl Source {
             tracing::info!("interface addresses: followed again");
         }
         self.state = State::Followed;
-        self.pause = FIRST;
+        self.pause = FIRST_PAUSE;
     }
 
-    fn say(&mut self, now: Vec<InterfaceAddress>) -> Result<(), Unheard> {
+    fn say(&mut self, now: Vec<InterfaceAddress>) -> Result<(), ReceiverClosed> {
         if self.said.as_ref() == Some(&now) {
             return Ok(());
         }
@@ -124,13 +128,13 @@ impl Source {
         self.send(Event::Addresses(now))
     }
 
-    fn say_removed(&self, removed: Vec<Removed>) -> Result<(), Unheard> {
+    fn say_removed(&self, removed: Vec<Removed>) -> Result<(), ReceiverClosed> {
         self.send(Event::Together(removed.into_iter().map(Event::Removed).collect()))
     }
 
-    fn send(&self, event: Event) -> Result<(), Unheard> {
-        let events = self.events.upgrade().ok_or(Unheard)?;
-        events.blocking_send(event).map_err(|_| Unheard)
+    fn send(&self, event: Event) -> Result<(), ReceiverClosed> {
+        let events = self.events.upgrade().ok_or(ReceiverClosed)?;
+        events.blocking_send(event).map_err(|_| ReceiverClosed)
     }
 }
 
@@ -150,7 +154,7 @@ fn read(interfaces: &Interfaces) -> Result<Known, Error> {
 
 fn take_changes(interfaces: &mut Interfaces, known: &mut Known) -> Result<(), Error> {
     match interfaces.changes(|fact| known.fold(fact)) {
-        Err(Error::StateUnknown) => known.doubt(),
+        Err(Error::StateUnknown) => known.invalidate(),
         result => result?,
     }
     Ok(())

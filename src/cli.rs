@@ -17,8 +17,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Par
 pub use self::addresses::{AddressesError, addresses};
 pub use self::cleanup::CleanupArgs;
 pub use self::dump::{DumpArgs, Form};
+pub use self::flagz::flagz;
 pub use self::ready::ReadyArgs;
-pub use self::shown::shown;
 use crate::config::Flags;
 use crate::config::flags::{Process, boolean, named};
 use crate::version;
@@ -26,8 +26,8 @@ use crate::version;
 mod addresses;
 mod cleanup;
 mod dump;
+mod flagz;
 mod ready;
-mod shown;
 
 /// What the process is asked to do.
 #[derive(Clone, Debug, PartialEq)]

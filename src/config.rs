@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxier::model::{Net, PerFamily};
-use proxier::plan::{DrainLimits, Policy};
+use proxier::plan::{Compatibility, DrainLimits};
 
 use crate::yaml;
 
 pub use self::check::Problem;
-pub use self::documents::Unreadable;
+pub use self::documents::DecodeFailure;
 pub use self::duration::GoDuration;
-pub use self::excluded::excluded;
+pub use self::exclude_cidrs::exclude_cidrs;
+pub use self::extension::{ExtensionConfig, OnConfigChange};
 pub use self::file::VModule;
 pub use self::flags::Flags;
-pub use self::follow::Followed;
+pub use self::follow::FileWatcher;
 pub use self::gates::Gates;
-pub use self::given::Given;
-pub use self::own::{OnConfigChange, Own};
+pub use self::raw::RawConfig;
 
 mod check;
 mod decode;
@@ -33,15 +33,15 @@ mod difference;
 mod documents;
 mod duration;
 mod effective;
-mod excluded;
+mod exclude_cidrs;
+pub mod extension;
 pub mod file;
 pub mod flags;
 mod follow;
 pub mod gates;
-mod given;
-pub mod own;
-mod places;
-mod written;
+mod go_yaml;
+mod raw;
+mod spans;
 
 /// Longest name of a network interface in bytes (`include/uapi/linux/if.h IFNAMSIZ`, less the final zero).
 pub const INTERFACE_NAME_MAX: usize = 15;
@@ -81,7 +81,7 @@ pub struct Config {
     /// Every feature gate.
     pub gates: Gates,
     /// Whether upstream's results stand where the API promises others.
-    pub policy: Policy,
+    pub policy: Compatibility,
     /// How long destinations may drain.
     pub drain: DrainLimits,
     /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`.
@@ -282,7 +282,7 @@ pub enum LogFormat {
 
 /// What is asked of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct Environment {
     /// The name the kernel has for this host.
     pub host_name: String,
     /// Whether the environment names an API server, as a pod's does.
@@ -298,7 +298,7 @@ pub enum Pod {
     Outside,
 }
 
-impl Surroundings {
+impl Environment {
     /// Asks the kernel and the environment.
     pub fn look() -> Self {
         let named = |key| std::env::var_os(key).is_some_and(|value| !value.is_empty());
@@ -330,7 +330,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong, with line and field.
-        source: Unreadable,
+        source: DecodeFailure,
     },
     /// The settings cannot be written as YAML.
     #[error("cannot write the configuration: {0}")]
@@ -366,9 +366,9 @@ fn joined(mistakes: &[yaml::Error], problems: &[Problem]) -> String {
 pub fn load(
     flags: &Flags,
     manifests: Option<&Path>,
-    here: &Surroundings,
+    here: &Environment,
 ) -> Result<(Config, Vec<String>), Error> {
-    let mut given = Given::read(flags)?;
+    let mut given = RawConfig::read(flags)?;
     let config = given.check(manifests, here)?;
     Ok((config, given.warnings))
 }

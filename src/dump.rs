@@ -1,6 +1,6 @@
 //! WHAT THE KERNEL HOLDS, FOR PEOPLE: frontends with their Services' names, sets, chains, addresses.
 //!
-//! In: [`Holdings`](crate::kernel::holdings::Holdings), and [`Names`] from the running proxy's socket
+//! In: [`KernelSnapshot`](crate::kernel::holdings::Holdings), and [`Names`] from the running proxy's socket
 //! or from planning once more. Out: a [`Dump`] that has a stable form as JSON (`docs/dump.md`), and as
 //! a table. The socket tells whether the proxy is ready, too. Never: a change to the kernel, a credential, a wait of the sync thread for whoever asks.
 

@@ -78,7 +78,7 @@ impl fmt::Display for Event {
 
 /// An event, and when it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct Notification {
     event: Event,
     at: SystemTime,
 }
@@ -86,14 +86,14 @@ struct Told {
 /// Where events are told. Clones share what they tell.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    queue: Option<mpsc::Sender<Told>>,
+    queue: Option<mpsc::Sender<Notification>>,
     dropped: Arc<AtomicU64>,
 }
 
 /// The events of a [`Sink`] that wait to be written.
 #[derive(Debug)]
 pub struct Queue {
-    told: mpsc::Receiver<Told>,
+    told: mpsc::Receiver<Notification>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -122,7 +122,7 @@ impl Sink {
     /// Tells the API server alone, of what the log has said already.
     pub fn repeat(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
-        let told = Told { event, at: SystemTime::now() };
+        let told = Notification { event, at: SystemTime::now() };
         match queue.try_send(told) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -137,7 +137,7 @@ impl Sink {
 impl Queue {
     /// The next event; `None` when every sink is gone. When the queue is empty, what was dropped
     /// meanwhile is told.
-    async fn next(&mut self) -> Option<Told> {
+    async fn next(&mut self) -> Option<Notification> {
         if let Ok(told) = self.told.try_recv() {
             return Some(told);
         }
@@ -149,7 +149,7 @@ impl Queue {
     }
 
     /// An event that is there already.
-    fn ready(&mut self) -> Option<Told> {
+    fn ready(&mut self) -> Option<Notification> {
         self.told.try_recv().ok()
     }
 }

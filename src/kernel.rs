@@ -19,34 +19,34 @@ use proxier::plan::{Missing, VirtualServerDestination, VirtualServerKey};
 use self::cause::cause;
 use self::flows::Flows;
 use self::link::AddressChange;
-use self::tables::Tables;
+use self::reader::KernelReader;
 
 mod cause;
+pub mod cleanup;
 mod errno;
 mod features;
 mod flows;
-pub mod ground;
-pub mod holdings;
 pub mod interfaces;
 pub mod iptables;
 pub mod link;
 mod module;
 mod nftables;
+pub mod node_setup;
 pub mod probe;
 mod program;
-pub mod removal;
+pub mod reader;
 mod route;
 mod servers;
 mod sets;
+pub mod snapshot;
 pub mod sysctl;
-pub mod tables;
 pub mod traffic;
 
 /// The service tables of this node, and what changes them.
 pub struct LinuxKernel {
-    tables: Tables,
+    tables: KernelReader,
     flows: Flows,
-    ground: ground::Wanted,
+    node_setup: node_setup::NodeSetup,
     /// What rules and sets were last found not to be had of.
     missing: PerFamily<Missing>,
     /// Families whose rules could not be written since that.
@@ -74,7 +74,7 @@ fn part(change: &Change) -> Part {
         | Change::AddEntry(..)
         | Change::RemoveEntry(..) => Part::Sets,
         Change::RemoveFlow(_) => Part::Flows,
-        Change::RemoveLeftovers(_) => Part::Leftovers,
+        Change::RemoveLegacyRules(_) => Part::Leftovers,
         Change::WriteRules(_) => Part::Rules,
         Change::AddServer(..)
         | Change::UpdateServer(..)
@@ -87,7 +87,7 @@ fn part(change: &Change) -> Part {
 
 impl Kernel for LinuxKernel {
     fn prepare(&mut self) -> Result<Ready, Cause> {
-        self.lay_ground()?;
+        self.prepare_node()?;
         Ok(self.find_missing())
     }
 
@@ -135,7 +135,7 @@ impl Kernel for LinuxKernel {
                 Some(Part::Servers) => self.tables.servers.carry_out(run),
                 Some(Part::Flows) => self.flows.carry_out(run),
                 Some(Part::Leftovers) => {
-                    run.iter().map(|change| self.remove_leftovers(change)).collect()
+                    run.iter().map(|change| self.remove_legacy_rules(change)).collect()
                 }
                 None => Vec::new(),
             });
@@ -149,7 +149,7 @@ impl LinuxKernel {
     ///
     /// # Errors
     /// If its sockets cannot be opened.
-    pub fn open_reader(&self) -> Result<Tables, Cause> {
+    pub fn open_reader(&self) -> Result<KernelReader, Cause> {
         self.tables.open_another()
     }
 
@@ -196,15 +196,15 @@ impl LinuxKernel {
 impl LinuxKernel {
     /// What nftables mode has left is harmless beside our own rules, so that a failure to remove it
     /// is only told (spec 14.1).
-    fn remove_leftovers(&mut self, change: &Change) -> Result<(), Cause> {
-        let Change::RemoveLeftovers(family) = *change else { return Ok(()) };
+    fn remove_legacy_rules(&mut self, change: &Change) -> Result<(), Cause> {
+        let Change::RemoveLegacyRules(family) = *change else { return Ok(()) };
         if let Some(programs) = self.tables.iptables.of(family) {
-            programs.get()?.remove_leftovers().map_err(cause)?;
+            programs.get()?.remove_legacy_rules().map_err(cause)?;
         }
         if self.tables.nftables.of(family).swap(false, Ordering::Relaxed)
             && let Err(cause) = nftables::remove_table(family)
         {
-            tracing::warn!("{family}: the table of nftables mode stays: {cause}");
+            tracing::warn!("{family}: could not remove nftables table: {cause}");
         }
         Ok(())
     }

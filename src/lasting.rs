@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(600);
 const YOUNGEST: Duration = Duration::from_secs(60);
 
 /// How often is looked whether a reminder is due.
-const PAUSE: Duration = Duration::from_secs(30);
+const CHECK_PERIOD: Duration = Duration::from_secs(30);
 
 /// The most conditions of one area that a reminder names; the others are counted.
 const MOST_NAMED: usize = 10;
@@ -75,7 +75,7 @@ impl Lasting {
     /// Logs what lasts, every ten minutes, for ever.
     pub async fn remind(self) {
         loop {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(CHECK_PERIOD).await;
             let lines = self.conditions().reminders(Instant::now());
             for line in lines {
                 tracing::warn!("{line}");
@@ -156,7 +156,8 @@ mod tests {
 
     /// The times, in minutes after the beginning, at which something is said when it is looked every half minute.
     fn told(conditions: &mut Conditions, begin: Instant, minutes: u64) -> Vec<(u64, Vec<String>)> {
-        let times = (0..=minutes * 2).map(|turn| begin + PAUSE * u32::try_from(turn).unwrap());
+        let times =
+            (0..=minutes * 2).map(|turn| begin + CHECK_PERIOD * u32::try_from(turn).unwrap());
         times
             .map(|now| ((now - begin).as_secs() / 60, conditions.reminders(now)))
             .filter(|(_, lines)| !lines.is_empty())

@@ -23,7 +23,7 @@ const NAME: &str = "ipvs-proxy.io/lock";
 
 /// How often the name is tried for when its holder is gone as soon as it is looked at.
 const TRIES: usize = 5;
-const PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// `CAP_NET_ADMIN` in a mask of capabilities (capabilities(7)).
 const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -97,7 +97,7 @@ impl Lock {
                 Ok(Some(holder)) if could_program(holder) => return Err(Error::Held(holder)),
                 Ok(Some(holder)) => return Err(Error::Misused(holder)),
                 // It has ended, or has the name and does not listen yet.
-                Ok(None) => std::thread::sleep(PAUSE),
+                Ok(None) => std::thread::sleep(RETRY_PAUSE),
                 Err(error) => {
                     tracing::debug!("the lock's holder is not known: {error}");
                     break;
@@ -116,7 +116,7 @@ impl Lock {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         loop {
             if listener.accept().await.is_err() {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }

@@ -9,20 +9,20 @@ use std::process::ExitCode;
 
 use ipvs_proxy::cli::{self, Command, UsageError};
 use ipvs_proxy::cmd;
-use ipvs_proxy::console::{complain, print};
+use ipvs_proxy::console::{print, print_error};
 use ipvs_proxy::one_line::one_line;
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(error) => {
-            complain(error);
+            print_error(error);
             return ExitCode::from(UsageError::EXIT_CODE);
         }
     };
     // Who reads a proxy's log reads nothing else.
     let tell: fn(&str) =
-        if matches!(command, Command::Run(_)) { log } else { |error| complain(error) };
+        if matches!(command, Command::Run(_)) { log } else { |error| print_error(error) };
     let result = match command {
         Command::Run(arguments) => cmd::run::run(&arguments),
         Command::Plan(arguments) => cmd::plan::plan(&arguments),
@@ -45,6 +45,6 @@ fn log(error: &str) {
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!("{error}");
     } else {
-        complain(error);
+        print_error(error);
     }
 }

@@ -21,7 +21,7 @@ pub use self::configuration::{ConfigFiles, Configuration};
 pub use self::probes::{Probe, Probes};
 pub use self::requests::Requests;
 pub use self::rounds::{FlowPass, Rounds};
-pub use self::tables::{Fill, Tables, Tally};
+pub use self::tables::{Fill, ObjectCounts, Tables};
 pub use prometheus::Error;
 
 mod build;

@@ -5,11 +5,11 @@
 //! metrics). Out: HTTP answers to load balancers, probes and scrapers. Never: a question to the sync
 //! thread, a wait of its, or a change to what it programs.
 
-pub use self::health::{FamilyHealth, Moment, ProxyHealth, Standing};
+pub use self::health::{FamilyHealth, HealthStatus, Moment, ProxyHealth};
 pub use self::inspect::{ConfigurationNote, Inspect, Process};
 pub use self::listener::try_to_listen;
 pub use self::probes::Probes;
-pub use self::server::{RETRY, Server, Unbound, Which, WithoutPort};
+pub use self::server::{OnBindFailure, RETRY, Server, ServerKind, Unbound};
 pub use self::service_health::ServiceHealth;
 pub use self::table::HealthTable;
 

@@ -9,28 +9,28 @@ use std::time::{Duration, Instant};
 
 use proxier::Proxier;
 use proxier::apply::{
-    Cause, CauseKind, Differences, Effort, Failure, Kernel, KernelReading, Outcome,
+    Budget, Cause, CauseKind, Differences, Failure, Kernel, KernelReading, Outcome,
 };
 use proxier::model::{Event, Family};
 use tokio::sync::mpsc::Receiver;
 
 use self::audit::{Audit, Found};
-use self::pace::{Ended, Pace, Periods};
+use self::instrumented::{InstrumentedKernel, RoundStats};
+use self::pace::{Pace, Periods, RoundResult};
 use self::publish::Publish;
 use self::summary::{Sum, Summary};
-use self::timed::{Seen, Timed};
 use crate::dump;
 use crate::lasting::{Area, Lasting};
 use crate::telemetry::ROUNDS;
 
 mod audit;
-mod contested;
+mod conflicts;
 mod families;
 mod foreign;
+mod instrumented;
 pub mod pace;
 pub mod publish;
 mod summary;
-mod timed;
 
 /// How many events may wait before their sources do.
 pub const QUEUE: usize = 1024;
@@ -48,7 +48,7 @@ pub enum Error {
 
 /// How much of a round is done before the queue is looked at: some 50 ms in a big cluster on a slow
 /// machine.
-const PIECE: Effort = Effort(2000);
+const ROUND_BUDGET: Budget = Budget(2000);
 
 /// Runs rounds until every source of events has gone. `read` reads the kernel in whole, as
 /// [`Kernel::observe`] does, in a thread of its own.
@@ -73,7 +73,7 @@ pub fn run<K: Kernel>(
         report: Report::new(publish.lasting()),
         has_failed_rules: false,
     };
-    let mut kernel = Timed::new(kernel);
+    let mut kernel = InstrumentedKernel::new(kernel);
     let mut prepared = false;
     loop {
         match timer.block_on(sync.gather(&mut publish)) {
@@ -82,7 +82,7 @@ pub fn run<K: Kernel>(
             Gathered::Due => {}
         }
         if !prepared {
-            sync.proxier.learn(&kernel.prepare()?);
+            sync.proxier.set_capabilities(&kernel.prepare()?);
             prepared = true;
         } else if sync.has_failed_rules || sync.proxier.compares_everything() {
             sync.look_again(&mut kernel);
@@ -157,17 +157,17 @@ impl Rounds {
             // No round comes in between.
             events.into_iter().for_each(|event| self.fold(event, publish));
         } else if let Some(event) = families::concerning(event, &self.proxier) {
-            publish.arrived(&event);
+            publish.record_event(&event);
             self.proxier.fold(event);
         }
     }
 
     fn take_audit(&mut self, found: Found, publish: &Publish) {
-        publish.read_beside(found.took);
+        publish.audit_read(found.took);
         match found.reading {
             Ok(found) => self.proxier.end_audit(found, Instant::now()),
             // The round reads for itself, and tells if that fails too.
-            Err(_) => self.proxier.doubt(),
+            Err(_) => self.proxier.invalidate(),
         }
     }
 
@@ -192,28 +192,28 @@ impl Rounds {
         // no reason to wait with the reading, else one a period would put it off for ever.
         let begins = is_due && !self.proxier.compares_everything() && self.proxier.begin_audit();
         if begins && !self.audit.begin() {
-            self.proxier.doubt();
+            self.proxier.invalidate();
             return false;
         }
         begins
     }
 
     /// What was missing may have come, and what rules were made of may have gone.
-    fn look_again<K: Kernel>(&mut self, kernel: &mut Timed<K>) {
+    fn look_again<K: Kernel>(&mut self, kernel: &mut InstrumentedKernel<K>) {
         let lacks_something = Family::BOTH
             .iter()
             .any(|family| !self.proxier.settings().missing.of(*family).is_empty());
         if self.has_failed_rules || lacks_something {
-            self.proxier.learn(&kernel.look_again());
+            self.proxier.set_capabilities(&kernel.look_again());
         }
     }
 
     /// A whole round, in pieces between which facts that arrive are taken in.
-    fn round<K: Kernel>(&mut self, kernel: &mut Timed<K>, publish: &mut Publish) {
+    fn round<K: Kernel>(&mut self, kernel: &mut InstrumentedKernel<K>, publish: &mut Publish) {
         let start = Instant::now();
         // What was done before the round, like the preparation of the node, is no part of its time.
-        kernel.take_seen();
-        publish.begins();
+        kernel.take_stats();
+        publish.round_started();
         let audited = self.proxier.compares_everything();
         // What was read beside the rounds; where nothing is believed the round reads for itself.
         if audited && let Some(found) = self.proxier.believed() {
@@ -225,7 +225,7 @@ impl Rounds {
             self.proxier.look_at_draining();
         }
         let outcome = loop {
-            if let Some(outcome) = self.proxier.step(kernel, start, PIECE) {
+            if let Some(outcome) = self.proxier.step(kernel, start, ROUND_BUDGET) {
                 break outcome;
             }
             publish.progressed();
@@ -234,11 +234,11 @@ impl Rounds {
             }
         };
         let at = Instant::now();
-        let seen = Seen { only_counts, ..kernel.take_seen() };
-        self.has_failed_rules = !seen.restores_failed.is_empty();
-        self.report.tell(&outcome, at - start, seen.by_kernel);
+        let stats = RoundStats { only_counts, ..kernel.take_stats() };
+        self.has_failed_rules = !stats.restores_failed.is_empty();
+        self.report.tell(&outcome, at - start, stats.by_kernel);
         self.report.tell_sum(at);
-        self.pace.ended(Ended {
+        self.pace.ended(RoundResult {
             at,
             audited,
             counted,
@@ -253,7 +253,7 @@ impl Rounds {
         {
             kernel.count(believed);
         }
-        publish.round(&self.proxier, &outcome, at - start, &seen, kernel.tally());
+        publish.round(&self.proxier, &outcome, at - start, &stats, kernel.tally());
     }
 }
 
@@ -307,7 +307,7 @@ impl fmt::Display for Milliseconds {
 }
 
 /// How many new failures, and how many that are over, a round tells one by one.
-const TOLD: usize = 20;
+const MAX_LOGGED_FAILURES: usize = 20;
 
 impl Report {
     fn new(lasting: Lasting) -> Self {
@@ -342,11 +342,11 @@ impl Report {
         tell_of_others(outcome);
         let news = self.begin(&outcome.failed);
         self.summary.add(outcome.done, news.len(), took);
-        for failure in news.iter().take(TOLD) {
+        for failure in news.iter().take(MAX_LOGGED_FAILURES) {
             tracing::error!(held_back = outcome.held_back, "{failure}");
         }
-        if news.len() > TOLD {
-            tracing::error!("and {} failures more", news.len() - TOLD);
+        if news.len() > MAX_LOGGED_FAILURES {
+            tracing::error!("and {} failures more", news.len() - MAX_LOGGED_FAILURES);
         }
         for line in self.end(outcome) {
             tracing::info!("{line}");
@@ -376,8 +376,9 @@ impl Report {
             self.lasting.end_all(Area::Kernel);
             return vec!["kernel state in sync".to_owned()];
         }
-        let lines = over.iter().take(TOLD).map(|operation| format!("resolved: {operation}"));
-        let more = over.len().checked_sub(TOLD).filter(|more| *more > 0);
+        let lines =
+            over.iter().take(MAX_LOGGED_FAILURES).map(|operation| format!("resolved: {operation}"));
+        let more = over.len().checked_sub(MAX_LOGGED_FAILURES).filter(|more| *more > 0);
         lines.chain(more.map(|more| format!("resolved: {more} failures more"))).collect()
     }
 }
@@ -430,9 +431,9 @@ mod tests {
     #[test]
     fn no_more_ends_than_beginnings_are_told_one_by_one() {
         let mut report = Report::default();
-        report.begin(&failures(0..TOLD + 3));
-        let lines = report.end(&resolved(0..TOLD + 2, 1));
-        assert_eq!(lines.len(), TOLD + 1);
+        report.begin(&failures(0..MAX_LOGGED_FAILURES + 3));
+        let lines = report.end(&resolved(0..MAX_LOGGED_FAILURES + 2, 1));
+        assert_eq!(lines.len(), MAX_LOGGED_FAILURES + 1);
         assert_eq!(lines.last().unwrap(), "resolved: 2 failures more");
     }
 

@@ -57,7 +57,7 @@ pub struct Limits {
     pub interval: Duration,
 }
 
-enum Told {
+enum Notification {
     /// Whose virtual servers these are now; nobody's if there is no name.
     Owners(Vec<(VirtualServerKey, Option<ServiceName>)>),
     /// What has begun to drain, what does no longer, and when.
@@ -73,7 +73,7 @@ enum Told {
 /// The thread that keeps the accounts. Clones speak to the same one, which ends with the last.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    told: mpsc::Sender<Told>,
+    told: mpsc::Sender<Notification>,
 }
 
 impl Traffic {
@@ -94,26 +94,26 @@ impl Traffic {
 
     /// Says whose virtual servers these are now.
     pub fn owners(&self, owners: Vec<(VirtualServerKey, Option<ServiceName>)>) {
-        self.tell(Told::Owners(owners));
+        self.tell(Notification::Owners(owners));
     }
 
     /// Says what has begun to drain, and what does no longer.
     pub fn draining(&self, news: &Draining) {
         if !news.begun.is_empty() || !news.ended.is_empty() {
             let (begun, ended) = (news.begun.clone(), news.ended.clone());
-            self.tell(Told::Draining { begun, ended, now: Instant::now() });
+            self.tell(Notification::Draining { begun, ended, now: Instant::now() });
         }
     }
 
     /// Metrics of each Service, from a reading that is not too old.
     pub async fn read(&self) -> Vec<MetricFamily> {
         let (tell, families) = oneshot::channel();
-        self.tell(Told::Scrape(tell));
+        self.tell(Notification::Scrape(tell));
         // A thread that has died tells nothing any more.
         families.await.unwrap_or_default()
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: Notification) {
         // The thread ends after all who could tell it something.
         let _ = self.told.send(told);
     }
@@ -122,13 +122,15 @@ impl Traffic {
 fn keep(
     mut accounts: Accounts,
     mut read: impl FnMut(&BTreeSet<VirtualServerKey>) -> Result<Vec<Reading>, Cause>,
-    hears: &mpsc::Receiver<Told>,
+    hears: &mpsc::Receiver<Notification>,
 ) {
     while let Ok(told) = hears.recv() {
         match told {
-            Told::Owners(owners) => accounts.note_owners(owners),
-            Told::Draining { begun, ended, now } => accounts.note_draining(begun, &ended, now),
-            Told::Scrape(tell) => {
+            Notification::Owners(owners) => accounts.note_owners(owners),
+            Notification::Draining { begun, ended, now } => {
+                accounts.note_draining(begun, &ended, now)
+            }
+            Notification::Scrape(tell) => {
                 accounts.refresh(Instant::now(), &mut read);
                 // Nobody waits for it any more.
                 let _ = tell.send(accounts.families(Instant::now()));

@@ -19,15 +19,15 @@ pub(crate) use self::backoff::{Backoff, random};
 pub use self::client::{Api, ApiError, ApiSettings};
 use self::failure::Failure;
 use self::node::ThisNode;
+use self::node_address_wait::NodeAddressWait;
 use self::nodes::Nodes;
-use self::patience::Patience;
 use self::request::Resource;
+pub use self::request_error::{RejectedBy, RequestError};
 use self::said_type::SaidType;
 use self::services::Services;
 use self::slices::Slices;
 use self::stream::{Step, Stream};
 pub use self::tls::{Given, TlsError};
-pub use self::unserved::{Doubted, Unserved};
 use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
 mod access;
@@ -36,22 +36,22 @@ mod answer;
 mod backoff;
 mod client;
 mod counted;
+mod event_reader;
 mod failure;
-mod lines;
 mod node;
+mod node_address_wait;
 mod nodes;
 mod outage;
-mod patience;
-mod post;
+mod redact;
 mod request;
+mod request_error;
 mod said_type;
 mod services;
 mod slices;
 mod stream;
 mod tls;
 mod transport;
-mod unserved;
-mod veil;
+mod write;
 
 /// Which nodes matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub enum NodesWatched {
 /// Watches every kind until nobody listens to `events` any more.
 pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Event>) {
     let ApiSettings { wait_for_node, needs_pod_nets, .. } = *api.settings();
-    let patience = Patience::new(wait_for_node);
+    let patience = NodeAddressWait::new(wait_for_node);
     tokio::select! {
         () = events.closed() => {}
         () = patience.end(&events) => {}
@@ -103,14 +103,14 @@ trait Watched {
 }
 
 /// The receiver is gone.
-struct Unheard;
+struct ReceiverClosed;
 
 /// Turns the steps of one kind's stream into events.
-async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Unheard {
+async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> ReceiverClosed {
     let mut stream = Stream::<W>::new(api, watched.resource());
     let mut backoff = Backoff::new(api.retry());
     let mut gathering =
-        Gathering { watched, reports: Reports::new(api.settings().lasting.clone()), list: None };
+        Converter { watched, reports: Reports::new(api.settings().lasting.clone()), list: None };
     let id = api.outage().enter();
     let mut failed = Instant::now();
     let (mut is_told, mut ends_at_once) = (false, false);
@@ -132,7 +132,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
                 if let Some(event) = gathering.take(step)
                     && events.send(event).await.is_err()
                 {
-                    return Unheard;
+                    return ReceiverClosed;
                 }
             }
             Err(failure) => {
@@ -159,7 +159,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Un
 }
 
 /// Converts objects, and keeps those of a list together until it is complete.
-struct Gathering<W: Watched> {
+struct Converter<W: Watched> {
     watched: W,
     reports: Reports,
     list: Option<Listing<W::Fact>>,
@@ -192,7 +192,7 @@ impl<F> Listing<F> {
     }
 }
 
-impl<W: Watched> Gathering<W> {
+impl<W: Watched> Converter<W> {
     fn take(&mut self, step: Step<W::Object>) -> Option<Event> {
         match step {
             Step::Connected => None,

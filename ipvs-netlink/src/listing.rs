@@ -114,7 +114,7 @@ impl Client {
     /// # Errors
     ///
     /// A failure of the conversation.
-    pub fn destinations_met(&mut self, service: ServiceKey) -> Result<Vec<Destination>, Error> {
+    pub fn destinations_once(&mut self, service: ServiceKey) -> Result<Vec<Destination>, Error> {
         self.unreadable.clear();
         let query = Query::Destinations(service);
         let replies = self.replies(query)?;

@@ -22,7 +22,7 @@ use crate::{
 /// How often the virtual servers are dumped again at most, when the table moves.
 const MORE_DUMPS: usize = 4;
 /// Bytes of the text that show the schedulers in use, nearly always.
-const FIRST: u64 = 1 << 14;
+const SCHEDULERS_BUFFER_BYTES: u64 = 1 << 14;
 
 /// Tells if virtual servers are read with their counters, which make up half of a dump.
 #[derive(Clone, Copy)]
@@ -118,7 +118,9 @@ impl Client {
     pub fn lists_scheduler(&mut self, name: &str) -> bool {
         let mut text = Vec::new();
         let read = self.text.as_mut().map(|file| {
-            file.rewind().and_then(|()| file.take(FIRST).read_to_end(&mut text)).is_ok()
+            file.rewind()
+                .and_then(|()| file.take(SCHEDULERS_BUFFER_BYTES).read_to_end(&mut text))
+                .is_ok()
         });
         let (listings, _) = proc::parse_readable(&String::from_utf8_lossy(&text));
         read.unwrap_or(false) && listings.iter().any(|listing| listing.scheduler == name)

@@ -229,7 +229,7 @@ impl<'a> Writer<'a> {
 
     /// Bytes of a length known at compile time: addresses and small structures.
     pub fn fixed<const N: usize>(&mut self, kind: u16, value: [u8; N]) {
-        const { assert!(N <= LONGEST, "longer than an attribute") };
+        const { assert!(N <= MAX_VALUE_BYTES, "longer than an attribute") };
         self.append(kind, N, &value);
     }
 
@@ -302,10 +302,10 @@ impl<'a> Writer<'a> {
 }
 
 /// The longest value: `nla_len` counts the header too.
-const LONGEST: usize = u16::MAX as usize - NLA_HEADER_SIZE;
+const MAX_VALUE_BYTES: usize = u16::MAX as usize - NLA_HEADER_SIZE;
 
 fn fits(kind: u16, length: usize) -> Result<(), EncodeError> {
-    if length > LONGEST {
+    if length > MAX_VALUE_BYTES {
         return Err(EncodeError::TooLong { kind, length });
     }
     Ok(())

@@ -6,22 +6,22 @@
 //! again later, and that what would become reachable without its protection is held back until then.
 
 pub use self::cause::{Cause, CauseKind, Refusal};
+pub(crate) use self::execution::Execution;
+pub use self::execution::{Budget, apply};
 pub(crate) use self::kernel::FLOWS_AT_ONCE;
 pub use self::kernel::{Connections, Kernel, KernelReading, Part, Ready, RulesReading};
 pub use self::order::Stage;
 pub use self::outcome::{Differences, Draining, Failure, Outcome};
 pub(crate) use self::refused::{Due, Refused};
-pub(crate) use self::walk::Walk;
-pub use self::walk::{Effort, apply};
 
+mod blocked;
 mod cause;
 mod coverage;
-mod held;
+mod execution;
 mod kernel;
 mod order;
 mod outcome;
 mod refused;
-mod walk;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;

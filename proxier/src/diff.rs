@@ -4,21 +4,21 @@
 //! at. Out: a [`ChangeSet`], plain data that prints itself. Never: a kernel read, a repetition of
 //! what already is, a word about objects that are not ours.
 
-pub use self::belief::Belief;
+pub use self::cache::KernelCache;
 pub use self::change::{Change, ChangeSet, Moment, RulesStep};
 pub use self::destinations::Destinations;
 pub use self::flow::Flow;
 pub(crate) use self::flow::{
-    FlowSuspects, is_tracked, leads_elsewhere, new_servers, note_suspects, removals,
+    StaleCandidates, is_tracked, leads_elsewhere, new_servers, note_stale_candidates, removals,
 };
 pub use self::key::ObjectKey;
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
-pub use self::own::{Proven, Traces};
+pub use self::own::{OwnershipEvidence, Proven};
 
 use crate::model::{Family, Node};
-use crate::plan::{Desired, Settings, Touched};
+use crate::plan::{Desired, DirtyKeys, Settings};
 
-mod belief;
+mod cache;
 mod change;
 mod destinations;
 mod entries;
@@ -31,11 +31,11 @@ mod server;
 
 /// Which keys to compare.
 #[derive(Clone, Copy, Debug)]
-pub enum Extent<'a> {
+pub enum Scan<'a> {
     /// Every key on either side: after a read of the kernel.
     Everything,
     /// Only keys whose wish may have changed: the cost of a round follows the change.
-    Keys(&'a Touched),
+    Dirty(&'a DirtyKeys),
 }
 
 /// What a comparison looks at.
@@ -55,7 +55,7 @@ pub struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Names the changes that turn the kernel into the wish.
-    pub fn changes(&self, extent: Extent<'_>) -> ChangeSet {
+    pub fn changes(&self, extent: Scan<'_>) -> ChangeSet {
         let mut changes = ChangeSet::default();
         if !self.observed.link {
             changes.push(Change::AddLink);
@@ -65,8 +65,8 @@ impl Comparison<'_> {
         self.compare_servers(extent, &mut changes);
         for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
             self.compare_rules(family, &mut changes);
-            if *self.observed.leftovers.of(family) {
-                changes.push(Change::RemoveLeftovers(family));
+            if *self.observed.legacy_rules.of(family) {
+                changes.push(Change::RemoveLegacyRules(family));
             }
         }
         changes

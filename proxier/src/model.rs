@@ -11,8 +11,10 @@ pub use self::event::{Event, Removed, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 pub use self::outside::{AddressOwner, ForeignAddress};
-pub use self::service::{Affinity, Completeness, Scope, Service, ServicePort, SourceRanges};
-pub use self::store::{Dirty, Pending, Reported, Store};
+pub use self::service::{
+    Affinity, Completeness, Service, ServicePort, SourceRanges, TrafficPolicy,
+};
+pub use self::store::{Dirty, Pending, Store, TriggerTime};
 
 mod address;
 mod endpoint;

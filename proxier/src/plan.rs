@@ -1,26 +1,26 @@
 //! THE WISH: what the kernel should hold for the facts at hand.
 //!
-//! In: one Service with its slices, the node, and the [`Settings`]. Out: a [`Contribution`] for
+//! In: one Service with its slices, the node, and the [`Settings`]. Out: a [`ServicePlan`] for
 //! each Service, gathered in [`Desired`], which counts who wants what. Never: a look at what the
 //! kernel has, at what was planned before, at connection counts or at time.
 
-pub use self::backend::LacksLocal;
-pub use self::counts::Touched;
-pub use self::desired::{Claimant, Contested, Desired, WithoutLocal};
+pub use self::backend::NoLocalEndpoints;
+pub use self::counts::DirtyKeys;
+pub use self::desired::{Conflicts, Desired, Owner, WithoutLocal};
 pub use self::feature::{Feature, Missing};
 pub use self::frontend::{Binding, Frontend, NodeAccess};
 pub use self::health::{HealthCheck, HealthCheckAddresses};
-pub(crate) use self::here::{Here, health_check_addresses};
+pub(crate) use self::local_node::{LocalNode, health_check_addresses};
 pub use self::rules::{ChainKey, Jump, Rules, Table};
 pub(crate) use self::rules::{OUT_FILTER, refused_by};
 pub use self::server::{
     NodePort, ServerFlags, ServerSettings, VirtualServer, VirtualServerDestination,
     VirtualServerKey, weight,
 };
-pub use self::service::Contribution;
-pub(crate) use self::service::contribution;
+pub use self::service::ServicePlan;
+pub(crate) use self::service::plan_service;
 pub use self::set::{Entry, SetKey, SetKind, SetName};
-pub use self::settings::{DrainLimits, LocalDetection, NodePortAddresses, Policy, Settings};
+pub use self::settings::{Compatibility, DrainLimits, LocalDetection, NodePortAddresses, Settings};
 pub use self::unplanned::{UnplannedEntry, UnplannedSource};
 
 mod backend;
@@ -30,7 +30,7 @@ mod dump;
 mod feature;
 mod frontend;
 mod health;
-mod here;
+mod local_node;
 mod rules;
 mod server;
 mod service;

@@ -11,17 +11,18 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::apply::{
-    Cause, Differences, Effort, Failure, Kernel, KernelReading, Outcome, Part, Ready, Refused, Walk,
+    Budget, Cause, Differences, Execution, Failure, Kernel, KernelReading, Outcome, Part, Ready,
+    Refused,
 };
 use crate::diff::{
-    Belief, Change, ChangeSet, Comparison, Extent, FlowSuspects, ObjectKey, Observed, Proven,
+    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, StaleCandidates,
 };
 use crate::model::{
-    Dirty, Event, Family, ForeignAddress, Pending, Protocol, Reported, ServiceName, Store,
+    Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store, TriggerTime,
 };
 use crate::plan::{
-    Claimant, Contested, Desired, HealthCheckAddresses, Here, Settings, Touched,
-    VirtualServerDestination, VirtualServerKey, contribution, health_check_addresses,
+    Conflicts, Desired, DirtyKeys, HealthCheckAddresses, LocalNode, Owner, Settings,
+    VirtualServerDestination, VirtualServerKey, health_check_addresses, plan_service,
 };
 
 use self::drain::Drain;
@@ -40,8 +41,8 @@ pub struct Proxier {
     store: Store,
     dirty: Dirty,
     desired: Desired,
-    touched: Touched,
-    belief: Option<Belief>,
+    touched: DirtyKeys,
+    cache: Option<KernelCache>,
     proven: Proven,
     /// What others have changed since a round last told.
     differences: Differences,
@@ -55,14 +56,14 @@ pub struct Proxier {
     drain: Drain,
     suspects: Suspects,
     /// What slices have said of the time whose changes are planned and not yet in force.
-    reported: Vec<Reported>,
+    reported: Vec<TriggerTime>,
 }
 
 /// A round that is under way.
 #[derive(Debug)]
 struct Work {
-    walk: Walk,
-    belief: Belief,
+    walk: Execution,
+    cache: KernelCache,
     /// Destinations whose connections are to be counted when it is done.
     due: BTreeSet<VirtualServerDestination>,
     /// Whether facts came in between.
@@ -77,7 +78,7 @@ struct Work {
 }
 
 /// So many changes are made before others that wait.
-const FEW: usize = 512;
+const MAX_PREEMPTING_CHANGES: usize = 512;
 
 impl Proxier {
     /// A proxy that knows nothing yet.
@@ -87,8 +88,8 @@ impl Proxier {
             store: Store::default(),
             dirty: Dirty { everything: true, ..Dirty::default() },
             desired: Desired::default(),
-            touched: Touched::default(),
-            belief: None,
+            touched: DirtyKeys::default(),
+            cache: None,
             proven: Proven::default(),
             differences: Differences::default(),
             compares_all: false,
@@ -96,13 +97,13 @@ impl Proxier {
             refused: Refused::default(),
             unreported: Vec::new(),
             drain: Drain::default(),
-            suspects: Suspects { these: FlowSuspects::new(), and_all: true },
+            suspects: Suspects { these: StaleCandidates::new(), and_all: true },
             reported: Vec::new(),
         }
     }
 
     /// Takes in what the kernel was found to be able to do.
-    pub fn learn(&mut self, ready: &Ready) {
+    pub fn set_capabilities(&mut self, ready: &Ready) {
         if self.settings.missing != ready.missing {
             self.settings.missing = ready.missing.clone();
             self.dirty.everything = true;
@@ -135,7 +136,7 @@ impl Proxier {
 
     /// What the kernel is believed to hold; `None` in doubt.
     pub fn believed(&self) -> Option<&Observed> {
-        self.belief.as_ref().map(Belief::state)
+        self.cache.as_ref().map(KernelCache::state)
     }
 
     /// The facts.
@@ -154,8 +155,8 @@ impl Proxier {
     }
 
     /// Claims that came to nothing because an older Service has the same frontend.
-    pub fn contested(&self) -> &Contested {
-        self.desired.contested()
+    pub fn conflicts(&self) -> &Conflicts {
+        self.desired.conflicts()
     }
 
     /// External and load-balancer addresses that are made local here and also belong to an API server or another node.
@@ -173,8 +174,8 @@ impl Proxier {
 
     /// Drops the belief about the kernel, so that the next round reads and compares everything:
     /// the periodic audit.
-    pub fn doubt(&mut self) {
-        self.belief = None;
+    pub fn invalidate(&mut self) {
+        self.cache = None;
     }
 
     /// Lets the next round count the connections of everything that drains. Otherwise it counts
@@ -195,17 +196,17 @@ impl Proxier {
         if dirty.everything {
             names.extend(self.store.services().map(|service| service.name.clone()));
         }
-        let here = Here::new(self.store.node(), self.store.addresses(), &self.settings);
+        let here = LocalNode::new(self.store.node(), self.store.addresses(), &self.settings);
         for name in &names {
             let planned = self.store.service(name).map(|service| {
                 let slices: Vec<_> = self.store.slices_of(name).collect();
-                let wanted = contribution(service, &slices, &here, &self.settings);
-                (Claimant { created: service.created, service: name.clone() }, wanted)
+                let wanted = plan_service(service, &slices, &here, &self.settings);
+                (Owner { created: service.created, service: name.clone() }, wanted)
             });
             self.desired.replace(name, planned, &mut self.touched);
         }
         if dirty.everything || dirty.rules {
-            self.desired.distrust_rules();
+            self.desired.invalidate_rules();
         }
         self.desired.replace_rules(&self.settings, self.store.node());
         self.proven.plan(&self.touched.servers, &self.desired, &self.settings);
@@ -215,7 +216,7 @@ impl Proxier {
     /// destinations have been draining.
     pub fn round(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
         loop {
-            if let Some(outcome) = self.step(kernel, now, Effort::MAX) {
+            if let Some(outcome) = self.step(kernel, now, Budget::MAX) {
                 return outcome;
             }
         }
@@ -229,12 +230,12 @@ impl Proxier {
         &mut self,
         kernel: &mut dyn Kernel,
         now: Instant,
-        effort: Effort,
+        effort: Budget,
     ) -> Option<Outcome> {
         let mut work = match self.work.take() {
             Some(mut work) => {
                 if self.is_dirty() {
-                    self.squeeze_in(&mut work, kernel, now);
+                    self.preempt(&mut work, kernel, now);
                 }
                 work
             }
@@ -249,11 +250,11 @@ impl Proxier {
         if work.walk.is_done() && work.is_interrupted {
             // The rules were left to the end, when all that needs the old ones has gone.
             work.is_interrupted = false;
-            let nothing = Touched::default();
-            let mut rest = self.comparison(work.belief.state()).changes(Extent::Keys(&nothing));
+            let nothing = DirtyKeys::default();
+            let mut rest = self.comparison(work.cache.state()).changes(Scan::Dirty(&nothing));
             // What is refused in this form was tried already.
             rest.changes.retain(|change| !self.refused.has_just(change));
-            work.walk.join(rest.changes, work.belief.state());
+            work.walk.enqueue(rest.changes, work.cache.state());
         }
         if !work.walk.is_done() {
             self.work = Some(work);
@@ -274,8 +275,8 @@ impl Proxier {
         self.plan();
         let audited = std::mem::take(&mut self.compares_all);
         let mut failures = std::mem::take(&mut self.unreported);
-        let (mut belief, is_whole) = match self.belief.take() {
-            Some(belief) => (belief, audited),
+        let (mut cache, is_whole) = match self.cache.take() {
+            Some(cache) => (cache, audited),
             None => {
                 kernel.enters(Part::Read);
                 let KernelReading { observed, unread } = kernel.observe()?;
@@ -285,28 +286,28 @@ impl Proxier {
                 failures.append(&mut unread);
                 self.touched = touched;
                 self.note_proven(&observed);
-                (Belief::new(observed), true)
+                (KernelCache::new(observed), true)
             }
         };
         let mut touched = std::mem::take(&mut self.touched);
-        failures.append(&mut self.retry_due(&mut belief, kernel, now, &mut touched));
+        failures.append(&mut self.retry_due(&mut cache, kernel, now, &mut touched));
         kernel.enters(Part::Compare);
         if is_whole {
             touched.absorb(self.refused.take_waiting());
         }
         let ChangeSet { changes, draining } =
-            self.find_changes(belief.state(), is_whole, &mut touched);
-        let suspected = self.suspect(&changes, belief.state());
+            self.find_changes(cache.state(), is_whole, &mut touched);
+        let suspected = self.suspect(&changes, cache.state());
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         if audited {
             self.note_differences(&changes, &touched, has_news);
         }
         let servers_of_others = match is_whole {
-            true => self.servers_of_others(&changes, &touched, belief.state()),
+            true => self.servers_of_others(&changes, &touched, cache.state()),
             false => Vec::new(),
         };
-        let mut walk = Walk::new(changes, belief.state());
+        let mut walk = Execution::new(changes, cache.state());
         walk.held_by(self.refused.take_held().unwrap_or_default());
         walk.after_failures(!self.refused.is_empty());
         let unread = Family::BOTH.into_iter().filter(|f| self.refused.cannot_read_rules(*f));
@@ -316,34 +317,34 @@ impl Proxier {
         walk.outcome.servers_of_others = servers_of_others;
         let (servers, doubts) = (touched.servers, Doubts::default());
         let is_interrupted = false;
-        Ok(Work { walk, belief, due, is_interrupted, is_whole, servers, suspected, doubts })
+        Ok(Work { walk, cache, due, is_interrupted, is_whole, servers, suspected, doubts })
     }
 
     /// Plans facts that have arrived meanwhile and carries their changes out, if they are few;
     /// otherwise they join the others.
-    fn squeeze_in(&mut self, work: &mut Work, kernel: &mut dyn Kernel, now: Instant) {
+    fn preempt(&mut self, work: &mut Work, kernel: &mut dyn Kernel, now: Instant) {
         kernel.enters(Part::Plan);
         self.plan();
         kernel.enters(Part::Compare);
         let mut touched = std::mem::take(&mut self.touched);
         touched.entries.extend(work.walk.pending_entries_of(&touched.servers));
         let ChangeSet { mut changes, mut draining } =
-            self.find_changes(work.belief.state(), false, &mut touched);
+            self.find_changes(work.cache.state(), false, &mut touched);
         if let Some(held) = self.refused.take_held() {
             work.walk.held_by(held);
         }
-        work.suspected.append(&mut self.suspect(&changes, work.belief.state()));
+        work.suspected.append(&mut self.suspect(&changes, work.cache.state()));
         work.due.append(&mut draining);
-        work.walk.leave_out(|change| change.is_of(&touched) || change.is_always_compared());
+        work.walk.discard(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
         changes.retain(|change| !change.is_last() && !matches!(change, Change::GrowSet(..)));
-        changes.extend(self.growth(&changes, &work.walk, work.belief.state()));
+        changes.extend(self.growth(&changes, &work.walk, work.cache.state()));
         work.servers.extend(&touched.servers);
-        if changes.len() > FEW {
-            work.walk.join(changes, work.belief.state());
+        if changes.len() > MAX_PREEMPTING_CHANGES {
+            work.walk.enqueue(changes, work.cache.state());
         } else {
-            let mut other = work.walk.fork(changes, work.belief.state());
-            self.carry_on(&mut other, work, kernel, Effort::MAX, now);
+            let mut other = work.walk.fork(changes, work.cache.state());
+            self.carry_on(&mut other, work, kernel, Budget::MAX, now);
             work.walk.rejoin(other);
         }
     }
@@ -355,26 +356,26 @@ impl Proxier {
         kernel.enters(Part::Flows);
         self.forget_stale_flows(&mut work, kernel, now, &mut outcome);
         self.refused.put_held(work.walk.take_held());
-        self.proven.forget_gone(&work.servers, work.belief.state(), &self.desired);
+        self.proven.forget_gone(&work.servers, work.cache.state(), &self.desired);
         if work.is_whole {
-            work.belief.share_all(&self.desired);
+            work.cache.share_all(&self.desired);
         } else {
-            work.servers.iter().for_each(|key| work.belief.share(key, &self.desired));
+            work.servers.iter().for_each(|key| work.cache.share(key, &self.desired));
         }
-        self.belief = (!work.doubts.has_all()).then_some(work.belief);
+        self.cache = (!work.doubts.has_all()).then_some(work.cache);
         outcome.touched = work.servers;
         self.complete(outcome)
     }
 
     /// True if the next round compares everything with the kernel.
     pub fn compares_everything(&self) -> bool {
-        self.belief.is_none() || self.compares_all
+        self.cache.is_none() || self.compares_all
     }
 
     /// Somebody begins to read the kernel, for [`end_audit`](Self::end_audit). False if nothing is
     /// believed now: then the next round reads for itself.
     pub fn begin_audit(&mut self) -> bool {
-        self.belief.as_mut().map(Belief::begin_reading).is_some()
+        self.cache.as_mut().map(KernelCache::begin_reading).is_some()
     }
 
     fn comparison<'a>(&'a self, observed: &'a Observed) -> Comparison<'a> {

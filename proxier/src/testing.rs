@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::{
-    Affinity, Endpoint, Family, LastChange, PerFamily, Protocol, Scope, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, SourceRanges,
+    Affinity, Endpoint, Family, LastChange, PerFamily, Protocol, Service, ServiceName, ServicePort,
+    Slice, SliceName, SlicePort, SourceRanges, TrafficPolicy,
 };
 use crate::plan::Settings;
 
@@ -45,8 +45,8 @@ pub fn service(name: &str, cluster_ips: &[&str]) -> Service {
         }),
         ports: vec![service_port("http", Protocol::Tcp, 80)],
         affinity: Affinity::None,
-        internal_policy: Scope::Cluster,
-        external_policy: Scope::Cluster,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
         external_ips: vec![],
         load_balancer_ips: vec![],
         source_ranges: SourceRanges::Unrestricted,

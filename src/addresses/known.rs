@@ -37,7 +37,7 @@ impl Known {
     }
 
     /// Some changes have not been heard.
-    pub(super) fn doubt(&mut self) {
+    pub(super) fn invalidate(&mut self) {
         self.is_whole = false;
     }
 

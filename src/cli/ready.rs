@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::config::extension::DEFAULT_SOCKET;
 use crate::config::flags::named;
-use crate::config::own::DEFAULT_SOCKET;
 
 /// Which running proxy is asked.
 #[derive(Args, Clone, Debug, Default, PartialEq)]

@@ -8,8 +8,8 @@ use anyhow::bail;
 
 use crate::cli::CleanupArgs;
 use crate::config;
-use crate::console::{complain, say};
-use crate::kernel::removal::{Found, Removal};
+use crate::console::{print_error, print_line};
+use crate::kernel::cleanup::{Cleanup, Found};
 use crate::lock::{self, Lock};
 
 /// Removes everything of ours from the kernel, or says what that is.
@@ -17,18 +17,21 @@ use crate::lock::{self, Lock};
 /// # Errors
 /// If the configuration cannot be read, or something could not be looked at or removed.
 pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
-    let exclude = config::excluded(&arguments.flags())?;
+    let exclude = config::exclude_cidrs(&arguments.flags())?;
     // Held to the end, so that no proxy starts in between.
     let _lock = lock(arguments)?;
-    let (mut removal, found) = Removal::look(&exclude);
-    found.troubles.iter().for_each(complain);
-    found.absent.iter().for_each(say);
+    let (mut removal, found) = Cleanup::look(&exclude);
+    found.troubles.iter().for_each(print_error);
+    found.absent.iter().for_each(print_line);
     let failed = if arguments.dry_run == Some(true) {
         announce(&found)
     } else {
         remove(&mut removal, &found)
     };
-    found.others.iter().for_each(|key| say(format_args!("kept virtual server {key}: not ours")));
+    found
+        .others
+        .iter()
+        .for_each(|key| print_line(format_args!("kept virtual server {key}: not ours")));
     match failed + found.troubles.len() {
         0 => Ok(()),
         failed if arguments.dry_run == Some(true) => {
@@ -51,7 +54,7 @@ fn lock(arguments: &CleanupArgs) -> anyhow::Result<Option<Lock>> {
              `ipvs-proxy cleanup --force` removes everything all the same"
         ),
         Err(error) => {
-            complain(format_args!("no lock: {error}: whether a proxy runs is not known"));
+            print_error(format_args!("no lock: {error}: whether a proxy runs is not known"));
             Ok(None)
         }
     }
@@ -60,12 +63,12 @@ fn lock(arguments: &CleanupArgs) -> anyhow::Result<Option<Lock>> {
 /// How many steps would fail, as far as that can be known.
 fn announce(found: &Found) -> usize {
     let mut failing = 0;
-    for piece in &found.pieces {
-        match piece.kept() {
-            None => say(format_args!("would remove {piece}")),
+    for item in &found.items {
+        match item.kept() {
+            None => print_line(format_args!("would remove {item}")),
             Some(cause) => {
                 failing += 1;
-                complain(format_args!("could not remove {piece}: {cause}"));
+                print_error(format_args!("could not remove {item}: {cause}"));
             }
         }
     }
@@ -73,14 +76,14 @@ fn announce(found: &Found) -> usize {
 }
 
 /// How many steps failed.
-fn remove(removal: &mut Removal, found: &Found) -> usize {
+fn remove(removal: &mut Cleanup, found: &Found) -> usize {
     let mut failed = 0;
-    for (piece, result) in found.pieces.iter().zip(removal.remove(&found.pieces)) {
+    for (item, result) in found.items.iter().zip(removal.remove(&found.items)) {
         match result {
-            Ok(()) => say(format_args!("removed {piece}")),
+            Ok(()) => print_line(format_args!("removed {item}")),
             Err(cause) => {
                 failed += 1;
-                complain(format_args!("cannot remove {piece}: {cause}"));
+                print_error(format_args!("cannot remove {item}: {cause}"));
             }
         }
     }

@@ -16,18 +16,18 @@ use tokio::sync::mpsc;
 use super::run::Opened;
 use super::settings;
 use crate::cli::{DumpArgs, Form};
-use crate::config::own::DEFAULT_SOCKET;
-use crate::config::{self, Config, Source, Surroundings};
-use crate::console::{complain, print};
+use crate::config::extension::DEFAULT_SOCKET;
+use crate::config::{self, Config, Environment, Source};
+use crate::console::{print, print_error};
 use crate::dump::ask;
 use crate::dump::{Dump, Names, NamesFrom, names};
-use crate::kernel::holdings::Holdings;
+use crate::kernel::snapshot::KernelSnapshot;
 use crate::lasting::Lasting;
 use crate::watch::NodesWatched;
 use crate::{addresses, sync, telemetry};
 
 /// How long an API server may take to list everything.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prints a dump.
 ///
@@ -35,15 +35,15 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// If the configuration cannot be, or a part of the kernel cannot be read.
 pub fn dump(arguments: &DumpArgs) -> anyhow::Result<()> {
     let (flags, manifests) = (arguments.flags(), arguments.manifests.as_deref());
-    let load = || config::load(&flags, manifests, &Surroundings::look());
+    let load = || config::load(&flags, manifests, &Environment::look());
     let config = arguments.names_a_source().then(load).transpose()?.map(|(config, _)| config);
     if let Some(config) = &config {
         let _ = telemetry::start(&config.logging);
     }
     let (names, from) = find_names(arguments, config.as_ref());
-    let held = Holdings::read();
+    let held = KernelSnapshot::read();
     for trouble in &held.troubles {
-        complain(trouble);
+        print_error(trouble);
     }
     let dump = Dump::new(&held, &names, from);
     match arguments.output {
@@ -65,17 +65,17 @@ fn find_names(arguments: &DumpArgs, config: Option<&Config>) -> (Names, NamesFro
     match ask::ask(&path) {
         Ok(names) => return (names, NamesFrom::Agent),
         Err(error) => {
-            complain(format_args!("no names from a running proxy: {}: {error}", path.display()));
+            print_error(format_args!("no names from a running proxy: {}: {error}", path.display()));
         }
     }
     let Some(config) = config else {
-        complain("frontends are without names: give --manifests, --kubeconfig or --config");
+        print_error("frontends are without names: give --manifests, --kubeconfig or --config");
         return (Names::new(), NamesFrom::Nobody);
     };
     match plan_names(config) {
         Ok(names) => (names, from(&config.source)),
         Err(error) => {
-            complain(format_args!("frontends are without names: {}: {error:#}", config.source));
+            print_error(format_args!("frontends are without names: {}: {error:#}", config.source));
             (Names::new(), NamesFrom::Nobody)
         }
     }
@@ -100,13 +100,13 @@ fn plan_names(config: &Config) -> anyhow::Result<Names> {
     let mut proxier = Proxier::new(settings::planning(config, everywhere, true));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listing = list(config, &mut proxier);
-    let listed = runtime.block_on(async { tokio::time::timeout(LIMIT, listing).await });
+    let listed = runtime.block_on(async { tokio::time::timeout(LIST_TIMEOUT, listing).await });
     // A program that fetches credentials may never end. Neither it nor the thread that waits for it is waited for.
     runtime.shutdown_background();
     if listed.is_err() {
         end_children();
     }
-    listed.with_context(|| format!("it has not listed everything within {LIMIT:?}"))??;
+    listed.with_context(|| format!("it has not listed everything within {LIST_TIMEOUT:?}"))??;
     proxier.plan();
     Ok(names(&proxier))
 }

@@ -12,7 +12,7 @@ use proxier::model::{Event, Family, PerFamily};
 
 use super::settings;
 use crate::cli::{self, PlanArgs};
-use crate::config::{self, Surroundings};
+use crate::config::{self, Environment};
 use crate::console::print;
 use crate::{folder, telemetry};
 
@@ -22,7 +22,7 @@ use crate::{folder, telemetry};
 /// If an input cannot be read or an output not be written.
 pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     let (config, warnings) =
-        config::load(&arguments.flags(), Some(&arguments.manifests), &Surroundings::look())?;
+        config::load(&arguments.flags(), Some(&arguments.manifests), &Environment::look())?;
     let _ = telemetry::start(&config.logging);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let everywhere = PerFamily { v4: true, v6: true };

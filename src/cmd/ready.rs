@@ -6,7 +6,7 @@
 use anyhow::bail;
 
 use crate::cli::ReadyArgs;
-use crate::console::say;
+use crate::console::print_line;
 use crate::dump::ask;
 
 /// Asks the running proxy.
@@ -16,7 +16,7 @@ use crate::dump::ask;
 pub fn ready(arguments: &ReadyArgs) -> anyhow::Result<()> {
     let path = arguments.path();
     match ask::is_ready(path) {
-        Ok(true) => say("ready"),
+        Ok(true) => print_line("ready"),
         Ok(false) => bail!("not ready: the first sync has not succeeded yet"),
         Err(error) => bail!("not ready: no answer at {}: {error}", path.display()),
     }

@@ -11,14 +11,14 @@ use anyhow::{Context, bail};
 use tokio::time::timeout;
 
 use super::run::{Opened, apart};
-use super::{remarks, settings};
+use super::{settings, warnings};
 use crate::config::Config;
 use crate::kernel::LinuxKernel;
 use crate::lasting::Lasting;
 use crate::serve::try_to_listen;
 
 /// How long all of it may take: a program for credentials or `iptables` may hang.
-const LIMIT: Duration = Duration::from_secs(60);
+const REHEARSAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a start would fail.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub(super) enum Refusal {
     #[error("{0:#}")]
     Fails(#[from] anyhow::Error),
     /// Something hangs. It is not tried again, or more and more would hang.
-    #[error("whatever a start waits for has not come within {LIMIT:?}")]
+    #[error("whatever a start waits for has not come within {REHEARSAL_TIMEOUT:?}")]
     Hangs,
 }
 
@@ -41,13 +41,13 @@ pub(super) async fn rehearse(config: &Config, in_force: &Config) -> Result<(), R
         try_ports(&listeners(config), &listeners(in_force))?;
         try_kernel(config.clone()).await
     };
-    Ok(timeout(LIMIT, rehearsal).await.map_err(|_| Refusal::Hangs)??)
+    Ok(timeout(REHEARSAL_TIMEOUT, rehearsal).await.map_err(|_| Refusal::Hangs)??)
 }
 
 async fn try_kernel(config: Config) -> anyhow::Result<()> {
     apart(move || {
-        let (mut kernel, abilities) = LinuxKernel::open(settings::ground(&config))?;
-        remarks::refuse(&config, &abilities.families)?;
+        let (mut kernel, capabilities) = LinuxKernel::open(settings::node_setup(&config))?;
+        warnings::refuse(&config, &capabilities.families)?;
         Ok(kernel.try_scheduler()?)
     })
     .await?

@@ -20,11 +20,11 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::changes::{InForce, Told};
+use super::reload::{InForce, Notification};
 use super::servers::Telling;
-use super::{remarks, servers, settings};
+use super::{servers, settings, warnings};
 use crate::cli::{self, RunArgs};
-use crate::config::{Config, DetectLocal, Given, Source, Surroundings, gates};
+use crate::config::{Config, DetectLocal, Environment, RawConfig, Source, gates};
 use crate::dump::Questions;
 use crate::dump::agent::Knowledge;
 use crate::events::{self, Sink};
@@ -32,8 +32,8 @@ use crate::kernel::LinuxKernel;
 use crate::lasting::Lasting;
 use crate::lock::{self, Lock};
 use crate::metrics::{Metrics, Requests};
+use crate::sd_notify::Supervisor;
 use crate::serve::{ConfigurationNote, Process, ProxyHealth};
-use crate::supervisor::Supervisor;
 use crate::watch::{Api, ApiSettings, NodesWatched};
 use crate::{addresses, dump, folder, sync, telemetry, version, watch};
 
@@ -42,8 +42,8 @@ use crate::{addresses, dump, folder, sync, telemetry, version, watch};
 /// # Errors
 /// What keeps it from starting, or from preparing the kernel; that its configuration has changed.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    let here = Surroundings::look();
-    let mut given = Given::read(&arguments.flags)?;
+    let here = Environment::look();
+    let mut given = RawConfig::read(&arguments.flags)?;
     let config = given.check(arguments.manifests.as_deref(), &here)?;
     let verbosity = telemetry::start(&config.logging);
     given.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -60,11 +60,11 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .context("cannot start the event loop")?;
     let in_force = InForce::new(&given, &config);
     let (metrics, configuration) = (servers::metrics(&config)?, ConfigurationNote::default());
-    let told = Told::new(Arc::clone(&metrics), configuration.clone());
+    let told = Notification::new(Arc::clone(&metrics), configuration.clone());
     let supervisor = Arc::new(Supervisor::from_environment());
     let process = Process {
         settings: given.effective(),
-        flags: cli::shown(std::env::args_os()),
+        flags: cli::flagz(std::env::args_os()),
         kube_proxy: version::KUBE_PROXY,
         profiling: config.serving.profiling,
         flagz: config.gates.is_on(gates::FLAGZ),
@@ -87,7 +87,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     result
 }
 
-fn write_config(given: &Given, path: &Path) -> anyhow::Result<()> {
+fn write_config(given: &RawConfig, path: &Path) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     std::fs::write(path, given.yaml()?).with_context(context)?;
     tracing::info!(file = %path.display(), "wrote configuration");
@@ -97,7 +97,7 @@ fn write_config(given: &Given, path: &Path) -> anyhow::Result<()> {
 /// What needs more rights than a later run: modules, the device, settings under `/proc/sys`. Unlike
 /// upstream (spec Q-54) it needs no API server.
 fn initialise(config: &Config) -> anyhow::Result<()> {
-    let (mut kernel, _) = LinuxKernel::open(settings::ground(config))?;
+    let (mut kernel, _) = LinuxKernel::open(settings::node_setup(config))?;
     kernel.prepare()?;
     tracing::info!("the node is prepared; later runs need CAP_NET_ADMIN and CAP_NET_RAW only");
     Ok(())
@@ -163,31 +163,31 @@ async fn serve(
     tokio::spawn(lasting.clone().remind());
     let source = Opened::new(config, Some(metrics.requests.clone()), &lasting).await?;
     let server = source.server_address();
-    let ground = settings::ground(config);
+    let node_setup = settings::node_setup(config);
     let exclude = config.ipvs.exclude_cidrs.clone();
-    let (kernel, abilities, mut reader) = apart(move || {
+    let (kernel, capabilities, mut reader) = apart(move || {
         hold_lock()?;
-        let (kernel, abilities) = LinuxKernel::open(ground)?;
+        let (kernel, capabilities) = LinuxKernel::open(node_setup)?;
         let reader = kernel.open_reader()?;
         // The thread that follows the addresses says what is wrong if they cannot be read.
         let addresses = addresses::now().unwrap_or_default();
-        if let Some(remark) = remarks::excluded_node_addresses(&exclude, &addresses) {
+        if let Some(remark) = warnings::excluded_node_addresses(&exclude, &addresses) {
             tracing::warn!("{remark}");
         }
-        anyhow::Ok((kernel, abilities, reader))
+        anyhow::Ok((kernel, capabilities, reader))
     })
     .await??;
-    remarks::refuse(config, &abilities.families)?;
-    let remarks = remarks::remarks(config, &abilities.families);
+    warnings::refuse(config, &capabilities.families)?;
+    let warnings = warnings::warnings(config, &capabilities.families);
     let (tell_synced, synced) = oneshot::channel();
     let telling = Telling { events: source.tell(host_name), lasting };
     let (mut servers, publish) =
-        servers::start(config, process, &abilities.families, metrics, telling)?;
+        servers::start(config, process, &capabilities.families, metrics, telling)?;
     let publish =
         publish.first_sync_to(tell_synced).answering(answer_at_socket(config, servers.health()));
     tokio::spawn(tell_ready(Arc::clone(supervisor), synced));
-    tell_started(config, &abilities.families);
-    let planning = settings::planning(config, abilities.families, abilities.random_fully);
+    tell_started(config, &capabilities.families);
+    let planning = settings::planning(config, capabilities.families, capabilities.random_fully);
     let periods = settings::periods(config);
     let (tell, mut ended) = oneshot::channel();
     std::thread::Builder::new()
@@ -201,7 +201,7 @@ async fn serve(
         .context("cannot start the sync thread")?;
     addresses::start(&sender).context("cannot start the addresses thread")?;
     set_oom_score(config);
-    remarks.iter().for_each(|remark| tracing::info!("{remark}"));
+    warnings.iter().for_each(|remark| tracing::info!("{remark}"));
     let nodes = match config.drain.dead_node {
         Some(_) => NodesWatched::All,
         None => NodesWatched::This,

@@ -17,8 +17,8 @@ use crate::kernel::traffic::Reader;
 use crate::lasting::Lasting;
 use crate::metrics::{Build, Metrics};
 use crate::serve::{
-    HealthTable, Inspect, Probes, Process, ProxyHealth, RETRY, Server, ServiceHealth, Unbound,
-    Which, WithoutPort,
+    HealthTable, Inspect, OnBindFailure, Probes, Process, ProxyHealth, RETRY, Server, ServerKind,
+    ServiceHealth, Unbound,
 };
 use crate::sync::publish::Publish;
 use crate::traffic::{Limits, Traffic};
@@ -140,8 +140,8 @@ fn own_servers(
 ) -> JoinSet<Unbound> {
     let serving = &config.serving;
     let without_port = match serving.hard_fail {
-        true => WithoutPort::End,
-        false => WithoutPort::TryAgain(RETRY),
+        true => OnBindFailure::End,
+        false => OnBindFailure::TryAgain(RETRY),
     };
     let server = |which, address| Server {
         which,
@@ -154,10 +154,10 @@ fn own_servers(
     let mut running = JoinSet::new();
     if let Some(address) = serving.healthz {
         let probes = Probes::new(Arc::clone(health), Arc::clone(metrics));
-        running.spawn(probes.serve(server(Which::Health, address)));
+        running.spawn(probes.serve(server(ServerKind::Health, address)));
     }
     let inspect = Inspect::new(process, Arc::clone(metrics), traffic);
-    running.spawn(inspect.serve(server(Which::Metrics, serving.metrics)));
+    running.spawn(inspect.serve(server(ServerKind::Metrics, serving.metrics)));
     running
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Command, parse};
-    use crate::config::{self, Surroundings};
+    use crate::config::{self, Environment};
 
     #[test]
     fn health_checks_judge_the_proxy_only_if_it_has_a_health_server() {
@@ -177,7 +177,7 @@ mod tests {
             let Ok(Command::Run(run)) = parse(["ipvs-proxy", "--manifests=/", flag]) else {
                 panic!("it runs")
             };
-            let here = Surroundings::look();
+            let here = Environment::look();
             let config = config::load(&run.flags, run.manifests.as_deref(), &here).unwrap().0;
             assert_eq!(judged(&config, &health).is_some(), is_judged, "{flag}");
         }

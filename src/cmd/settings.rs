@@ -10,7 +10,7 @@ use proxier::model::PerFamily;
 use proxier::plan::{self, LocalDetection, Settings};
 
 use crate::config::{Config, DetectLocal, INTERFACE_NAME_MAX, NodePortAddresses, gates};
-use crate::kernel::{ground, sysctl};
+use crate::kernel::{node_setup, sysctl};
 use crate::sync::pace::Periods;
 
 /// What the plan needs to know.
@@ -68,9 +68,9 @@ fn local_detection(wanted: &DetectLocal) -> (LocalDetection, Locality) {
 }
 
 /// What the kernel needs before the first virtual server.
-pub(super) fn ground(config: &Config) -> ground::Wanted {
+pub(super) fn node_setup(config: &Config) -> node_setup::NodeSetup {
     let conntrack = &config.conntrack;
-    ground::Wanted {
+    node_setup::NodeSetup {
         scheduler: config.ipvs.scheduler.clone(),
         timeouts: Timeouts {
             tcp: config.ipvs.tcp_timeout,

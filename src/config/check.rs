@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxier::model::{Family, Net};
-use proxier::plan::{DrainLimits, Policy};
+use proxier::plan::{Compatibility, DrainLimits};
 
 use super::duration::GoDuration;
+use super::extension::{self, ExtensionConfig};
 use super::file::{self, Raw};
 use super::gates::Gates;
-use super::own::{self, Own};
 use super::{
-    Config, DEFAULT_MANIFESTS, DetectLocal, Ipvs, Pace, Pod, Source, Surroundings, defaults,
+    Config, DEFAULT_MANIFESTS, DetectLocal, Environment, Ipvs, Pace, Pod, Source, defaults,
 };
 use crate::sloppy;
 
@@ -46,7 +46,7 @@ impl fmt::Display for Problem {
 
 /// What stands before a field that is not the proxy's own.
 fn kind_of(field: &str) -> &'static str {
-    if field.starts_with(own::KIND) { "" } else { "KubeProxyConfiguration." }
+    if field.starts_with(extension::KIND) { "" } else { "KubeProxyConfiguration." }
 }
 
 /// The previous minor version of the one whose behaviour is the baseline.
@@ -56,7 +56,7 @@ const PREVIOUS_MINOR: &str = "1.35";
 pub(super) fn check(
     raw: &Raw,
     manifests: Option<&Path>,
-    here: &Surroundings,
+    here: &Environment,
 ) -> Result<(Config, Vec<String>), Vec<Problem>> {
     let mut check = Check::default();
     check.mode(raw);
@@ -90,12 +90,12 @@ pub(super) fn check(
         oom_score_adj_is_given: raw.oom_score_adj.is_some(),
         gates,
         policy: match raw.own.strict_traffic_policies {
-            Some(true) => Policy::Strict,
-            Some(false) | None => Policy::AsUpstream,
+            Some(true) => Compatibility::Strict,
+            Some(false) | None => Compatibility::AsUpstream,
         },
         drain: check.drain(&raw.own),
         ip_mode_proxy: check.nets(
-            &format!("{}.ipModeProxyCIDRs", own::KIND),
+            &format!("{}.ipModeProxyCIDRs", extension::KIND),
             raw.own.ip_mode_proxy_cidrs.as_deref().unwrap_or_default(),
         ),
         service_metrics: check.service_metrics(&raw.own),
@@ -161,7 +161,7 @@ impl Check {
         }
     }
 
-    fn node_name(&mut self, raw: &Raw, here: &Surroundings) -> String {
+    fn node_name(&mut self, raw: &Raw, here: &Environment) -> String {
         let given = raw.hostname_override.as_deref().filter(|name| !name.is_empty());
         let name = given.unwrap_or(&here.host_name).trim().to_lowercase();
         if name.is_empty() {
@@ -170,7 +170,7 @@ impl Check {
         name
     }
 
-    fn source(&mut self, raw: &Raw, manifests: Option<&Path>, here: &Surroundings) -> Source {
+    fn source(&mut self, raw: &Raw, manifests: Option<&Path>, here: &Environment) -> Source {
         let client = &raw.client_connection;
         let burst = client.burst.unwrap_or(defaults::BURST);
         let qps = client.qps.unwrap_or(defaults::QPS);
@@ -239,9 +239,9 @@ impl Check {
         }
     }
 
-    fn drain(&mut self, own: &Own) -> DrainLimits {
+    fn drain(&mut self, own: &ExtensionConfig) -> DrainLimits {
         let mut limit = |field: &str, value| {
-            let time = self.time(&format!("{}.{field}", own::KIND), value, 0);
+            let time = self.time(&format!("{}.{field}", extension::KIND), value, 0);
             (!time.is_zero()).then_some(time)
         };
         DrainLimits {

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::places::Places;
+use super::spans::Places;
 use crate::yaml::{self, Document, Duplicates, Error};
 
 /// After so many mistakes nobody reads on. Each costs another reading of the document.
-const MOST: usize = 100;
+const MAX_DECODE_ERRORS: usize = 100;
 
 /// Reads the fields of a document of this kind.
 pub(super) fn decode<T: DeserializeOwned + Serialize + Default>(
@@ -39,7 +39,7 @@ pub(super) fn decode<T: DeserializeOwned + Serialize + Default>(
             let is_out = take_out(&mut rest, &mistake.field);
             // The first has its place; the others had one in the text below.
             mistakes.push(if is_of_file { mistake } else { Error { line: 0, ..mistake } });
-            if !is_out || mistakes.len() == MOST {
+            if !is_out || mistakes.len() == MAX_DECODE_ERRORS {
                 break T::default();
             }
         }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::decode::below;
+use super::extension::ExtensionConfig;
 use super::gates::{self, Gates};
-use super::own::Own;
-use super::{Config, Given, Pace, Source};
+use super::{Config, Pace, RawConfig, Source};
 
 /// Fields of kube-proxy's document that have no effect here, each with all that is below it.
 const IDLE: &[&str] = &[
@@ -62,7 +62,7 @@ impl Config {
 
 /// The names of the fields in which a start with the other configuration would make a difference; none if it would
 /// make none.
-pub(super) fn fields(old: (&Given, &Config), new: (&Given, &Config)) -> Vec<String> {
+pub(super) fn fields(old: (&RawConfig, &Config), new: (&RawConfig, &Config)) -> Vec<String> {
     let gates = GATES.iter().filter(|gate| old.1.gates.is_on(gate) != new.1.gates.is_on(gate));
     let gates: Vec<_> = gates.map(|gate| format!("featureGates.{gate}")).collect();
     if old.1.has_the_effect_of(new.1) {
@@ -72,8 +72,8 @@ pub(super) fn fields(old: (&Given, &Config), new: (&Given, &Config)) -> Vec<Stri
     differing(&old.0.effective(), &new.0.effective(), "", &mut fields);
     fields.retain(|field| !is_below(field, "featureGates"));
     fields.retain(|field| !IDLE.iter().any(|idle| is_below(field, idle)));
-    let own = |given: &Given| {
-        let own = Own { api_version: None, kind: None, ..given.own().clone() };
+    let own = |given: &RawConfig| {
+        let own = ExtensionConfig { api_version: None, kind: None, ..given.own().clone() };
         serde_json::to_value(own).unwrap_or_default()
     };
     differing(&own(old.0), &own(new.0), "", &mut fields);
@@ -107,13 +107,13 @@ mod tests {
 
     use super::*;
     use crate::cli::{Command, parse};
-    use crate::config::Surroundings;
+    use crate::config::Environment;
 
     const HEAD: &str =
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
     const OWN: &str = "---\napiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\n";
 
-    fn read(fields: &str) -> (Given, Config) {
+    fn read(fields: &str) -> (RawConfig, Config) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = match fields.strip_prefix("own ") {
             Some(fields) => format!("{HEAD}{OWN}{fields}\n"),
@@ -124,8 +124,8 @@ mod tests {
         let Ok(Command::Run(run)) = parse(["ipvs-proxy", &config, "--master=http://m"]) else {
             panic!("it runs")
         };
-        let mut given = Given::read(&run.flags).unwrap();
-        let config = given.check(None, &Surroundings::look()).unwrap();
+        let mut given = RawConfig::read(&run.flags).unwrap();
+        let config = given.check(None, &Environment::look()).unwrap();
         (given, config)
     }
 

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::decode::{below, decode};
+use super::extension::{self, ExtensionConfig};
 use super::file::{Raw, forget_zeros};
-use super::own::{self, Own};
-use super::places::Places;
+use super::spans::Places;
 use crate::yaml::{self, Document, Duplicates};
 
 /// The `apiVersion` and `kind` of kube-proxy's document.
@@ -33,7 +33,7 @@ pub(super) struct Documents {
 
 /// Why the text is no configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum DecodeFailure {
     /// Broken YAML.
     #[error(transparent)]
     Decode(#[from] yaml::Error),
@@ -49,13 +49,13 @@ pub enum Unreadable {
         kind: String,
     },
     /// The proxy's own document is there more than once.
-    #[error("there is more than one {}", own::KIND)]
+    #[error("there is more than one {}", extension::KIND)]
     Twice,
     /// A document that is to be the proxy's own one and is not of its version, or not of its kind.
     #[error(
         "expected apiVersion {} and kind {}, found apiVersion {api_version:?} and kind {kind:?}",
-        own::API_VERSION,
-        own::KIND
+        extension::API_VERSION,
+        extension::KIND
     )]
     NotOwn {
         /// The document's `apiVersion`; empty if it has none.
@@ -66,8 +66,8 @@ pub enum Unreadable {
     /// A file for the proxy's own document alone has none, or more documents.
     #[error(
         "expected one document, of apiVersion {} and kind {}, found {count}",
-        own::API_VERSION,
-        own::KIND
+        extension::API_VERSION,
+        extension::KIND
     )]
     NotAlone {
         /// How many there are.
@@ -79,18 +79,18 @@ pub enum Unreadable {
 ///
 /// # Errors
 /// Another document, more of them, broken YAML.
-pub(super) fn parse_own(text: &str) -> Result<Documents, Unreadable> {
+pub(super) fn parse_own(text: &str) -> Result<Documents, DecodeFailure> {
     let documents: Vec<_> = filled(text).collect();
     let [document] = documents[..] else {
-        return Err(Unreadable::NotAlone { count: documents.len() });
+        return Err(DecodeFailure::NotAlone { count: documents.len() });
     };
     let mut found = Documents::default();
     let (tree, duplicates) = found.tree(document)?;
     let (api_version, kind) = named(&tree);
     if !is_own(&api_version, &kind)? {
-        return Err(Unreadable::NotOwn { api_version, kind });
+        return Err(DecodeFailure::NotOwn { api_version, kind });
     }
-    found.raw.own = found.fields(document, &tree, duplicates, own::KIND);
+    found.raw.own = found.fields(document, &tree, duplicates, extension::KIND);
     Ok(found)
 }
 
@@ -98,9 +98,9 @@ pub(super) fn parse_own(text: &str) -> Result<Documents, Unreadable> {
 ///
 /// # Errors
 /// A file without kube-proxy's document, an own one of another version, broken YAML.
-pub(super) fn parse(text: &str) -> Result<Documents, Unreadable> {
+pub(super) fn parse(text: &str) -> Result<Documents, DecodeFailure> {
     let mut found = Documents::default();
-    let (mut raw, mut own): (Option<Raw>, Option<Own>) = (None, None);
+    let (mut raw, mut own): (Option<Raw>, Option<ExtensionConfig>) = (None, None);
     let mut ignored = 0;
     for document in filled(text) {
         if raw.is_some() && !may_be_own(document.text) {
@@ -110,8 +110,8 @@ pub(super) fn parse(text: &str) -> Result<Documents, Unreadable> {
         let (tree, duplicates) = found.tree(document)?;
         let (api_version, kind) = named(&tree);
         if is_own(&api_version, &kind)? {
-            if own.replace(found.fields(document, &tree, duplicates, own::KIND)).is_some() {
-                return Err(Unreadable::Twice);
+            if own.replace(found.fields(document, &tree, duplicates, extension::KIND)).is_some() {
+                return Err(DecodeFailure::Twice);
             }
         } else if raw.is_some() {
             ignored += 1;
@@ -120,7 +120,7 @@ pub(super) fn parse(text: &str) -> Result<Documents, Unreadable> {
             forget_zeros(&mut fields);
             raw = Some(fields);
         } else {
-            return Err(Unreadable::Kind { api_version, kind });
+            return Err(DecodeFailure::Kind { api_version, kind });
         }
     }
     if ignored > 0 {
@@ -132,9 +132,10 @@ pub(super) fn parse(text: &str) -> Result<Documents, Unreadable> {
 }
 
 /// There is no document of kube-proxy's, and our own one at most.
-fn alone(is_ours: bool) -> Unreadable {
-    let (api_version, kind) = if is_ours { (own::API_VERSION, own::KIND) } else { ("", "") };
-    Unreadable::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() }
+fn alone(is_ours: bool) -> DecodeFailure {
+    let (api_version, kind) =
+        if is_ours { (extension::API_VERSION, extension::KIND) } else { ("", "") };
+    DecodeFailure::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() }
 }
 
 /// The documents in which there is anything.
@@ -152,21 +153,21 @@ fn is_blank(document: &Document<'_>) -> bool {
 /// Whether a look at the text rules out that the document is ours; a further one of somebody else's
 /// may be anything, even broken.
 fn may_be_own(text: &str) -> bool {
-    text.contains(own::KIND) || text.contains(own::GROUP)
+    text.contains(extension::KIND) || text.contains(extension::GROUP)
 }
 
 /// Whether the document is the proxy's own one.
 ///
 /// # Errors
 /// If it has our group or kind, and is not of the version that we know: it must not be passed over.
-fn is_own(api_version: &str, kind: &str) -> Result<bool, Unreadable> {
-    if (api_version, kind) == (own::API_VERSION, own::KIND) {
+fn is_own(api_version: &str, kind: &str) -> Result<bool, DecodeFailure> {
+    if (api_version, kind) == (extension::API_VERSION, extension::KIND) {
         return Ok(true);
     }
     let group = api_version.split('/').next();
-    if kind == own::KIND || group == Some(own::GROUP) {
+    if kind == extension::KIND || group == Some(extension::GROUP) {
         let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
-        return Err(Unreadable::NotOwn { api_version, kind });
+        return Err(DecodeFailure::NotOwn { api_version, kind });
     }
     Ok(false)
 }

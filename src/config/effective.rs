@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::documents::KUBE_PROXY;
 use super::duration::GoDuration;
+use super::extension::{self, ExtensionConfig};
 use super::file::{LoggingOptions, Raw, StreamOptions};
-use super::own::{self, Own};
-use super::{Error, check, defaults, written};
+use super::{Error, check, defaults, go_yaml};
 use crate::sloppy;
 
 /// The settings as JSON.
@@ -58,15 +58,15 @@ pub(super) fn effective(raw: &Raw) -> Value {
 
 /// The settings as YAML, keys sorted, with the proxy's own document if it says anything.
 pub(super) fn yaml(raw: &Raw) -> Result<String, Error> {
-    let mut text = written::document(&effective(raw));
-    if raw.own != Own::default() {
+    let mut text = go_yaml::document(&effective(raw));
+    if raw.own != ExtensionConfig::default() {
         let mut own = serde_json::to_value(&raw.own).map_err(|e| Error::Write(e.to_string()))?;
         if let Some(fields) = own.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
         }
-        put(&mut own, "apiVersion", own::API_VERSION.into());
-        put(&mut own, "kind", own::KIND.into());
-        text = format!("{text}---\n{}", written::document(&own));
+        put(&mut own, "apiVersion", extension::API_VERSION.into());
+        put(&mut own, "kind", extension::KIND.into());
+        text = format!("{text}---\n{}", go_yaml::document(&own));
     }
     Ok(text)
 }

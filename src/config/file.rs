@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::duration::GoDuration;
-use super::own::Own;
+use super::extension::ExtensionConfig;
 
 /// The fields of `kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration`; `None` means unset.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -57,7 +57,7 @@ pub struct Raw {
     pub master: Option<String>,
     /// Not a field of the document: the proxy's own one, of the same file or another.
     #[serde(skip)]
-    pub own: Own,
+    pub own: ExtensionConfig,
 }
 
 /// `clientConnection`: how the API server is reached.

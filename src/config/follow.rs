@@ -13,7 +13,7 @@ use notify::{INotifyWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::notices::is_reading;
+use crate::inotify::is_reading;
 
 /// A file has to be left alone for so long before it is read.
 const QUIET: Duration = Duration::from_millis(200);
@@ -24,7 +24,7 @@ const UNASKED: Duration = Duration::from_secs(60);
 
 /// Files that are being watched.
 #[derive(Debug)]
-pub struct Followed {
+pub struct FileWatcher {
     paths: Vec<PathBuf>,
     watcher: INotifyWatcher,
     places: BTreeSet<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Followed {
     arrived: Arc<Notify>,
 }
 
-impl Followed {
+impl FileWatcher {
     /// Watches these files from now on.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Followed {
 
     /// Links lead to other folders after a change. One that is not there is not watched.
     fn watch(&mut self) {
-        let ways: Vec<_> = self.paths.iter().map(|path| Way::to(path)).collect();
+        let ways: Vec<_> = self.paths.iter().map(|path| WatchedPath::to(path)).collect();
         let folders: BTreeSet<_> = ways.iter().flat_map(|way| &way.folders).collect();
         let places: BTreeSet<_> =
             folders.into_iter().chain(ways.iter().map(|way| &way.file)).collect();
@@ -97,7 +97,7 @@ impl Followed {
 }
 
 /// How a file is reached.
-struct Way {
+struct WatchedPath {
     /// Where the way may change: the folder of each symbolic link, and that of the file.
     folders: Vec<PathBuf>,
     /// The file, behind all links: one that is mounted here, or has another name elsewhere, is written to without a
@@ -105,7 +105,7 @@ struct Way {
     file: PathBuf,
 }
 
-impl Way {
+impl WatchedPath {
     /// Goes the way that the kernel goes, link by link.
     fn to(path: &Path) -> Self {
         let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

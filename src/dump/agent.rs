@@ -23,16 +23,16 @@ use super::ask::{Readiness, Request, Told, folder_of};
 use super::names::{self, Names};
 
 /// How long a conversation may last, a round of the sync thread and a slow reader included.
-const LIMIT: Duration = Duration::from_secs(30);
+const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a request may take to arrive. Who asks sends it at once.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
 /// How many conversations there may be at a time; a probe, and people.
-const MOST: usize = 16;
+const MAX_CONVERSATIONS: usize = 16;
 
 /// The pause after a connection could not be taken.
-const PAUSE: Duration = Duration::from_millis(500);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// What requests are answered with.
 pub struct Knowledge {
@@ -131,14 +131,14 @@ fn unsafe_because(owner: u32, mode: u32) -> Option<String> {
 }
 
 async fn accept(listener: UnixListener, teller: Arc<Teller>) {
-    let conversations = Arc::new(Semaphore::new(MOST));
+    let conversations = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
     loop {
         match listener.accept().await {
             Ok((stream, _)) if is_of_root(&stream) => {
                 let Ok(permit) = Arc::clone(&conversations).try_acquire_owned() else { continue };
                 let teller = Arc::clone(&teller);
                 tokio::spawn(async move {
-                    let told = timeout(LIMIT, teller.converse(stream)).await;
+                    let told = timeout(CONVERSATION_TIMEOUT, teller.serve_connection(stream)).await;
                     if !matches!(told, Ok(Ok(()))) {
                         tracing::debug!(
                             ?told,
@@ -151,7 +151,7 @@ async fn accept(listener: UnixListener, teller: Arc<Teller>) {
             Ok(_) => tracing::debug!("another user asks at the local socket"),
             Err(error) => {
                 tracing::debug!("local socket: cannot take a connection: {error}");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -174,7 +174,7 @@ struct Teller {
 }
 
 impl Teller {
-    async fn converse(&self, mut stream: UnixStream) -> io::Result<()> {
+    async fn serve_connection(&self, mut stream: UnixStream) -> io::Result<()> {
         let text = match request(&mut stream).await? {
             Request::Ready => {
                 let is_ready = (self.knowledge.is_ready)();
@@ -201,7 +201,7 @@ impl Teller {
 
 async fn request(stream: &mut UnixStream) -> io::Result<Request> {
     let mut word = Vec::new();
-    let mut stream = stream.take(Request::LONGEST);
+    let mut stream = stream.take(Request::MAX_BYTES);
     let read = stream.read_to_end(&mut word);
     timeout(REQUEST_LIMIT, read).await.map_err(|_| io::ErrorKind::TimedOut)??;
     Request::read(&word).ok_or_else(|| io::ErrorKind::InvalidInput.into())

@@ -25,11 +25,11 @@ const NAMES: &str = "Names";
 const READINESS: &str = "Readiness";
 
 /// How long a conversation may last: a round of the proxy, and a big cluster's names.
-const LIMIT: Duration = Duration::from_secs(30);
+const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer to whether it is ready may take: less than a probe has.
 const READY_LIMIT: Duration = Duration::from_secs(3);
 /// A hundred thousand frontends with long names.
-const MOST: u64 = 64 << 20;
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// What can be asked. A request ends with the sending side of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) enum Request {
 
 impl Request {
     /// No request is longer, in bytes.
-    pub(super) const LONGEST: u64 = 16;
+    pub(super) const MAX_BYTES: u64 = 16;
 
     fn word(self) -> &'static str {
         match self {
@@ -135,7 +135,7 @@ impl<'a> Told<'a> {
 /// If nobody listens there, somebody else does, this user may not ask, what is said makes no sense, or is
 /// not said in time.
 pub fn ask(path: &Path) -> io::Result<Names> {
-    ask_within(path, LIMIT)
+    ask_within(path, CONVERSATION_TIMEOUT)
 }
 
 /// The same with another limit.
@@ -186,7 +186,7 @@ async fn hear(path: &Path, request: Request) -> io::Result<Vec<u8>> {
     stream.write_all(request.word().as_bytes()).await?;
     stream.shutdown().await?;
     let mut text = Vec::new();
-    stream.take(MOST).read_to_end(&mut text).await?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut text).await?;
     Ok(text)
 }
 

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::ask::API_VERSION;
 use super::names::{Name, Names};
-use crate::kernel::holdings::{HeldDestination, HeldServer, Holdings};
 use crate::kernel::link::DEVICE;
+use crate::kernel::snapshot::{HeldDestination, HeldServer, KernelSnapshot};
 
 /// What the kernel holds.
 #[derive(Debug, Serialize)]
@@ -116,7 +116,7 @@ pub(super) struct Device {
 
 impl Dump {
     /// Joins what is held with names.
-    pub fn new(held: &Holdings, names: &Names, names_from: NamesFrom) -> Self {
+    pub fn new(held: &KernelSnapshot, names: &Names, names_from: NamesFrom) -> Self {
         let by_key: BTreeMap<_, _> = names.iter().map(|name| (name.key, name)).collect();
         let name = |key: &VirtualServerKey| by_key.get(key).copied();
         Self {
@@ -166,7 +166,7 @@ fn destination(held: &HeldDestination) -> Destination {
     }
 }
 
-fn set(held: &Holdings, key: SetKey) -> Set {
+fn set(held: &KernelSnapshot, key: SetKey) -> Set {
     let entries = held.sets.sets.get(&key).into_iter().flatten().map(ToString::to_string);
     let entries: Vec<_> = entries.collect();
     Set {

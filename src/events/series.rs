@@ -1,22 +1,22 @@
 //! Equal events become one object with a count.
 //!
 //! In: events, and what became of writing them, with the time as an argument. Out: what to write
-//! next. Never: a request, a clock, more than [`MOST`] events remembered.
+//! next. Never: a request, a clock, more than [`MAX_REMEMBERED_EVENTS`] events remembered.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::object::Id;
-use super::{Event, Told};
+use super::{Event, Notification};
 
 /// How many events are remembered; the oldest gives way.
-const MOST: usize = 512;
+const MAX_REMEMBERED_EVENTS: usize = 512;
 
 /// An event that has not happened for so long begins a new object, as with client-go.
 const FINISHED: Duration = Duration::from_secs(6 * 60);
 
 /// The least time between two patches of one object.
-const PAUSE: Duration = Duration::from_secs(10);
+const MIN_PATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// For how long an event that cannot be written is tried again at least. client-go does so for two
 /// minutes; a restart of an API server may take longer.
@@ -77,8 +77,8 @@ enum Stage {
 
 impl Series {
     /// Takes note of an event.
-    pub(super) fn note(&mut self, told: Told, now: Instant) {
-        let Told { event, at } = told;
+    pub(super) fn note(&mut self, told: Notification, now: Instant) {
+        let Notification { event, at } = told;
         self.entries.retain(|entry| entry.due.is_some() || now < entry.seen + FINISHED);
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.event == event) {
             entry.count = entry.count.saturating_add(1);
@@ -88,11 +88,11 @@ impl Series {
                 Stage::New => Some(now),
                 // The second time is worth knowing at once, further ones can wait.
                 Stage::Written(_) if entry.count == 2 => Some(now),
-                Stage::Written(written) => Some(now.max(written + PAUSE)),
+                Stage::Written(written) => Some(now.max(written + MIN_PATCH_INTERVAL)),
             });
             return;
         }
-        if self.entries.len() >= MOST {
+        if self.entries.len() >= MAX_REMEMBERED_EVENTS {
             self.make_room();
         }
         let id = Id::new(&event.regarding, at);
@@ -187,7 +187,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn told(note: &str, second: u32) -> Told {
+    fn told(note: &str, second: u32) -> Notification {
         let event = Event {
             kind: Kind::Warning,
             reason: "Trouble",
@@ -195,7 +195,7 @@ mod tests {
             regarding: Regarding::Service(ServiceName::new("shop", "web")),
             note: note.to_owned(),
         };
-        Told { event, at: UNIX_EPOCH + SECOND * second }
+        Notification { event, at: UNIX_EPOCH + SECOND * second }
     }
 
     /// What is to be written at this time, in short.
@@ -228,8 +228,8 @@ mod tests {
             series.note(told("a", second), now + SECOND * second);
             assert!(writes(&mut series, now + SECOND * second).is_empty());
         }
-        assert_eq!(series.next_due(), Some(now + SECOND + PAUSE));
-        assert_eq!(writes(&mut series, now + SECOND + PAUSE), ["count 8"]);
+        assert_eq!(series.next_due(), Some(now + SECOND + MIN_PATCH_INTERVAL));
+        assert_eq!(writes(&mut series, now + SECOND + MIN_PATCH_INTERVAL), ["count 8"]);
     }
 
     #[test]
@@ -312,16 +312,16 @@ mod tests {
         let second = series.due(now).unwrap();
         assert!(series.postpone(&first, now) && first.id() != second.id());
         series.note(told("more", 999), now);
-        assert_eq!(series.entries.len(), MOST);
+        assert_eq!(series.entries.len(), MAX_REMEMBERED_EVENTS);
         assert!(series.entry(first.id()).is_some());
     }
 
     #[test]
     fn memory_is_bounded() {
         let (mut series, now) = (Series::default(), Instant::now());
-        for number in 0..MOST + 10 {
+        for number in 0..MAX_REMEMBERED_EVENTS + 10 {
             series.note(told(&number.to_string(), 1), now);
         }
-        assert_eq!(series.entries.len(), MOST);
+        assert_eq!(series.entries.len(), MAX_REMEMBERED_EVENTS);
     }
 }

@@ -13,18 +13,18 @@ use tokio::time;
 use super::object::{self, Id};
 use super::rate::Rate;
 use super::series::{Series, Write};
-use super::{Queue, Told};
-use crate::watch::{Api, Backoff, Unserved};
+use super::{Notification, Queue};
+use crate::watch::{Api, Backoff, RequestError};
 
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes until every sink is gone. `host` is the name of this machine, which reports.
 pub async fn write(mut queue: Queue, api: Api, host: String) {
     let mut writer = Writer::new(api, host);
     loop {
         match next(&mut queue, writer.next_due()).await {
-            Next::Told(told) => writer.series.note(told, Instant::now()),
+            Next::Notification(told) => writer.series.note(told, Instant::now()),
             Next::Due => {}
             Next::Closed => return,
         }
@@ -77,7 +77,7 @@ impl Writer {
     }
 
     /// The server in trouble is left alone for a while; a refusal is an answer like any other.
-    fn failed(&mut self, write: &Write, error: &Unserved) {
+    fn failed(&mut self, write: &Write, error: &RequestError) {
         let (id, now) = (write.id(), Instant::now());
         if error.may_pass() {
             let pause = self.backoff.next(Duration::ZERO).max(error.retry_after());
@@ -99,7 +99,7 @@ impl Writer {
 }
 
 enum Next {
-    Told(Told),
+    Notification(Notification),
     Due,
     Closed,
 }
@@ -113,10 +113,10 @@ async fn next(queue: &mut Queue, due: Option<Instant>) -> Next {
             Err(_) => return Next::Due,
         },
     };
-    told.map_or(Next::Closed, Next::Told)
+    told.map_or(Next::Closed, Next::Notification)
 }
 
-async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {
+async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), RequestError> {
     let request = async {
         match write {
             Write::Create { id, event, at } => {
@@ -129,9 +129,9 @@ async fn attempt(api: &Api, write: &Write, host: &str) -> Result<(), Unserved> {
             }
         }
     };
-    match time::timeout(LIMIT, request).await {
+    match time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(result) => result,
-        Err(_) => Err(Unserved::unreachable(format!("no answer within {LIMIT:?}"))),
+        Err(_) => Err(RequestError::unreachable(format!("no answer within {REQUEST_TIMEOUT:?}"))),
     }
 }
 

@@ -57,7 +57,7 @@ impl Claims {
     }
 
     /// The objects that stand at several places.
-    pub(super) fn contested(&self) -> impl Iterator<Item = &ObjectId> {
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = &ObjectId> {
         self.0.iter().filter(|(_, places)| places.len() > 1).map(|(object, _)| object)
     }
 }

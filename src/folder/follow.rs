@@ -288,7 +288,7 @@ impl Folder {
             let over = before.iter().filter(|(identity, _)| !now.contains_key(*identity));
             for (identity, problem) in over {
                 self.lasting.end(Area::Objects, &key(identity));
-                tracing::info!("no longer: {problem}");
+                tracing::info!("resolved: {problem}");
             }
             if !now.is_empty() {
                 self.told.insert(subject, now);

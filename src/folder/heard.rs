@@ -11,7 +11,7 @@ use notify::event::{AccessKind, EventKind, ModifyKind, RenameMode};
 use tokio::sync::Notify;
 
 use super::read::is_manifest;
-use crate::notices::is_reading;
+use crate::inotify::is_reading;
 
 /// What the watcher's thread leaves for the reader.
 #[derive(Debug, Default)]

@@ -107,7 +107,7 @@ impl State {
     /// Everything that is not used.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let of_files = self.files.keys().flat_map(|path| self.problems_of_file(path));
-        let twice = self.claims.contested().flat_map(|object| self.claims.ignored(object));
+        let twice = self.claims.conflicts().flat_map(|object| self.claims.ignored(object));
         of_files.chain(twice).collect()
     }
 

@@ -20,8 +20,8 @@ use proxier::plan::{Feature, Missing, SetKind, Table};
 use super::LinuxKernel;
 use super::iptables::{Error, Iptables};
 use super::module::{is_loaded, load_module};
+use super::reader::Programs;
 use super::sets::Sets;
-use super::tables::Programs;
 
 /// Which features are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn find(
         let made = sets.make_probe(*kind, family);
         missing.extend(try_rules(family, iptables, &tried, made.ok().map(|()| *kind)));
         if let Err(cause) = sets.destroy_probe() {
-            tracing::debug!("{family}: the set for trials stays: {cause}");
+            tracing::debug!("{family}: could not remove the probe set: {cause}");
         }
     } else {
         missing.extend(try_rules(family, iptables, &tried, None));
@@ -139,7 +139,7 @@ fn try_rules(
             }
         }
         if let Err(error) = iptables.forget_tried() {
-            tracing::debug!("{family}: the chain for trials stays: {error}");
+            tracing::debug!("{family}: could not remove the probe chain: {error}");
         }
     }
     if tried.contains(&Feature::Physdev)

@@ -12,10 +12,10 @@ use proxier::diff::RulesStep;
 use proxier::model::Family;
 use proxier::plan::{Rules, Table};
 
-use self::leftovers::{Leftovers, Whose};
-use super::program::{self, LIMIT};
+use self::legacy_rules::{Leftovers, Whose};
+use super::program::{self, PROGRAM_TIMEOUT};
 
-mod leftovers;
+mod legacy_rules;
 mod text;
 mod version;
 
@@ -90,7 +90,7 @@ const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
 
 /// Whether anything of another mode is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remains {
+pub enum LegacyRules {
     /// It is not.
     Nothing,
     /// It is.
@@ -157,7 +157,7 @@ impl Iptables {
     ///
     /// # Errors
     /// If the rules cannot be listed.
-    pub fn observe(&self) -> Result<(Rules, Remains), Error> {
+    pub fn observe(&self) -> Result<(Rules, LegacyRules), Error> {
         let listing = self.save()?;
         let standing = text::parse(&listing);
         let rules = match &*self.spelled() {
@@ -165,21 +165,23 @@ impl Iptables {
             Some(_) | None => standing,
         };
         let none = Leftovers::find(&listing, Whose::IptablesMode).is_empty();
-        Ok((rules, if none { Remains::Nothing } else { Remains::Something }))
+        Ok((rules, if none { LegacyRules::Nothing } else { LegacyRules::Something }))
     }
 
     /// Takes away what iptables mode has left.
     ///
     /// # Errors
     /// If the rules cannot be listed, or `iptables-restore` refuses.
-    pub fn remove_leftovers(&self) -> Result<(), Error> {
+    pub fn remove_legacy_rules(&self) -> Result<(), Error> {
         let listing = self.save()?;
         let found = Leftovers::find(&listing, Whose::IptablesMode);
         if found.is_empty() {
             return Ok(());
         }
         for chain in found.in_use() {
-            tracing::warn!("{chain} of iptables mode is emptied but stays: other rules lead to it");
+            tracing::warn!(
+                "could not remove {chain} of iptables mode: rules of others jump to it; it is empty now"
+            );
         }
         self.restore(&found.payload())
     }
@@ -328,12 +330,13 @@ fn program(family: Family, suffix: &str) -> String {
 }
 
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output, Error> {
-    let output = program::run(program, arguments, input, LIMIT).map_err(|error| match error {
-        program::Error::Start(source) => Error::Start { program: program.into(), source },
-        hung @ program::Error::Hung(_) => {
-            Error::Failed { program: program.into(), message: hung.to_string(), code: None }
-        }
-    })?;
+    let output =
+        program::run(program, arguments, input, PROGRAM_TIMEOUT).map_err(|error| match error {
+            program::Error::Start(source) => Error::Start { program: program.into(), source },
+            hung @ program::Error::Hung(_) => {
+                Error::Failed { program: program.into(), message: hung.to_string(), code: None }
+            }
+        })?;
     if output.status.success() {
         return Ok(output);
     }

@@ -10,7 +10,7 @@ use netlink_batch::{Request, Socket};
 use proxier::apply::Cause;
 use proxier::model::Family;
 
-use super::program::{self, LIMIT};
+use super::program::{self, PROGRAM_TIMEOUT};
 
 const TABLE: &str = "kube-proxy";
 
@@ -45,7 +45,7 @@ pub(super) fn has_table(family: Family) -> bool {
 /// Takes the table away.
 pub(super) fn remove_table(family: Family) -> Result<(), Cause> {
     let arguments = ["delete", "table", name(family), TABLE];
-    let output = program::run("nft", &arguments, None, LIMIT).map_err(Cause::new)?;
+    let output = program::run("nft", &arguments, None, PROGRAM_TIMEOUT).map_err(Cause::new)?;
     if output.status.success() {
         return Ok(());
     }

@@ -14,14 +14,14 @@ use super::flows::Flows;
 use super::iptables::{self, Iptables};
 use super::link::Links;
 use super::module::load_module;
+use super::reader::{KernelReader, Programs};
 use super::servers::Servers;
 use super::sets::Sets;
-use super::tables::{Programs, Tables};
-use super::{LinuxKernel, ground};
+use super::{LinuxKernel, node_setup};
 
 /// What the node offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Abilities {
+pub struct Capabilities {
     /// Which families it has: IPv6 is not disabled, and there are iptables programs and tables, though they may
     /// fail for the moment.
     pub families: PerFamily<bool>,
@@ -36,22 +36,22 @@ impl LinuxKernel {
     ///
     /// # Errors
     /// What is missing: rights, a kernel module, a program.
-    pub fn open(ground: ground::Wanted) -> Result<(Self, Abilities), Cause> {
+    pub fn open(node_setup: node_setup::NodeSetup) -> Result<(Self, Capabilities), Cause> {
         let servers = open_servers()?;
         let sets = Sets::open().map_err(Cause::new)?;
         let links = Links::open().map_err(Cause::new)?;
-        let (iptables, abilities) = probe_families()?;
-        super::sysctl::check(&ground.sysctls).map_err(Cause::new)?;
-        let tables = Tables::new(links, sets, servers, iptables);
+        let (iptables, capabilities) = probe_families()?;
+        super::sysctl::check(&node_setup.sysctls).map_err(Cause::new)?;
+        let tables = KernelReader::new(links, sets, servers, iptables);
         Ok((
             Self {
                 tables,
                 flows: Flows::default(),
-                ground,
+                node_setup,
                 missing: PerFamily::default(),
                 has_failed_rules: PerFamily::default(),
             },
-            abilities,
+            capabilities,
         ))
     }
 }
@@ -77,7 +77,7 @@ pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
 }
 
 /// The programs of each family that the node has, whether or not they work at this moment.
-fn probe_families() -> Result<(PerFamily<Option<Programs>>, Abilities), Cause> {
+fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause> {
     let mut unusable = None;
     let mut versions = Vec::new();
     let mut find = |family| match usable_iptables(family) {
@@ -103,7 +103,7 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Abilities), Cause> {
     }
     let families = PerFamily::from_fn(|family| programs.of(family).is_some());
     let random_fully = versions.iter().all(|version| version.has_random_fully());
-    Ok((programs, Abilities { families, random_fully }))
+    Ok((programs, Capabilities { families, random_fully }))
 }
 
 /// Why the programs of a family do not work.

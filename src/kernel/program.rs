@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Longer than a program needs for the largest tables, and no longer than the health check's patience
 /// with what waits (two sync periods by default).
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why nothing came of a program.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn a_program_is_fed_and_heard() {
-        let output = run("cat", &[], Some("words\n"), LIMIT).unwrap();
+        let output = run("cat", &[], Some("words\n"), PROGRAM_TIMEOUT).unwrap();
         assert_eq!((output.stdout.as_slice(), output.status.success()), (&b"words\n"[..], true));
-        let output = run("sh", &["-c", "echo no >&2; exit 3"], None, LIMIT).unwrap();
+        let output = run("sh", &["-c", "echo no >&2; exit 3"], None, PROGRAM_TIMEOUT).unwrap();
         assert_eq!((output.stderr.as_slice(), output.status.code()), (&b"no\n"[..], Some(3)));
-        let error = run("ipvs-proxy-no-such-program", &[], None, LIMIT).unwrap_err();
+        let error = run("ipvs-proxy-no-such-program", &[], None, PROGRAM_TIMEOUT).unwrap_err();
         assert!(matches!(error, Error::Start(_)));
     }
 

@@ -60,7 +60,7 @@ const PROBE: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 0
 
 /// Most virtual servers have few destinations: the kernel tells of some twenty in so many bytes, and clears no more for
 /// its answer.
-const FEW: usize = 8 << 10;
+const FIRST_DESTINATIONS_BUFFER: usize = 8 << 10;
 
 impl Servers {
     /// # Errors
@@ -68,7 +68,10 @@ impl Servers {
     pub(super) fn open() -> Result<Self, Error> {
         let mut client = Client::open()?;
         client.info()?;
-        let counting = Client::open_with(Options { datagram: FEW, ..Options::default() })?;
+        let counting = Client::open_with(Options {
+            datagram: FIRST_DESTINATIONS_BUFFER,
+            ..Options::default()
+        })?;
         Ok(Self { client, counting })
     }
 
@@ -126,7 +129,7 @@ impl Servers {
         let mut counts = Connections::new();
         let keys: BTreeSet<_> = of.iter().map(|(key, _)| *key).collect();
         for key in keys {
-            for found in self.counting.destinations_met(service_key(&key)).map_err(Cause::new)? {
+            for found in self.counting.destinations_once(service_key(&key)).map_err(Cause::new)? {
                 let asked = (key, SocketAddr::new(found.address, found.port));
                 if of.contains(&asked) {
                     let connections = found.connections.unwrap_or_default();
@@ -236,7 +239,7 @@ fn command(change: &Change) -> Option<Command> {
         Change::AddLink
         | Change::GrowSet(..)
         | Change::RemoveFlow(_)
-        | Change::RemoveLeftovers(_)
+        | Change::RemoveLegacyRules(_)
         | Change::AddSet(_)
         | Change::AddEntry(..)
         | Change::RemoveEntry(..)

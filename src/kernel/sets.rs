@@ -26,7 +26,7 @@ const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
 pub(super) const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
 
 /// After what time a set that is in use is tried again.
-const PAUSE: Duration = Duration::from_millis(50);
+const IN_USE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often it is.
 pub(super) const ATTEMPTS: u32 = 40;
@@ -104,7 +104,7 @@ impl Sets {
     pub(super) fn has_type(&mut self, kind: SetKind, family: Family) -> bool {
         let made = self.make_probe(kind, family);
         if let Err(cause) = self.destroy_probe() {
-            tracing::debug!("the set for trials stays: {cause}");
+            tracing::debug!("could not remove the probe set: {cause}");
         }
         !matches!(made, Err(Error { reason: Reason::UnknownType, .. }))
     }
@@ -147,7 +147,7 @@ impl Sets {
                 }
                 Err(error) => return Err(cause(error)),
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(IN_USE_PAUSE);
         }
     }
 
@@ -183,7 +183,7 @@ impl Sets {
     ) -> Result<(), Cause> {
         for _ in 0..ATTEMPTS {
             match self.ipset.swap(one, other) {
-                Err(Error { reason: Reason::InUse, .. }) => std::thread::sleep(PAUSE),
+                Err(Error { reason: Reason::InUse, .. }) => std::thread::sleep(IN_USE_PAUSE),
                 result => return result.map_err(cause),
             }
         }
@@ -222,7 +222,7 @@ fn target(change: &Change) -> Option<(SetKey, Verb)> {
         Change::RemoveEntry(key, _) => Some((*key, Verb::Delete)),
         Change::AddLink
         | Change::RemoveFlow(_)
-        | Change::RemoveLeftovers(_)
+        | Change::RemoveLegacyRules(_)
         | Change::WriteRules(_)
         | Change::AddAddress(_)
         | Change::RemoveAddress(_)

@@ -14,7 +14,7 @@ use prometheus::{
 };
 use proxier::apply::{Outcome, Part, Stage};
 use proxier::diff::Change;
-use proxier::model::{Family, Pending, PerFamily, Reported};
+use proxier::model::{Family, Pending, PerFamily, TriggerTime};
 use proxier::plan::WithoutLocal;
 
 use super::{Declare, Error, number, seconds};
@@ -241,7 +241,7 @@ impl Rounds {
     }
 
     /// The whole kernel was read beside the rounds, for so long.
-    pub fn read_beside(&self, took: Duration) {
+    pub fn audit_read(&self, took: Duration) {
         self.parts.with_label_values(&[AUDIT]).observe(took.as_secs_f64());
     }
 
@@ -259,7 +259,7 @@ impl Rounds {
     }
 
     /// What was reported of the time is in force now.
-    pub fn programmed(&self, reported: &[Reported], now: SystemTime) {
+    pub fn programmed(&self, reported: &[TriggerTime], now: SystemTime) {
         // What had happened before the proxy began says nothing of it (spec 6.5).
         let (now, began) = (seconds(now), seconds(self.began));
         for reported in reported {

@@ -24,7 +24,7 @@ pub struct Tables {
 /// A count of everything. Whenever the kernel has been read in whole what was read is counted; changes
 /// that succeed keep it up from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct ObjectCounts {
     servers: i64,
     destinations: i64,
     addresses: i64,
@@ -44,7 +44,7 @@ pub struct Fill {
     pub limit: u32,
 }
 
-impl Tally {
+impl ObjectCounts {
     /// Counts a whole state.
     pub fn of(observed: &Observed) -> Self {
         let destinations = observed.servers.values().map(|server| server.destinations.count());
@@ -96,7 +96,7 @@ impl Tally {
             | Change::UpdateServer(..)
             | Change::UpdateDestination(..)
             | Change::RemoveFlow(_)
-            | Change::RemoveLeftovers(_) => {}
+            | Change::RemoveLegacyRules(_) => {}
         }
     }
 }
@@ -127,7 +127,7 @@ impl Tables {
     }
 
     /// Shows a count.
-    pub fn show(&self, tally: &Tally) {
+    pub fn show(&self, tally: &ObjectCounts) {
         let families = Family::BOTH.map(|family| *tally.rules.of(family));
         let (chains, rules) = families.iter().fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
         for (kind, count) in [

@@ -28,7 +28,7 @@ impl Reports {
             tracing::warn!("{problem}");
         }
         for problem in &self.gone(object, &problems) {
-            tracing::info!("no longer: {problem}");
+            tracing::info!("resolved: {problem}");
         }
         if problems.is_empty() {
             if self.known.remove(object).is_some() {

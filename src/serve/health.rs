@@ -42,12 +42,12 @@ pub struct FamilyHealth {
 
 /// How the proxy fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct HealthStatus {
     /// Each family that has been brought up to date at least once.
     pub families: PerFamily<Option<FamilyHealth>>,
 }
 
-impl Standing {
+impl HealthStatus {
     /// True if no family is unhealthy. One that has never been up to date does not count: upstream
     /// is healthy from its start (spec 10.1).
     pub fn is_healthy(&self) -> bool {
@@ -171,7 +171,7 @@ impl ProxyHealth {
     }
 
     /// How the proxy fares now.
-    pub fn standing(&self, now: Moment) -> Standing {
+    pub fn standing(&self, now: Moment) -> HealthStatus {
         let states = self.states();
         let families = PerFamily::from_fn(|family| {
             let state = states.of(family);
@@ -182,7 +182,7 @@ impl ProxyHealth {
                 is_healthy: waited.is_none_or(|waited| waited < self.patience),
             })
         });
-        Standing { families }
+        HealthStatus { families }
     }
 
     fn busy_since(&self) -> MutexGuard<'_, Option<Instant>> {

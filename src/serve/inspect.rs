@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
-use super::listener::{Answer, Answers};
+use super::listener::{Answer, Handler};
 use super::plain::{self, not_found};
 use super::server::{Server, Unbound};
 use crate::metrics::{Metrics, text};
@@ -124,7 +124,7 @@ impl Inspect {
             (false, Err(_)) => tracing::warn!(
                 "what Services carry has not been read within {PATIENCE:?}: scrapes do without it"
             ),
-            (true, Ok(_)) => tracing::info!("what Services carry is read in time again"),
+            (true, Ok(_)) => tracing::info!("service metrics recovered"),
             (true, Err(_)) | (false, Ok(_)) => {}
         }
         read.unwrap_or_default()
@@ -161,7 +161,7 @@ impl Inspect {
     }
 }
 
-impl Answers for Inspect {
+impl Handler for Inspect {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let accepts = request.headers().get_all(ACCEPT).iter();
         let accepts: Vec<&str> = accepts.filter_map(|accepts| accepts.to_str().ok()).collect();

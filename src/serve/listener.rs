@@ -22,7 +22,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use self::connections::{Connections, Rest};
+use self::connections::{Connections, IdleGuard};
 
 mod connections;
 
@@ -30,7 +30,7 @@ mod connections;
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Somebody who answers requests.
-pub(super) trait Answers: Send + Sync + 'static {
+pub(super) trait Handler: Send + Sync + 'static {
     /// The answer at this moment. The length of its body is its to say, hyper says it otherwise.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
@@ -39,14 +39,14 @@ pub(super) trait Answers: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wildcard {
     /// Its own.
-    Own,
+    ExtensionConfig,
     /// Both, whichever of the two wildcards it is (spec 10.1).
     Both,
 }
 
 /// How many connections a server has at a time: more than any crowd of probes and scrapers, fewer than
 /// a process may have files.
-const MOST: usize = 512;
+const MAX_CONNECTIONS: usize = 512;
 
 /// How long a request's head may take, from the connection or the last answer on. It is no multiple
 /// of the usual periods of health checks, so that one on a kept connection does not meet its end.
@@ -63,7 +63,7 @@ const HEADERS: usize = 256;
 const BACKLOG: i32 = 128;
 
 /// The pause after a connection could not be taken, for want of file descriptors as a rule.
-const PAUSE: Duration = Duration::from_millis(500);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// A running server. Dropped, it ends soon; see [`Listener::close`].
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Listener<A> {
     task: JoinHandle<()>,
 }
 
-impl<A: Answers> Listener<A> {
+impl<A: Handler> Listener<A> {
     /// Listens, and answers from now on. Must be called within the runtime.
     pub(super) fn open(
         address: SocketAddr,
@@ -80,7 +80,7 @@ impl<A: Answers> Listener<A> {
         answers: Arc<A>,
     ) -> io::Result<Self> {
         let listener = TcpListener::from_std(socket_at(address, wildcard)?)?;
-        let task = tokio::spawn(accept(listener, Arc::clone(&answers), MOST));
+        let task = tokio::spawn(accept(listener, Arc::clone(&answers), MAX_CONNECTIONS));
         Ok(Self { answers, task })
     }
 }
@@ -115,7 +115,7 @@ pub fn try_to_listen(address: SocketAddr) -> io::Result<()> {
 fn socket_at(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     match wildcard {
         Wildcard::Both if address.ip().is_unspecified() => socket_of_both(address.port()),
-        Wildcard::Both | Wildcard::Own => socket(address, Wildcard::Own),
+        Wildcard::Both | Wildcard::ExtensionConfig => socket(address, Wildcard::ExtensionConfig),
     }
 }
 
@@ -124,7 +124,7 @@ fn socket_of_both(port: u16) -> io::Result<Socket> {
     let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     match socket(v6, Wildcard::Both) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Wildcard::Own)
+            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Wildcard::ExtensionConfig)
         }
         result => result,
     }
@@ -139,7 +139,7 @@ fn socket(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     };
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     if address.is_ipv6() {
-        set_ipv6_v6only(&socket, wildcard == Wildcard::Own)?;
+        set_ipv6_v6only(&socket, wildcard == Wildcard::ExtensionConfig)?;
     }
     // Connections of a server that was closed a moment ago must not keep its port.
     set_socket_reuseaddr(&socket, true)?;
@@ -149,7 +149,7 @@ fn socket(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
 }
 
 /// Runs until it is cancelled; its connections end with it.
-async fn accept<A: Answers>(listener: TcpListener, answers: Arc<A>, most: usize) {
+async fn accept<A: Handler>(listener: TcpListener, answers: Arc<A>, most: usize) {
     let mut connections = Connections::new(most);
     loop {
         let accepted = tokio::select! {
@@ -159,17 +159,17 @@ async fn accept<A: Answers>(listener: TcpListener, answers: Arc<A>, most: usize)
         match accepted {
             Ok((stream, _)) => {
                 connections.room().await;
-                connections.begin(|rest| converse(stream, Arc::clone(&answers), rest));
+                connections.begin(|rest| serve_connection(stream, Arc::clone(&answers), rest));
             }
             Err(error) => {
                 tracing::debug!("http: cannot take a connection: {error}");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn converse<A: Answers>(stream: TcpStream, answers: Arc<A>, rest: Rest) {
+async fn serve_connection<A: Handler>(stream: TcpStream, answers: Arc<A>, rest: IdleGuard) {
     let service = service_fn(|request| {
         let (answers, rest) = (Arc::clone(&answers), rest.clone());
         async move {

@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use proxier::model::Family;
 
-use super::health::{Moment, ProxyHealth, Standing};
-use super::listener::{Answer, Answers};
+use super::health::{HealthStatus, Moment, ProxyHealth};
+use super::listener::{Answer, Handler};
 use super::plain;
 use super::server::{Server, Unbound};
 use crate::metrics::{Metrics, Probe};
@@ -55,7 +55,7 @@ impl Probes {
     }
 }
 
-impl Answers for Probes {
+impl Handler for Probes {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match request.uri().path() {
             "/healthz" => self.probe(Probe::Healthz),
@@ -67,7 +67,7 @@ impl Answers for Probes {
 
 /// `Quirk:` where all is well, "last updated" is now (Q-48).
 fn body(
-    standing: &Standing,
+    standing: &HealthStatus,
     is_healthy: bool,
     is_eligible: Option<bool>,
     now: SystemTime,
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_not_to_stay_says_so_beside_its_health() {
-        let standing = Standing { families: PerFamily { v4: None, v6: None } };
+        let standing = HealthStatus { families: PerFamily { v4: None, v6: None } };
         let text = body(&standing, true, Some(false), at(60));
         let wanted = "{\"lastUpdated\":\"0001-01-01T00:00:00Z\",\
                       \"currentTime\":\"1970-01-01T00:01:00.25Z\",\
@@ -134,7 +134,7 @@ mod tests {
     fn one_family_that_lags_makes_it_unwell_and_the_last_update_shows() {
         let v4 = FamilyHealth { last_updated: at(10), is_healthy: true };
         let v6 = FamilyHealth { last_updated: at(5), is_healthy: false };
-        let standing = Standing { families: PerFamily { v4: Some(v4), v6: Some(v6) } };
+        let standing = HealthStatus { families: PerFamily { v4: Some(v4), v6: Some(v6) } };
         let text = body(&standing, false, None, at(100));
         let wanted = "{\"lastUpdated\":\"1970-01-01T00:00:10.25Z\",\
                       \"currentTime\":\"1970-01-01T00:01:40.25Z\",\"healthy\":false,\"status\":{\

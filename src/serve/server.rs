@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::listener::{Answers, Listener, Wildcard};
+use super::listener::{Handler, Listener, Wildcard};
 use crate::events::{Event, Kind, Regarding, Sink};
 use crate::lasting::{Area, Lasting};
 
@@ -23,14 +23,14 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum ServerKind {
     /// That of `/healthz` and `/livez`.
     Health,
     /// That of `/metrics`.
     Metrics,
 }
 
-impl Which {
+impl ServerKind {
     fn name(self) -> &'static str {
         match self {
             Self::Health => "health server (healthzBindAddress)",
@@ -48,7 +48,7 @@ impl Which {
 
 /// What happens where a port cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithoutPort {
+pub enum OnBindFailure {
     /// It is tried again after so long.
     TryAgain(Duration),
     /// The process ends (`bindAddressHardFail`).
@@ -68,11 +68,11 @@ pub struct Unbound {
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Which one it is.
-    pub which: Which,
+    pub which: ServerKind,
     /// The address; a wildcard of either family stands for both.
     pub address: SocketAddr,
     /// What happens without it.
-    pub without_port: WithoutPort,
+    pub without_port: OnBindFailure,
     /// This node's name for events.
     pub node: Arc<str>,
     /// Where events go.
@@ -83,7 +83,7 @@ pub struct Server {
 
 impl Server {
     /// Serves until it is cancelled.
-    pub(super) async fn serve<A: Answers>(self, answers: Arc<A>) -> Unbound {
+    pub(super) async fn serve<A: Handler>(self, answers: Arc<A>) -> Unbound {
         let (what, address) = (self.which.name(), self.address);
         let mut is_told = false;
         loop {
@@ -100,8 +100,8 @@ impl Server {
                 Err(cause) => cause,
             };
             match self.without_port {
-                WithoutPort::End => return self.give_up(cause).await,
-                WithoutPort::TryAgain(pause) => {
+                OnBindFailure::End => return self.give_up(cause).await,
+                OnBindFailure::TryAgain(pause) => {
                     let text = format!("the {what} cannot listen on {address}: {cause}");
                     self.lasting.begin(Area::Ports, what, text);
                     if !std::mem::replace(&mut is_told, true) {

@@ -43,7 +43,7 @@ pub struct Pace {
 
 /// What a round came to, as far as pacing cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct RoundResult {
     /// When.
     pub at: Instant,
     /// Whether it compared everything with the real kernel.
@@ -109,7 +109,7 @@ impl Pace {
     }
 
     /// Takes note of a round.
-    pub fn ended(&mut self, ended: Ended) {
+    pub fn ended(&mut self, ended: RoundResult) {
         self.last_end = Some(ended.at);
         if ended.audited {
             self.last_audit = Some(ended.at);
@@ -139,7 +139,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
         assert_eq!(pace.next(false, false, start), start);
-        pace.ended(Ended {
+        pace.ended(RoundResult {
             at: start,
             audited: true,
             counted: false,
@@ -172,7 +172,7 @@ mod tests {
         let (mut pace, start) = after(true, false);
         assert_eq!(pace.next(false, false, start), start + SECOND);
         for _ in 0..4 {
-            pace.ended(Ended {
+            pace.ended(RoundResult {
                 at: start,
                 audited: true,
                 counted: false,
@@ -189,7 +189,7 @@ mod tests {
     fn while_the_kernel_is_in_doubt_changes_wait_a_moment_but_not_for_the_next_reading() {
         let (mut pace, start) = after(true, false);
         for _ in 0..8 {
-            let ended = Ended {
+            let ended = RoundResult {
                 at: start,
                 audited: true,
                 counted: false,
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_tried_again_in_its_time_and_keeps_no_change_waiting() {
         let (mut pace, start) = after(false, false);
-        pace.ended(Ended {
+        pace.ended(RoundResult {
             at: start,
             audited: false,
             counted: false,
@@ -232,7 +232,7 @@ mod tests {
     fn a_destination_goes_when_its_time_is_up() {
         let (mut pace, start) = after(false, true);
         let drain_ends = Some(start + SECOND * 2);
-        pace.ended(Ended {
+        pace.ended(RoundResult {
             at: start,
             audited: false,
             counted: true,
@@ -248,7 +248,7 @@ mod tests {
     fn rounds_for_changes_do_not_put_off_the_audit() {
         let (mut pace, start) = after(false, false);
         let at = start + SECOND * 20;
-        pace.ended(Ended {
+        pace.ended(RoundResult {
             at,
             audited: false,
             counted: false,

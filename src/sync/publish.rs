@@ -10,20 +10,20 @@ use std::time::Duration;
 use proxier::Proxier;
 use proxier::apply::Outcome;
 use proxier::model::{Event, Family, ForeignAddress, Pending, PerFamily, Update};
-use proxier::plan::{Contested, VirtualServerKey};
+use proxier::plan::{Conflicts, VirtualServerKey};
 use tokio::sync::{oneshot, watch};
 
-use super::timed::Seen;
-use super::{contested, foreign};
+use super::instrumented::RoundStats;
+use super::{conflicts, foreign};
 use crate::dump::Questions;
 use crate::events::Sink;
 use crate::lasting::Lasting;
-use crate::metrics::{Metrics, Tally};
+use crate::metrics::{Metrics, ObjectCounts};
 use crate::serve::{HealthTable, Moment, ProxyHealth};
 use crate::traffic::Traffic;
 
 /// How many claims that begin or end a round tells one by one.
-const TOLD: usize = 20;
+const MAX_LOGGED_CONFLICTS: usize = 20;
 
 /// Where the outcome of rounds goes.
 #[derive(Debug)]
@@ -32,14 +32,14 @@ pub struct Publish {
     metrics: Arc<Metrics>,
     checks: watch::Sender<HealthTable>,
     events: Sink,
-    contested: Contested,
+    conflicts: Conflicts,
     foreign: BTreeSet<ForeignAddress>,
     /// Who counts what Services carry, if somebody does.
     traffic: Option<Traffic>,
     /// Who wants to know of the first sync.
     first: Option<oneshot::Sender<()>>,
     /// What was last said to be in the kernel.
-    shown: Option<Tally>,
+    shown: Option<ObjectCounts>,
     /// Where questions for names arrive.
     questions: Questions,
     /// Where what fails is kept for reminders.
@@ -60,7 +60,7 @@ impl Publish {
             metrics,
             checks,
             events,
-            contested: Contested::new(),
+            conflicts: Conflicts::new(),
             foreign: BTreeSet::new(),
             traffic: None,
             first: None,
@@ -92,12 +92,12 @@ impl Publish {
     }
 
     /// A source says something.
-    pub(super) fn arrived(&self, event: &Event) {
+    pub(super) fn record_event(&self, event: &Event) {
         match event {
             Event::Service(update) => self.metrics.rounds.services_arrived(objects(update)),
             Event::Slice(update) => self.metrics.rounds.slices_arrived(objects(update)),
             Event::Node(Some(node)) => self.health.saw_node(node),
-            Event::Together(events) => events.iter().for_each(|event| self.arrived(event)),
+            Event::Together(events) => events.iter().for_each(|event| self.record_event(event)),
             Event::Node(None)
             | Event::NodeReadiness(_)
             | Event::Addresses(_)
@@ -119,7 +119,7 @@ impl Publish {
 
     /// A round begins. What it has to do waits from now on, so that one that never ends is seen by
     /// whoever asks for the proxy's health.
-    pub(super) fn begins(&self) {
+    pub(super) fn round_started(&self) {
         self.health.queued(Moment::now());
     }
 
@@ -129,8 +129,8 @@ impl Publish {
     }
 
     /// The whole kernel was read beside the rounds, for so long.
-    pub(super) fn read_beside(&self, took: Duration) {
-        self.metrics.rounds.read_beside(took);
+    pub(super) fn audit_read(&self, took: Duration) {
+        self.metrics.rounds.audit_read(took);
     }
 
     /// Facts have arrived that no round has seen.
@@ -148,15 +148,15 @@ impl Publish {
         proxier: &Proxier,
         outcome: &Outcome,
         took: Duration,
-        seen: &Seen,
-        tally: Option<&Tally>,
+        stats: &RoundStats,
+        tally: Option<&ObjectCounts>,
     ) {
         self.tell_traffic(proxier, outcome);
-        self.tell_of_contested(proxier.contested());
+        self.tell_of_contested(proxier.conflicts());
         let foreign = proxier.foreign_addresses();
         foreign::tell(&self.foreign, &foreign, &self.events);
         self.foreign = foreign;
-        self.count(outcome, took, seen, proxier.pending());
+        self.count(outcome, took, stats, proxier.pending());
         let now = Moment::now();
         self.health.round_ended();
         for family in Family::BOTH {
@@ -165,7 +165,7 @@ impl Publish {
             if !is_blocked || !is_wanted(proxier, family) {
                 self.health.updated(family, now);
             }
-            if !is_blocked && !seen.only_counts {
+            if !is_blocked && !stats.only_counts {
                 let without = proxier.desired().without_local(family);
                 self.metrics.rounds.synced(family, &without, now.wall);
             }
@@ -186,11 +186,11 @@ impl Publish {
         }
     }
 
-    fn count(&self, outcome: &Outcome, took: Duration, seen: &Seen, pending: Pending) {
+    fn count(&self, outcome: &Outcome, took: Duration, stats: &RoundStats, pending: Pending) {
         let rounds = &self.metrics.rounds;
-        rounds.ended(outcome, (!seen.only_counts).then_some(took), &seen.parts, pending);
-        seen.restores_failed.iter().for_each(|family| rounds.restore_failed(*family));
-        seen.flows.iter().for_each(|(family, pass)| rounds.looked_for_flows(*family, *pass));
+        rounds.ended(outcome, (!stats.only_counts).then_some(took), &stats.parts, pending);
+        stats.restores_failed.iter().for_each(|family| rounds.restore_failed(*family));
+        stats.flows.iter().for_each(|(family, pass)| rounds.looked_for_flows(*family, *pass));
     }
 
     /// A virtual server may pass from one Service to another without a change in the kernel.
@@ -228,22 +228,25 @@ impl Publish {
         });
     }
 
-    fn tell_of_contested(&mut self, now: &Contested) {
-        if self.contested == *now {
+    fn tell_of_contested(&mut self, now: &Conflicts) {
+        if self.conflicts == *now {
             return;
         }
-        let news = contested::news(&self.contested, now);
-        for news in news.iter().take(TOLD) {
+        let news = conflicts::news(&self.conflicts, now);
+        for news in news.iter().take(MAX_LOGGED_CONFLICTS) {
             match news.event() {
                 // An event is a log line too.
                 Some(event) => self.events.tell(event),
                 None => tracing::info!("{news}"),
             }
         }
-        if news.len() > TOLD {
-            tracing::warn!("and {} changes of contested addresses more", news.len() - TOLD);
+        if news.len() > MAX_LOGGED_CONFLICTS {
+            tracing::warn!(
+                "and {} changes of contested addresses more",
+                news.len() - MAX_LOGGED_CONFLICTS
+            );
         }
-        self.contested.clone_from(now);
+        self.conflicts.clone_from(now);
     }
 }
 
@@ -272,23 +275,23 @@ mod tests {
 
     #[test]
     fn a_table_is_published_only_when_it_differs() {
-        let (checks, mut seen) = watch::channel(HealthTable::default());
+        let (checks, mut stats) = watch::channel(HealthTable::default());
         let health = ProxyHealth::new(&PerFamily { v4: true, v6: true }, Duration::from_secs(30));
         let metrics = Metrics::new(&Build::default()).unwrap();
         let publish = Publish::new(Arc::new(health), Arc::new(metrics), checks, Sink::log());
         publish.publish(HealthTable::default(), &NONE);
-        assert!(!seen.has_changed().unwrap());
+        assert!(!stats.has_changed().unwrap());
         let web = ServiceName::new("shop", "web");
         let local_endpoints = PerFamily { v4: Some(1), v6: None };
         let checks = Arc::new([(web, HealthCheck { port: 31000, local_endpoints })].into());
         let mut table = HealthTable { checks, ..HealthTable::default() };
         publish.publish(table.clone(), &NONE);
-        assert!(seen.has_changed().unwrap());
-        assert_eq!(*seen.borrow_and_update(), table);
+        assert!(stats.has_changed().unwrap());
+        assert_eq!(*stats.borrow_and_update(), table);
         table.addresses.v6 = HealthCheckAddresses::These([].into());
         publish.publish(table.clone(), &NONE);
-        assert_eq!(*seen.borrow_and_update(), table);
+        assert_eq!(*stats.borrow_and_update(), table);
         publish.publish(table.clone(), &NONE);
-        assert!(!seen.has_changed().unwrap());
+        assert!(!stats.has_changed().unwrap());
     }
 }

@@ -14,7 +14,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower::BoxError;
 
-use super::unserved::{Doubted, doubted_by};
+use super::request_error::{RejectedBy, doubted_by};
 
 /// Whether the last connection on which anything was heard was refused by an alert.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ impl Alerts {
     fn hear(&self, result: &io::Result<()>) {
         match result {
             Ok(()) => self.0.store(false, Ordering::Relaxed),
-            Err(error) if doubted_by(error) == Some(Doubted::Credentials) => {
+            Err(error) if doubted_by(error) == Some(RejectedBy::Credentials) => {
                 self.0.store(true, Ordering::Relaxed);
             }
             Err(_) => {}

@@ -11,16 +11,16 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use kube::core::Status;
 
-use super::unserved::Unserved;
+use super::request_error::RequestError;
 
 /// No pause that a server asks for is longer: it is a wish, and a wrong one would leave the node without news.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// So much of a refusal is read.
-const LONGEST: usize = 1 << 20;
+const MAX_REFUSAL_BYTES: usize = 1 << 20;
 
 /// The answer, if it is good.
-pub(super) async fn good(answer: Response<Body>) -> Result<Response<Body>, Unserved> {
+pub(super) async fn good(answer: Response<Body>) -> Result<Response<Body>, RequestError> {
     let code = answer.status();
     if code.is_success() {
         return Ok(answer);
@@ -28,12 +28,12 @@ pub(super) async fn good(answer: Response<Body>) -> Result<Response<Body>, Unser
     let (head, body) = answer.into_parts();
     let asked = asked_pause(&head.headers);
     let place = head.headers.get(LOCATION).and_then(|place| place.to_str().ok().map(str::to_owned));
-    let body = Limited::new(body, LONGEST).collect().await;
+    let body = Limited::new(body, MAX_REFUSAL_BYTES).collect().await;
     let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
     Err(refusal(code, asked, place.as_deref(), &text.unwrap_or_default()))
 }
 
-fn refusal(code: StatusCode, asked: Duration, place: Option<&str>, text: &str) -> Unserved {
+fn refusal(code: StatusCode, asked: Duration, place: Option<&str>, text: &str) -> RequestError {
     let (mut message, mut retry_after) = (text.trim().to_owned(), asked);
     if let Ok(status) = serde_json::from_str::<Status>(text) {
         let seconds = status.details.map_or(0, |details| details.retry_after_seconds);
@@ -48,7 +48,7 @@ fn refusal(code: StatusCode, asked: Duration, place: Option<&str>, text: &str) -
     }
     let retry_after = if may_ask(code) { retry_after.min(LONGEST_PAUSE) } else { Duration::ZERO };
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    Unserved::Refused { code: code.as_u16(), message, retry_after }
+    RequestError::Refused { code: code.as_u16(), message, retry_after }
 }
 
 /// As client-go: only a server that has too much to do, or is in trouble, may ask for a pause.
@@ -76,8 +76,8 @@ mod tests {
             answer = answer.header(*name, *value);
         }
         let body = Body::from(body.as_bytes().to_vec());
-        let unserved = good(answer.body(body).unwrap()).await.unwrap_err();
-        format!("{unserved} {:?}", unserved.retry_after())
+        let request_error = good(answer.body(body).unwrap()).await.unwrap_err();
+        format!("{request_error} {:?}", request_error.retry_after())
     }
 
     #[tokio::test]
@@ -108,7 +108,7 @@ mod tests {
         let for_ever = r#"{"kind":"Status","message":"x","details":{"retryAfterSeconds":4000000}}"#;
         assert_eq!(refused(500, &[], for_ever).await, "HTTP 500: x 60s");
         assert_eq!(refused(403, &[], for_ever).await, "HTTP 403: x 0ns");
-        let endless = "x".repeat(LONGEST + 1);
+        let endless = "x".repeat(MAX_REFUSAL_BYTES + 1);
         assert_eq!(refused(500, &[], &endless).await, "HTTP 500: Internal Server Error 0ns");
         let moved = refused(302, &[("Location", "https://elsewhere/")], "<a>").await;
         assert_eq!(

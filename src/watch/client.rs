@@ -25,10 +25,10 @@ use super::answer;
 use super::backoff::Retry;
 use super::counted::Counts;
 use super::outage::Outage;
+use super::redact::Plugin;
+use super::request_error::{RejectedBy, RequestError};
 use super::tls::TlsError;
 use super::transport::{self, TransportError};
-use super::unserved::{Doubted, Unserved};
-use super::veil::Plugin;
 use crate::config::without_password;
 use crate::lasting::Lasting;
 use crate::metrics::Requests;
@@ -69,11 +69,11 @@ struct Shared {
     url: String,
     outage: Outage,
     counts: Counts,
-    way: Mutex<Way>,
+    way: Mutex<Connection>,
 }
 
 /// How the server is reached at present.
-struct Way {
+struct Connection {
     client: kube::Client,
     /// Read anew for each request.
     token: Option<PathBuf>,
@@ -155,7 +155,7 @@ impl Api {
         for ignored in &access.ignored {
             tracing::warn!("{ignored}");
         }
-        let (url, way) = Way::new(settings, access)?;
+        let (url, way) = Connection::new(settings, access)?;
         let outage = Outage::new(url.clone(), settings.lasting.clone());
         let counts = Counts::new(settings.requests.clone(), &url);
         let shared =
@@ -187,22 +187,22 @@ impl Api {
     }
 
     /// The body of a good answer.
-    pub(super) async fn text(&self, request: Request<Vec<u8>>) -> Result<String, Unserved> {
+    pub(super) async fn text(&self, request: Request<Vec<u8>>) -> Result<String, RequestError> {
         let (client, request) = self.way().prepare(request)?;
         let begun = Counts::begin(&request);
         let answer = text(&client, request).await;
         self.shared.counts.end(begun, answer.as_ref().ok().map(String::len));
-        self.take_to_heart(answer).await
+        self.reload_credentials(answer).await
     }
 
     /// The same, read as it comes.
     pub(super) async fn stream(
         &self,
         request: Request<Vec<u8>>,
-    ) -> Result<impl AsyncBufRead + Send + use<>, Unserved> {
+    ) -> Result<impl AsyncBufRead + Send + use<>, RequestError> {
         let (client, request) = self.way().prepare(request)?;
         let answer = send(&client, request).await;
-        let body = self.take_to_heart(answer).await?.into_body().into_data_stream();
+        let body = self.reload_credentials(answer).await?.into_body().into_data_stream();
         let counts = self.shared.counts.clone();
         let body = body.inspect_ok(move |_| counts.heard());
         Ok(body.map_err(std::io::Error::other).into_async_read())
@@ -214,18 +214,21 @@ impl Api {
     }
 
     /// A refusal that other credentials or certificates may end has the files read again, and names them.
-    async fn take_to_heart<T>(&self, answer: Result<T, Unserved>) -> Result<T, Unserved> {
-        let Err(mut unserved) = answer else { return answer };
-        let Some(doubted) = unserved.doubted() else { return Err(unserved) };
+    async fn reload_credentials<T>(
+        &self,
+        answer: Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        let Err(mut request_error) = answer else { return answer };
+        let Some(doubted) = request_error.doubted() else { return Err(request_error) };
         let file = match doubted {
-            Doubted::Credentials => self.way().credentials.clone(),
-            Doubted::Certificate => self.way().authority.clone(),
+            RejectedBy::Credentials => self.way().credentials.clone(),
+            RejectedBy::Certificate => self.way().authority.clone(),
         };
         if let Some(file) = file {
-            unserved.blame(doubted, &file);
+            request_error.name_file(doubted, &file);
         }
         self.renew().await;
-        Err(unserved)
+        Err(request_error)
     }
 
     /// Reads the files again. What cannot be used does not take the place of what is there.
@@ -238,7 +241,7 @@ impl Api {
         // A kubeconfig may name a program that fetches credentials.
         let renewed = tokio::task::spawn_blocking(move || {
             let access = runtime.block_on(Access::read(&settings))?;
-            Way::new(&settings, access)
+            Connection::new(&settings, access)
         });
         match renewed.await {
             Ok(Ok((_, way))) => self.way().become_new(way),
@@ -248,12 +251,12 @@ impl Api {
     }
 
     /// A panic elsewhere leaves it as good as it was.
-    fn way(&self) -> MutexGuard<'_, Way> {
+    fn way(&self) -> MutexGuard<'_, Connection> {
         self.shared.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Way {
+impl Connection {
     /// The server's URL, and the way to it.
     fn new(settings: &ApiSettings, access: Access) -> Result<(String, Self), ApiError> {
         let Access { config, token, credentials, authority, ignored: _ } = access;
@@ -262,7 +265,7 @@ impl Way {
         let counts = Counts::new(settings.requests.clone(), &url);
         let refuse = |cause: BoxError| {
             let (url, file) = (url.clone(), authority.clone());
-            let cause = one_line(&*Plugin::of(&config.auth_info).veil(cause));
+            let cause = one_line(&*Plugin::of(&config.auth_info).redact(cause));
             ApiError::Credentials { url, file, cause }
         };
         let client = transport::client(&config, &counts).map_err(|error| match error {
@@ -286,7 +289,7 @@ impl Way {
     fn prepare(
         &mut self,
         mut request: Request<Vec<u8>>,
-    ) -> Result<(kube::Client, Request<Vec<u8>>), Unserved> {
+    ) -> Result<(kube::Client, Request<Vec<u8>>), RequestError> {
         if let Some(path) = &self.token {
             match (access::bearer(path), &self.last) {
                 (Ok(token), _) => {
@@ -296,7 +299,7 @@ impl Way {
                 (Err(error), Some(_)) => note(&mut self.unread, path, Some(error.to_string())),
                 (Err(error), None) => {
                     let text = format!("token file {}: {error}", path.display());
-                    return Err(Unserved::unreachable(text));
+                    return Err(RequestError::unreachable(text));
                 }
             }
         }
@@ -311,15 +314,15 @@ impl Way {
 async fn send(
     client: &kube::Client,
     request: Request<Vec<u8>>,
-) -> Result<Response<client::Body>, Unserved> {
+) -> Result<Response<client::Body>, RequestError> {
     answer::good(client.send(request.map(client::Body::from)).await?).await
 }
 
 /// The whole body of a good answer.
-async fn text(client: &kube::Client, request: Request<Vec<u8>>) -> Result<String, Unserved> {
+async fn text(client: &kube::Client, request: Request<Vec<u8>>) -> Result<String, RequestError> {
     let body = send(client, request).await?.into_body().collect().await?.to_bytes();
     let text = String::from_utf8(body.into());
-    text.map_err(|error| Unserved::unreachable(format!("the answer is not UTF-8: {error}")))
+    text.map_err(|error| RequestError::unreachable(format!("the answer is not UTF-8: {error}")))
 }
 
 /// Says when a token file can no longer be read though its last token is in use, and when it can again.

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use super::unserved::Unserved;
+use super::request_error::RequestError;
 
 /// Why there is no next step yet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// No good answer.
     #[error(transparent)]
-    Unserved(Unserved),
+    RequestError(RequestError),
     /// The resource version or the page is no longer known to the server.
     #[error("the server no longer knows the resource version")]
     Expired,
@@ -42,7 +42,7 @@ impl Failure {
     /// Whether the operator should hear of it, or it is part of the ordinary course of a watch.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Unserved(_) | Self::Garbled(_) => true,
+            Self::RequestError(_) | Self::Garbled(_) => true,
             Self::Expired | Self::Brief { .. } => false,
         }
     }
@@ -50,8 +50,8 @@ impl Failure {
     /// What sort of trouble it is, whatever the words: they may name the time or the request.
     pub(super) fn sort(&self) -> String {
         match self {
-            Self::Unserved(Unserved::Refused { code, .. }) => format!("HTTP {code}"),
-            Self::Unserved(Unserved::Unreachable { text, .. }) => {
+            Self::RequestError(RequestError::Refused { code, .. }) => format!("HTTP {code}"),
+            Self::RequestError(RequestError::Unreachable { text, .. }) => {
                 text.chars().filter(|character| !character.is_ascii_digit()).collect()
             }
             Self::Expired | Self::Garbled(_) | Self::Brief { .. } => "answer".to_owned(),
@@ -61,17 +61,17 @@ impl Failure {
     /// The shortest pause the server asks for.
     pub(super) fn retry_after(&self) -> Duration {
         match self {
-            Self::Unserved(unserved) => unserved.retry_after(),
+            Self::RequestError(request_error) => request_error.retry_after(),
             Self::Expired | Self::Garbled(_) | Self::Brief { .. } => Duration::ZERO,
         }
     }
 }
 
-impl From<Unserved> for Failure {
-    fn from(unserved: Unserved) -> Self {
-        match unserved {
-            Unserved::Refused { code: 410, .. } => Self::Expired,
-            unserved => Self::Unserved(unserved),
+impl From<RequestError> for Failure {
+    fn from(request_error: RequestError) -> Self {
+        match request_error {
+            RequestError::Refused { code: 410, .. } => Self::Expired,
+            request_error => Self::RequestError(request_error),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proxier::model::{self, Event};
 
 use super::Watched;
-use super::patience::Patience;
+use super::node_address_wait::NodeAddressWait;
 use super::request::Resource;
 use super::said_type::SaidType;
 use crate::objects::{Kind, Node, ObjectId, Problem, convert};
@@ -20,11 +20,11 @@ pub(super) struct ThisNode<'a> {
     last: Option<model::Node>,
     /// Whether the operator was told that there is none.
     is_missed: bool,
-    patience: &'a Patience,
+    patience: &'a NodeAddressWait,
 }
 
 impl<'a> ThisNode<'a> {
-    pub(super) fn new(name: &str, needs_pod_nets: bool, patience: &'a Patience) -> Self {
+    pub(super) fn new(name: &str, needs_pod_nets: bool, patience: &'a NodeAddressWait) -> Self {
         Self { name: name.into(), needs_pod_nets, last: None, is_missed: false, patience }
     }
 }
@@ -72,7 +72,7 @@ impl Watched for ThisNode<'_> {
             return None;
         }
         if std::mem::take(&mut self.is_missed) {
-            tracing::info!("Node {}: there is one with this name now", self.name);
+            tracing::info!("Node {}: found", self.name);
         }
         let last = self.last.replace(fact.clone());
         if let Some(last) = &last {

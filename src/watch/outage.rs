@@ -99,12 +99,12 @@ impl Outage {
             match over {
                 Over::Everything(lasted) => {
                     self.lasting.end_all(Area::Source);
-                    tracing::info!("API server {url}: works again after {lasted} s");
+                    tracing::info!("API server {url}: reachable again after {lasted} s");
                 }
                 Over::Cause(cause, lasted) => {
                     self.lasting.end(Area::Source, &cause);
                     tracing::info!(
-                        "API server {url}: works again after {lasted} s, no longer: {cause}"
+                        "API server {url}: reachable again after {lasted} s; resolved: {cause}"
                     );
                 }
             }
@@ -162,8 +162,8 @@ impl State {
 
 /// The words of a proxy before the server may be a whole page.
 fn cut(mut cause: String) -> String {
-    const LONGEST: usize = 300;
-    if let Some((end, _)) = cause.char_indices().nth(LONGEST) {
+    const MAX_CAUSE_CHARS: usize = 300;
+    if let Some((end, _)) = cause.char_indices().nth(MAX_CAUSE_CHARS) {
         cause.truncate(end);
         cause.push('…');
     }

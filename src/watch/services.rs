@@ -6,8 +6,8 @@
 use proxier::model::{self, Event, ServiceName, Update};
 
 use super::request::{Freshness, Resource};
+use super::request_error::RequestError;
 use super::said_type::SaidType;
-use super::unserved::Unserved;
 use super::{Api, Watched};
 use crate::objects::{Kind, ObjectId, Problem, Service, convert};
 
@@ -15,10 +15,10 @@ impl Api {
     /// Asks for one Service, to find out whether the server answers this proxy.
     ///
     /// # Errors
-    /// See [`Unserved`].
-    pub async fn try_access(&self) -> Result<(), Unserved> {
+    /// See [`RequestError`].
+    pub async fn try_access(&self) -> Result<(), RequestError> {
         let request = Services.resource().list(Freshness::Latest, 1, None);
-        let request = request.map_err(|error| Unserved::unreachable(error.to_string()))?;
+        let request = request.map_err(|error| RequestError::unreachable(error.to_string()))?;
         self.text(request).await.map(drop)
     }
 }

@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use super::Watched;
 use super::backoff::watch_timeout;
 use super::client::Api;
+use super::event_reader::{EventReader, Line};
 use super::failure::Failure;
-use super::lines::{Line, Lines};
 use super::request::{Freshness, PAGE, Resource, Since};
+use super::request_error::RequestError;
 use super::said_type::SaidType;
-use super::unserved::Unserved;
 use crate::objects::{Field, List};
 
 /// The longest wait for an answer to begin, and for the next line of a list that is being sent.
@@ -59,11 +59,11 @@ enum State {
     /// A list is being read; this page is next.
     Page { token: String, limit: u32 },
     /// A list is being streamed.
-    Initial(Lines),
+    Initial(EventReader),
     /// Everything up to this version is known; a watch has to be opened.
     Resume { version: String },
     /// A watch is open, and everything up to this version is known.
-    Watching { version: String, lines: Lines },
+    Watching { version: String, lines: EventReader },
 }
 
 /// How lists are read.
@@ -125,12 +125,14 @@ impl<'a, W: Watched> Stream<'a, W> {
                 self.steps.push_back(Step::Begin);
                 Ok(())
             }
-            Err(Failure::Unserved(Unserved::Refused { code, .. })) if cannot_stream(code) => {
+            Err(Failure::RequestError(RequestError::Refused { code, .. }))
+                if cannot_stream(code) =>
+            {
                 self.lists = Lists::Paged { limit: PAGE };
                 Ok(())
             }
             // What the trouble is, only a plain list can tell; the next one may be streamed again.
-            Err(Failure::Unserved(Unserved::Refused { code, .. }))
+            Err(Failure::RequestError(RequestError::Refused { code, .. }))
                 if !matches!(code, 401 | 429) =>
             {
                 self.page(freshness, PAGE, None).await
@@ -139,7 +141,7 @@ impl<'a, W: Watched> Stream<'a, W> {
         }
     }
 
-    async fn initial(&mut self, mut lines: Lines) -> Result<(), Failure> {
+    async fn initial(&mut self, mut lines: EventReader) -> Result<(), Failure> {
         match Self::typed(lines.next_within(ANSWER).await?)? {
             Some(Line::Added(object) | Line::Modified(object)) => {
                 self.steps.push_back(Step::Items(vec![Field::Given(object)]));
@@ -232,7 +234,8 @@ impl<'a, W: Watched> Stream<'a, W> {
             Err(Failure::Expired) => Err(Failure::Expired),
             Err(failure) => {
                 // A version that the server refuses again and again will never be good.
-                let is_refused = matches!(failure, Failure::Unserved(Unserved::Refused { .. }));
+                let is_refused =
+                    matches!(failure, Failure::RequestError(RequestError::Refused { .. }));
                 if !(is_refused && self.enough_failures()) {
                     self.state = State::Resume { version };
                 }
@@ -241,7 +244,7 @@ impl<'a, W: Watched> Stream<'a, W> {
         }
     }
 
-    async fn watch(&mut self, version: String, mut lines: Lines) -> Result<(), Failure> {
+    async fn watch(&mut self, version: String, mut lines: EventReader) -> Result<(), Failure> {
         let (newer, step) = match Self::typed(lines.next().await?)? {
             Some(Line::Added(object) | Line::Modified(object)) => {
                 (W::resource_version(&object).map(str::to_owned), Some(Step::Put(object)))
@@ -286,11 +289,11 @@ impl<'a, W: Watched> Stream<'a, W> {
     }
 
     /// Takes `&mut self` because an open watch may move between threads but not be shared.
-    async fn open(&mut self, since: Since<'_>) -> Result<Lines, Failure> {
+    async fn open(&mut self, since: Since<'_>) -> Result<EventReader, Failure> {
         let limit = watch_timeout();
         let request = self.resource.watch(since, limit)?;
         let body = timeout(ANSWER, self.api.stream(request)).await.map_err(|_| no_answer())??;
-        Ok(Lines::new(body, limit + GRACE))
+        Ok(EventReader::new(body, limit + GRACE))
     }
 
     /// Counts one more failure; true when it is time for another way.
@@ -307,7 +310,7 @@ fn cannot_stream(code: u16) -> bool {
 }
 
 fn no_answer() -> Failure {
-    Failure::Unserved(Unserved::unreachable(format!("no answer for {ANSWER:?}")))
+    Failure::RequestError(RequestError::unreachable(format!("no answer for {ANSWER:?}")))
 }
 
 fn no_version() -> Failure {

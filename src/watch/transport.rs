@@ -16,8 +16,8 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::alert::Alerts;
 use super::counted::{Counted, Counts};
+use super::redact::Plugin;
 use super::tls::{self, TlsError};
-use super::veil::Plugin;
 
 /// How long a connection of HTTP/2 is silent before the peer is asked for a sign of life.
 const PING: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ pub(super) fn client(config: &Config, counts: &Counts) -> Result<kube::Client, T
         .http2_keep_alive_while_idle(true)
         .build(connection);
     let service = ServiceBuilder::new()
-        .map_err(move |error: BoxError| plugin.veil(error))
+        .map_err(move |error: BoxError| plugin.redact(error))
         .layer(config.base_uri_layer())
         .option_layer(user)
         .layer(config.extra_headers_layer()?)

@@ -256,7 +256,7 @@ fn an_empty_argument_is_none() {
     );
     assert!(matches!(parse(&["", "--cleanup"]), Ok(Command::Cleanup(_))));
     assert!(matches!(parse(&["--version", ""]), Ok(Command::Print(_))));
-    assert_eq!(cli::shown(["ipvs-proxy", "", "-v=2", "--", ""])["v"], "2");
+    assert_eq!(cli::flagz(["ipvs-proxy", "", "-v=2", "--", ""])["v"], "2");
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn help_may_have_a_value() {
     assert_eq!(run(&["--help=false", "--v=2"]), run(&["--v=2"]));
     assert!(parse(&["--help=perhaps"]).unwrap_err().contains("--help"));
     assert!(parse(&["--", "--help=false"]).unwrap_err().contains("--help=false"), "positional");
-    let shown = cli::shown(["ipvs-proxy", "--help=false", "--v=2"]);
+    let shown = cli::flagz(["ipvs-proxy", "--help=false", "--v=2"]);
     assert_eq!(shown["v"], "2");
 }
 

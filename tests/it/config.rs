@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ipvs_proxy::cli::{self, Command};
 use ipvs_proxy::config::{
-    self, Config, DetectLocal, Flags, Given, LogFormat, NodePortAddresses, Pod, Source,
-    Surroundings, gates,
+    self, Config, DetectLocal, Environment, Flags, LogFormat, NodePortAddresses, Pod, RawConfig,
+    Source, gates,
 };
 use proxier::model::Net;
 use serde_json::Value;
@@ -15,8 +15,8 @@ use tempfile::NamedTempFile;
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
-fn here() -> Surroundings {
-    Surroundings { host_name: " Host-1\n".to_owned(), pod: Pod::Inside }
+fn here() -> Environment {
+    Environment { host_name: " Host-1\n".to_owned(), pod: Pod::Inside }
 }
 
 fn flags(arguments: &[&str]) -> Flags {
@@ -138,7 +138,7 @@ fn flags_that_do_not_count_are_warned_about_once_each() {
 
 /// The settings in force, as they are written.
 fn written(arguments: &[&str]) -> Value {
-    let yaml = Given::read(&flags(arguments)).unwrap().yaml().unwrap();
+    let yaml = RawConfig::read(&flags(arguments)).unwrap().yaml().unwrap();
     serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"))
 }
 
@@ -172,11 +172,12 @@ fn the_settings_in_force_are_written_as_kube_proxy_writes_them() {
 
 #[test]
 fn the_settings_in_force_are_written_byte_by_byte_as_kube_proxy_writes_them() {
-    let from_flags = Given::read(&flags(&["--proxy-mode=ipvs"])).unwrap();
+    let from_flags = RawConfig::read(&flags(&["--proxy-mode=ipvs"])).unwrap();
     assert_eq!(from_flags.yaml().unwrap(), include_str!("config/written-by-kube-proxy.yaml"));
     let recorded = WRITTEN.replace("MIN", "0s");
     let file = file(&recorded);
-    let from_file = Given::read(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
+    let from_file =
+        RawConfig::read(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
     assert_eq!(from_file.yaml().unwrap(), recorded);
 }
 
@@ -204,7 +205,7 @@ fn what_is_written_means_the_same_when_it_is_read() {
         "--hostname-override=Node1",
     ];
     let (config, _) = load(&flags(&arguments)).unwrap();
-    let yaml = Given::read(&flags(&arguments)).unwrap().yaml().unwrap();
+    let yaml = RawConfig::read(&flags(&arguments)).unwrap().yaml().unwrap();
     let file = file(&yaml);
     let (again, warnings) =
         load(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
@@ -788,15 +789,15 @@ fn beside_a_file_only_some_flags_count() {
 
 #[test]
 fn a_node_without_a_name_is_refused() {
-    let nobody = Surroundings { host_name: " ".to_owned(), pod: Pod::Outside };
+    let nobody = Environment { host_name: " ".to_owned(), pod: Pod::Outside };
     let message = config::load(&Flags::default(), None, &nobody).unwrap_err().to_string();
     assert!(message.contains("name is empty"), "{message}");
 }
 
 #[test]
 fn the_source_is_chosen_by_what_is_there() {
-    let outside = Surroundings { pod: Pod::Outside, ..here() };
-    let chosen = |arguments: &[&str], manifests: Option<&str>, here: &Surroundings| {
+    let outside = Environment { pod: Pod::Outside, ..here() };
+    let chosen = |arguments: &[&str], manifests: Option<&str>, here: &Environment| {
         let (config, notes) =
             config::load(&flags(arguments), manifests.map(Path::new), here).unwrap();
         (config.source.to_string(), notes.len())
@@ -896,13 +897,13 @@ fn the_proxys_own_document_stands_before_or_after_kube_proxys_or_in_another_file
         (HEAD.to_owned(), Some(own.as_str())),
     ] {
         let (found, warnings) = loaded(&config, extra, &[]).unwrap();
-        assert_eq!(found.policy, proxier::plan::Policy::Strict);
+        assert_eq!(found.policy, proxier::plan::Compatibility::Strict);
         assert_eq!(found.drain.usual, Some(Duration::from_secs(90)));
         assert_eq!(found.drain.dead_node, None);
         assert!(!warnings.iter().any(|warning| warning.contains("ignored")), "{warnings:?}");
     }
     let (plain, _) = loaded(HEAD, None, &[]).unwrap();
-    assert_eq!(plain.policy, proxier::plan::Policy::AsUpstream);
+    assert_eq!(plain.policy, proxier::plan::Compatibility::AsUpstream);
     assert_eq!(plain.drain, proxier::plan::DrainLimits::default());
     let twice = loaded(&format!("{HEAD}---\n{own}"), Some(&own), &[]).unwrap_err();
     assert!(twice.contains("more than one IPVSProxyConfiguration"), "{twice}");
@@ -942,7 +943,7 @@ fn who_cleans_up_is_told_of_a_configuration_that_cannot_be_but_may_come_from_any
     let excluded = |arguments: &[&str]| {
         let arguments = [&["ipvs-proxy", "--cleanup"], arguments].concat();
         let Ok(Command::Cleanup(cleanup)) = cli::parse(arguments) else { panic!() };
-        config::excluded(&cleanup.flags()).map_err(|error| error.to_string())
+        config::exclude_cidrs(&cleanup.flags()).map_err(|error| error.to_string())
     };
     for mode in ["", "ipvs", "iptables", "nftables"] {
         let nets = excluded(&[&format!("--proxy-mode={mode}"), "--ipvs-exclude-cidrs=10.0.0.0/8"]);
@@ -962,7 +963,7 @@ fn who_cleans_up_is_told_of_a_configuration_that_cannot_be_but_may_come_from_any
     let Ok(Command::Cleanup(own)) = cli::parse(["ipvs-proxy", "cleanup", &config]) else {
         panic!()
     };
-    assert_eq!(config::excluded(&own.flags()).unwrap(), [], "ours asks for nothing else");
+    assert_eq!(config::exclude_cidrs(&own.flags()).unwrap(), [], "ours asks for nothing else");
 }
 
 #[test]

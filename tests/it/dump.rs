@@ -17,7 +17,7 @@ use std::time::Duration;
 use ipvs_proxy::dump::agent::Knowledge;
 use ipvs_proxy::dump::{Dump, Names, NamesFrom, Question, Questions, agent, ask, names};
 use ipvs_proxy::folder;
-use ipvs_proxy::kernel::holdings::{HeldDestination, HeldServer, Holdings};
+use ipvs_proxy::kernel::snapshot::{HeldDestination, HeldServer, KernelSnapshot};
 use proxier::Proxier;
 use proxier::model::{Event, Family, PerFamily, Protocol, ServiceName};
 use proxier::plan::{
@@ -323,7 +323,7 @@ fn a_control_character_of_a_name_is_spelled_out_in_the_table() {
     assert!(table.contains("shop/a\\u{1b}[2Jb:x\\ny"), "{table}");
 }
 
-fn held() -> Holdings {
+fn held() -> KernelSnapshot {
     let key = |address: &str, port| VirtualServerKey {
         protocol: Protocol::Tcp,
         address: address.parse().unwrap(),
@@ -342,7 +342,7 @@ fn held() -> Holdings {
         settings: ServerSettings::new(&"rr".into(), affinity),
         destinations,
     };
-    let mut held = Holdings {
+    let mut held = KernelSnapshot {
         servers: vec![
             server(
                 key("10.96.0.3", 80),
@@ -352,7 +352,7 @@ fn held() -> Holdings {
             server(key("172.31.0.5", 80), proxier::model::Affinity::None, vec![]),
         ],
         addresses: Some(BTreeSet::from(["10.96.0.3".parse().unwrap()])),
-        ..Holdings::default()
+        ..KernelSnapshot::default()
     };
     let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
     let entry = Entry::AddressPort("10.96.0.3".parse().unwrap(), Protocol::Tcp, 80);

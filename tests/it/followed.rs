@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use ipvs_proxy::config::Followed;
+use ipvs_proxy::config::FileWatcher;
 use tokio::time::timeout;
 
 /// Long enough for a busy machine.
@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a notice takes.
 const SHORT: Duration = Duration::from_millis(800);
 
-async fn notices(followed: &mut Followed, change: impl FnOnce()) {
+async fn notices(followed: &mut FileWatcher, change: impl FnOnce()) {
     assert!(timeout(SHORT, followed.changed()).await.is_err(), "nothing has happened yet");
     change();
     timeout(LIMIT, followed.changed()).await.expect("the change is noticed");
@@ -28,7 +28,7 @@ async fn a_file_written_in_place_or_replaced_is_noticed_and_a_reading_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.conf");
     write(&file, "a");
-    let mut followed = Followed::new(vec![file.clone()]).unwrap();
+    let mut followed = FileWatcher::new(vec![file.clone()]).unwrap();
     notices(&mut followed, || write(&file, "b")).await;
     notices(&mut followed, || {
         write(&folder.path().join("new"), "c");
@@ -54,7 +54,7 @@ async fn the_swap_of_a_configmaps_link_is_noticed_every_time() {
     };
     lay("..2026_1");
     symlink("..data/config.conf", path("config.conf")).unwrap();
-    let mut followed = Followed::new(vec![path("config.conf")]).unwrap();
+    let mut followed = FileWatcher::new(vec![path("config.conf")]).unwrap();
     for (old, new) in [("..2026_1", "..2026_2"), ("..2026_2", "..2026_3")] {
         notices(&mut followed, || {
             lay(new);
@@ -71,7 +71,7 @@ async fn a_file_behind_a_link_is_followed_where_it_is() {
     let (link, file) = (here.path().join("config"), there.path().join("real"));
     write(&file, "a");
     symlink(&file, &link).unwrap();
-    let mut followed = Followed::new(vec![link]).unwrap();
+    let mut followed = FileWatcher::new(vec![link]).unwrap();
     notices(&mut followed, || write(&file, "b")).await;
 }
 
@@ -82,7 +82,7 @@ async fn a_file_that_is_written_to_by_another_name_is_noticed_every_time() {
     let (file, other) = (here.path().join("config"), there.path().join("other"));
     write(&file, "a");
     fs::hard_link(&file, &other).unwrap();
-    let mut followed = Followed::new(vec![file]).unwrap();
+    let mut followed = FileWatcher::new(vec![file]).unwrap();
     for text in ["b", "c"] {
         notices(&mut followed, || write(&other, text)).await;
     }
@@ -100,7 +100,7 @@ async fn a_link_on_the_way_of_a_link_is_followed() {
     }
     symlink("v1", path("b/current")).unwrap();
     symlink("../b/current/config", path("a/config")).unwrap();
-    let mut followed = Followed::new(vec![path("a/config")]).unwrap();
+    let mut followed = FileWatcher::new(vec![path("a/config")]).unwrap();
     notices(&mut followed, || {
         symlink("v2", path("b/new")).unwrap();
         fs::rename(path("b/new"), path("b/current")).unwrap();
@@ -117,7 +117,7 @@ async fn a_link_that_leads_in_a_circle_is_followed_too() {
     let (link, file) = (place.path().join("config"), place.path().join("file"));
     write(&file, "a");
     symlink("config", &link).unwrap();
-    let mut followed = Followed::new(vec![link.clone()]).unwrap();
+    let mut followed = FileWatcher::new(vec![link.clone()]).unwrap();
     notices(&mut followed, || {
         fs::remove_file(&link).unwrap();
         symlink("file", &link).unwrap();
@@ -135,7 +135,7 @@ async fn a_folder_that_is_replaced_is_followed_where_it_is_now() {
     }
     symlink("one", path("way")).unwrap();
     let files = vec![path("one").join("config.conf"), path("way").join("config.conf")];
-    let mut followed = Followed::new(files).unwrap();
+    let mut followed = FileWatcher::new(files).unwrap();
     notices(&mut followed, || {
         symlink("two", path("new")).unwrap();
         fs::rename(path("new"), path("way")).unwrap();
@@ -153,6 +153,6 @@ async fn a_folder_that_is_replaced_is_followed_where_it_is_now() {
 
 #[tokio::test]
 async fn without_a_file_nothing_is_ever_noticed() {
-    let mut followed = Followed::new(Vec::new()).unwrap();
+    let mut followed = FileWatcher::new(Vec::new()).unwrap();
     assert!(timeout(SHORT, followed.changed()).await.is_err());
 }

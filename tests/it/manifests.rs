@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipvs_proxy::cli::{Command, parse};
-use ipvs_proxy::config::own::DEFAULT_SOCKET;
-use ipvs_proxy::config::{self, Flags, Source, Surroundings};
+use ipvs_proxy::config::extension::DEFAULT_SOCKET;
+use ipvs_proxy::config::{self, Environment, Flags, Source};
 use ipvs_proxy::events::{self, Event, Kind, Regarding};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched, Retry};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
@@ -199,7 +199,7 @@ fn the_settings_in_the_config_map_are_what_the_proxy_takes() {
         fs::write(file.path(), text(&data["config.conf"])).unwrap();
         let mut flags = Flags::default();
         flags.process.config = Some(file.path().to_owned());
-        let (config, warnings) = config::load(&flags, None, &Surroundings::look()).unwrap();
+        let (config, warnings) = config::load(&flags, None, &Environment::look()).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         let Source::ApiServer { kubeconfig: Some(path), .. } = config.source else { panic!() };
         assert_eq!(path, Path::new("/var/lib/kube-proxy/kubeconfig.conf"));

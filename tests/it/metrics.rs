@@ -20,8 +20,8 @@ use proxier::apply::fake::FakeKernel;
 use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready, RulesReading};
 use proxier::diff::{Change, Flow, ObservedServer};
 use proxier::model::{
-    Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Scope, Service,
-    ServiceName, Slice, Update,
+    Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Service, ServiceName,
+    Slice, TrafficPolicy, Update,
 };
 use proxier::plan::{Settings, VirtualServerDestination, VirtualServerKey};
 use proxier::testing::{ready, service, service_port, settings, slice};
@@ -369,7 +369,9 @@ fn counters_and_times_move_with_changes() {
     assert_eq!(before.samples["ipvs_proxy_kernel_objects{kind=\"chain\"}"], 22.0);
     assert_eq!(before.samples["ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}"], 1.0);
     assert_eq!(before.samples["ipvs_proxy_ipset_max_entries{set=\"KUBE-CLUSTER-IP\"}"], 65536.0);
-    for stage in ["plan", "read", "compare", "ground", "entries", "rules", "servers"] {
+    for stage in
+        ["plan", "read", "compare", "create_sets", "add_entries", "write_rules", "add_destinations"]
+    {
         let sample = format!("ipvs_proxy_sync_stage_duration_seconds_count{{stage=\"{stage}\"}}");
         assert!(before.samples[&sample] >= 1.0, "{stage}");
     }
@@ -392,7 +394,7 @@ fn counters_and_times_move_with_changes() {
 fn services_without_local_endpoints_are_counted_by_policy() {
     let running = Running::start(LIMIT);
     let mut web = web();
-    web.external_policy = Scope::Local;
+    web.external_policy = TrafficPolicy::Local;
     web.load_balancer_ips = vec!["198.51.100.1".parse().unwrap()];
     running.list(vec![web], vec![web_slice(&["10.244.2.2"])]);
     let sample = |policy: &str| {
@@ -451,7 +453,9 @@ fn our_own_counters_are_there_before_anything_has_happened() {
         assert!(kinds.contains(kind), "{kinds:?}");
     }
     let stages = of("ipvs_proxy_sync_stage_duration_seconds_count");
-    for stage in ["plan", "ground", "servers", "flows_gone", "drain", "flows", "audit"] {
+    for stage in
+        ["plan", "create_sets", "add_destinations", "remove_flows", "drain", "flows", "audit"]
+    {
         let sample = format!("ipvs_proxy_sync_stage_duration_seconds_count{{stage=\"{stage}\"}}");
         assert_eq!(samples.get(&sample), Some(&0.0), "{stage}: {stages:?}");
     }

@@ -103,7 +103,7 @@ fn a_node_that_was_in_another_mode_keeps_nothing_of_it() {
         assert!(saved.contains("-A MINE -j KUBE-NODEPORTS") && saved.contains(":KUBE-NODEPORTS"));
         assert!(saved.contains("-A INPUT -m comment --comment \"kube-proxy firewall rules\""));
     }
-    assert_eq!(proxy.said("filter KUBE-NODEPORTS of iptables mode is emptied but stays").len(), 2);
+    assert_eq!(proxy.said("could not remove filter KUBE-NODEPORTS of iptables mode").len(), 2);
     let tables = node.run("nft list tables");
     assert!(!tables.contains("kube-proxy") && tables.contains("table ip others"), "{tables}");
 }

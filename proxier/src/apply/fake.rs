@@ -190,7 +190,7 @@ impl Kernel for FakeKernel {
             Some(cause) => Err(cause.clone()),
             None => Ok(RulesReading {
                 rules: self.state.rules.of(family).clone(),
-                has_leftovers: *self.state.leftovers.of(family),
+                has_legacy_rules: *self.state.legacy_rules.of(family),
             }),
         }
     }

@@ -50,7 +50,7 @@ pub struct RulesReading {
     /// The rules in our chains, and our jumps.
     pub rules: Rules,
     /// Whether chains, rules or tables of kube-proxy's other modes are there.
-    pub has_leftovers: bool,
+    pub has_legacy_rules: bool,
 }
 
 /// A part of a round, in the order in which it comes to them first.

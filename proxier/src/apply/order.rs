@@ -28,87 +28,87 @@ use crate::plan::{Entry, SetKey, SetName, weight};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// The device and the sets.
-    Ground,
+    CreateSets,
     /// Virtual servers that come, without destinations.
-    NewServers,
+    AddServers,
     /// Set entries that permit, and what comes with a new virtual server.
-    Entries,
+    AddEntries,
     /// Rules, with all that stood before.
-    Rules,
+    WriteRules,
     /// Entries that shut clients out.
-    Guards,
+    AddSourceRangeGuards,
     /// Exemptions from masquerading that go.
-    ExemptionsGone,
+    RemoveExemptions,
     /// Addresses that come.
-    Addresses,
+    AddAddresses,
     /// Destinations that come, and virtual servers that change.
-    Servers,
+    AddDestinations,
     /// Destinations that leave, all of them where the virtual server is to go.
-    Leaving,
+    DrainDestinations,
     /// Entries that wait for them.
-    Late,
+    AddExemptions,
     /// Guards that go.
-    GuardsGone,
+    RemoveSourceRangeGuards,
     /// Other entries that go.
-    EntriesGone,
+    RemoveEntries,
     /// Virtual servers that go.
-    ServersGone,
+    RemoveServers,
     /// Addresses that go.
-    AddressesGone,
+    RemoveAddresses,
     /// Entries of `KUBE-IPVS-IPS` that go with their address.
-    AddressEntriesGone,
+    RemoveAddressEntries,
     /// Rules that go.
-    RulesGone,
+    RemoveRules,
     /// What other modes of kube-proxy have left.
-    LeftoversGone,
+    RemoveLegacyRules,
     /// Tracked flows.
-    FlowsGone,
+    RemoveFlows,
 }
 
 impl Stage {
     /// All of them, in their order. The length is that of the enumeration, so that none is forgotten.
-    pub const ALL: [Self; Self::FlowsGone as usize + 1] = [
-        Self::Ground,
-        Self::NewServers,
-        Self::Entries,
-        Self::Rules,
-        Self::Guards,
-        Self::ExemptionsGone,
-        Self::Addresses,
-        Self::Servers,
-        Self::Leaving,
-        Self::Late,
-        Self::GuardsGone,
-        Self::EntriesGone,
-        Self::ServersGone,
-        Self::AddressesGone,
-        Self::AddressEntriesGone,
-        Self::RulesGone,
-        Self::LeftoversGone,
-        Self::FlowsGone,
+    pub const ALL: [Self; Self::RemoveFlows as usize + 1] = [
+        Self::CreateSets,
+        Self::AddServers,
+        Self::AddEntries,
+        Self::WriteRules,
+        Self::AddSourceRangeGuards,
+        Self::RemoveExemptions,
+        Self::AddAddresses,
+        Self::AddDestinations,
+        Self::DrainDestinations,
+        Self::AddExemptions,
+        Self::RemoveSourceRangeGuards,
+        Self::RemoveEntries,
+        Self::RemoveServers,
+        Self::RemoveAddresses,
+        Self::RemoveAddressEntries,
+        Self::RemoveRules,
+        Self::RemoveLegacyRules,
+        Self::RemoveFlows,
     ];
 
     /// Its name, in lower case.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Ground => "ground",
-            Self::NewServers => "new_servers",
-            Self::Entries => "entries",
-            Self::Rules => "rules",
-            Self::Guards => "guards",
-            Self::ExemptionsGone => "exemptions_gone",
-            Self::Addresses => "addresses",
-            Self::Servers => "servers",
-            Self::Leaving => "leaving",
-            Self::Late => "late",
-            Self::GuardsGone => "guards_gone",
-            Self::EntriesGone => "entries_gone",
-            Self::ServersGone => "servers_gone",
-            Self::AddressesGone => "addresses_gone",
-            Self::AddressEntriesGone => "address_entries_gone",
-            Self::RulesGone => "rules_gone",
-            Self::LeftoversGone => "leftovers_gone",
-            Self::FlowsGone => "flows_gone",
+            Self::CreateSets => "create_sets",
+            Self::AddServers => "add_servers",
+            Self::AddEntries => "add_entries",
+            Self::WriteRules => "write_rules",
+            Self::AddSourceRangeGuards => "add_source_range_guards",
+            Self::RemoveExemptions => "remove_exemptions",
+            Self::AddAddresses => "add_addresses",
+            Self::AddDestinations => "add_destinations",
+            Self::DrainDestinations => "drain_destinations",
+            Self::AddExemptions => "add_exemptions",
+            Self::RemoveSourceRangeGuards => "remove_source_range_guards",
+            Self::RemoveEntries => "remove_entries",
+            Self::RemoveServers => "remove_servers",
+            Self::RemoveAddresses => "remove_addresses",
+            Self::RemoveAddressEntries => "remove_address_entries",
+            Self::RemoveRules => "remove_rules",
+            Self::RemoveLegacyRules => "remove_legacy_rules",
+            Self::RemoveFlows => "remove_flows",
         }
     }
 }
@@ -150,49 +150,49 @@ pub(super) fn role(name: SetName) -> Role {
 }
 
 /// The virtual servers that stand before a round, as far as the order asks.
-pub(super) struct Standing<'a> {
+pub(super) struct CurrentState<'a> {
     observed: &'a Observed,
     /// Protocols and ports at which any virtual server has destinations, once somebody has asked.
     ports: Option<BTreeSet<(Protocol, u16)>>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> CurrentState<'a> {
     pub(super) fn new(observed: &'a Observed) -> Self {
         Self { observed, ports: None }
     }
 
     pub(super) fn stage(&mut self, change: &Change) -> Stage {
         match change {
-            Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::Ground,
+            Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::CreateSets,
             Change::AddEntry(set, entry) => match role(set.name) {
-                Role::Permission | Role::Address => Stage::Entries,
-                Role::Guard => Stage::Guards,
-                Role::Exemption if self.serves(*set, entry) => Stage::Late,
-                Role::Admission if self.is_guarded(*set, entry) => Stage::Late,
-                Role::Exemption | Role::Admission => Stage::Entries,
+                Role::Permission | Role::Address => Stage::AddEntries,
+                Role::Guard => Stage::AddSourceRangeGuards,
+                Role::Exemption if self.serves(*set, entry) => Stage::AddExemptions,
+                Role::Admission if self.is_guarded(*set, entry) => Stage::AddExemptions,
+                Role::Exemption | Role::Admission => Stage::AddEntries,
             },
             Change::WriteRules(step) => match step.moment {
-                Moment::BeforeGrowth => Stage::Rules,
-                Moment::AfterRemoval => Stage::RulesGone,
+                Moment::BeforeGrowth => Stage::WriteRules,
+                Moment::AfterRemoval => Stage::RemoveRules,
             },
-            Change::AddAddress(_) => Stage::Addresses,
+            Change::AddAddress(_) => Stage::AddAddresses,
             Change::UpdateDestination(_, _, weight::DRAINING) | Change::RemoveDestination(..) => {
-                Stage::Leaving
+                Stage::DrainDestinations
             }
-            Change::AddServer(..) => Stage::NewServers,
+            Change::AddServer(..) => Stage::AddServers,
             Change::UpdateServer(..)
             | Change::AddDestination(..)
-            | Change::UpdateDestination(..) => Stage::Servers,
-            Change::RemoveAddress(_) => Stage::AddressesGone,
-            Change::RemoveServer(_) => Stage::ServersGone,
+            | Change::UpdateDestination(..) => Stage::AddDestinations,
+            Change::RemoveAddress(_) => Stage::RemoveAddresses,
+            Change::RemoveServer(_) => Stage::RemoveServers,
             Change::RemoveEntry(set, _) => match role(set.name) {
-                Role::Permission | Role::Admission => Stage::EntriesGone,
-                Role::Guard => Stage::GuardsGone,
-                Role::Exemption => Stage::ExemptionsGone,
-                Role::Address => Stage::AddressEntriesGone,
+                Role::Permission | Role::Admission => Stage::RemoveEntries,
+                Role::Guard => Stage::RemoveSourceRangeGuards,
+                Role::Exemption => Stage::RemoveExemptions,
+                Role::Address => Stage::RemoveAddressEntries,
             },
-            Change::RemoveLeftovers(_) => Stage::LeftoversGone,
-            Change::RemoveFlow(_) => Stage::FlowsGone,
+            Change::RemoveLegacyRules(_) => Stage::RemoveLegacyRules,
+            Change::RemoveFlow(_) => Stage::RemoveFlows,
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::cause::Cause;
-use crate::model::{PerFamily, Reported};
+use crate::model::{PerFamily, TriggerTime};
 use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
 /// One thing that did not work. Another one of the same operation and kind of cause is the same problem, whatever
@@ -84,7 +84,7 @@ pub struct Outcome {
     /// had made them. They go too.
     pub servers_of_others: Vec<VirtualServerKey>,
     /// What slices said of the time whose changes are in force now.
-    pub reported: Vec<Reported>,
+    pub reported: Vec<TriggerTime>,
 }
 
 impl Outcome {

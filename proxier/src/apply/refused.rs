@@ -10,13 +10,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::blocked::Blocked;
 use super::cause::Cause;
-use super::held::Held;
 use super::order::Stage;
 use super::outcome::Failure;
-use crate::diff::{Change, Extent, ObjectKey, Observed};
+use crate::diff::{Change, ObjectKey, Observed, Scan};
 use crate::model::{Family, PerFamily};
-use crate::plan::{Touched, weight};
+use crate::plan::{DirtyKeys, weight};
 
 /// The pause after the first failure; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -26,10 +26,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// When one object is tried again, so are those whose pause ends so soon after: each time is a comparison of
 /// everything that waits.
-const TOGETHER: Duration = Duration::from_millis(250);
+const RETRY_WINDOW: Duration = Duration::from_millis(250);
 
 /// So many objects are tried again in one round at most, so that changes of others do not wait for all of them.
-const MOST_AT_ONCE: usize = 512;
+const MAX_RETRIES_PER_ROUND: usize = 512;
 
 /// Refused objects, and what waits for them.
 #[derive(Debug, Default)]
@@ -39,9 +39,9 @@ pub(crate) struct Refused {
     /// Objects that this round tries again, or that are no longer wanted as they were.
     released: BTreeMap<ObjectKey, Attempt>,
     /// Objects whose changes were held back.
-    waiting: Touched,
+    waiting: DirtyKeys,
     /// What holds changes back, while no round has it.
-    held: Option<Held>,
+    held: Option<Blocked>,
     /// How many of the attempts were to make destinations leave.
     leaving: usize,
     /// Operations that failed and do so no longer.
@@ -185,12 +185,12 @@ impl Refused {
     }
 
     /// What is to be tried now, with everything that waits; `None` if the time of nothing has come.
-    pub(crate) fn retry_due(&mut self, belief: &Observed, now: Instant) -> Option<Due> {
+    pub(crate) fn retry_due(&mut self, cache: &Observed, now: Instant) -> Option<Due> {
         self.next_retry().filter(|first| *first <= now)?;
-        let soon = now + TOGETHER;
+        let soon = now + RETRY_WINDOW;
         let due = self.by_time.iter().take_while(|(until, _)| *until <= soon);
-        let keys: Vec<_> = due.take(MOST_AT_ONCE).map(|(_, key)| *key).collect();
-        let mut touched = self.release(&keys, belief);
+        let keys: Vec<_> = due.take(MAX_RETRIES_PER_ROUND).map(|(_, key)| *key).collect();
+        let mut touched = self.release(&keys, cache);
         keys.iter().for_each(|key| key.touch(&mut touched));
         Some(Due { keys, touched })
     }
@@ -202,9 +202,9 @@ impl Refused {
     pub(crate) fn sift(
         &mut self,
         changes: &mut Vec<Change>,
-        extent: Extent<'_>,
-        belief: &Observed,
-    ) -> Option<Touched> {
+        extent: Scan<'_>,
+        cache: &Observed,
+    ) -> Option<DirtyKeys> {
         if self.attempts.is_empty() {
             return None;
         }
@@ -224,11 +224,11 @@ impl Refused {
         if released.is_empty() {
             return None;
         }
-        Some(self.release(&released.into_iter().collect::<Vec<_>>(), belief))
+        Some(self.release(&released.into_iter().collect::<Vec<_>>(), cache))
     }
 
     /// The refused objects that a comparison to this extent has looked at.
-    fn looked_at(&self, extent: Extent<'_>) -> Vec<ObjectKey> {
+    fn looked_at(&self, extent: Scan<'_>) -> Vec<ObjectKey> {
         let is_compared = |key: &&ObjectKey| match key {
             ObjectKey::Kernel
             | ObjectKey::Connections
@@ -238,7 +238,7 @@ impl Refused {
             | ObjectKey::Room(_) => false,
             _ => true,
         };
-        let Extent::Keys(touched) = extent else {
+        let Scan::Dirty(touched) = extent else {
             return self.attempts.keys().filter(is_compared).copied().collect();
         };
         let mut found: Vec<_> = self
@@ -261,16 +261,16 @@ impl Refused {
 
     /// Nothing holds back because of these any longer. Gives back all that waits: which of it can go on
     /// is found out by trying.
-    pub(crate) fn release(&mut self, keys: &[ObjectKey], belief: &Observed) -> Touched {
+    pub(crate) fn release(&mut self, keys: &[ObjectKey], cache: &Observed) -> DirtyKeys {
         for key in keys {
             if let Some(attempt) = self.remove(key) {
                 self.released.insert(*key, attempt);
             }
         }
-        let mut held = Held::default();
+        let mut held = Blocked::default();
         for (key, attempt) in &self.attempts {
             match (&attempt.change, key) {
-                (Some((stage, change)), _) => held.note(*stage, change, belief),
+                (Some((stage, change)), _) => held.note(*stage, change, cache),
                 (None, ObjectKey::StandingRules(family)) => held.hold_unread(*family),
                 (None, _) => {}
             }
@@ -280,7 +280,7 @@ impl Refused {
     }
 
     /// All that waits, to be compared once more.
-    pub(crate) fn take_waiting(&mut self) -> Touched {
+    pub(crate) fn take_waiting(&mut self) -> DirtyKeys {
         std::mem::take(&mut self.waiting)
     }
 
@@ -292,12 +292,12 @@ impl Refused {
     }
 
     /// What holds changes back, for a walk: at the beginning of a round, and again when something was released.
-    pub(crate) fn take_held(&mut self) -> Option<Held> {
+    pub(crate) fn take_held(&mut self) -> Option<Blocked> {
         self.held.take()
     }
 
     /// The walk is over.
-    pub(crate) fn put_held(&mut self, held: Held) {
+    pub(crate) fn put_held(&mut self, held: Blocked) {
         self.held.get_or_insert(held);
     }
 
@@ -333,7 +333,7 @@ pub(crate) struct Due {
     /// The objects whose time has come.
     pub(crate) keys: Vec<ObjectKey>,
     /// These, and what waits for any that was refused.
-    pub(crate) touched: Touched,
+    pub(crate) touched: DirtyKeys,
 }
 
 fn pause(tries: u32) -> Duration {

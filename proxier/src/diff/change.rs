@@ -11,7 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::flow::Flow;
 use crate::model::Family;
 use crate::plan::{
-    Entry, Jump, Rules, ServerSettings, SetKey, Touched, VirtualServerDestination, VirtualServerKey,
+    DirtyKeys, Entry, Jump, Rules, ServerSettings, SetKey, VirtualServerDestination,
+    VirtualServerKey,
 };
 
 /// One operation on the kernel. A first sync has hundreds of thousands, so that what is large and seldom
@@ -50,7 +51,7 @@ pub enum Change {
     /// Forget a tracked flow.
     RemoveFlow(Box<Flow>),
     /// Take away the chains, rules and tables that kube-proxy's other modes have left behind.
-    RemoveLeftovers(Family),
+    RemoveLegacyRules(Family),
 }
 
 /// A state of one family's rules to be written in one transaction.
@@ -79,7 +80,7 @@ pub enum Moment {
 
 impl Change {
     /// True if it is of one of these keys.
-    pub(crate) fn is_of(&self, keys: &Touched) -> bool {
+    pub(crate) fn is_of(&self, keys: &DirtyKeys) -> bool {
         match self {
             Self::AddAddress(address) | Self::RemoveAddress(address) => {
                 keys.addresses.contains(address)
@@ -98,13 +99,13 @@ impl Change {
             | Self::GrowSet(..)
             | Self::WriteRules(_)
             | Self::RemoveFlow(_)
-            | Self::RemoveLeftovers(_) => false,
+            | Self::RemoveLegacyRules(_) => false,
         }
     }
 
     /// True if it follows from all facts together.
     pub(crate) fn is_common(&self) -> bool {
-        matches!(self, Self::WriteRules(_) | Self::RemoveLeftovers(_) | Self::GrowSet(..))
+        matches!(self, Self::WriteRules(_) | Self::RemoveLegacyRules(_) | Self::GrowSet(..))
     }
 
     /// True if every comparison names it, whichever keys it looks at. Of two of these the later one counts.
@@ -116,7 +117,7 @@ impl Change {
     pub(crate) fn is_last(&self) -> bool {
         match self {
             Self::WriteRules(step) => step.moment == Moment::AfterRemoval,
-            Self::RemoveLeftovers(_) => true,
+            Self::RemoveLegacyRules(_) => true,
             _ => false,
         }
     }
@@ -138,7 +139,7 @@ impl Change {
         "set_entry",
         "rule",
         "device",
-        "leftovers",
+        "legacy_rules",
     ];
 
     /// The kind of object that it changes, in lower case.
@@ -156,7 +157,7 @@ impl Change {
             | Self::UpdateDestination(..)
             | Self::RemoveDestination(..) => "destination",
             Self::RemoveFlow(_) => "flow",
-            Self::RemoveLeftovers(_) => "leftovers",
+            Self::RemoveLegacyRules(_) => "legacy_rules",
         }
     }
 
@@ -168,7 +169,7 @@ impl Change {
             | Self::GrowSet(set, _)
             | Self::AddEntry(set, _)
             | Self::RemoveEntry(set, _) => Some(set.family),
-            Self::RemoveLeftovers(family) => Some(*family),
+            Self::RemoveLegacyRules(family) => Some(*family),
             Self::RemoveFlow(flow) => Some(Family::of(flow.frontend.ip())),
             Self::WriteRules(step) => Some(step.family),
             Self::AddAddress(address) | Self::RemoveAddress(address) => Some(Family::of(*address)),
@@ -192,8 +193,8 @@ impl fmt::Display for Change {
             Self::RemoveEntry(set, entry) => write!(f, "remove entry {set} {entry}"),
             Self::WriteRules(step) => write!(f, "write rules {}", step.family),
             Self::RemoveFlow(flow) => write!(f, "remove flow {flow}"),
-            Self::RemoveLeftovers(family) => {
-                write!(f, "remove leftovers of other modes {family}")
+            Self::RemoveLegacyRules(family) => {
+                write!(f, "remove legacy rules of other modes {family}")
             }
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::RemoveAddress(address) => write!(f, "remove address {address}"),

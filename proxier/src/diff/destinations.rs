@@ -13,9 +13,9 @@ use crate::sorted::{SortedMap, SortedSet};
 #[derive(Clone, Debug, Default)]
 pub struct Destinations {
     /// Each of them is as [`PLAIN`]; then there are no others.
-    plain: SortedSet<SocketAddr>,
+    shared: SortedSet<SocketAddr>,
     /// Each is as it is.
-    various: SortedMap<SocketAddr, ObservedDestination>,
+    owned: SortedMap<SocketAddr, ObservedDestination>,
 }
 
 /// One that takes new connections and is reached as ours are.
@@ -25,8 +25,8 @@ static PLAIN: ObservedDestination =
 impl Destinations {
     /// One destination.
     pub fn get(&self, destination: &SocketAddr) -> Option<ObservedDestination> {
-        let plain = self.plain.contains(destination).then_some(PLAIN);
-        plain.or_else(|| self.various.get(destination).copied())
+        let shared = self.shared.contains(destination).then_some(PLAIN);
+        shared.or_else(|| self.owned.get(destination).copied())
     }
 
     /// True if it is there.
@@ -36,8 +36,8 @@ impl Destinations {
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&SocketAddr, ObservedDestination)> + Clone {
-        let plain = self.plain.iter().map(|destination| (destination, PLAIN));
-        plain.chain(self.various.iter().map(|(destination, found)| (destination, *found)))
+        let shared = self.shared.iter().map(|destination| (destination, PLAIN));
+        shared.chain(self.owned.iter().map(|(destination, found)| (destination, *found)))
     }
 
     /// Their addresses and ports, in order.
@@ -52,17 +52,17 @@ impl Destinations {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.plain.len() + self.various.len()
+        self.shared.len() + self.owned.len()
     }
 
     /// Notes how one is.
     pub fn insert(&mut self, destination: SocketAddr, found: ObservedDestination) {
-        self.various().insert(destination, found);
+        self.owned().insert(destination, found);
     }
 
     /// Notes that one is gone.
     pub fn remove(&mut self, destination: &SocketAddr) {
-        self.various().remove(destination);
+        self.owned().remove(destination);
     }
 
     /// Keeps the wish's list if that says it all. Counts of connections are of the moment.
@@ -71,20 +71,20 @@ impl Destinations {
             ObservedDestination { connections: None, ..*found } == PLAIN
         };
         // A list that is shared already may be of another wish.
-        if self.plain.is_empty()
-            && self.various.keys().eq(wished)
-            && self.various.values().all(is_plain)
+        if self.shared.is_empty()
+            && self.owned.keys().eq(wished)
+            && self.owned.values().all(is_plain)
         {
-            *self = Self { plain: wished.clone(), various: SortedMap::default() };
+            *self = Self { shared: wished.clone(), owned: SortedMap::default() };
         }
     }
 
-    fn various(&mut self) -> &mut SortedMap<SocketAddr, ObservedDestination> {
-        if !self.plain.is_empty() {
-            let plain = std::mem::take(&mut self.plain);
-            self.various = plain.iter().map(|destination| (*destination, PLAIN)).collect();
+    fn owned(&mut self) -> &mut SortedMap<SocketAddr, ObservedDestination> {
+        if !self.shared.is_empty() {
+            let shared = std::mem::take(&mut self.shared);
+            self.owned = shared.iter().map(|destination| (*destination, PLAIN)).collect();
         }
-        &mut self.various
+        &mut self.owned
     }
 }
 
@@ -98,7 +98,7 @@ impl Eq for Destinations {}
 
 impl FromIterator<(SocketAddr, ObservedDestination)> for Destinations {
     fn from_iter<I: IntoIterator<Item = (SocketAddr, ObservedDestination)>>(all: I) -> Self {
-        Self { plain: SortedSet::default(), various: all.into_iter().collect() }
+        Self { shared: SortedSet::default(), owned: all.into_iter().collect() }
     }
 }
 
@@ -107,9 +107,9 @@ impl std::ops::Index<&SocketAddr> for Destinations {
     type Output = ObservedDestination;
 
     fn index(&self, destination: &SocketAddr) -> &ObservedDestination {
-        match self.plain.contains(destination) {
+        match self.shared.contains(destination) {
             true => &PLAIN,
-            false => std::ops::Index::index(&self.various, destination),
+            false => std::ops::Index::index(&self.owned, destination),
         }
     }
 }
@@ -128,10 +128,10 @@ mod tests {
                 .into_iter()
                 .collect();
         destinations.share(&wished);
-        assert_eq!(destinations.plain, wished);
+        assert_eq!(destinations.shared, wished);
         destinations.insert(two, ObservedDestination { weight: 0, ..PLAIN });
         destinations.share(&wished);
-        assert!(destinations.plain.is_empty());
+        assert!(destinations.shared.is_empty());
         assert_eq!(destinations.values().map(|found| found.weight).collect::<Vec<_>>(), [1, 0]);
         destinations.remove(&two);
         assert_eq!(destinations, [(one, PLAIN)].into_iter().collect());

@@ -7,22 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::own::is_our_address;
-use super::{Change, ChangeSet, Comparison, Extent};
+use super::{Change, ChangeSet, Comparison, Scan};
 use crate::model::Family;
 use crate::plan::{Entry, SetKey, SetName};
 use crate::sorted::{Side, join};
 
 impl Comparison<'_> {
-    pub(super) fn compare_addresses(&self, extent: Extent<'_>, changes: &mut ChangeSet) {
+    pub(super) fn compare_addresses(&self, extent: Scan<'_>, changes: &mut ChangeSet) {
         match extent {
-            Extent::Everything => {
+            Scan::Everything => {
                 let observed = self.observed.addresses.iter().map(|address| (address, ()));
                 let desired = self.desired.addresses().map(|address| (address, ()));
                 for (address, side) in join(desired, observed) {
                     self.change_address(address, side, changes);
                 }
             }
-            Extent::Keys(touched) => {
+            Scan::Dirty(touched) => {
                 for address in &touched.addresses {
                     self.compare_address(address, changes);
                 }
@@ -47,18 +47,18 @@ impl Comparison<'_> {
         }
     }
 
-    pub(super) fn compare_sets(&self, extent: Extent<'_>, changes: &mut ChangeSet) {
+    pub(super) fn compare_sets(&self, extent: Scan<'_>, changes: &mut ChangeSet) {
         for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
             for set in SetName::ALL.map(|name| SetKey { family, name }) {
                 if !self.observed.sets.contains_key(&set) && self.settings.has_set(set) {
                     changes.push(Change::AddSet(set));
                 }
-                if matches!(extent, Extent::Everything) {
+                if matches!(extent, Scan::Everything) {
                     self.compare_whole_set(set, changes);
                 }
             }
         }
-        if let Extent::Keys(touched) = extent {
+        if let Scan::Dirty(touched) = extent {
             for (set, entry) in &touched.entries {
                 self.compare_entry(*set, entry, changes);
                 let exception = entry.exception().map(|exception| (*set, exception));

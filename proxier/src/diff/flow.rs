@@ -73,11 +73,11 @@ impl Comparison<'_> {
     ///
     /// `Departs:` upstream keeps flows to any endpoint that serves, chosen or not, and takes every
     /// flow whose port is a node port's for its own, whomever it goes to.
-    pub(crate) fn is_stale(&self, flow: &Flow, suspects: &FlowSuspects) -> bool {
+    pub(crate) fn is_stale(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
         self.leads_astray(flow, suspects) || self.answers_for(flow, suspects)
     }
 
-    fn leads_astray(&self, flow: &Flow, suspects: &FlowSuspects) -> bool {
+    fn leads_astray(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
         let key = flow.key();
         suspects.contains_key(&key)
             && match self.desired.server(&key) {
@@ -87,7 +87,7 @@ impl Comparison<'_> {
             }
     }
 
-    fn answers_for(&self, flow: &Flow, suspects: &FlowSuspects) -> bool {
+    fn answers_for(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
         let Some(key) = flow.answers_from() else { return false };
         let Some(before) = suspects.get(&key) else { return false };
         let today = self.desired.server(&key);
@@ -97,12 +97,16 @@ impl Comparison<'_> {
 }
 
 /// Virtual servers whose flows may lead astray, and the destinations that each of them has lost.
-pub(crate) type FlowSuspects = BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>>;
+pub(crate) type StaleCandidates = BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>>;
 
 /// The virtual servers whose flows may lead astray after these changes, before which `standing` stood.
 /// Connection tracking knows only of protocols without connections, or whose connections are not
 /// scheduled anew.
-pub(crate) fn note_suspects(changes: &[Change], standing: &Observed, suspects: &mut FlowSuspects) {
+pub(crate) fn note_stale_candidates(
+    changes: &[Change],
+    standing: &Observed,
+    suspects: &mut StaleCandidates,
+) {
     for change in changes {
         match change {
             Change::AddServer(key, _) | Change::AddDestination(key, ..)

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use super::change::{Change, Moment};
 use crate::model::{Family, Protocol};
-use crate::plan::{Entry, SetKey, Touched, VirtualServerKey};
+use crate::plan::{DirtyKeys, Entry, SetKey, VirtualServerKey};
 
 /// One object of the kernel, as far as something can fail with it by itself.
 ///
@@ -32,7 +32,7 @@ pub enum ObjectKey {
     /// The room in a set.
     Room(SetKey),
     /// What other modes have left.
-    Leftovers(Family),
+    LegacyRules(Family),
     /// An address of the dummy device.
     Address(IpAddr),
     /// A set entry.
@@ -45,7 +45,7 @@ pub enum ObjectKey {
 
 impl ObjectKey {
     /// Adds the key under which it is compared. What every comparison looks at has none.
-    pub(crate) fn touch(&self, touched: &mut Touched) {
+    pub(crate) fn touch(&self, touched: &mut DirtyKeys) {
         match *self {
             Self::Address(address) => drop(touched.addresses.insert(address)),
             Self::Entry(set, entry) => drop(touched.entries.insert((set, entry))),
@@ -58,7 +58,7 @@ impl ObjectKey {
             | Self::Device
             | Self::Set(_)
             | Self::Room(_)
-            | Self::Leftovers(_) => {}
+            | Self::LegacyRules(_) => {}
         }
     }
 
@@ -70,7 +70,7 @@ impl ObjectKey {
     }
 
     /// The last of those that every comparison looks at.
-    pub(crate) const LAST_COMMON: Self = Self::Leftovers(Family::V6);
+    pub(crate) const LAST_COMMON: Self = Self::LegacyRules(Family::V6);
 }
 
 impl Change {
@@ -106,7 +106,7 @@ impl Change {
             Self::RemoveFlow(flow) => {
                 ObjectKey::Flows(Family::of(flow.frontend.ip()), flow.protocol)
             }
-            Self::RemoveLeftovers(family) => ObjectKey::Leftovers(*family),
+            Self::RemoveLegacyRules(family) => ObjectKey::LegacyRules(*family),
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Observed {
     /// Rules in chains of ours that exist, and jumps of ours that stand.
     pub rules: PerFamily<Rules>,
     /// Whether chains, rules or tables of kube-proxy's other modes are there.
-    pub leftovers: PerFamily<bool>,
+    pub legacy_rules: PerFamily<bool>,
 }
 
 /// A virtual server in the kernel.
@@ -78,7 +78,7 @@ impl Observed {
             Change::GrowSet(set, capacity) => {
                 self.capacities.insert(*set, *capacity);
             }
-            Change::RemoveLeftovers(family) => *self.leftovers.of_mut(*family) = false,
+            Change::RemoveLegacyRules(family) => *self.legacy_rules.of_mut(*family) = false,
             // Flows come and go by themselves; no belief about them is kept.
             Change::RemoveFlow(_) => {}
             Change::AddEntry(set, entry) => {
@@ -147,7 +147,7 @@ impl Observed {
             Change::AddLink
             | Change::GrowSet(..)
             | Change::RemoveFlow(_)
-            | Change::RemoveLeftovers(_)
+            | Change::RemoveLegacyRules(_)
             | Change::AddAddress(_)
             | Change::RemoveAddress(_)
             | Change::AddSet(_)

@@ -57,10 +57,11 @@ impl Proven {
         if exclude.is_empty() {
             return;
         }
-        let traces = Traces { device: &found.addresses, sets: &found.sets, node, exclude };
+        let evidence =
+            OwnershipEvidence { device: &found.addresses, sets: &found.sets, node, exclude };
         self.0.retain(|key| found.servers.contains_key(key) || desired.server(key).is_some());
         let excluded = found.servers.keys().filter(|key| is_excluded(key, exclude));
-        self.0.extend(excluded.filter(|key| traces.is_our_server(key)));
+        self.0.extend(excluded.filter(|key| evidence.is_our_server(key)));
     }
 
     /// Forgets those of the given keys that are neither in the kernel nor planned: another one that somebody makes under
@@ -90,7 +91,7 @@ pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
 /// What tells our virtual servers from others' when no plan does: every one of ours has its frontend or node port in a
 /// set, or at least its address on the dummy device.
 #[derive(Clone, Copy, Debug)]
-pub struct Traces<'a> {
+pub struct OwnershipEvidence<'a> {
     /// Addresses on the dummy device.
     pub device: &'a BTreeSet<IpAddr>,
     /// Sets of ours with their entries. They go last, so that a removal that was interrupted can be
@@ -115,7 +116,7 @@ const FRONTENDS: [SetName; 8] = [
     SetName::NodePortLocalSctpHash,
 ];
 
-impl Traces<'_> {
+impl OwnershipEvidence<'_> {
     /// True if the virtual server is known to be ours. One that is not may still have been, if what
     /// belonged to it has been taken away by hand; it is left alone.
     pub fn is_our_server(&self, key: &VirtualServerKey) -> bool {
@@ -180,7 +181,8 @@ mod tests {
         let (device, node) =
             (addresses(&["10.96.0.1", "10.99.0.1"]), addresses(&["192.0.2.11", "2001:db8::11"]));
         let exclude = ["10.99.0.0/16".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
-        let traces = Traces { device: &device, sets: &sets, node: &node, exclude: &exclude };
+        let evidence =
+            OwnershipEvidence { device: &device, sets: &sets, node: &node, exclude: &exclude };
         let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
         for ours in [
             key(tcp, "10.96.0.1", 80),
@@ -189,7 +191,7 @@ mod tests {
             key(udp, "2001:db8::11", 30053),
             key(udp, "fd00::9", 53),
         ] {
-            assert!(traces.is_our_server(&ours), "{ours}");
+            assert!(evidence.is_our_server(&ours), "{ours}");
         }
         for others in [
             key(tcp, "10.99.0.1", 80),
@@ -200,7 +202,7 @@ mod tests {
             key(udp, "192.0.2.11", 30053),
             key(tcp, "2001:db8::11", 30080),
         ] {
-            assert!(!traces.is_our_server(&others), "{others}");
+            assert!(!evidence.is_our_server(&others), "{others}");
         }
     }
 }

@@ -12,20 +12,20 @@
 use std::net::SocketAddr;
 
 use super::own::is_our_server;
-use super::{Change, ChangeSet, Comparison, Extent, ObservedDestination, ObservedServer};
+use super::{Change, ChangeSet, Comparison, ObservedDestination, ObservedServer, Scan};
 use crate::model::Protocol;
 use crate::plan::{VirtualServer, VirtualServerKey, weight};
 use crate::sorted::{Side, join};
 
 impl Comparison<'_> {
-    pub(super) fn compare_servers(&self, extent: Extent<'_>, changes: &mut ChangeSet) {
+    pub(super) fn compare_servers(&self, extent: Scan<'_>, changes: &mut ChangeSet) {
         match extent {
-            Extent::Everything => {
+            Scan::Everything => {
                 for (key, side) in join(self.desired.servers(), &self.observed.servers) {
                     self.compare_sides(key, side, changes);
                 }
             }
-            Extent::Keys(touched) => {
+            Scan::Dirty(touched) => {
                 for key in &touched.servers {
                     self.compare_server(key, changes);
                 }

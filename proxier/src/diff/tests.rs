@@ -28,7 +28,7 @@ fn changes(proxier: &Proxier, observed: &Observed) -> Vec<String> {
         proven: &Proven::default(),
         node: None,
     };
-    let set = comparison.changes(Extent::Everything);
+    let set = comparison.changes(Scan::Everything);
     set.changes.iter().map(ToString::to_string).collect()
 }
 

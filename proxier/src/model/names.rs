@@ -23,7 +23,7 @@ impl fmt::Debug for Names {
 }
 
 /// So few are not worth a look.
-const FEW: usize = 1024;
+const MIN_NAMES_TO_SWEEP: usize = 1024;
 
 impl Names {
     /// Lets a name share the text of an equal one.
@@ -32,7 +32,7 @@ impl Names {
             name.clone_from(known);
             return;
         }
-        if self.known.len() >= self.limit.max(FEW) {
+        if self.known.len() >= self.limit.max(MIN_NAMES_TO_SWEEP) {
             self.known.retain(|known| Arc::strong_count(known) > 1);
             self.limit = 2 * self.known.len();
         }
@@ -51,9 +51,9 @@ mod tests {
         names.share(&mut one);
         names.share(&mut other);
         assert!(Arc::ptr_eq(&one, &other));
-        for number in 0..10 * FEW {
+        for number in 0..10 * MIN_NAMES_TO_SWEEP {
             names.share(&mut number.to_string().into());
         }
-        assert!(names.known.len() <= FEW && names.known.contains("node1"));
+        assert!(names.known.len() <= MIN_NAMES_TO_SWEEP && names.known.contains("node1"));
     }
 }

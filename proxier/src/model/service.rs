@@ -25,10 +25,10 @@ pub struct Service {
     /// `spec.sessionAffinity` with its timeout.
     pub affinity: Affinity,
     /// `spec.internalTrafficPolicy`.
-    pub internal_policy: Scope,
+    pub internal_policy: TrafficPolicy,
     /// `spec.externalTrafficPolicy`, `Local` only where it has a meaning: type LoadBalancer or
     /// NodePort, or ClusterIP with at least one external IP (spec 4.2).
-    pub external_policy: Scope,
+    pub external_policy: TrafficPolicy,
     /// `spec.externalIPs`, both families.
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` with `ipMode` VIP or unset, both families.
@@ -119,7 +119,7 @@ pub enum Affinity {
 
 /// Which endpoints a traffic policy admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum TrafficPolicy {
     /// Endpoints on any node.
     Cluster,
     /// Endpoints on this node.

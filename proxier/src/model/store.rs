@@ -58,7 +58,7 @@ pub struct Dirty {
     /// counts, no plan depends on it.
     pub changed: Changed,
     /// What slices that have changed said of the time; no plan depends on it either.
-    pub reported: Vec<Reported>,
+    pub reported: Vec<TriggerTime>,
     /// Services that have lost a slice: what was reported of them before is forgotten (spec 6.5).
     pub unreported: BTreeSet<ServiceName>,
     /// Nodes have come, gone, become ready or ceased to be; no plan depends on it.
@@ -92,7 +92,7 @@ impl Changed {
 
 /// When something happened that a slice was written for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reported {
+pub struct TriggerTime {
     /// Whose endpoints have changed.
     pub service: ServiceName,
     /// In which family.
@@ -336,7 +336,7 @@ impl Store {
         dirty.changed.slices += 1;
         if let Some(at) = slice.last_change.0 {
             let (service, family) = (slice.service.clone(), slice.family);
-            dirty.reported.push(Reported { service, family, at });
+            dirty.reported.push(TriggerTime { service, family, at });
         }
         dirty.services.insert(slice.service.clone());
         if self.readiness.is_some() {

@@ -10,22 +10,22 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::here::Here;
-use super::settings::Policy;
-use crate::model::{Endpoint, Family, Protocol, Scope, Service, ServicePort, Slice};
+use super::local_node::LocalNode;
+use super::settings::Compatibility;
+use crate::model::{Endpoint, Family, Protocol, Service, ServicePort, Slice, TrafficPolicy};
 use crate::sorted::SortedSet;
 
 /// For which traffic a Service would have endpoints on this node only, and has none here but some
 /// elsewhere (spec 5.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LacksLocal {
+pub struct NoLocalEndpoints {
     /// For traffic from inside the cluster.
     pub internal: bool,
     /// For traffic from outside.
     pub external: bool,
 }
 
-impl LacksLocal {
+impl NoLocalEndpoints {
     pub(super) fn join(&mut self, other: Self) {
         self.internal |= other.internal;
         self.external |= other.external;
@@ -88,7 +88,7 @@ impl<'a> Candidates<'a> {
 
     /// Endpoints on this node in any condition: they may come back to themselves through the
     /// Service (hairpin) as long as they run.
-    pub(crate) fn on_node(&self, here: &Here<'_>) -> impl Iterator<Item = SocketAddr> {
+    pub(crate) fn on_node(&self, here: &LocalNode<'_>) -> impl Iterator<Item = SocketAddr> {
         self.endpoints
             .iter()
             .filter(|(_, endpoint)| here.is_local(endpoint))
@@ -96,7 +96,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// The addresses of ready endpoints on this node, which health checks count.
-    pub(crate) fn ready_on_node(&self, here: &Here<'_>) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn ready_on_node(&self, here: &LocalNode<'_>) -> impl Iterator<Item = IpAddr> {
         self.endpoints
             .values()
             .filter(|endpoint| here.is_local(endpoint) && endpoint.ready)
@@ -111,14 +111,14 @@ impl<'a> Candidates<'a> {
         &self,
         service: &Service,
         port: &ServicePort,
-        here: &Here<'_>,
-        policy: Policy,
+        here: &LocalNode<'_>,
+        policy: Compatibility,
     ) -> SortedSet<SocketAddr> {
         match service.internal_policy {
-            Scope::Cluster => self.cluster(here),
-            Scope::Local => {
+            TrafficPolicy::Cluster => self.cluster(here),
+            TrafficPolicy::Local => {
                 let local = self.local(here);
-                let falls_back = policy == Policy::AsUpstream
+                let falls_back = policy == Compatibility::AsUpstream
                     && is_externally_accessible(service, port, self.family);
                 if local.is_empty() && falls_back { self.cluster(here) } else { local }
             }
@@ -131,14 +131,14 @@ impl<'a> Candidates<'a> {
         &self,
         service: &Service,
         port: &ServicePort,
-        here: &Here<'_>,
+        here: &LocalNode<'_>,
     ) -> SortedSet<SocketAddr> {
         if !is_externally_accessible(service, port, self.family) {
             return SortedSet::default();
         }
         match service.external_policy {
-            Scope::Cluster => self.cluster(here),
-            Scope::Local => {
+            TrafficPolicy::Cluster => self.cluster(here),
+            TrafficPolicy::Local => {
                 let local = self.local(here);
                 if local.is_empty() { self.cluster(here) } else { local }
             }
@@ -152,27 +152,27 @@ impl<'a> Candidates<'a> {
         &self,
         service: &Service,
         port: &ServicePort,
-        here: &Here<'_>,
-    ) -> LacksLocal {
-        let internal = service.internal_policy == Scope::Local;
-        let external = service.external_policy == Scope::Local
+        here: &LocalNode<'_>,
+    ) -> NoLocalEndpoints {
+        let internal = service.internal_policy == TrafficPolicy::Local;
+        let external = service.external_policy == TrafficPolicy::Local
             && is_externally_accessible(service, port, self.family);
         let is_usable = |e: &Endpoint| e.ready || (e.serving && e.terminating);
         let lacks = (internal || external)
             && self.endpoints.values().any(|endpoint| is_usable(endpoint))
             && self.local(here).is_empty();
-        LacksLocal { internal: lacks && internal, external: lacks && external }
+        NoLocalEndpoints { internal: lacks && internal, external: lacks && external }
     }
 
     /// Usable endpoints anywhere, topology hints honoured for ready ones.
-    fn cluster(&self, here: &Here<'_>) -> SortedSet<SocketAddr> {
+    fn cluster(&self, here: &LocalNode<'_>) -> SortedSet<SocketAddr> {
         let topology = self.topology(here);
         let chosen = self.select(|e| e.ready && topology.admits(e, here));
         if chosen.is_empty() { self.select(|e| e.serving && e.terminating) } else { chosen }
     }
 
     /// Usable endpoints on this node; hints have no say.
-    fn local(&self, here: &Here<'_>) -> SortedSet<SocketAddr> {
+    fn local(&self, here: &LocalNode<'_>) -> SortedSet<SocketAddr> {
         let ready = self.select(|e| here.is_local(e) && e.ready);
         if ready.is_empty() {
             self.select(|e| here.is_local(e) && e.serving && e.terminating)
@@ -190,7 +190,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Hints count only if every ready endpoint has them and one of them names this place.
-    fn topology(&self, here: &Here<'_>) -> Topology {
+    fn topology(&self, here: &LocalNode<'_>) -> Topology {
         let ready = || self.endpoints.values().filter(|endpoint| endpoint.ready);
         if ready().next().is_none() {
             return Topology::Anywhere;
@@ -218,7 +218,7 @@ enum Topology {
 }
 
 impl Topology {
-    fn admits(self, endpoint: &Endpoint, here: &Here<'_>) -> bool {
+    fn admits(self, endpoint: &Endpoint, here: &LocalNode<'_>) -> bool {
         match self {
             Self::Anywhere => true,
             Self::SameNode => endpoint.node_hints().iter().any(|hint| &**hint == here.node),

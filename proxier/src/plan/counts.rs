@@ -14,7 +14,7 @@ use crate::model::PerFamily;
 
 /// Kernel keys under which the wish may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
+pub struct DirtyKeys {
     /// Virtual servers.
     pub servers: BTreeSet<VirtualServerKey>,
     /// Addresses.
@@ -23,7 +23,7 @@ pub struct Touched {
     pub entries: BTreeSet<(SetKey, Entry)>,
 }
 
-impl Touched {
+impl DirtyKeys {
     /// True if there is no key.
     pub(crate) fn is_empty(&self) -> bool {
         self.servers.is_empty() && self.addresses.is_empty() && self.entries.is_empty()
@@ -43,13 +43,13 @@ pub(super) struct Counts {
     pub(super) addresses: BTreeMap<IpAddr, usize>,
     pub(super) sets: BTreeMap<SetKey, BTreeMap<Entry, usize>>,
     pub(super) refused: BTreeSet<VirtualServerKey>,
-    flips: Flips,
+    flips: RuleInputs,
 }
 
 /// Facts that rules depend on and that have changed since they were planned, with what they were then. Some have
 /// changed back: what a Service wants is taken away and added again whenever it is planned.
 #[derive(Clone, Debug, Default)]
-struct Flips {
+struct RuleInputs {
     /// Whether a set had entries.
     filled: BTreeMap<SetKey, bool>,
     /// Whether a load balancer refused this node.
@@ -59,7 +59,12 @@ struct Flips {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, key: &VirtualServerKey, wanted: &Frontend, touched: &mut Touched) {
+    pub(super) fn add(
+        &mut self,
+        key: &VirtualServerKey,
+        wanted: &Frontend,
+        touched: &mut DirtyKeys,
+    ) {
         for (set, entry) in &wanted.entries {
             self.add_entry(*set, *entry, touched);
         }
@@ -72,7 +77,12 @@ impl Counts {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &VirtualServerKey, had: &Frontend, touched: &mut Touched) {
+    pub(super) fn remove(
+        &mut self,
+        key: &VirtualServerKey,
+        had: &Frontend,
+        touched: &mut DirtyKeys,
+    ) {
         for (set, entry) in &had.entries {
             self.remove_entry(*set, *entry, touched);
         }
@@ -85,7 +95,7 @@ impl Counts {
         }
     }
 
-    pub(super) fn add_entry(&mut self, set: SetKey, entry: Entry, touched: &mut Touched) {
+    pub(super) fn add_entry(&mut self, set: SetKey, entry: Entry, touched: &mut DirtyKeys) {
         touched.entries.insert((set, entry));
         if !self.sets.contains_key(&set) {
             self.flips.filled.entry(set).or_insert(false);
@@ -93,7 +103,7 @@ impl Counts {
         *self.sets.entry(set).or_default().entry(entry).or_default() += 1;
     }
 
-    pub(super) fn remove_entry(&mut self, set: SetKey, entry: Entry, touched: &mut Touched) {
+    pub(super) fn remove_entry(&mut self, set: SetKey, entry: Entry, touched: &mut DirtyKeys) {
         touched.entries.insert((set, entry));
         let Some(entries) = self.sets.get_mut(&set) else { return };
         release(entries, &entry);
@@ -104,14 +114,14 @@ impl Counts {
     }
 
     /// Something other than Services has changed that rules depend on.
-    pub(super) fn distrust_rules(&mut self) {
+    pub(super) fn invalidate_rules(&mut self) {
         self.flips.others = PerFamily { v4: true, v6: true };
     }
 
     /// Families whose rules are to be planned anew: a fact that they depend on is not as it was when
     /// this was asked last.
     pub(super) fn take_stale(&mut self) -> PerFamily<bool> {
-        let Flips { filled, refused, others: mut stale } = std::mem::take(&mut self.flips);
+        let RuleInputs { filled, refused, others: mut stale } = std::mem::take(&mut self.flips);
         for (set, was) in filled {
             *stale.of_mut(set.family) |= self.sets.contains_key(&set) != was;
         }

@@ -1,6 +1,6 @@
 //! The wish as a whole.
 //!
-//! In: each Service's [`Contribution`], replaced whole whenever it is planned again. Out: what is
+//! In: each Service's [`ServicePlan`], replaced whole whenever it is planned again. Out: what is
 //! wanted under each kernel key, and which keys a replacement has touched. What several Services
 //! want is counted, so that adding and removing stay exact without a look at the rest. Never: two
 //! values under one key: of Services that claim the same address, protocol and port the older wins
@@ -11,19 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::counts::{Counts, Touched};
+use super::counts::{Counts, DirtyKeys};
 use super::frontend::Frontend;
 use super::health::HealthCheck;
 use super::rules::{Facts, Rules};
 use super::server::{VirtualServer, VirtualServerKey};
-use super::service::Contribution;
+use super::service::ServicePlan;
 use super::set::{Entry, SetKey, SetName};
 use super::settings::Settings;
 use crate::model::{Family, Node, PerFamily, ServiceName};
 
 /// A Service that wants something, ordered by who comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claimant {
+pub struct Owner {
     /// Creation time in seconds since 1970.
     pub created: i64,
     /// Whose claim it is.
@@ -33,9 +33,9 @@ pub struct Claimant {
 /// Everything that is wanted of the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    contributions: BTreeMap<ServiceName, Arc<Claim>>,
-    claims: BTreeMap<VirtualServerKey, Claims>,
-    contested: Contested,
+    plans: BTreeMap<ServiceName, Arc<Claim>>,
+    claims: BTreeMap<VirtualServerKey, Owners>,
+    conflicts: Conflicts,
     counts: Counts,
     health: Arc<BTreeMap<ServiceName, HealthCheck>>,
     rules: PerFamily<Option<Rules>>,
@@ -54,18 +54,18 @@ pub struct WithoutLocal {
 /// A Service, and what it wants.
 #[derive(Clone, Debug)]
 struct Claim {
-    claimant: Claimant,
-    wanted: Contribution,
+    claimant: Owner,
+    wanted: ServicePlan,
 }
 
 /// Who claims a virtual server: the one who has it, and seldom others, in their order.
 #[derive(Clone, Debug)]
-struct Claims {
+struct Owners {
     first: Arc<Claim>,
     others: Vec<Arc<Claim>>,
 }
 
-impl Claims {
+impl Owners {
     fn add(&mut self, claim: &Arc<Claim>) {
         let later = if claim.claimant < self.first.claimant {
             std::mem::replace(&mut self.first, Arc::clone(claim))
@@ -81,7 +81,7 @@ impl Claims {
     }
 
     /// What is left without a claimant.
-    fn without(mut self, claimant: &Claimant) -> Option<Self> {
+    fn without(mut self, claimant: &Owner) -> Option<Self> {
         if self.first.claimant == *claimant {
             if self.others.is_empty() {
                 return None;
@@ -98,23 +98,23 @@ impl Claims {
         self.first.wanted.frontends.get(key)
     }
 
-    fn losers(&self) -> impl Iterator<Item = &Claimant> {
+    fn losers(&self) -> impl Iterator<Item = &Owner> {
         self.others.iter().map(|other| &other.claimant)
     }
 }
 
 /// Of a virtual server and a Service that claims it in vain: the Service that has it.
-pub type Contested = BTreeMap<(VirtualServerKey, ServiceName), ServiceName>;
+pub type Conflicts = BTreeMap<(VirtualServerKey, ServiceName), ServiceName>;
 
 impl Desired {
     /// Replaces what a Service wants; `None` when it is gone.
     pub fn replace(
         &mut self,
         name: &ServiceName,
-        planned: Option<(Claimant, Contribution)>,
-        touched: &mut Touched,
+        planned: Option<(Owner, ServicePlan)>,
+        touched: &mut DirtyKeys,
     ) {
-        let old = self.contributions.get(name);
+        let old = self.plans.get(name);
         let is_same = match (old, &planned) {
             (None, None) => true,
             (Some(old), Some((claimant, new))) => old.claimant == *claimant && old.wanted == *new,
@@ -128,10 +128,10 @@ impl Desired {
         let keys: BTreeSet<_> =
             wanted.flat_map(|wanted| wanted.frontends.keys()).copied().collect();
         for key in &keys {
-            self.yield_frontend(key, touched);
+            self.release_frontend(key, touched);
         }
         self.count_without_local(name, planned.as_ref().map(|(_, new)| new));
-        if let Some(old) = self.contributions.remove(name) {
+        if let Some(old) = self.plans.remove(name) {
             old.wanted.frontends.keys().for_each(|key| self.withdraw(key, &old.claimant));
             for (set, entry) in &old.wanted.entries {
                 self.counts.remove_entry(*set, *entry, touched);
@@ -144,15 +144,15 @@ impl Desired {
                 self.claims
                     .entry(*key)
                     .and_modify(|claims| claims.add(&claim))
-                    .or_insert_with(|| Claims { first: Arc::clone(&claim), others: Vec::new() });
+                    .or_insert_with(|| Owners { first: Arc::clone(&claim), others: Vec::new() });
             }
             for (set, entry) in &claim.wanted.entries {
                 self.counts.add_entry(*set, *entry, touched);
             }
-            self.contributions.insert(name.clone(), claim);
+            self.plans.insert(name.clone(), claim);
         }
         for key in &keys {
-            self.award_frontend(key, touched);
+            self.assign_frontend(key, touched);
         }
     }
 
@@ -168,8 +168,8 @@ impl Desired {
     }
 
     /// Lets the rules be planned anew: something other than Services has changed.
-    pub fn distrust_rules(&mut self) {
-        self.counts.distrust_rules();
+    pub fn invalidate_rules(&mut self) {
+        self.counts.invalidate_rules();
     }
 
     /// The rules a family would have if these sets had entries as well. A step towards the
@@ -205,8 +205,8 @@ impl Desired {
     }
 
     /// Claims that came to nothing because an older Service has the same.
-    pub fn contested(&self) -> &Contested {
-        &self.contested
+    pub fn conflicts(&self) -> &Conflicts {
+        &self.conflicts
     }
 
     /// Services that have a health-check node port, with what is answered there. Who keeps it sees
@@ -256,10 +256,10 @@ impl Desired {
     }
 
     /// Takes away what the winner's frontend wants.
-    fn yield_frontend(&mut self, key: &VirtualServerKey, touched: &mut Touched) {
+    fn release_frontend(&mut self, key: &VirtualServerKey, touched: &mut DirtyKeys) {
         touched.servers.insert(*key);
         for claimant in self.claims.get(key).iter().flat_map(|claims| claims.losers()) {
-            self.contested.remove(&(*key, claimant.service.clone()));
+            self.conflicts.remove(&(*key, claimant.service.clone()));
         }
         if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {
             self.counts.remove(key, frontend, touched);
@@ -267,7 +267,7 @@ impl Desired {
     }
 
     /// Adds what the winner's frontend wants.
-    fn award_frontend(&mut self, key: &VirtualServerKey, touched: &mut Touched) {
+    fn assign_frontend(&mut self, key: &VirtualServerKey, touched: &mut DirtyKeys) {
         self.note_losers(key);
         if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {
             self.counts.add(key, frontend, touched);
@@ -285,10 +285,10 @@ impl Desired {
         }
     }
 
-    fn count_without_local(&mut self, name: &ServiceName, new: Option<&Contribution>) {
-        let old = self.contributions.get(name).map(|claim| &claim.wanted);
+    fn count_without_local(&mut self, name: &ServiceName, new: Option<&ServicePlan>) {
+        let old = self.plans.get(name).map(|claim| &claim.wanted);
         for family in Family::BOTH {
-            let lacks = |wanted: Option<&Contribution>| {
+            let lacks = |wanted: Option<&ServicePlan>| {
                 wanted.map(|wanted| *wanted.lacks_local.of(family)).unwrap_or_default()
             };
             let (old, new, count) = (lacks(old), lacks(new), self.without_local.of_mut(family));
@@ -303,11 +303,11 @@ impl Desired {
         let Some(claims) = self.claims.get(key) else { return };
         for loser in claims.losers() {
             let lost = (*key, loser.service.clone());
-            self.contested.insert(lost, claims.first.claimant.service.clone());
+            self.conflicts.insert(lost, claims.first.claimant.service.clone());
         }
     }
 
-    fn withdraw(&mut self, key: &VirtualServerKey, claimant: &Claimant) {
+    fn withdraw(&mut self, key: &VirtualServerKey, claimant: &Owner) {
         let left = self.claims.remove(key).and_then(|claims| claims.without(claimant));
         if let Some(left) = left {
             self.claims.insert(*key, left);

@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::backend::Candidates;
-use super::here::Here;
+use super::local_node::LocalNode;
 use super::server::{ServerSettings, VirtualServer, VirtualServerKey};
 use super::set::{Entry, SetKey, SetName};
-use super::settings::{Policy, Settings};
+use super::settings::{Compatibility, Settings};
 use crate::model::{
-    Completeness, Family, Net, Protocol, Scope, Service, ServicePort, SourceRanges,
+    Completeness, Family, Net, Protocol, Service, ServicePort, SourceRanges, TrafficPolicy,
 };
 use crate::sorted::SortedSet;
 
@@ -80,7 +80,7 @@ pub(super) struct Port<'a> {
     service: &'a Service,
     port: &'a ServicePort,
     family: Family,
-    here: &'a Here<'a>,
+    here: &'a LocalNode<'a>,
     settings: &'a Settings,
     server: ServerSettings,
     internal: SortedSet<SocketAddr>,
@@ -92,7 +92,7 @@ impl<'a> Port<'a> {
         service: &'a Service,
         port: &'a ServicePort,
         candidates: &Candidates<'_>,
-        here: &'a Here<'a>,
+        here: &'a LocalNode<'a>,
         settings: &'a Settings,
     ) -> Self {
         Self {
@@ -140,8 +140,8 @@ impl<'a> Port<'a> {
     fn external_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.external);
         let set = match self.service.external_policy {
-            Scope::Cluster => SetName::ExternalIp,
-            Scope::Local => SetName::ExternalIpLocal,
+            TrafficPolicy::Cluster => SetName::ExternalIp,
+            TrafficPolicy::Local => SetName::ExternalIpLocal,
         };
         frontend.add(self.set(set), self.entry(address));
         self.bind_unless_present(address, &mut frontend);
@@ -151,7 +151,7 @@ impl<'a> Port<'a> {
     fn load_balancer_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.external);
         frontend.add(self.set(SetName::LoadBalancer), self.entry(address));
-        if self.service.external_policy == Scope::Local {
+        if self.service.external_policy == TrafficPolicy::Local {
             frontend.add(self.set(SetName::LoadBalancerLocal), self.entry(address));
         }
         if let Admission::Only(nets) = self.admission() {
@@ -174,7 +174,7 @@ impl<'a> Port<'a> {
             Protocol::Sctp => Entry::AddressPort(address, Protocol::Sctp, number),
         };
         frontend.add(self.set(cluster), entry);
-        if self.service.external_policy == Scope::Local {
+        if self.service.external_policy == TrafficPolicy::Local {
             frontend.add(self.set(local), entry);
         }
         (self.key(address, number), frontend)
@@ -216,8 +216,8 @@ impl<'a> Port<'a> {
         let is_other_familys_alone = nets.is_empty() && completeness == Completeness::Complete;
         match (is_other_familys_alone, self.settings.policy) {
             _ if is_open => Admission::Everyone,
-            (true, Policy::AsUpstream) => Admission::Everyone,
-            (true, Policy::Strict) | (false, _) => Admission::Only(nets),
+            (true, Compatibility::AsUpstream) => Admission::Everyone,
+            (true, Compatibility::Strict) | (false, _) => Admission::Only(nets),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What one Service wants of the kernel.
 //!
-//! In: a Service, its slices, this node, the settings. Out: its [`Contribution`]: the frontends of
+//! In: a Service, its slices, this node, the settings. Out: its [`ServicePlan`]: the frontends of
 //! every enabled family, and what does not hang on one of them. Never: other Services; what several
 //! of them want together is [`Desired`](super::Desired)'s to count.
 
@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::backend::{Candidates, LacksLocal, SlicePorts};
+use super::backend::{Candidates, NoLocalEndpoints, SlicePorts};
 use super::frontend::{Draft, Frontend, Port};
 use super::health::HealthCheck;
-use super::here::Here;
+use super::local_node::LocalNode;
 use super::server::VirtualServerKey;
 use super::set::{Entry, SetKey, SetName};
 use super::settings::Settings;
@@ -20,7 +20,7 @@ use crate::sorted::{SortedMap, SortedSet};
 
 /// Everything the kernel should hold because of one Service, and what its health check answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Contribution {
+pub struct ServicePlan {
     /// Where it is served.
     pub frontends: SortedMap<VirtualServerKey, Frontend>,
     /// Set entries that belong to no frontend: hairpin, the health check's port.
@@ -28,20 +28,20 @@ pub struct Contribution {
     /// What is answered at its health-check node port, if it has one.
     pub health: Option<HealthCheck>,
     /// In which families a policy asks for endpoints of this node and there are none.
-    pub lacks_local: PerFamily<LacksLocal>,
+    pub lacks_local: PerFamily<NoLocalEndpoints>,
 }
 
 /// Plans one Service.
-pub(crate) fn contribution(
+pub(crate) fn plan_service(
     service: &Service,
     slices: &[&Slice],
-    here: &Here<'_>,
+    here: &LocalNode<'_>,
     settings: &Settings,
-) -> Contribution {
+) -> ServicePlan {
     let service = &*without_proxied(service, settings);
     let mut wanted = Wanted::default();
     let mut local_endpoints = PerFamily::default();
-    let mut lacks_local = PerFamily::<LacksLocal>::default();
+    let mut lacks_local = PerFamily::<NoLocalEndpoints>::default();
     for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
         // A Service without a cluster IP of a family does not exist for that family (spec 13.3).
         let Some(cluster_ip) = *service.cluster_ips.of(family) else { continue };
@@ -65,7 +65,7 @@ pub(crate) fn contribution(
     let health = |port| HealthCheck { port, local_endpoints };
     let frontends = wanted.frontends.into_iter();
     let entries = wanted.entries.into_iter().filter(|(set, _)| settings.has_set(*set));
-    Contribution {
+    ServicePlan {
         frontends: frontends.map(|(key, frontend)| (key, frontend.finish(settings))).collect(),
         entries: entries.collect(),
         health: service.health_check_node_port.map(health),
@@ -84,7 +84,7 @@ fn without_proxied<'a>(service: &'a Service, settings: &Settings) -> Cow<'a, Ser
     Cow::Owned(service)
 }
 
-/// A contribution in the making.
+/// The plan of a Service in the making.
 #[derive(Default)]
 struct Wanted {
     frontends: BTreeMap<VirtualServerKey, Draft>,
@@ -93,7 +93,12 @@ struct Wanted {
 
 impl Wanted {
     /// Every local endpoint, ready or not, must be masqueraded when it reaches itself.
-    fn add_hairpin(&mut self, candidates: &Candidates<'_>, port: &ServicePort, here: &Here<'_>) {
+    fn add_hairpin(
+        &mut self,
+        candidates: &Candidates<'_>,
+        port: &ServicePort,
+        here: &LocalNode<'_>,
+    ) {
         for endpoint in candidates.on_node(here) {
             let ip = endpoint.ip();
             let entry = Entry::AddressPortAddress(ip, port.protocol, endpoint.port(), ip);

@@ -40,7 +40,7 @@ pub struct Settings {
     /// itself, and nothing is programmed at the address.
     pub ip_mode_proxy: Vec<Net>,
     /// Whether upstream's results stand where the API promises others.
-    pub policy: Policy,
+    pub policy: Compatibility,
     /// What rules and sets cannot be made of, because the kernel or `iptables` lacks it.
     pub missing: PerFamily<Missing>,
     /// How long destinations may drain.
@@ -58,7 +58,7 @@ pub enum NodePortAddresses {
 
 /// What wins where kube-proxy's IPVS mode gives another result than the API promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
+pub enum Compatibility {
     /// Upstream's result.
     #[default]
     AsUpstream,
@@ -92,7 +92,7 @@ impl Default for Settings {
             bind_address: None,
             external_ips: true,
             ip_mode_proxy: Vec::new(),
-            policy: Policy::AsUpstream,
+            policy: Compatibility::AsUpstream,
             missing: PerFamily::default(),
             drain: DrainLimits::default(),
         }

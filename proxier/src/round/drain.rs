@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Proxier, Work};
-use crate::apply::{Draining, Effort, Kernel, Outcome, Walk};
+use crate::apply::{Budget, Draining, Execution, Kernel, Outcome};
 use crate::diff::{Change, ObjectKey, Observed};
 use crate::plan::{DrainLimits, VirtualServerDestination, VirtualServerKey, weight};
 
@@ -104,9 +104,9 @@ impl Proxier {
         outcome: &mut Outcome,
     ) {
         let mut news = Draining::default();
-        self.end_draining(self.may_have_ended(work), work.belief.state(), &mut news);
+        self.end_draining(self.may_have_ended(work), work.cache.state(), &mut news);
         let mut due = std::mem::take(&mut work.due);
-        due.retain(|leaving| self.is_draining(work.belief.state(), leaving));
+        due.retain(|leaving| self.is_draining(work.cache.state(), leaving));
         due.iter().for_each(|leaving| self.begin_draining(leaving, now, &mut news));
         let mut going = self.drain.overdue(now);
         due.retain(|leaving| !going.contains(leaving));
@@ -114,12 +114,12 @@ impl Proxier {
         going.retain(|(key, server)| !self.refused.has(&ObjectKey::Destination(*key, *server)));
         let removal =
             |(key, server): &VirtualServerDestination| Change::RemoveDestination(*key, *server);
-        let mut walk = Walk::new(going.iter().map(removal).collect(), work.belief.state());
+        let mut walk = Execution::new(going.iter().map(removal).collect(), work.cache.state());
         walk.held_by(work.walk.take_held());
-        self.carry_on(&mut walk, work, kernel, Effort::MAX, now);
+        self.carry_on(&mut walk, work, kernel, Budget::MAX, now);
         work.walk.held_by(walk.take_held());
         outcome.absorb(std::mem::take(&mut walk.outcome));
-        self.end_draining(going, work.belief.state(), &mut news);
+        self.end_draining(going, work.cache.state(), &mut news);
         if !work.doubts.has_all() && !self.refused.has_leaving() {
             // One that could not be given weight 0 drains later.
             self.store.forget_departed();
@@ -167,12 +167,12 @@ impl Proxier {
     fn end_draining(
         &mut self,
         of: BTreeSet<VirtualServerDestination>,
-        belief: &Observed,
+        cache: &Observed,
         news: &mut Draining,
     ) {
         for leaving in of {
             // What has come and gone in one round is no news.
-            if !self.is_draining(belief, &leaving)
+            if !self.is_draining(cache, &leaving)
                 && self.drain.remove(&leaving)
                 && !news.begun.remove(&leaving)
             {
@@ -222,8 +222,8 @@ impl Proxier {
     }
 
     /// True if the destination stands at weight 0 and is not wanted.
-    fn is_draining(&self, belief: &Observed, (key, server): &VirtualServerDestination) -> bool {
-        let stands = belief
+    fn is_draining(&self, cache: &Observed, (key, server): &VirtualServerDestination) -> bool {
+        let stands = cache
             .servers
             .get(key)
             .and_then(|found| found.destinations.get(server))

@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use super::{Proxier, Work};
 use crate::apply::{
-    Cause, CauseKind, Due, Effort, Failure, Kernel, KernelReading, Outcome, Refusal, RulesReading,
-    Stage, Walk,
+    Budget, Cause, CauseKind, Due, Execution, Failure, Kernel, KernelReading, Outcome, Refusal,
+    RulesReading, Stage,
 };
-use crate::diff::{Belief, Change, ChangeSet, Extent, ObjectKey, Observed};
-use crate::model::{Family, PerFamily, Reported};
-use crate::plan::{Touched, VirtualServerKey};
+use crate::diff::{Change, ChangeSet, KernelCache, ObjectKey, Observed, Scan};
+use crate::model::{Family, PerFamily, TriggerTime};
+use crate::plan::{DirtyKeys, VirtualServerKey};
 
 /// What has become of what was believed in this round.
 #[derive(Debug, Default)]
@@ -42,14 +42,14 @@ impl Proxier {
     /// was refused is no longer wanted, what waited for it is looked at too.
     pub(super) fn find_changes(
         &mut self,
-        belief: &Observed,
+        cache: &Observed,
         is_whole: bool,
-        touched: &mut Touched,
+        touched: &mut DirtyKeys,
     ) -> ChangeSet {
         loop {
-            let extent = if is_whole { Extent::Everything } else { Extent::Keys(touched) };
-            let mut found = self.comparison(belief).changes(extent);
-            match self.refused.sift(&mut found.changes, extent, belief) {
+            let extent = if is_whole { Scan::Everything } else { Scan::Dirty(touched) };
+            let mut found = self.comparison(cache).changes(extent);
+            match self.refused.sift(&mut found.changes, extent, cache) {
                 None => return found,
                 Some(more) => touched.absorb(more),
             }
@@ -59,12 +59,12 @@ impl Proxier {
     /// Makes those ready to be tried again whose time has come.
     pub(super) fn retry_due(
         &mut self,
-        belief: &mut Belief,
+        cache: &mut KernelCache,
         kernel: &mut dyn Kernel,
         now: Instant,
-        touched: &mut Touched,
+        touched: &mut DirtyKeys,
     ) -> Vec<Failure> {
-        let Some(Due { keys, touched: more }) = self.refused.retry_due(belief.state(), now) else {
+        let Some(Due { keys, touched: more }) = self.refused.retry_due(cache.state(), now) else {
             return Vec::new();
         };
         touched.absorb(more);
@@ -72,7 +72,7 @@ impl Proxier {
         for key in keys {
             match key {
                 ObjectKey::StandingRules(family) => {
-                    failures.extend(self.read_rules(family, belief, kernel, now));
+                    failures.extend(self.read_rules(family, cache, kernel, now));
                 }
                 ObjectKey::Connections => self.drain.look_at_all(),
                 _ => {}
@@ -85,9 +85,9 @@ impl Proxier {
     pub(super) fn note_rules_read(
         &mut self,
         unread: PerFamily<Option<Cause>>,
-        belief: &Observed,
+        cache: &Observed,
         now: Instant,
-        touched: &mut Touched,
+        touched: &mut DirtyKeys,
     ) -> Vec<Failure> {
         let mut failures = Vec::new();
         for (family, cause) in [(Family::V4, unread.v4), (Family::V6, unread.v6)] {
@@ -95,7 +95,7 @@ impl Proxier {
                 Some(cause) => failures.push(self.fail_rules_read(family, cause, now)),
                 None if self.refused.cannot_read_rules(family) => {
                     touched
-                        .absorb(self.refused.release(&[ObjectKey::StandingRules(family)], belief));
+                        .absorb(self.refused.release(&[ObjectKey::StandingRules(family)], cache));
                 }
                 None => {}
             }
@@ -111,13 +111,13 @@ impl Proxier {
     fn read_rules(
         &mut self,
         family: Family,
-        belief: &mut Belief,
+        cache: &mut KernelCache,
         kernel: &mut dyn Kernel,
         now: Instant,
     ) -> Option<Failure> {
         match kernel.read_rules(family) {
-            Ok(RulesReading { rules, has_leftovers }) => {
-                belief.correct_rules(family, rules, has_leftovers);
+            Ok(RulesReading { rules, has_legacy_rules }) => {
+                cache.correct_rules(family, rules, has_legacy_rules);
                 None
             }
             Err(cause) => Some(self.fail_rules_read(family, cause, now)),
@@ -127,19 +127,25 @@ impl Proxier {
     /// Carries a walk on until the effort is spent, and does what its failures ask for.
     pub(super) fn carry_on(
         &mut self,
-        walk: &mut Walk,
+        walk: &mut Execution,
         work: &mut Work,
         kernel: &mut dyn Kernel,
-        mut effort: Effort,
+        mut effort: Budget,
         now: Instant,
     ) {
         while !walk.is_done() && effort.0 > 0 {
-            walk.go_on(kernel, &mut work.belief, &mut effort);
+            walk.run(kernel, &mut work.cache, &mut effort);
             self.settle(walk, work, kernel, now);
         }
     }
 
-    fn settle(&mut self, walk: &mut Walk, work: &mut Work, kernel: &mut dyn Kernel, now: Instant) {
+    fn settle(
+        &mut self,
+        walk: &mut Execution,
+        work: &mut Work,
+        kernel: &mut dyn Kernel,
+        now: Instant,
+    ) {
         walk.take_held_back().iter().for_each(|change| self.refused.wait(change));
         let mut unlike_belief = BTreeSet::new();
         let mut has_lost_device = false;
@@ -162,12 +168,12 @@ impl Proxier {
             return;
         }
         if has_lost_device {
-            work.belief.find_device_gone();
+            work.cache.find_device_gone();
             self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
         }
         for key in &unlike_belief {
             match kernel.read_server(key) {
-                Ok(found) => work.belief.correct_server(*key, found),
+                Ok(found) => work.cache.correct_server(*key, found),
                 Err(cause) => {
                     work.doubts.all = true;
                     let operation = format!("read virtual server {key}");
@@ -175,7 +181,7 @@ impl Proxier {
                 }
             }
         }
-        let mut touched = Touched { servers: unlike_belief, ..Touched::default() };
+        let mut touched = DirtyKeys { servers: unlike_belief, ..DirtyKeys::default() };
         if has_lost_device {
             touched.addresses.extend(self.desired.addresses().copied());
         }
@@ -183,27 +189,32 @@ impl Proxier {
     }
 
     /// The changes of these objects are found anew, and the dummy device with them.
-    fn compare_again(&mut self, mut touched: Touched, walk: &mut Walk, work: &mut Work) {
-        let mut found = self.find_changes(work.belief.state(), false, &mut touched);
+    fn compare_again(&mut self, mut touched: DirtyKeys, walk: &mut Execution, work: &mut Work) {
+        let mut found = self.find_changes(work.cache.state(), false, &mut touched);
         found.changes.retain(|change| change.is_of(&touched) || *change == Change::AddLink);
-        work.suspected.append(&mut self.suspect(&found.changes, work.belief.state()));
+        work.suspected.append(&mut self.suspect(&found.changes, work.cache.state()));
         work.due.append(&mut found.draining);
         if let Some(held) = self.refused.take_held() {
             walk.held_by(held);
         }
-        walk.leave_out(|change| {
+        walk.discard(|change| {
             change.is_of(&touched) || matches!(change, Change::GrowSet(..) | Change::AddLink)
         });
-        let growth = self.growth(&found.changes, walk, work.belief.state());
+        let growth = self.growth(&found.changes, walk, work.cache.state());
         found.changes.extend(growth);
-        walk.join(found.changes, work.belief.state());
+        walk.enqueue(found.changes, work.cache.state());
         work.servers.extend(touched.servers);
     }
 
     /// Room in the sets for these changes and for those that wait in the walk: a set that is made anew must have room for
     /// both.
-    pub(super) fn growth(&self, changes: &[Change], walk: &Walk, belief: &Observed) -> Vec<Change> {
-        let mut growth = self.comparison(belief).growth(changes.iter().chain(walk.pending()));
+    pub(super) fn growth(
+        &self,
+        changes: &[Change],
+        walk: &Execution,
+        cache: &Observed,
+    ) -> Vec<Change> {
+        let mut growth = self.comparison(cache).growth(changes.iter().chain(walk.pending()));
         growth.retain(|change| !self.refused.has_just(change));
         growth
     }
@@ -215,7 +226,7 @@ impl Proxier {
         stage: Stage,
         change: Change,
         cause: Cause,
-        walk: &mut Walk,
+        walk: &mut Execution,
         work: &mut Work,
         kernel: &mut dyn Kernel,
         now: Instant,
@@ -225,7 +236,7 @@ impl Proxier {
         let is_gone = cause.contradicts_belief() && change.server().is_none();
         let is_doubtful =
             cause.leaves_state_unknown() || (is_gone && !self.refused.has_failed_before(&key));
-        walk.hold(stage, &change, work.belief.state());
+        walk.hold(stage, &change, work.cache.state());
         // One of several tables may have been written.
         let unclear = match &change {
             Change::WriteRules(step) => Some(step.family),
@@ -237,7 +248,7 @@ impl Proxier {
             self.refused.retry_after_reading(&key, now);
         }
         if let Some(family) = unclear
-            && let Some(failure) = self.read_rules(family, &mut work.belief, kernel, now)
+            && let Some(failure) = self.read_rules(family, &mut work.cache, kernel, now)
         {
             walk.hold_unread(family);
             walk.outcome.failed.push(failure);
@@ -259,15 +270,15 @@ impl Proxier {
         outcome.refused = self.refused.count();
         outcome.next_retry = self.refused.next_retry();
         outcome.blocked = self.refused.blocked();
-        outcome.is_in_doubt = self.belief.is_none();
+        outcome.is_in_doubt = self.cache.is_none();
         outcome.reported = self.take_reported(&outcome.blocked);
         outcome
     }
 
     /// What is in force now. Of a family that is not, the first report of each Service waits: it says for how
     /// long the Service has not been served as it should be.
-    fn take_reported(&mut self, blocked: &PerFamily<bool>) -> Vec<Reported> {
-        let waits = |reported: &Reported| *blocked.of(reported.family);
+    fn take_reported(&mut self, blocked: &PerFamily<bool>) -> Vec<TriggerTime> {
+        let waits = |reported: &TriggerTime| *blocked.of(reported.family);
         let all = std::mem::take(&mut self.reported);
         let (mut waiting, now): (Vec<_>, _) = all.into_iter().partition(waits);
         waiting.sort_unstable_by(|a, b| {
@@ -282,23 +293,23 @@ impl Proxier {
     /// Takes in what was read beside the rounds. The next round compares everything.
     pub fn end_audit(&mut self, found: KernelReading, now: Instant) {
         let KernelReading { observed: mut found, unread } = found;
-        let Some(mut belief) = self.belief.take() else { return };
+        let Some(mut cache) = self.cache.take() else { return };
         for family in Family::BOTH {
             if unread.of(family).is_some() {
                 // Nothing says that they are otherwise.
-                let believed = belief.state().rules.of(family).clone();
+                let believed = cache.state().rules.of(family).clone();
                 *found.rules.of_mut(family) = believed;
             }
         }
-        if belief.end_reading(found) {
+        if cache.end_reading(found) {
             self.compares_all = true;
-            self.note_proven(belief.state());
+            self.note_proven(cache.state());
             let mut touched = std::mem::take(&mut self.touched);
-            let mut failures = self.note_rules_read(unread, belief.state(), now, &mut touched);
+            let mut failures = self.note_rules_read(unread, cache.state(), now, &mut touched);
             self.unreported.append(&mut failures);
             self.touched = touched;
         }
-        self.belief = Some(belief);
+        self.cache = Some(cache);
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Instant;
 use super::{Proxier, Work};
 use crate::apply::{Cause, FLOWS_AT_ONCE, Kernel, Outcome, apply};
 use crate::diff::{
-    Belief, Change, FlowSuspects, ObjectKey, Observed, is_tracked, note_suspects, removals,
+    Change, KernelCache, ObjectKey, Observed, StaleCandidates, is_tracked, note_stale_candidates,
+    removals,
 };
 use crate::model::{Family, Protocol};
 
@@ -20,7 +21,7 @@ const TIMES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Suspects {
     /// Those of these.
-    pub(super) these: FlowSuspects,
+    pub(super) these: StaleCandidates,
     /// Those of every other virtual server too: nobody has looked yet.
     pub(super) and_all: bool,
 }
@@ -39,8 +40,8 @@ impl Proxier {
         changes: &[Change],
         standing: &Observed,
     ) -> BTreeSet<(Family, Protocol)> {
-        let mut new = FlowSuspects::new();
-        note_suspects(changes, standing, &mut new);
+        let mut new = StaleCandidates::new();
+        note_stale_candidates(changes, standing, &mut new);
         let kinds = new.keys().map(|key| (key.family(), key.protocol)).collect();
         for (key, mut lost) in new {
             self.suspects.these.entry(key).or_default().append(&mut lost);
@@ -71,7 +72,7 @@ impl Proxier {
         });
         for kind in kinds {
             let object = ObjectKey::Flows(kind.0, kind.1);
-            match self.forget_stale_flows_of(kind, &suspects, kernel, &mut work.belief, outcome) {
+            match self.forget_stale_flows_of(kind, &suspects, kernel, &mut work.cache, outcome) {
                 Ok(Looked::AtAll) => {
                     self.refused.succeed(&object);
                     suspects.retain(|key, _| (key.family(), key.protocol) != kind);
@@ -93,18 +94,18 @@ impl Proxier {
     fn forget_stale_flows_of(
         &self,
         kind: (Family, Protocol),
-        suspects: &FlowSuspects,
+        suspects: &StaleCandidates,
         kernel: &mut dyn Kernel,
-        belief: &mut Belief,
+        cache: &mut KernelCache,
         outcome: &mut Outcome,
     ) -> Result<Looked, (&'static str, Cause)> {
         for _ in 0..TIMES {
-            let comparison = self.comparison(belief.state());
+            let comparison = self.comparison(cache.state());
             let is_stale = |flow: &_| comparison.is_stale(flow, suspects);
             let stale =
                 kernel.flows(kind, &is_stale, FLOWS_AT_ONCE).map_err(|cause| ("read", cause))?;
             let is_last = stale.len() < FLOWS_AT_ONCE;
-            let removed = apply(removals(stale), kernel, belief);
+            let removed = apply(removals(stale), kernel, cache);
             outcome.done += removed.done;
             if let Some(failure) = removed.failed.into_iter().next() {
                 return Err(("remove", failure.cause));

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 
 use super::Proxier;
 use crate::apply::Differences;
-use crate::diff::{Change, Observed, Traces};
+use crate::diff::{Change, Observed, OwnershipEvidence};
 use crate::model::Removed;
-use crate::plan::{Touched, VirtualServerKey};
+use crate::plan::{DirtyKeys, VirtualServerKey};
 
 impl Proxier {
     /// Notes which of these changes no fact asks for: somebody else has changed the kernel. `has_news` says whether
@@ -20,7 +20,7 @@ impl Proxier {
     pub(super) fn note_differences(
         &mut self,
         changes: &[Change],
-        touched: &Touched,
+        touched: &DirtyKeys,
         has_news: bool,
     ) {
         let blocked = self.refused.blocked();
@@ -40,14 +40,14 @@ impl Proxier {
     /// Takes note of what has been removed from the dummy device, so that the next round puts it there again.
     pub(super) fn note_removed(&mut self, removed: Removed) {
         // Where nothing is believed, everything is read.
-        let belief = self.work.as_mut().map(|work| &mut work.belief).or(self.belief.as_mut());
-        let Some(belief) = belief else { return };
+        let cache = self.work.as_mut().map(|work| &mut work.cache).or(self.cache.as_mut());
+        let Some(cache) = cache else { return };
         match removed {
-            Removed::Device if belief.lose_device() => {
+            Removed::Device if cache.lose_device() => {
                 self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
                 self.touched.addresses.extend(self.desired.addresses().copied());
             }
-            Removed::Address(address) if belief.lose_address(address) => {
+            Removed::Address(address) if cache.lose_address(address) => {
                 let change = Change::AddAddress(address);
                 self.differences.note(change.object(), || change.to_string());
                 self.touched.addresses.insert(address);
@@ -68,7 +68,7 @@ impl Proxier {
     pub(super) fn servers_of_others(
         &self,
         changes: &[Change],
-        touched: &Touched,
+        touched: &DirtyKeys,
         found: &Observed,
     ) -> Vec<VirtualServerKey> {
         let removed = changes.iter().filter_map(|change| match change {
@@ -80,8 +80,8 @@ impl Proxier {
             return removed;
         }
         let (node, sets, device) = (&self.node_addresses(), &found.sets, &found.addresses);
-        let traces = Traces { device, sets, node, exclude: &[] };
-        removed.into_iter().filter(|key| !traces.is_our_server(key)).collect()
+        let evidence = OwnershipEvidence { device, sets, node, exclude: &[] };
+        removed.into_iter().filter(|key| !evidence.is_our_server(key)).collect()
     }
 
     fn node_addresses(&self) -> BTreeSet<IpAddr> {

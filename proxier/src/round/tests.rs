@@ -68,7 +68,7 @@ fn after(minutes: u32) -> Instant {
 
 /// What the proxier would find to do if it read the kernel now.
 fn missing(proxier: &Proxier, kernel: &FakeKernel) -> String {
-    proxier.comparison(&kernel.state).changes(Extent::Everything).to_string()
+    proxier.comparison(&kernel.state).changes(Scan::Everything).to_string()
 }
 
 /// The state with the rules of `KUBE-IPVS-OUT-FILTER` sorted: they have no order among them, and which came first depends
@@ -182,11 +182,11 @@ proptest! {
                     whole.fold(event.clone());
                     proxier.fold(event);
                 }
-                proxier.step(&mut kernel, now(), Effort(effort));
+                proxier.step(&mut kernel, now(), Budget(effort));
             }
         }
         while proxier.is_at_work() || proxier.is_dirty() {
-            let outcome = proxier.step(&mut kernel, now(), Effort(effort));
+            let outcome = proxier.step(&mut kernel, now(), Budget(effort));
             prop_assert!(outcome.is_none_or(|outcome| outcome.is_success()));
         }
         prop_assert_eq!(unguarded(&kernel), [""; 0]);
@@ -206,10 +206,10 @@ proptest! {
         let mut kernel = FakeKernel { keep_history: true, faults, ..FakeKernel::default() };
         for event in history.into_iter().flatten() {
             proxier.fold(event);
-            proxier.step(&mut kernel, now(), Effort(effort));
+            proxier.step(&mut kernel, now(), Budget(effort));
         }
         for minute in 0..13 {
-            while proxier.step(&mut kernel, after(minute), Effort(effort)).is_none() {}
+            while proxier.step(&mut kernel, after(minute), Budget(effort)).is_none() {}
         }
         prop_assert_eq!(unguarded(&kernel), [""; 0]);
         prop_assert_eq!(missing(&proxier, &kernel), "");
@@ -228,7 +228,7 @@ proptest! {
             proxier.round(&mut kernel, now());
             let late = kernel.state.clone();
             proxier.end_audit(early.into(), now());
-            prop_assert_eq!(proxier.belief.as_ref().map(Belief::state), Some(&kernel.state));
+            prop_assert_eq!(proxier.cache.as_ref().map(KernelCache::state), Some(&kernel.state));
             let done = kernel.log.len();
             proxier.round(&mut kernel, now());
             prop_assert!(proxier.begin_audit());
@@ -267,7 +267,7 @@ fn a_restart_adopts_what_is_there_and_changes_nothing() {
     let mut kernel = FakeKernel::default();
     proxier.round(&mut kernel, now());
     let done = kernel.log.len();
-    proxier.belief = None;
+    proxier.cache = None;
     proxier.round(&mut kernel, now());
     assert_eq!((kernel.reads, kernel.log.len()), (2, done));
 }
@@ -295,9 +295,9 @@ fn a_change_overtakes_a_long_round() {
     let (mut proxier, mut kernel) = (complete(), FakeKernel::default());
     let many = (1..200).map(|n| service(&format!("s{n}"), &[&format!("10.96.1.{n}")]));
     proxier.fold(Event::Service(Update::Listed(many.collect())));
-    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    assert_eq!(proxier.step(&mut kernel, now(), Budget(1)), None);
     proxier.fold(Event::Service(Update::Put(service("late", &["10.96.2.1"]))));
-    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    assert_eq!(proxier.step(&mut kernel, now(), Budget(1)), None);
     let addresses: Vec<_> = kernel.state.addresses.iter().copied().collect();
     assert_eq!(addresses, [ip("10.96.2.1")]);
     assert!(kernel.state.servers.len() < 3);
@@ -454,7 +454,7 @@ fn of_what_a_slice_reported_the_first_of_each_service_waits_while_its_family_is_
         assert_eq!(proxier.reported.len(), 2);
     }
     proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "gone"))));
-    proxier.doubt();
+    proxier.invalidate();
     let reported = proxier.round(&mut kernel, now()).reported;
     let reported: Vec<_> = reported.iter().map(|it| (&*it.service.name, it.at)).collect();
     assert_eq!(reported, [("web", 1)]);
@@ -552,7 +552,7 @@ fn a_set_grows_before_it_would_overflow() {
     proxier.round(&mut kernel, now());
     let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
     kernel.state.capacities.insert(set, 2);
-    proxier.doubt();
+    proxier.invalidate();
     let mut service = service("web", &["10.96.0.1"]);
     service.ports = (0..3).map(|n| service_port(&format!("p{n}"), Protocol::Tcp, 80 + n)).collect();
     proxier.fold(Event::Service(Update::Put(service)));
@@ -567,12 +567,12 @@ fn a_set_grows_before_it_would_overflow() {
 fn leftovers_of_other_modes_go_when_everything_else_stands() {
     let mut proxier = complete();
     let mut kernel = FakeKernel::default();
-    kernel.state.leftovers.v4 = true;
+    kernel.state.legacy_rules.v4 = true;
     proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
     assert!(proxier.round(&mut kernel, now()).is_success());
     let (last, _) = kernel.log.last().expect("changes");
-    assert_eq!(last.to_string(), "remove leftovers of other modes IPv4");
-    assert!(matches!(last, Change::RemoveLeftovers(_)));
+    assert_eq!(last.to_string(), "remove legacy rules of other modes IPv4");
+    assert!(matches!(last, Change::RemoveLegacyRules(_)));
 }
 
 #[test]
@@ -583,7 +583,7 @@ fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
     assert!(proxier.round(&mut kernel, now()).is_success());
     let rules = kernel.state.rules.v6.clone();
     kernel.unread.v6 = Some(Cause::new("xtables are locked"));
-    proxier.doubt();
+    proxier.invalidate();
     let both = service("both", &["10.96.0.2", "fd00::2"]);
     proxier.fold(Event::Service(Update::Put(both)));
     let before = kernel.log.len();
@@ -624,12 +624,12 @@ fn flows_are_forgotten_before_a_virtual_server_that_has_joined_gets_destinations
     };
     // Up to the first destination of two.
     while serves(&kernel) == 0 {
-        assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+        assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
     }
     let stale = flow("10.97.1.5:53", "10.97.1.5:53");
     kernel.flows.insert(stale);
     (2..400).for_each(|n| add(&mut proxier, n));
-    while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
+    while proxier.step(&mut kernel, now(), Budget(1)).is_none() {}
     let lines: Vec<_> = kernel.log.iter().map(|(change, _)| change.to_string()).collect();
     let at = |text: &str| lines.iter().position(|line| line.starts_with(text)).expect(text);
     let forgotten = at("remove flow");
@@ -645,13 +645,13 @@ fn sets_grow_for_what_waits_too() {
     proxier.round(&mut kernel, now());
     let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
     kernel.state.capacities.insert(set, 8);
-    proxier.doubt();
+    proxier.invalidate();
     let add = |proxier: &mut Proxier, n: u8| {
         let service = service(&format!("s{n}"), &[&format!("10.96.1.{n}")]);
         proxier.fold(Event::Service(Update::Put(service)));
     };
     (1..=7).for_each(|n| add(&mut proxier, n));
-    assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+    assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
     // These are made first, and those that wait must find room as well.
     (8..=14).for_each(|n| add(&mut proxier, n));
     let outcome = proxier.round(&mut kernel, now());
@@ -659,7 +659,7 @@ fn sets_grow_for_what_waits_too() {
     assert_eq!((kernel.state.sets[&set].len(), kernel.state.capacities[&set]), (14, 16));
     // So many that they join what waits, which has grown the set for itself already.
     (15..=17).for_each(|n| add(&mut proxier, n));
-    assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+    assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
     (18..=240).for_each(|n| add(&mut proxier, n));
     let outcome = proxier.round(&mut kernel, now());
     assert_eq!(outcome.failed, []);

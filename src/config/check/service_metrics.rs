@@ -4,7 +4,7 @@
 
 use super::Check;
 use crate::config::ServiceMetrics;
-use crate::config::own::{self, Own};
+use crate::config::extension::{self, ExtensionConfig};
 
 /// Services that are told of, unless somebody says otherwise.
 const SERVICES: u32 = 1000;
@@ -13,8 +13,8 @@ const SERVICES: u32 = 1000;
 const SECONDS: i64 = 10;
 
 impl Check {
-    pub(super) fn service_metrics(&mut self, own: &Own) -> Option<ServiceMetrics> {
-        let field = |name: &str| format!("{}.{name}", own::KIND);
+    pub(super) fn service_metrics(&mut self, own: &ExtensionConfig) -> Option<ServiceMetrics> {
+        let field = |name: &str| format!("{}.{name}", extension::KIND);
         let limit = own.service_metrics_limit.unwrap_or(SERVICES);
         if limit == 0 {
             self.refuse(&field("serviceMetricsLimit"), limit, "must be greater than 0");

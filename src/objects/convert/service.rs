@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use proxier::model::{
-    self, Affinity, Completeness, Family, PerFamily, Scope, ServiceName, ServicePort, SourceRanges,
+    self, Affinity, Completeness, Family, PerFamily, ServiceName, ServicePort, SourceRanges,
+    TrafficPolicy,
 };
 
 use super::{OBJECT, Reader};
@@ -48,8 +49,9 @@ pub fn service(object: &Service, problems: &mut Vec<Problem>) -> Option<model::S
         load_balancer_ips: load_balancer_ips(object, reader),
         source_ranges: source_ranges(&spec.load_balancer_source_ranges, reader),
         health_check_node_port: match (kind, external_policy) {
-            (Type::LoadBalancer, Scope::Local) => health_check_node_port(spec, reader),
-            (Type::LoadBalancer, Scope::Cluster) | (Type::ClusterIp | Type::NodePort, _) => None,
+            (Type::LoadBalancer, TrafficPolicy::Local) => health_check_node_port(spec, reader),
+            (Type::LoadBalancer, TrafficPolicy::Cluster)
+            | (Type::ClusterIp | Type::NodePort, _) => None,
         },
     })
 }
@@ -211,25 +213,25 @@ fn affinity_timeout(spec: &Spec, reader: &mut Reader<'_>) -> u32 {
     }
 }
 
-fn scope(policy: &Field<String>, field: &str, reader: &mut Reader<'_>) -> Scope {
+fn scope(policy: &Field<String>, field: &str, reader: &mut Reader<'_>) -> TrafficPolicy {
     match reader.text(policy, field) {
-        None | Some("Cluster") => Scope::Cluster,
-        Some("Local") => Scope::Local,
+        None | Some("Cluster") => TrafficPolicy::Cluster,
+        Some("Local") => TrafficPolicy::Local,
         Some(other) => {
             reader.report(field, format_args!("{} is not Cluster or Local", quoted(other)));
-            Scope::Cluster
+            TrafficPolicy::Cluster
         }
     }
 }
 
 /// `Local` has a meaning only where traffic can come from outside: types NodePort and
 /// LoadBalancer, or any external IP, as written, whether or not it is valid.
-fn external_policy(spec: &Spec, kind: Type, reader: &mut Reader<'_>) -> Scope {
+fn external_policy(spec: &Spec, kind: Type, reader: &mut Reader<'_>) -> TrafficPolicy {
     let policy = scope(&spec.external_traffic_policy, "spec.externalTrafficPolicy", reader);
     match kind {
         Type::NodePort | Type::LoadBalancer => policy,
         Type::ClusterIp if !spec.external_ips.items().is_empty() => policy,
-        Type::ClusterIp => Scope::Cluster,
+        Type::ClusterIp => TrafficPolicy::Cluster,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::serve::plain::{self, Sniffing};
 use crate::telemetry::Verbosity;
 
 /// Longer than any number.
-const LONGEST: usize = 1024;
+const MAX_BODY_BYTES: usize = 1024;
 
 /// A body that has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ pub(super) async fn answer(verbosity: &Verbosity, request: Request<Incoming>) ->
     if request.method() != Method::PUT {
         return text(StatusCode::NOT_ACCEPTABLE, "unsupported http method");
     }
-    let body = Limited::new(request.into_body(), LONGEST).collect();
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
     let body = match tokio::time::timeout(PATIENCE, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) => return unread(&*error),

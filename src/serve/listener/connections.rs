@@ -22,13 +22,13 @@ const BUSY: u64 = u64::MAX;
 
 /// What a conversation says of itself.
 #[derive(Clone, Debug)]
-pub(super) struct Rest {
+pub(super) struct IdleGuard {
     epoch: Instant,
     /// Milliseconds after `epoch`.
     since: Arc<AtomicU64>,
 }
 
-impl Rest {
+impl IdleGuard {
     fn new(epoch: Instant) -> Self {
         let rest = Self { epoch, since: Arc::default() };
         rest.begins();
@@ -60,7 +60,7 @@ impl Rest {
 #[derive(Debug)]
 struct Open {
     task: AbortHandle,
-    rest: Rest,
+    rest: IdleGuard,
 }
 
 /// At most so many. They end when this is dropped.
@@ -78,12 +78,12 @@ impl Connections {
     }
 
     /// Begins a conversation; there must be room for it.
-    pub(super) fn begin<C>(&mut self, converse: impl FnOnce(Rest) -> C)
+    pub(super) fn begin<C>(&mut self, serve_connection: impl FnOnce(IdleGuard) -> C)
     where
         C: Future<Output = ()> + Send + 'static,
     {
-        let rest = Rest::new(self.epoch);
-        let task = self.tasks.spawn(converse(rest.clone()));
+        let rest = IdleGuard::new(self.epoch);
+        let task = self.tasks.spawn(serve_connection(rest.clone()));
         self.open.push(Open { task, rest });
     }
 

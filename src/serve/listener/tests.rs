@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Takes this long for each answer.
 struct Slow(Duration);
 
-impl Answers for Slow {
+impl Handler for Slow {
     async fn answer(&self, _: Request<Incoming>) -> Answer {
         sleep(self.0).await;
         plain::text(http::StatusCode::OK, "ok")
@@ -62,7 +62,7 @@ async fn answered(address: SocketAddr, clients: usize) -> usize {
 
 #[tokio::test]
 async fn fifty_clients_at_once_are_answered_however_long_it_takes() {
-    let address = serve(MOST, Duration::from_millis(300)).await;
+    let address = serve(MAX_CONNECTIONS, Duration::from_millis(300)).await;
     assert_eq!(answered(address, 50).await, 50);
 }
 
@@ -109,7 +109,7 @@ async fn hoarders_keep_nobody_out_for_long() {
 
 #[tokio::test]
 async fn large_heads_are_taken_up_to_a_bound() {
-    let address = serve(MOST, Duration::ZERO).await;
+    let address = serve(MAX_CONNECTIONS, Duration::ZERO).await;
     for (lines, length, status) in [(1, 64_000, "200"), (250, 200, "200"), (300, 10, "431")] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let name = |at| format!("X-{at}: {}\r\n", "x".repeat(length));

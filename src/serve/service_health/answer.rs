@@ -16,7 +16,7 @@ use hyper::body::{Bytes, Incoming};
 use proxier::model::ServiceName;
 
 use crate::serve::health::{Moment, ProxyHealth};
-use crate::serve::listener::{Answer, Answers};
+use crate::serve::listener::{Answer, Handler};
 
 /// What one server tells; the number may change while it runs.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Shown {
     }
 }
 
-impl Answers for Shown {
+impl Handler for Shown {
     async fn answer(&self, _: Request<Incoming>) -> Answer {
         let count = self.count.load(Ordering::Relaxed);
         let standing = self.health.as_ref().map(|health| health.standing(Moment::now()));

@@ -4,11 +4,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ipvs_proxy::cli;
-use ipvs_proxy::config::{Flags, Given, Pod, Surroundings, flags};
+use ipvs_proxy::config::{Environment, Flags, Pod, RawConfig, flags};
 use ipvs_proxy::events::Sink;
 use ipvs_proxy::lasting::Lasting;
 use ipvs_proxy::metrics::{Build, Metrics};
-use ipvs_proxy::serve::{ConfigurationNote, Inspect, Process, RETRY, Server, Which, WithoutPort};
+use ipvs_proxy::serve::{
+    ConfigurationNote, Inspect, OnBindFailure, Process, RETRY, Server, ServerKind,
+};
 use ipvs_proxy::traffic::{Limits, Traffic};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -31,7 +33,7 @@ impl Drop for Inspected {
 fn process(profiling: bool) -> Process {
     let (_, configz) = recorded("metrics-port-configz");
     let configz: Value = serde_json::from_str(&configz).unwrap();
-    let flags = cli::shown(["kube-proxy", "--config=/tmp/conf", "--v=2"]);
+    let flags = cli::flagz(["kube-proxy", "--config=/tmp/conf", "--v=2"]);
     let settings = configz["kubeproxy.config.k8s.io"].clone();
     Process {
         settings,
@@ -53,9 +55,9 @@ impl Inspected {
         let port = free_port();
         let metrics = Arc::new(Metrics::new(&Build::default()).unwrap());
         let server = Server {
-            which: Which::Metrics,
+            which: ServerKind::Metrics,
             address: v4(port),
-            without_port: WithoutPort::TryAgain(RETRY),
+            without_port: OnBindFailure::TryAgain(RETRY),
             node: "node1".into(),
             events: Sink::log(),
             lasting: Lasting::default(),
@@ -123,7 +125,7 @@ async fn the_same_configuration_is_told_byte_for_byte_as_recorded() {
         process: flags::Process { config: Some(path), ..flags::Process::default() },
         ..Flags::default()
     };
-    let settings = Given::read(&flags).unwrap().effective();
+    let settings = RawConfig::read(&flags).unwrap().effective();
     let inspected = Inspected::start(Process { settings, ..process(false) }).await;
     let (_, wanted) = recorded("metrics-port-configz");
     assert_eq!(inspected.get("/configz").await.1, wanted.trim_end());
@@ -228,8 +230,8 @@ async fn a_page_whose_gate_is_shut_is_neither_served_nor_listed() {
 
 #[test]
 fn every_recorded_gate_has_the_recorded_stage_and_default() {
-    let surroundings = Surroundings { host_name: "node1".to_owned(), pod: Pod::Outside };
-    let mut given = Given::read(&Flags::default()).unwrap();
+    let surroundings = Environment { host_name: "node1".to_owned(), pod: Pod::Outside };
+    let mut given = RawConfig::read(&Flags::default()).unwrap();
     let config = given.check(None, &surroundings).unwrap();
     let ours: Vec<String> = config
         .gates

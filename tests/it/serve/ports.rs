@@ -7,16 +7,16 @@ use std::time::Duration;
 use ipvs_proxy::events::Sink;
 use ipvs_proxy::lasting::Lasting;
 use ipvs_proxy::metrics::{Build, Metrics};
-use ipvs_proxy::serve::{Inspect, Process, Server, Unbound, Which, WithoutPort};
+use ipvs_proxy::serve::{Inspect, OnBindFailure, Process, Server, ServerKind, Unbound};
 use tokio::time::timeout;
 
 use super::{LIMIT, free_port, listens, v4};
 use crate::watch::Log;
 
-async fn serve(port: u16, without_port: WithoutPort) -> Unbound {
+async fn serve(port: u16, without_port: OnBindFailure) -> Unbound {
     let metrics = Arc::new(Metrics::new(&Build::default()).unwrap());
     let server = Server {
-        which: Which::Metrics,
+        which: ServerKind::Metrics,
         address: v4(port),
         without_port,
         node: "node1".into(),
@@ -31,7 +31,7 @@ async fn a_port_that_becomes_free_is_taken_and_the_wait_is_told_once() {
     let log = Log::begin();
     let port = free_port();
     let other = TcpListener::bind(v4(port)).unwrap();
-    let task = tokio::spawn(serve(port, WithoutPort::TryAgain(Duration::from_millis(10))));
+    let task = tokio::spawn(serve(port, OnBindFailure::TryAgain(Duration::from_millis(10))));
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(log.lines_with("cannot listen on").len(), 1);
     assert_eq!(log.lines_with("Address already in use").len(), 1);
@@ -48,7 +48,7 @@ async fn a_port_that_must_be_had_ends_it_with_an_event_and_a_reason() {
     let log = Log::begin();
     let port = free_port();
     let _other = TcpListener::bind(v4(port)).unwrap();
-    let unbound = timeout(LIMIT, serve(port, WithoutPort::End)).await.expect("it ends");
+    let unbound = timeout(LIMIT, serve(port, OnBindFailure::End)).await.expect("it ends");
     assert_eq!(
         unbound.to_string(),
         format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipvs_proxy::events::Sink;
 use ipvs_proxy::lasting::Lasting;
 use ipvs_proxy::metrics::{Build, Metrics};
-use ipvs_proxy::serve::{Moment, Probes, ProxyHealth, RETRY, Server, Which, WithoutPort};
+use ipvs_proxy::serve::{Moment, OnBindFailure, Probes, ProxyHealth, RETRY, Server, ServerKind};
 use proxier::model::{Family, Node, PerFamily};
 use tokio::task::JoinHandle;
 
@@ -50,9 +50,9 @@ impl Probed {
         let port = free_port();
         let probes = Probes::new(Arc::clone(&health), Arc::clone(&metrics));
         let server = Server {
-            which: Which::Health,
+            which: ServerKind::Health,
             address: ([0, 0, 0, 0], port).into(),
-            without_port: WithoutPort::TryAgain(RETRY),
+            without_port: OnBindFailure::TryAgain(RETRY),
             node: "node1".into(),
             events: Sink::log(),
             lasting: Lasting::default(),

@@ -137,7 +137,7 @@ async fn take_nothing_away(
         server.behave(|behaviour| behaviour.canned = None);
         server.put(&service("web", 81 + u16::try_from(number).unwrap()));
         watching.agrees_with(&server).await;
-        log.has("works again").await;
+        log.has("reachable again").await;
     }
 }
 

@@ -42,12 +42,12 @@ async fn a_problem_is_told_when_it_begins_and_when_it_is_over() {
     server.put(&bad("web"));
     log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/web-a: ").await;
     server.put(&slice("web", "10.244.1.6"));
-    log.has("INFO ipvs_proxy::objects::reports: no longer: EndpointSlice shop/web-a: ").await;
+    log.has("INFO ipvs_proxy::objects::reports: resolved: EndpointSlice shop/web-a: ").await;
     server.put(&bad("other"));
     log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/other-a: ").await;
     server.delete("EndpointSlice", "shop", "other-a");
-    log.has("no longer: EndpointSlice shop/other-a: ").await;
-    assert_eq!(log.lines_with("no longer: ").len(), 2);
+    log.has("resolved: EndpointSlice shop/other-a: ").await;
+    assert_eq!(log.lines_with("resolved: ").len(), 2);
 }
 
 #[tokio::test]
@@ -69,11 +69,11 @@ async fn a_problem_that_ends_while_nothing_is_heard_is_told_after_the_next_list(
     server.restart();
     watching.agrees_with(&server).await;
     for name in ["mended", "deleted"] {
-        log.has(&format!("no longer: EndpointSlice shop/{name}-a: ")).await;
+        log.has(&format!("resolved: EndpointSlice shop/{name}-a: ")).await;
     }
     log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/late-a: ").await;
     assert_eq!(log.lines_with("WARN ipvs_proxy::objects::reports: EndpointSlice").len(), 4);
-    assert_eq!(log.lines_with("no longer: EndpointSlice").len(), 2);
+    assert_eq!(log.lines_with("resolved: EndpointSlice").len(), 2);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn a_token_that_has_expired_is_told_with_its_file_and_its_successor_is_tak
     server.put(&service("web", 81));
     fs::write(&file, "new").unwrap();
     watching.agrees_with(&server).await;
-    log.has("works again").await;
+    log.has("reachable again").await;
     assert_eq!(log.lines_with("HTTP 401").len(), 1);
     assert_eq!(log.lines_with("the-token-of-the-tests"), [""; 0]);
 }
@@ -112,7 +112,7 @@ async fn a_kubeconfig_is_read_again_when_its_token_is_refused() {
     log.has(&format!("credentials of {}", file.path().display())).await;
     fs::write(file.path(), server.kubeconfig_with_token("new")).unwrap();
     watching.agrees_with(&server).await;
-    log.has("works again").await;
+    log.has("reachable again").await;
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn an_authority_that_does_not_fit_is_named_and_its_successor_is_taken() {
     log.has(&format!("certificates are trusted as {} says", authority.display())).await;
     fs::write(&authority, server.authority()).unwrap();
     watching.agrees_with(&server).await;
-    log.has("works again").await;
+    log.has("reachable again").await;
 }
 
 #[tokio::test]
@@ -281,14 +281,14 @@ async fn a_node_that_is_missed_is_told_about_once_and_when_it_is_there() {
     assert_eq!(log.lines_with("Node node1: there is none with this name").len(), 1);
     server.put(&node("node1", "192.0.2.11"));
     watching.agrees_with(&server).await;
-    assert_eq!(log.lines_with("Node node1: there is one with this name now").len(), 1);
+    assert_eq!(log.lines_with("Node node1: found").len(), 1);
     server.delete("Node", "", "node1");
     log.has("Node node1: deleted").await;
     relists(&server, &log, 4).await;
     assert_eq!(log.lines_with("Node node1: deleted").len(), 1);
     server.put(&node("node1", "192.0.2.12"));
     log.has("Node node1: its addresses are 192.0.2.12 now").await;
-    assert_eq!(log.lines_with("Node node1: there is one with this name now").len(), 2);
+    assert_eq!(log.lines_with("Node node1: found").len(), 2);
 }
 
 /// Has the lists read again until the Node's was read empty so often.

@@ -8,7 +8,7 @@ use crate::plan::Settings;
 use crate::testing::{NODE, ready, service, settings, slice, terminating, unready};
 
 /// This node in its zone.
-fn in_zone<T>(look: impl FnOnce(&Here<'_>) -> T) -> T {
+fn in_zone<T>(look: impl FnOnce(&LocalNode<'_>) -> T) -> T {
     let node = Node {
         name: NODE.into(),
         zone: Some("z1".into()),
@@ -16,15 +16,16 @@ fn in_zone<T>(look: impl FnOnce(&Here<'_>) -> T) -> T {
         pod_nets: vec![],
         is_leaving: false,
     };
-    look(&Here::new(Some(&node), &[], &settings()))
+    look(&LocalNode::new(Some(&node), &[], &settings()))
 }
 
-fn chosen(policy: Scope, endpoints: Vec<Endpoint>) -> Vec<String> {
+fn chosen(policy: TrafficPolicy, endpoints: Vec<Endpoint>) -> Vec<String> {
     let slice = slice("a", "web", endpoints);
     let service = Service { internal_policy: policy, ..service("web", &["10.96.0.1"]) };
     let port = &service.ports[0];
     let candidates = Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port);
-    let chosen = in_zone(|here| candidates.internal(&service, port, here, Policy::AsUpstream));
+    let chosen =
+        in_zone(|here| candidates.internal(&service, port, here, Compatibility::AsUpstream));
     chosen.iter().map(|a| a.ip().to_string()).collect()
 }
 
@@ -40,39 +41,39 @@ fn hints(zones: &[&str], nodes: &[&str]) -> Option<Arc<Hints>> {
 #[test]
 fn a_terminating_endpoint_serves_only_when_none_is_ready() {
     let both = vec![ready("10.244.2.1"), terminating("10.244.2.2")];
-    assert_eq!(chosen(Scope::Cluster, both), ["10.244.2.1"]);
+    assert_eq!(chosen(TrafficPolicy::Cluster, both), ["10.244.2.1"]);
     let last = vec![unready("10.244.2.1"), terminating("10.244.2.2")];
-    assert_eq!(chosen(Scope::Cluster, last), ["10.244.2.2"]);
+    assert_eq!(chosen(TrafficPolicy::Cluster, last), ["10.244.2.2"]);
 }
 
 #[test]
 fn local_policy_without_a_local_endpoint_chooses_none() {
-    assert_eq!(chosen(Scope::Local, vec![ready("10.244.2.1")]), [""; 0]);
+    assert_eq!(chosen(TrafficPolicy::Local, vec![ready("10.244.2.1")]), [""; 0]);
     let mixed = vec![ready("10.244.1.1"), ready("10.244.2.1")];
-    assert_eq!(chosen(Scope::Local, mixed), ["10.244.1.1"]);
+    assert_eq!(chosen(TrafficPolicy::Local, mixed), ["10.244.1.1"]);
 }
 
 #[test]
 fn a_ready_remote_endpoint_does_not_keep_a_terminating_local_one_from_serving_local_policy() {
     let mixed = vec![terminating("10.244.1.1"), ready("10.244.2.1")];
-    assert_eq!(chosen(Scope::Local, mixed), ["10.244.1.1"]);
+    assert_eq!(chosen(TrafficPolicy::Local, mixed), ["10.244.1.1"]);
 }
 
 #[test]
 fn zone_hints_count_only_if_every_ready_endpoint_has_one() {
     let all = vec![hinted("10.244.2.1", "z1"), hinted("10.244.2.2", "z2")];
-    assert_eq!(chosen(Scope::Cluster, all), ["10.244.2.1"]);
+    assert_eq!(chosen(TrafficPolicy::Cluster, all), ["10.244.2.1"]);
     let some = vec![hinted("10.244.2.1", "z1"), ready("10.244.2.2")];
-    assert_eq!(chosen(Scope::Cluster, some), ["10.244.2.1", "10.244.2.2"]);
+    assert_eq!(chosen(TrafficPolicy::Cluster, some), ["10.244.2.1", "10.244.2.2"]);
     let elsewhere = vec![hinted("10.244.2.1", "z2"), hinted("10.244.2.2", "z3")];
-    assert_eq!(chosen(Scope::Cluster, elsewhere).len(), 2);
+    assert_eq!(chosen(TrafficPolicy::Cluster, elsewhere).len(), 2);
 }
 
 #[test]
 fn a_node_hint_for_this_node_comes_before_zone_hints() {
     let near = Endpoint { hints: hints(&["z1"], &[NODE]), ..ready("10.244.2.1") };
     let far = Endpoint { hints: hints(&["z1"], &["node2"]), ..ready("10.244.2.2") };
-    assert_eq!(chosen(Scope::Cluster, vec![near, far]), ["10.244.2.1"]);
+    assert_eq!(chosen(TrafficPolicy::Cluster, vec![near, far]), ["10.244.2.1"]);
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn a_slice_port_of_another_protocol_or_name_does_not_serve() {
 #[test]
 fn without_a_node_name_no_endpoint_is_local() {
     let settings = Settings { node_name: "".into(), ..settings() };
-    let nowhere = Here::new(None, &[], &settings);
+    let nowhere = LocalNode::new(None, &[], &settings);
     let mut endpoint = ready("10.244.1.1");
     endpoint.node = Some("".into());
     assert!(!nowhere.is_local(&endpoint));
@@ -118,14 +119,14 @@ fn an_external_address_opens_local_policy_to_remote_endpoints_in_its_own_family_
     let four = slice("a", "web", vec![ready("10.244.2.1")]);
     let six = slice("b", "web", vec![ready("fd00:10:244:2::1")]);
     let service = Service {
-        internal_policy: Scope::Local,
+        internal_policy: TrafficPolicy::Local,
         external_ips: vec!["203.0.113.7".parse().expect("an address")],
         ..service("web", &["10.96.0.1", "fd00:10:96::1"])
     };
     let port = &service.ports[0];
     let count = |family| {
         let candidates = Candidates::gather(&SlicePorts::new(&[&four, &six], family), port);
-        in_zone(|here| candidates.internal(&service, port, here, Policy::AsUpstream)).len()
+        in_zone(|here| candidates.internal(&service, port, here, Compatibility::AsUpstream)).len()
     };
     assert_eq!((count(Family::V4), count(Family::V6)), (1, 0));
 }
@@ -133,19 +134,21 @@ fn an_external_address_opens_local_policy_to_remote_endpoints_in_its_own_family_
 #[test]
 fn strict_policy_keeps_local_traffic_on_the_node_where_upstream_lets_it_go() {
     let slice = slice("a", "web", vec![ready("10.244.2.1")]);
-    let mut service = Service { internal_policy: Scope::Local, ..service("web", &["10.96.0.1"]) };
+    let mut service =
+        Service { internal_policy: TrafficPolicy::Local, ..service("web", &["10.96.0.1"]) };
     service.ports[0].node_port = Some(30080);
     let port = &service.ports[0];
     let candidates = Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port);
     let served = |policy| in_zone(|here| candidates.internal(&service, port, here, policy)).len();
-    assert_eq!((served(Policy::AsUpstream), served(Policy::Strict)), (1, 0));
+    assert_eq!((served(Compatibility::AsUpstream), served(Compatibility::Strict)), (1, 0));
     // From outside it is still upstream's fall-back: clients in the cluster depend on it.
     assert_eq!(in_zone(|here| candidates.external(&service, port, here)).len(), 1);
 }
 
 #[test]
 fn local_external_policy_prefers_the_node_and_falls_back_to_endpoints_anywhere() {
-    let mut service = Service { external_policy: Scope::Local, ..service("web", &["10.96.0.1"]) };
+    let mut service =
+        Service { external_policy: TrafficPolicy::Local, ..service("web", &["10.96.0.1"]) };
     let served = |service: &Service, endpoints| {
         let slice = slice("a", "web", endpoints);
         let port = &service.ports[0];

@@ -1,21 +1,21 @@
 //! Counting what several Services want.
 
 use super::*;
-use crate::model::{Scope, Service, Slice, SourceRanges};
-use crate::plan::{Here, contribution};
+use crate::model::{Service, Slice, SourceRanges, TrafficPolicy};
+use crate::plan::{LocalNode, plan_service};
 use crate::testing::{ready, service, settings, slice};
 
-fn plan(desired: &mut Desired, name: &str, created: i64, ip: &str, endpoint: &str) -> Touched {
+fn plan(desired: &mut Desired, name: &str, created: i64, ip: &str, endpoint: &str) -> DirtyKeys {
     let slice = slice("s", name, vec![ready(endpoint)]);
     replace(desired, &Service { created, ..service(name, &[ip]) }, &slice)
 }
 
-fn replace(desired: &mut Desired, service: &Service, slice: &Slice) -> Touched {
+fn replace(desired: &mut Desired, service: &Service, slice: &Slice) -> DirtyKeys {
     let settings = settings();
-    let here = Here::new(None, &[], &settings);
-    let wanted = contribution(service, &[slice], &here, &settings);
-    let claimant = Claimant { created: service.created, service: service.name.clone() };
-    let mut touched = Touched::default();
+    let here = LocalNode::new(None, &[], &settings);
+    let wanted = plan_service(service, &[slice], &here, &settings);
+    let claimant = Owner { created: service.created, service: service.name.clone() };
+    let mut touched = DirtyKeys::default();
     desired.replace(&service.name, Some((claimant, wanted)), &mut touched);
     touched
 }
@@ -32,7 +32,7 @@ fn the_older_service_wins_a_shared_address_and_the_loser_takes_over() {
     plan(&mut desired, "old", 10, "10.96.0.1", "10.244.2.2");
     assert_eq!(desired.servers().count(), 1);
     assert_eq!(destination_of(&desired), "10.244.2.2:8080");
-    desired.replace(&ServiceName::new("default", "old"), None, &mut Touched::default());
+    desired.replace(&ServiceName::new("default", "old"), None, &mut DirtyKeys::default());
     assert_eq!(destination_of(&desired), "10.244.2.1:8080");
     assert_eq!(desired.addresses().count(), 1);
 }
@@ -44,9 +44,9 @@ fn an_entry_two_services_want_stays_until_the_second_goes() {
     plan(&mut desired, "b", 0, "10.96.0.2", "10.244.1.1");
     let hairpin = SetKey { family: Family::V4, name: SetName::LoopBack };
     assert_eq!(desired.entries(hairpin).count(), 1);
-    desired.replace(&ServiceName::new("default", "a"), None, &mut Touched::default());
+    desired.replace(&ServiceName::new("default", "a"), None, &mut DirtyKeys::default());
     assert_eq!(desired.entries(hairpin).count(), 1);
-    desired.replace(&ServiceName::new("default", "b"), None, &mut Touched::default());
+    desired.replace(&ServiceName::new("default", "b"), None, &mut DirtyKeys::default());
     assert_eq!(desired.entries(hairpin).count(), 0);
     assert!(desired.filled(Family::V4).is_empty());
 }
@@ -55,7 +55,7 @@ fn an_entry_two_services_want_stays_until_the_second_goes() {
 fn the_same_plan_again_touches_nothing() {
     let mut desired = Desired::default();
     plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1");
-    assert_eq!(plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1"), Touched::default());
+    assert_eq!(plan(&mut desired, "a", 0, "10.96.0.1", "10.244.1.1"), DirtyKeys::default());
 }
 
 #[test]
@@ -69,18 +69,18 @@ fn what_the_loser_of_a_frontend_wants_there_does_not_count_until_it_wins() {
         ..service(name, &[ip])
     };
     let slice = slice("s", "none", vec![]);
-    replace(&mut desired, &balanced("young", 20, "10.96.0.1", Scope::Local), &slice);
+    replace(&mut desired, &balanced("young", 20, "10.96.0.1", TrafficPolicy::Local), &slice);
     let local = SetKey { family: Family::V4, name: SetName::LoadBalancerLocal };
     assert_eq!(desired.entries(local).count(), 1);
-    replace(&mut desired, &balanced("old", 10, "10.96.0.2", Scope::Cluster), &slice);
+    replace(&mut desired, &balanced("old", 10, "10.96.0.2", TrafficPolicy::Cluster), &slice);
     assert_eq!(desired.entries(local).count(), 0);
     let lost: Vec<_> =
-        desired.contested().iter().map(|(lost, to)| (lost.1.to_string(), to)).collect();
+        desired.conflicts().iter().map(|(lost, to)| (lost.1.to_string(), to)).collect();
     let old = ServiceName::new("default", "old");
     assert_eq!(lost, [("default/young".into(), &old)]);
-    desired.replace(&old, None, &mut Touched::default());
+    desired.replace(&old, None, &mut DirtyKeys::default());
     assert_eq!(desired.entries(local).count(), 1);
-    assert!(desired.contested().is_empty());
+    assert!(desired.conflicts().is_empty());
 }
 
 #[test]

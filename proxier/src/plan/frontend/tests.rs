@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{InterfaceAddress, Node, Slice};
-use crate::plan::contribution;
+use crate::plan::plan_service;
 use crate::sorted::SortedMap;
 use crate::testing::{NODE, ready, service, settings, slice};
 
@@ -33,9 +33,9 @@ fn planned(service: &Service, settings: &Settings) -> SortedMap<VirtualServerKey
         device: "eth0".into(),
         address: "192.0.2.11/24".parse().expect("an address"),
     };
-    let here = Here::new(Some(&node), std::slice::from_ref(&eth0), settings);
+    let here = LocalNode::new(Some(&node), std::slice::from_ref(&eth0), settings);
     let slice: Slice = slice("a", "web", vec![ready("10.244.1.1"), ready("10.244.2.1")]);
-    contribution(service, &[&slice], &here, settings).frontends
+    plan_service(service, &[&slice], &here, settings).frontends
 }
 
 fn at<'f>(frontends: &'f SortedMap<VirtualServerKey, Frontend>, ip: &str) -> &'f Frontend {
@@ -56,7 +56,7 @@ fn a_node_port_is_a_frontend_at_every_node_address_and_never_bound() {
     assert_eq!(sets(frontend), [SetName::NodePortTcp]);
     assert_eq!(frontend.binding, Binding::Present);
     assert_eq!(frontend.server.destinations.len(), 2);
-    service.external_policy = Scope::Local;
+    service.external_policy = TrafficPolicy::Local;
     let frontends = planned(&service, &settings());
     assert_eq!(
         sets(at(&frontends, "192.0.2.11")),
@@ -91,9 +91,9 @@ fn cluster_ip_at(address: &str, node: &[&str]) -> Binding {
     let device =
         InterfaceAddress { device: "dns0".into(), address: address.parse().expect("an address") };
     let settings = settings();
-    let here = Here::new(Some(&node), std::slice::from_ref(&device), &settings);
+    let here = LocalNode::new(Some(&node), std::slice::from_ref(&device), &settings);
     let service = service("web", &["10.96.0.1"]);
-    let frontends = contribution(&service, &[], &here, &settings).frontends;
+    let frontends = plan_service(&service, &[], &here, &settings).frontends;
     at(&frontends, "10.96.0.1").binding
 }
 
@@ -141,7 +141,7 @@ fn ranges_of_the_other_family_alone_leave_this_one_open_or_strictly_closed() {
     let service = balanced(&["2001:db8::/32"]);
     let frontends = planned(&service, &settings());
     assert!(!sets(at(&frontends, VIP)).contains(&SetName::LoadBalancerFw));
-    let strict = Settings { policy: Policy::Strict, ..settings() };
+    let strict = Settings { policy: Compatibility::Strict, ..settings() };
     let frontends = planned(&service, &strict);
     assert!(sets(at(&frontends, VIP)).contains(&SetName::LoadBalancerFw));
     assert!(!sets(at(&frontends, VIP)).contains(&SetName::LoadBalancerSourceCidr));
@@ -159,7 +159,7 @@ fn ranges_that_cannot_be_read_admit_nobody() {
         let completeness = Completeness::PartlyUnreadable;
         Service { source_ranges: SourceRanges::Listed { nets, completeness }, ..service }
     };
-    for policy in [Policy::AsUpstream, Policy::Strict] {
+    for policy in [Compatibility::AsUpstream, Compatibility::Strict] {
         let settings = Settings { policy, ..settings() };
         // Nothing could be read, or something of the other family: the rest may have been of this one.
         for readable in [&[][..], &["2001:db8::/32"]] {

@@ -46,7 +46,7 @@ fn all_kinds() -> Vec<Event> {
 fn programmed(missing: &[Feature]) -> FakeKernel {
     let mut kernel = lacking(missing);
     let mut proxier = complete_with(local_detection());
-    proxier.learn(&kernel.prepare().expect("it is ready"));
+    proxier.set_capabilities(&kernel.prepare().expect("it is ready"));
     all_kinds().into_iter().for_each(|event| proxier.fold(event));
     let outcome = proxier.round(&mut kernel, now());
     assert!(outcome.is_success(), "{missing:?}: {:?}", outcome.failed);
@@ -132,12 +132,12 @@ fn what_is_loaded_later_is_used_and_what_is_gone_is_not_missed() {
     for feature in features() {
         let mut kernel = lacking(&[feature]);
         let mut proxier = complete_with(local_detection());
-        proxier.learn(&kernel.prepare().expect("it is ready"));
+        proxier.set_capabilities(&kernel.prepare().expect("it is ready"));
         all_kinds().into_iter().for_each(|event| proxier.fold(event));
         assert!(proxier.round(&mut kernel, now()).is_success(), "{feature}");
 
         kernel.missing = PerFamily::default();
-        proxier.learn(&kernel.look_again());
+        proxier.set_capabilities(&kernel.look_again());
         let outcome = proxier.round(&mut kernel, now());
         assert!(outcome.is_success(), "{feature}: {:?}", outcome.failed);
         let mut whole = programmed(&[]).state;
@@ -145,7 +145,7 @@ fn what_is_loaded_later_is_used_and_what_is_gone_is_not_missed() {
         assert_eq!(format!("{:#?}", kernel.state), format!("{whole:#?}"), "{feature}");
 
         kernel.missing = lacking(&[feature]).missing;
-        proxier.learn(&kernel.look_again());
+        proxier.set_capabilities(&kernel.look_again());
         let outcome = proxier.round(&mut kernel, now());
         assert!(outcome.is_success(), "{feature}: {:?}", outcome.failed);
         whole = programmed(&[feature]).state;
@@ -171,7 +171,7 @@ proptest! {
         let near = ["10.244.1.0/24", "fd00:10:244:1::/64"].map(|net| net.parse().expect("a network"));
         let (mut whole, mut less) = (complete_with(local_detection()), complete_with(local_detection()));
         let (mut full, mut poor) = (FakeKernel::default(), lacking(&lacked));
-        less.learn(&poor.prepare().expect("it is ready"));
+        less.set_capabilities(&poor.prepare().expect("it is ready"));
         for events in history {
             for event in events {
                 whole.fold(event.clone());

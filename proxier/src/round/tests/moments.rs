@@ -9,7 +9,7 @@ use super::super::*;
 use super::worlds::{ip, slice_port, some_history};
 use super::{after, complete_with, connect_everywhere, has, is_guarded, local_detection};
 use crate::apply::fake::FakeKernel;
-use crate::model::{Net, PerFamily, Protocol, Scope, Service, SourceRanges, Update};
+use crate::model::{Net, PerFamily, Protocol, Service, SourceRanges, TrafficPolicy, Update};
 use crate::plan::{Entry, SetName};
 use crate::testing::packet::{Client, Moment as Packets, moments};
 use crate::testing::{now, ready, service, service_port, slice};
@@ -181,7 +181,7 @@ impl Twins {
 
     /// Takes the events in, one piece of a round after each. Returns the kernel's state before them and what was wished
     /// after each; the kernel's history is that of these events alone.
-    fn take_in(&mut self, events: Vec<Event>, effort: Effort, is_busy: bool) -> Vec<Observed> {
+    fn take_in(&mut self, events: Vec<Event>, effort: Budget, is_busy: bool) -> Vec<Observed> {
         let mut wishes = vec![self.kernel.state.clone()];
         self.kernel.history.clear();
         for event in events {
@@ -216,7 +216,7 @@ proptest! {
             }
             let before = kernel.state.clone();
             kernel.history.clear();
-            while proxier.step(&mut kernel, now(), Effort(effort)).is_none() {}
+            while proxier.step(&mut kernel, now(), Budget(effort)).is_none() {}
             let moments = moments(&before, &kernel.history);
             let ends = [before, kernel.state.clone()];
             prop_assert_eq!(clients.wronged(&ends, &moments), [""; 0]);
@@ -231,10 +231,10 @@ proptest! {
         let clients = Clients::new();
         let mut twins = Twins::new(BTreeSet::new());
         for events in history {
-            let wishes = twins.take_in(events, Effort(effort), is_busy);
+            let wishes = twins.take_in(events, Budget(effort), is_busy);
             let Twins { proxier, kernel, .. } = &mut twins;
             while proxier.is_at_work() || proxier.is_dirty() {
-                proxier.step(kernel, now(), Effort(effort));
+                proxier.step(kernel, now(), Budget(effort));
             }
             let moments = moments(&wishes[0], &kernel.history);
             prop_assert_eq!(clients.wronged(&wishes, &moments), [""; 0]);
@@ -250,11 +250,11 @@ proptest! {
         let mut twins = Twins::new(faults);
         let mut minutes = 0..;
         for events in history {
-            let wishes = twins.take_in(events, Effort(effort), false);
+            let wishes = twins.take_in(events, Budget(effort), false);
             let Twins { proxier, kernel, .. } = &mut twins;
             // What has failed is tried again when its pause is over.
             for minute in minutes.by_ref().take(13) {
-                while proxier.step(kernel, after(minute), Effort(effort)).is_none() {}
+                while proxier.step(kernel, after(minute), Budget(effort)).is_none() {}
             }
             let moments = moments(&wishes[0], &kernel.history);
             prop_assert_eq!(clients.unprotected(&wishes, &moments), [""; 0]);
@@ -288,11 +288,11 @@ fn life() -> Vec<(&'static str, Vec<Event>)> {
     web.ports.push(service_port("more", Protocol::Tcp, 443));
     web.ports.push(service_port("dns", Protocol::Udp, 53));
     life.push(("ports come", vec![put(&web)]));
-    web.external_policy = Scope::Local;
+    web.external_policy = TrafficPolicy::Local;
     life.push(("only local endpoints", vec![put(&web)]));
     web.source_ranges = ["198.51.100.0/24"].map(net).into_iter().collect();
     life.push(("source ranges come", vec![put(&web)]));
-    web.external_policy = Scope::Cluster;
+    web.external_policy = TrafficPolicy::Cluster;
     life.push(("all endpoints", vec![put(&web), slice(&["1.1", "2.1", "2.2"])]));
     web.source_ranges = SourceRanges::Unrestricted;
     web.ports.truncate(1);
@@ -351,7 +351,7 @@ fn an_endpoint_that_comes_first_does_not_come_before_the_exemption_that_the_roun
     let mut balancer = service("lb", &["10.96.0.1"]);
     balancer.load_balancer_ips = vec![ip("203.0.113.2")];
     balancer.ports[0].node_port = Some(30080);
-    balancer.external_policy = Scope::Local;
+    balancer.external_policy = TrafficPolicy::Local;
     proxier.fold(Event::Service(Update::Put(balancer.clone())));
     proxier.fold(Event::Slice(Update::Put(slice("a", "lb", vec![ready("10.244.1.1")]))));
     assert!(proxier.round(&mut kernel, now()).is_success());
@@ -362,12 +362,12 @@ fn an_endpoint_that_comes_first_does_not_come_before_the_exemption_that_the_roun
         let other = service(&format!("s{n}"), &[&format!("10.96.1.{n}")]);
         proxier.fold(Event::Service(Update::Put(other)));
     }
-    balancer.external_policy = Scope::Cluster;
+    balancer.external_policy = TrafficPolicy::Cluster;
     proxier.fold(Event::Service(Update::Put(balancer)));
-    assert!(proxier.step(&mut kernel, now(), Effort(1)).is_none());
+    assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
     let both = vec![ready("10.244.1.1"), ready("10.244.2.1")];
     proxier.fold(Event::Slice(Update::Put(slice("a", "lb", both))));
-    while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
+    while proxier.step(&mut kernel, now(), Budget(1)).is_none() {}
     let (clients, wishes) = (Clients::new(), [before, kernel.state.clone()]);
     assert_eq!(clients.wronged(&wishes, &kernel.history), [""; 0]);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::apply::Differences;
 use crate::diff::ObservedServer;
-use crate::model::{Removed, Scope};
+use crate::model::{Removed, TrafficPolicy};
 use crate::plan::{ServerFlags, ServerSettings};
 
 /// A Service with a node port and an external address, both in the network 192.0.2.0/24 that is excluded.
@@ -12,7 +12,7 @@ fn within_excluded() -> (Proxier, FakeKernel) {
     let mut web = service("web", &["10.96.0.1"]);
     web.ports[0].node_port = Some(30080);
     web.external_ips = vec![ip("192.0.2.200")];
-    web.external_policy = Scope::Cluster;
+    web.external_policy = TrafficPolicy::Cluster;
     proxier.fold(Event::Service(Update::Put(web)));
     proxier.fold(Event::Slice(Update::Put(slice("a", "web", vec![ready("10.244.2.1")]))));
     let mut kernel = FakeKernel::default();
@@ -145,7 +145,7 @@ fn what_another_removes_in_the_midst_of_a_round_is_put_back_in_that_round() {
     proxier.round(&mut kernel, now());
     let many = (1..200).map(|n| service(&format!("s{n}"), &[&format!("10.96.1.{n}")]));
     many.for_each(|service| proxier.fold(Event::Service(Update::Put(service))));
-    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    assert_eq!(proxier.step(&mut kernel, now(), Budget(1)), None);
     kernel.state.addresses.remove(&ip("10.96.0.1"));
     proxier.fold(Event::Removed(Removed::Address(ip("10.96.0.1"))));
     assert!(proxier.round(&mut kernel, now()).is_success());

@@ -361,15 +361,15 @@ fn facts_pass_while_many_virtual_servers_get_another_scheduler() {
     for server in kernel.state.servers.values_mut() {
         server.settings.scheduler = "mh".into();
     }
-    proxier.doubt();
+    proxier.invalidate();
     let done =
         |kernel: &FakeKernel| tries(kernel, |change| matches!(change, Change::UpdateServer(..)));
     while done(&kernel) == 0 {
-        assert!(proxier.step(&mut kernel, now(), Effort(2000)).is_none());
+        assert!(proxier.step(&mut kernel, now(), Budget(2000)).is_none());
     }
     assert_eq!(done(&kernel), 1);
     proxier.fold(put(&service("web", &["10.96.0.1"])));
-    assert!(proxier.step(&mut kernel, now(), Effort(2000)).is_none());
+    assert!(proxier.step(&mut kernel, now(), Budget(2000)).is_none());
     assert!(kernel.state.servers.contains_key(&key("10.96.0.1")) && done(&kernel) < 4);
 }
 

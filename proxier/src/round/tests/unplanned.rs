@@ -59,7 +59,7 @@ fn insert(kernel: &mut FakeKernel, name: SetName, entry: Entry) {
 /// Reads the kernel, and gives what was done.
 fn audit(proxier: &mut Proxier, kernel: &mut FakeKernel) -> Vec<String> {
     kernel.log.clear();
-    proxier.doubt();
+    proxier.invalidate();
     proxier.round(kernel, now());
     kernel.log.iter().map(|(change, _)| change.to_string()).collect()
 }
@@ -126,19 +126,19 @@ fn an_exception_that_waits_to_be_removed_takes_no_entry_with_it_that_is_added_fi
     // A round of several pieces.
     let many = (1..20).map(|n| service(&format!("s{n}"), &[&format!("10.96.1.{n}")]));
     many.for_each(|service| proxier.fold(Event::Service(Update::Put(service))));
-    proxier.doubt();
-    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    proxier.invalidate();
+    assert_eq!(proxier.step(&mut kernel, now(), Budget(1)), None);
     proxier.fold(guarded(&["198.51.100.9/32"]));
-    while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
+    while proxier.step(&mut kernel, now(), Budget(1)).is_none() {}
     let entries = kernel.state.sets.get(&set(SetName::LoadBalancerSourceCidr));
     assert_eq!(entries, Some(&[admitted("198.51.100.9/32")].into()));
     // And the other way round: what is wanted no longer, and waits, does not stay as an exception.
     insert(&mut kernel, SetName::LoadBalancerSourceCidr, exception("198.51.100.9/32"));
-    proxier.doubt();
+    proxier.invalidate();
     proxier.fold(Event::Service(Update::Put(service("more", &["10.96.2.1"]))));
-    assert_eq!(proxier.step(&mut kernel, now(), Effort(1)), None);
+    assert_eq!(proxier.step(&mut kernel, now(), Budget(1)), None);
     proxier.fold(guarded(&RANGES));
-    while proxier.step(&mut kernel, now(), Effort(1)).is_none() {}
+    while proxier.step(&mut kernel, now(), Budget(1)).is_none() {}
     assert_eq!(missing(&proxier, &kernel), "");
     assert_eq!(proxier.believed(), Some(&kernel.state));
 }

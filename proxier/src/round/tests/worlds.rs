@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::model::{
-    Affinity, Endpoint, Event, Family, InterfaceAddress, Protocol, Scope, Service, ServiceName,
-    Slice, SliceName, SlicePort, Update,
+    Affinity, Endpoint, Event, Family, InterfaceAddress, Protocol, Service, ServiceName, Slice,
+    SliceName, SlicePort, TrafficPolicy, Update,
 };
 use crate::testing::{ready, service, service_port, slice, terminating, unready};
 
@@ -63,8 +63,10 @@ fn some_service() -> impl Strategy<Value = Service> {
             service.external_ips = external.into_iter().map(|text| ip(text)).collect();
             let vip = ["203.0.113.1", "203.0.113.2", "2001:db8:f::2"].get(usize::from(own(vip)));
             service.load_balancer_ips = vip.into_iter().map(|text| ip(text)).collect();
-            service.external_policy = if local { Scope::Local } else { Scope::Cluster };
-            service.internal_policy = if at == 2 { Scope::Local } else { Scope::Cluster };
+            service.external_policy =
+                if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
+            service.internal_policy =
+                if at == 2 { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
             service.affinity =
                 if sticks { Affinity::ClientIp { timeout: 10 } } else { Affinity::None };
             let ranges = ranges.iter().map(|range| RANGES[*range].parse().expect("a network"));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use proxier::model::{Affinity, Completeness, Protocol, Scope, Service, SourceRanges};
+use proxier::model::{Affinity, Completeness, Protocol, Service, SourceRanges, TrafficPolicy};
 
 const HEAD: &str = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, ";
 
@@ -39,7 +39,7 @@ fn a_plain_service_is_converted() {
     assert_eq!((service.affinity, service.created), (Affinity::None, 0));
     assert_eq!(
         (service.internal_policy, service.external_policy),
-        (Scope::Cluster, Scope::Cluster)
+        (TrafficPolicy::Cluster, TrafficPolicy::Cluster)
     );
 }
 
@@ -202,11 +202,14 @@ fn local_external_policy_needs_traffic_from_outside() {
     let policy = |rest: &str| {
         valid(&format!("spec: {{IP4, externalTrafficPolicy: Local, {rest}}}")).external_policy
     };
-    assert_eq!(policy("type: ClusterIP"), Scope::Cluster);
-    assert_eq!(policy("externalIPs: [192.0.2.1]"), Scope::Local);
-    assert_eq!(policy("type: NodePort"), Scope::Local);
-    assert_eq!(policy("type: LoadBalancer, healthCheckNodePort: 30000"), Scope::Local);
-    assert_eq!(valid("spec: {IP4, internalTrafficPolicy: Local}").internal_policy, Scope::Local);
+    assert_eq!(policy("type: ClusterIP"), TrafficPolicy::Cluster);
+    assert_eq!(policy("externalIPs: [192.0.2.1]"), TrafficPolicy::Local);
+    assert_eq!(policy("type: NodePort"), TrafficPolicy::Local);
+    assert_eq!(policy("type: LoadBalancer, healthCheckNodePort: 30000"), TrafficPolicy::Local);
+    assert_eq!(
+        valid("spec: {IP4, internalTrafficPolicy: Local}").internal_policy,
+        TrafficPolicy::Local
+    );
 }
 
 #[test]

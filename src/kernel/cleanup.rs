@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use ipset_netlink::Reason;
 use proxier::apply::Cause;
-use proxier::diff::{Change, Observed, Traces};
+use proxier::diff::{Change, Observed, OwnershipEvidence};
 use proxier::model::{Family, Net, PerFamily};
 use proxier::plan::{Entry, SetKey, VirtualServerKey};
 
@@ -31,7 +31,7 @@ use super::sets::{ATTEMPTS, Sets};
 
 /// Something that can be taken away by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum Item {
     /// An address on the dummy device.
     Address(IpAddr),
     /// The dummy device, by its index.
@@ -46,7 +46,7 @@ pub enum Piece {
     NftTable(Family),
 }
 
-impl Piece {
+impl Item {
     /// Why a part of it stays whatever is done.
     pub fn kept(&self) -> Option<Cause> {
         match self {
@@ -59,7 +59,7 @@ impl Piece {
     }
 }
 
-impl fmt::Display for Piece {
+impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "address {address} of {}", link::DEVICE),
@@ -78,7 +78,7 @@ impl fmt::Display for Piece {
 #[derive(Debug, Default)]
 pub struct Found {
     /// In the order in which it has to go.
-    pub pieces: Vec<Piece>,
+    pub items: Vec<Item>,
     /// Virtual servers that stay, because nothing tells that they are ours.
     pub others: Vec<VirtualServerKey>,
     /// Why some things could not be looked at.
@@ -88,7 +88,7 @@ pub struct Found {
 }
 
 /// Connections to whatever part of the kernel is there.
-pub struct Removal {
+pub struct Cleanup {
     links: Option<Links>,
     device: Option<u32>,
     servers: Option<Servers>,
@@ -98,7 +98,7 @@ pub struct Removal {
     attempts: u32,
 }
 
-impl Removal {
+impl Cleanup {
     /// Looks at everything that could be ours. What the kernel does not have holds nothing.
     pub fn look(exclude: &[Net]) -> (Self, Found) {
         let mut found = Found::default();
@@ -118,27 +118,27 @@ impl Removal {
         }
         let names = removal.sets.as_mut().map_or(Ok(Vec::new()), Sets::names);
         let names = noted(&mut found.troubles, "sets", names).unwrap_or_default();
-        found.pieces.extend(names.into_iter().map(Piece::Set));
+        found.items.extend(names.into_iter().map(Item::Set));
         let tables = Family::BOTH.into_iter().filter(|family| nftables::has_table(*family));
-        found.pieces.extend(tables.map(Piece::NftTable));
+        found.items.extend(tables.map(Item::NftTable));
         (removal, found)
     }
 
     /// Takes pieces away, each whatever came of the others.
-    pub fn remove(&mut self, pieces: &[Piece]) -> Vec<Result<(), Cause>> {
-        let mut results = Vec::with_capacity(pieces.len());
-        for run in pieces.chunk_by(go_together) {
+    pub fn remove(&mut self, items: &[Item]) -> Vec<Result<(), Cause>> {
+        let mut results = Vec::with_capacity(items.len());
+        for run in items.chunk_by(go_together) {
             match run.first() {
-                Some(Piece::Server(_)) => results.extend(self.remove_servers(run)),
-                Some(Piece::Address(_)) => results.extend(self.remove_addresses(run)),
-                _ => results.extend(run.iter().map(|piece| self.remove_piece(piece))),
+                Some(Item::Server(_)) => results.extend(self.remove_servers(run)),
+                Some(Item::Address(_)) => results.extend(self.remove_addresses(run)),
+                _ => results.extend(run.iter().map(|item| self.remove_piece(item))),
             }
         }
         results
     }
 }
 
-impl Removal {
+impl Cleanup {
     /// Returns the addresses on the dummy device.
     fn look_at_device(&mut self, found: &mut Found) -> BTreeSet<IpAddr> {
         let looked = self.links.as_mut().map_or(Ok(None), |links| {
@@ -154,8 +154,8 @@ impl Removal {
             return BTreeSet::new();
         };
         self.device = Some(index);
-        found.pieces.extend(addresses.iter().copied().map(Piece::Address));
-        found.pieces.push(Piece::Device(index));
+        found.items.extend(addresses.iter().copied().map(Item::Address));
+        found.items.push(Item::Device(index));
         addresses
     }
 
@@ -167,10 +167,11 @@ impl Removal {
         }
         let node = noted(&mut found.troubles, "addresses", self.node_addresses());
         let sets = self.read_sets(&mut found.troubles);
-        let traces = Traces { device, sets: &sets, node: &node.unwrap_or_default(), exclude };
+        let evidence =
+            OwnershipEvidence { device, sets: &sets, node: &node.unwrap_or_default(), exclude };
         let (ours, others): (Vec<_>, Vec<_>) =
-            keys.into_iter().partition(|key| traces.is_our_server(key));
-        found.pieces.extend(ours.into_iter().map(Piece::Server));
+            keys.into_iter().partition(|key| evidence.is_our_server(key));
+        found.items.extend(ours.into_iter().map(Item::Server));
         found.others = others;
     }
 
@@ -215,25 +216,25 @@ impl Removal {
         let what = format!("{family} rules");
         let Some((tables, iptables)) = noted(&mut found.troubles, &what, looked) else { return };
         *self.iptables.of_mut(family) = Some(iptables);
-        found.pieces.extend(tables.into_iter().map(|table| Piece::Rules(family, table)));
+        found.items.extend(tables.into_iter().map(|table| Item::Rules(family, table)));
     }
 
-    fn remove_servers(&mut self, pieces: &[Piece]) -> Vec<Result<(), Cause>> {
-        let changes: Vec<_> = pieces
+    fn remove_servers(&mut self, items: &[Item]) -> Vec<Result<(), Cause>> {
+        let changes: Vec<_> = items
             .iter()
-            .filter_map(|piece| match piece {
-                Piece::Server(key) => Some(Change::RemoveServer(*key)),
+            .filter_map(|item| match item {
+                Item::Server(key) => Some(Change::RemoveServer(*key)),
                 _ => None,
             })
             .collect();
         self.servers.as_mut().map_or_else(Vec::new, |servers| servers.carry_out(&changes))
     }
 
-    fn remove_addresses(&mut self, pieces: &[Piece]) -> Vec<Result<(), Cause>> {
-        let changes: Vec<_> = pieces
+    fn remove_addresses(&mut self, items: &[Item]) -> Vec<Result<(), Cause>> {
+        let changes: Vec<_> = items
             .iter()
-            .filter_map(|piece| match piece {
-                Piece::Address(address) => Some(AddressChange::Remove(*address)),
+            .filter_map(|item| match item {
+                Item::Address(address) => Some(AddressChange::Remove(*address)),
                 _ => None,
             })
             .collect();
@@ -244,21 +245,21 @@ impl Removal {
         }
     }
 
-    fn remove_piece(&mut self, piece: &Piece) -> Result<(), Cause> {
-        match piece {
-            Piece::Device(index) => match &mut self.links {
+    fn remove_piece(&mut self, item: &Item) -> Result<(), Cause> {
+        match item {
+            Item::Device(index) => match &mut self.links {
                 Some(links) => links.delete(*index).map_err(Cause::new),
                 None => Ok(()),
             },
-            Piece::Rules(family, table) => {
+            Item::Rules(family, table) => {
                 self.remove_rules(*family, table)?;
-                piece.kept().map_or(Ok(()), Err)
+                item.kept().map_or(Ok(()), Err)
             }
-            Piece::Set(name) => {
+            Item::Set(name) => {
                 self.sets.as_mut().map_or(Ok(()), |sets| sets.destroy(name, &mut self.attempts))
             }
-            Piece::NftTable(family) => nftables::remove_table(*family),
-            Piece::Server(_) | Piece::Address(_) => Ok(()),
+            Item::NftTable(family) => nftables::remove_table(*family),
+            Item::Server(_) | Item::Address(_) => Ok(()),
         }
     }
 
@@ -270,8 +271,8 @@ impl Removal {
     }
 }
 
-fn go_together(a: &Piece, b: &Piece) -> bool {
-    matches!((a, b), (Piece::Server(_), Piece::Server(_)) | (Piece::Address(_), Piece::Address(_)))
+fn go_together(a: &Item, b: &Item) -> bool {
+    matches!((a, b), (Item::Server(_), Item::Server(_)) | (Item::Address(_), Item::Address(_)))
 }
 
 /// The value, or a line that says what could not be looked at.

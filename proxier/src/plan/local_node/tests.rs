@@ -27,9 +27,13 @@ fn node(addresses: &[&str]) -> Node {
     Node { name: NODE.into(), zone: None, addresses, pod_nets: vec![], is_leaving: false }
 }
 
-fn served(node_ports: NodePortAddresses, node: &Node, policy: Policy) -> PerFamily<Vec<String>> {
+fn served(
+    node_ports: NodePortAddresses,
+    node: &Node,
+    policy: Compatibility,
+) -> PerFamily<Vec<String>> {
     let settings = Settings { node_ports, policy, ..settings() };
-    let here = Here::new(Some(node), &interfaces(), &settings);
+    let here = LocalNode::new(Some(node), &interfaces(), &settings);
     PerFamily::from_fn(|family| {
         here.node_port_addresses(family).iter().map(ToString::to_string).collect()
     })
@@ -41,33 +45,34 @@ fn nets(texts: &[&str]) -> NodePortAddresses {
 
 #[test]
 fn every_address_but_loopback_and_link_local_serves_node_ports() {
-    let every = served(nets(&[]), &node(&[]), Policy::AsUpstream);
+    let every = served(nets(&[]), &node(&[]), Compatibility::AsUpstream);
     assert_eq!(every.v4, ["10.244.1.1", "192.0.2.11", "198.51.100.11"]);
     assert_eq!(every.v6, ["2001:db8:1::11", "fd00:10:244:1::1"]);
 }
 
 #[test]
 fn networks_restrict_their_own_family_only() {
-    let some = served(nets(&["192.0.2.0/24", "127.0.0.0/8"]), &node(&[]), Policy::AsUpstream);
+    let some =
+        served(nets(&["192.0.2.0/24", "127.0.0.0/8"]), &node(&[]), Compatibility::AsUpstream);
     assert_eq!(some.v4, ["192.0.2.11"]);
     assert_eq!(some.v6.len(), 2);
-    let all = served(nets(&["192.0.2.0/24", "0.0.0.0/0"]), &node(&[]), Policy::AsUpstream);
+    let all = served(nets(&["192.0.2.0/24", "0.0.0.0/0"]), &node(&[]), Compatibility::AsUpstream);
     assert_eq!(all.v4.len(), 3);
 }
 
 #[test]
 fn primary_is_the_first_address_of_each_family_that_the_node_object_has() {
     let both = node(&["192.0.2.11", "198.51.100.11", "2001:db8:1::11"]);
-    let found = served(NodePortAddresses::Primary, &both, Policy::AsUpstream);
+    let found = served(NodePortAddresses::Primary, &both, Compatibility::AsUpstream);
     assert_eq!((found.v4, found.v6), (vec!["192.0.2.11".into()], vec!["2001:db8:1::11".into()]));
 }
 
 #[test]
 fn primary_without_an_address_of_a_family_means_all_or_strictly_none() {
     let four = node(&["192.0.2.11"]);
-    assert_eq!(served(NodePortAddresses::Primary, &four, Policy::AsUpstream).v6.len(), 2);
-    assert_eq!(served(NodePortAddresses::Primary, &four, Policy::Strict).v6.len(), 0);
-    let unknown = served(NodePortAddresses::Primary, &node(&[]), Policy::Strict);
+    assert_eq!(served(NodePortAddresses::Primary, &four, Compatibility::AsUpstream).v6.len(), 2);
+    assert_eq!(served(NodePortAddresses::Primary, &four, Compatibility::Strict).v6.len(), 0);
+    let unknown = served(NodePortAddresses::Primary, &node(&[]), Compatibility::Strict);
     assert!(unknown.v4.is_empty() && unknown.v6.is_empty());
 }
 
@@ -76,10 +81,10 @@ fn the_address_to_bind_to_is_the_nodes_own_in_its_family() {
     let bind_address = Some("198.51.100.11".parse().expect("an address"));
     let settings = Settings { bind_address, ..settings() };
     let said = node(&["192.0.2.11", "2001:db8:1::11"]);
-    let here = Here::new(Some(&said), &interfaces(), &settings);
+    let here = LocalNode::new(Some(&said), &interfaces(), &settings);
     assert_eq!(here.ip(Family::V4).to_string(), "198.51.100.11");
     assert_eq!(here.ip(Family::V6).to_string(), "2001:db8:1::11");
-    let nowhere = Here::new(None, &[], &settings);
+    let nowhere = LocalNode::new(None, &[], &settings);
     assert_eq!(nowhere.ip(Family::V6).to_string(), "::1");
 }
 

@@ -28,18 +28,18 @@ pub(super) fn refuse(config: &Config, families: &PerFamily<bool>) -> anyhow::Res
 }
 
 /// All remarks.
-pub(super) fn remarks(config: &Config, families: &PerFamily<bool>) -> Vec<String> {
-    let mut remarks = Vec::new();
+pub(super) fn warnings(config: &Config, families: &PerFamily<bool>) -> Vec<String> {
+    let mut warnings = Vec::new();
     if config.drain.dead_node.is_some() && matches!(config.source, Source::Manifests(_)) {
         let field = "unreachableNodeTerminationTimeout";
-        remarks.push(format!("manifests say nothing of nodes: {field} has no effect"));
+        warnings.push(format!("manifests say nothing of nodes: {field} has no effect"));
     }
-    remarks.extend(open_node_ports(&config.node_port_addresses, families));
-    remarks.extend(undetected(&config.detect_local, families));
+    warnings.extend(open_node_ports(&config.node_port_addresses, families));
+    warnings.extend(undetected(&config.detect_local, families));
     let absent = |family: &Family| !*families.of(*family);
-    remarks
+    warnings
         .extend(Family::BOTH.into_iter().filter(absent).flat_map(|family| unused(config, family)));
-    remarks
+    warnings
 }
 
 /// The families that are served and for which nothing is named.
@@ -108,12 +108,12 @@ fn unused(config: &Config, family: Family) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::cli::{Command, parse};
-    use crate::config::{self, Surroundings};
+    use crate::config::{self, Environment};
 
     fn config(flags: &[&str]) -> Config {
         let arguments = ["ipvs-proxy", "--manifests", "/"].iter().chain(flags);
         let Ok(Command::Run(run)) = parse(arguments.copied()) else { panic!("it runs") };
-        config::load(&run.flags, run.manifests.as_deref(), &Surroundings::look()).unwrap().0
+        config::load(&run.flags, run.manifests.as_deref(), &Environment::look()).unwrap().0
     }
 
     const BOTH: PerFamily<bool> = PerFamily { v4: true, v6: true };
@@ -145,7 +145,7 @@ mod tests {
                 vec!["ipvs.excludeCIDRs names IPv6", "metricsBindAddress names IPv6"],
             ),
         ] {
-            let found = remarks(&config(flags), &families);
+            let found = warnings(&config(flags), &families);
             assert_eq!(found.len(), wanted.len(), "{flags:?}: {found:?}");
             for (found, wanted) in found.iter().zip(wanted) {
                 assert!(found.starts_with(wanted), "{flags:?}: {found}");

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 /// The patience of one source.
-pub(super) struct Patience {
+pub(super) struct NodeAddressWait {
     limit: Duration,
     held: Mutex<Held>,
     listed: Notify,
@@ -27,7 +27,7 @@ enum Held {
     Over,
 }
 
-impl Patience {
+impl NodeAddressWait {
     /// None at all if the limit is zero.
     pub(super) fn new(limit: Duration) -> Self {
         let held = if limit.is_zero() { Held::Over } else { Held::Back(None) };

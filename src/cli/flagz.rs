@@ -79,7 +79,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Every flag of the proxy. Of arguments that make no sense, which nobody gets to see, the defaults.
-pub fn shown<I, T>(arguments: I) -> BTreeMap<String, String>
+pub fn flagz<I, T>(arguments: I) -> BTreeMap<String, String>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString>,
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn given_values_are_spelled_as_go_prints_them() {
-        let flags = shown([
+        let flags = flagz([
             "ipvs-proxy",
             "--ipvs_sync_period=90s",
             "--profiling",

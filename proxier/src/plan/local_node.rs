@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::health::HealthCheckAddresses;
-use super::settings::{NodePortAddresses, Policy, Settings};
+use super::settings::{Compatibility, NodePortAddresses, Settings};
 use crate::model::{Endpoint, Family, InterfaceAddress, Net, Node, PerFamily};
 
 /// Where plans are made.
 #[derive(Clone, Debug)]
-pub(crate) struct Here<'a> {
+pub(crate) struct LocalNode<'a> {
     /// This node's name; empty if unknown, and then no endpoint is local.
     pub(crate) node: &'a str,
     /// This node's zone.
@@ -27,7 +27,7 @@ pub(crate) struct Here<'a> {
     ip: PerFamily<IpAddr>,
 }
 
-impl<'a> Here<'a> {
+impl<'a> LocalNode<'a> {
     /// Looks around.
     pub(crate) fn new(
         node: Option<&'a Node>,
@@ -133,7 +133,7 @@ fn selection(family: Family, known: &PerFamily<Option<IpAddr>>, settings: &Setti
         NodePortAddresses::Primary => {
             let own = known.of(family).filter(|ip| !ip.is_loopback());
             // `Quirk:` without an address of the family `primary` means every address.
-            if own.is_none() && settings.policy == Policy::Strict {
+            if own.is_none() && settings.policy == Compatibility::Strict {
                 return Selection::In(Vec::new());
             }
             own.map(Net::from).into_iter().collect()

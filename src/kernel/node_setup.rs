@@ -13,7 +13,7 @@ use super::{LinuxKernel, errno, link, sysctl};
 
 /// What is to be prepared.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct NodeSetup {
     /// The scheduler that has to be there.
     pub scheduler: String,
     /// IPVS timeouts in seconds; 0 leaves one alone.
@@ -25,14 +25,14 @@ pub struct Wanted {
 impl LinuxKernel {
     /// What may be refused comes first: the scheduler, the settings (which were tried out when the
     /// kernel was opened), the device.
-    pub(super) fn lay_ground(&mut self) -> Result<(), Cause> {
+    pub(super) fn prepare_node(&mut self) -> Result<(), Cause> {
         self.try_scheduler()?;
         self.tables.sets.forget_unfinished()?;
         self.set_sysctls()?;
         self.ensure_device()?;
         // As upstream: what the kernel takes for too long leaves it at its own.
-        if let Err(cause) = self.tables.servers.set_timeouts(self.ground.timeouts) {
-            let Timeouts { tcp, tcp_fin, udp } = self.ground.timeouts;
+        if let Err(cause) = self.tables.servers.set_timeouts(self.node_setup.timeouts) {
+            let Timeouts { tcp, tcp_fin, udp } = self.node_setup.timeouts;
             tracing::error!(
                 "IPVS timeouts (ipvs.tcpTimeout {tcp} s, tcpFinTimeout {tcp_fin} s, udpTimeout {udp} s) \
                  stay as they are: {cause}"
@@ -46,11 +46,11 @@ impl LinuxKernel {
     /// # Errors
     /// If it has not, or cannot be asked.
     pub fn try_scheduler(&mut self) -> Result<(), Cause> {
-        self.tables.servers.try_scheduler(&self.ground.scheduler)
+        self.tables.servers.try_scheduler(&self.node_setup.scheduler)
     }
 
     fn set_sysctls(&self) -> Result<(), Cause> {
-        let wanted = &self.ground.sysctls;
+        let wanted = &self.node_setup.sysctls;
         if let Some(max) = sysctl::size_of_the_host(wanted) {
             tracing::warn!(
                 "the connection tracking table belongs to the host's network namespace: its size is \

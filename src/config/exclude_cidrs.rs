@@ -6,16 +6,16 @@
 
 use proxier::model::Net;
 
-use super::{Error, Flags, Given, Surroundings, check};
+use super::{Environment, Error, Flags, RawConfig, check};
 
 /// `--ipvs-exclude-cidrs`, or `ipvs.excludeCIDRs` of the file, which counts alone if there is one.
 ///
 /// # Errors
 /// If the file cannot be read, or an entry is no network; beside `--cleanup`, any problem.
-pub fn excluded(flags: &Flags) -> Result<Vec<Net>, Error> {
-    let mut given = Given::read(flags)?;
+pub fn exclude_cidrs(flags: &Flags) -> Result<Vec<Net>, Error> {
+    let mut given = RawConfig::read(flags)?;
     if flags.process.cleanup == Some(true) {
-        given = given.check_in_any_mode(&Surroundings::look())?;
+        given = given.check_in_any_mode(&Environment::look())?;
     }
     check::exclude_cidrs(given.exclude_cidrs())
         .map_err(|problems| given.invalid(Vec::new(), problems))

@@ -12,14 +12,14 @@ use crate::one_line::one_line;
 
 /// Why a request had no good answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unserved {
+pub enum RequestError {
     /// The request did not reach the server, or its answer did not come back.
     #[error("{text}")]
     Unreachable {
         /// Why not.
         text: String,
         /// What is in doubt then, if TLS has said so.
-        doubted: Option<Doubted>,
+        doubted: Option<RejectedBy>,
     },
     /// The server said no.
     #[error("HTTP {code}: {message}")]
@@ -35,36 +35,36 @@ pub enum Unserved {
 
 /// What is in doubt when a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubted {
+pub enum RejectedBy {
     /// Who asks: a token that has expired, for one.
     Credentials,
     /// Who answers.
     Certificate,
 }
 
-impl Unserved {
+impl RequestError {
     /// A request that did not get there, for a reason that no other file would mend.
     pub(crate) fn unreachable(text: impl Into<String>) -> Self {
         Self::Unreachable { text: text.into(), doubted: None }
     }
 
     /// Whether other files would make a difference.
-    pub(super) fn doubted(&self) -> Option<Doubted> {
+    pub(super) fn doubted(&self) -> Option<RejectedBy> {
         match self {
-            Self::Refused { code: 401, .. } => Some(Doubted::Credentials),
+            Self::Refused { code: 401, .. } => Some(RejectedBy::Credentials),
             Self::Unreachable { doubted, .. } => *doubted,
             Self::Refused { .. } => None,
         }
     }
 
     /// Adds which file is in doubt, and what of it.
-    pub(super) fn blame(&mut self, doubted: Doubted, file: &Path) {
+    pub(super) fn name_file(&mut self, doubted: RejectedBy, file: &Path) {
         let (Self::Unreachable { text, .. } | Self::Refused { message: text, .. }) = self;
         text.push_str(&match doubted {
-            Doubted::Certificate => {
+            RejectedBy::Certificate => {
                 format!(" (certificates are trusted as {} says)", file.display())
             }
-            Doubted::Credentials => {
+            RejectedBy::Credentials => {
                 format!(" (credentials of {}, invalid or expired)", file.display())
             }
         });
@@ -96,7 +96,7 @@ impl Unserved {
     }
 }
 
-impl From<kube::Error> for Unserved {
+impl From<kube::Error> for RequestError {
     fn from(error: kube::Error) -> Self {
         let doubted = doubted_by(&error);
         Self::Unreachable { text: one_line(&error), doubted }
@@ -105,11 +105,11 @@ impl From<kube::Error> for Unserved {
 
 /// What is in doubt after an error of TLS. An error of input and output has what it wraps in a place of its own,
 /// which is not in the chain of causes.
-pub(super) fn doubted_by(error: &(dyn Error + 'static)) -> Option<Doubted> {
+pub(super) fn doubted_by(error: &(dyn Error + 'static)) -> Option<RejectedBy> {
     let mut link = Some(error);
     while let Some(error) = link {
         if error.is::<RefusedByAlert>() {
-            return Some(Doubted::Credentials);
+            return Some(RejectedBy::Credentials);
         }
         if let Some(error) = error.downcast_ref() {
             return doubted_by_tls(error);
@@ -124,10 +124,10 @@ pub(super) fn doubted_by(error: &(dyn Error + 'static)) -> Option<Doubted> {
 }
 
 /// An alert is the server's word: some of them are about the certificate that this proxy has shown, or has not.
-fn doubted_by_tls(error: &rustls::Error) -> Option<Doubted> {
+fn doubted_by_tls(error: &rustls::Error) -> Option<RejectedBy> {
     use rustls::AlertDescription as Alert;
     match error {
-        rustls::Error::InvalidCertificate(_) => Some(Doubted::Certificate),
+        rustls::Error::InvalidCertificate(_) => Some(RejectedBy::Certificate),
         rustls::Error::AlertReceived(
             Alert::NoCertificate
             | Alert::BadCertificate
@@ -139,7 +139,7 @@ fn doubted_by_tls(error: &rustls::Error) -> Option<Doubted> {
             | Alert::UnknownCA
             | Alert::AccessDenied
             | Alert::DecryptError,
-        ) => Some(Doubted::Credentials),
+        ) => Some(RejectedBy::Credentials),
         _ => None,
     }
 }

@@ -21,7 +21,7 @@ struct Running {
     file: tempfile::NamedTempFile,
     arguments: RunArgs,
     in_force: InForce,
-    told: Told,
+    told: Notification,
 }
 
 fn write(file: &Path, fields: &str) {
@@ -39,12 +39,12 @@ impl Running {
         let Ok(Command::Run(arguments)) = parse(["ipvs-proxy", "--manifests=/", &config]) else {
             panic!("it runs")
         };
-        let mut given = Given::read(&arguments.flags).unwrap();
-        let config = given.check(arguments.manifests.as_deref(), &Surroundings::look()).unwrap();
+        let mut given = RawConfig::read(&arguments.flags).unwrap();
+        let config = given.check(arguments.manifests.as_deref(), &Environment::look()).unwrap();
         let in_force =
             InForce { spread: Duration::from_millis(100), ..InForce::new(&given, &config) };
         let metrics = Arc::new(Metrics::new(&Build::default()).unwrap());
-        let told = Told::new(metrics, ConfigurationNote::default());
+        let told = Notification::new(metrics, ConfigurationNote::default());
         Self { file, arguments: *arguments, in_force, told }
     }
 
@@ -58,7 +58,7 @@ impl Running {
             Ok(()) => Ok(()),
             Err(reason) => Err(Refusal::Fails(anyhow!("{reason}"))),
         };
-        let here = Surroundings::look();
+        let here = Environment::look();
         let ends = self.in_force.ends_by(&self.arguments, &here, &mut self.told, rehearse);
         timeout(SHORT, ends).await.ok().map(|error| error.to_string())
     }
@@ -131,7 +131,7 @@ async fn a_start_that_would_fail_ends_nothing() {
 async fn a_change_that_is_taken_back_before_the_moment_comes_ends_nothing() {
     let mut running = Running::with(" own exitOnConfigChange: true");
     running.rewrite("ipvs: {scheduler: lc} own exitOnConfigChange: true");
-    let (here, file) = (Surroundings::look(), running.file.path().to_owned());
+    let (here, file) = (Environment::look(), running.file.path().to_owned());
     let turns = Cell::new(0);
     let rehearse = async |_: &Config| {
         turns.set(turns.get() + 1);
@@ -149,7 +149,7 @@ async fn a_change_that_is_taken_back_before_the_moment_comes_ends_nothing() {
 #[tokio::test]
 async fn a_change_is_noticed_while_the_process_runs() {
     let mut running = Running::with(" own exitOnConfigChange: true");
-    let (here, file) = (Surroundings::look(), running.file.path().to_owned());
+    let (here, file) = (Environment::look(), running.file.path().to_owned());
     let seen = RefCell::new(Vec::new());
     let rehearse = async |config: &Config| {
         seen.borrow_mut().push(config.ipvs.scheduler.clone());

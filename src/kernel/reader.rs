@@ -12,7 +12,7 @@ use proxier::diff::Observed;
 use proxier::model::{Family, PerFamily};
 
 use super::cause::cause;
-use super::iptables::{Iptables, Remains};
+use super::iptables::{Iptables, LegacyRules};
 use super::link::Links;
 use super::nftables;
 use super::probe::{Unusable, usable_iptables};
@@ -51,7 +51,7 @@ impl Programs {
 }
 
 /// The service tables of this node.
-pub struct Tables {
+pub struct KernelReader {
     pub(super) links: Links,
     pub(super) sets: Sets,
     pub(super) servers: Servers,
@@ -64,7 +64,7 @@ pub struct Tables {
     pub(super) nftables: PerFamily<Arc<AtomicBool>>,
 }
 
-impl Tables {
+impl KernelReader {
     pub(super) fn new(
         links: Links,
         sets: Sets,
@@ -109,9 +109,9 @@ impl Tables {
         for family in Family::BOTH {
             if self.iptables.of(family).is_some() {
                 match self.read_rules(family) {
-                    Ok(RulesReading { rules, has_leftovers }) => {
+                    Ok(RulesReading { rules, has_legacy_rules }) => {
                         *observed.rules.of_mut(family) = rules;
-                        *observed.leftovers.of_mut(family) = has_leftovers;
+                        *observed.legacy_rules.of_mut(family) = has_legacy_rules;
                     }
                     Err(cause) => *unread.of_mut(family) = Some(cause),
                 }
@@ -132,6 +132,6 @@ impl Tables {
         if !has_table {
             self.nftables.of(family).store(false, Ordering::Relaxed);
         }
-        Ok(RulesReading { rules, has_leftovers: has_table || remains == Remains::Something })
+        Ok(RulesReading { rules, has_legacy_rules: has_table || remains == LegacyRules::Something })
     }
 }

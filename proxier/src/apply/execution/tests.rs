@@ -31,7 +31,7 @@ fn growth() -> Vec<Change> {
 
 fn run(faults: impl IntoIterator<Item = usize>) -> (Outcome, FakeKernel) {
     let mut kernel = FakeKernel { faults: faults.into_iter().collect(), ..FakeKernel::default() };
-    let outcome = apply(growth(), &mut kernel, &mut Belief::default());
+    let outcome = apply(growth(), &mut kernel, &mut KernelCache::default());
     (outcome, kernel)
 }
 
@@ -105,7 +105,7 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
     let made = |fault: Option<usize>| {
         let mut kernel =
             FakeKernel { faults: fault.into_iter().collect(), ..FakeKernel::default() };
-        apply(removal(), &mut kernel, &mut Belief::default());
+        apply(removal(), &mut kernel, &mut KernelCache::default());
         let made = kernel.log.iter().filter(|(_, is_made)| *is_made);
         made.map(|(change, _)| change.to_string()).collect::<Vec<_>>()
     };
@@ -118,14 +118,14 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
 
 #[test]
 fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
-    let leftovers = Change::RemoveLeftovers(Family::V4);
+    let legacy_rules = Change::RemoveLegacyRules(Family::V4);
     for (faults, is_gone) in [(vec![], true), (vec![5], false)] {
         let mut changes = growth();
-        changes.push(leftovers.clone());
+        changes.push(legacy_rules.clone());
         let mut kernel =
             FakeKernel { faults: faults.into_iter().collect(), ..FakeKernel::default() };
-        apply(changes, &mut kernel, &mut Belief::default());
-        assert_eq!(kernel.log.iter().any(|(change, _)| *change == leftovers), is_gone);
+        apply(changes, &mut kernel, &mut KernelCache::default());
+        assert_eq!(kernel.log.iter().any(|(change, _)| *change == legacy_rules), is_gone);
     }
 }
 
@@ -151,7 +151,7 @@ fn flows_are_forgotten_when_everything_but_the_destinations_stands() {
         Change::AddAddress(vip()),
     ];
     let mut kernel = FakeKernel { flows: [earlier, right].into(), ..FakeKernel::default() };
-    assert_eq!(apply(changes, &mut kernel, &mut Belief::default()).done, 5);
+    assert_eq!(apply(changes, &mut kernel, &mut KernelCache::default()).done, 5);
     assert_eq!(kernel.flows, [right].into());
     let log: Vec<_> = kernel.log.iter().map(|(change, _)| change.clone()).collect();
     let at = |wanted: &Change| log.iter().position(|change| change == wanted).expect("it is made");

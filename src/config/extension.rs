@@ -1,6 +1,6 @@
 //! `IPVSProxyConfiguration`: settings that kube-proxy does not have.
 //!
-//! In: a document of a configuration file, or a file of its own. Out: an [`Own`] with every field
+//! In: a document of a configuration file, or a file of its own. Out: an [`ExtensionConfig`] with every field
 //! that it sets. Never: a field of kube-proxy's; that document stays valid for kube-proxy itself.
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub const KIND: &str = "IPVSProxyConfiguration";
 /// The fields of `ipvs-proxy.io/v1alpha1 IPVSProxyConfiguration`; `None` means unset.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Own {
+pub struct ExtensionConfig {
     /// `ipvs-proxy.io/v1alpha1`.
     pub api_version: Option<String>,
     /// `IPVSProxyConfiguration`.
@@ -62,7 +62,7 @@ pub enum OnConfigChange {
     Exit,
 }
 
-impl Own {
+impl ExtensionConfig {
     /// `exitOnConfigChange` or its default.
     pub(super) fn on_config_change(&self) -> OnConfigChange {
         match self.exit_on_config_change {

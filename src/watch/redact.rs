@@ -23,7 +23,7 @@ impl Plugin {
     }
 
     /// The error as it may be told.
-    pub(super) fn veil(&self, error: BoxError) -> BoxError {
+    pub(super) fn redact(&self, error: BoxError) -> BoxError {
         let Some(told) = of_plugin(&*error).and_then(told) else { return error };
         format!("credential plugin {}: {told}", self.0).into()
     }

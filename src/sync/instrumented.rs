@@ -11,21 +11,21 @@ use proxier::diff::{Change, Flow, Observed, ObservedServer};
 use proxier::model::{Family, Protocol};
 use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 
-use crate::metrics::{FlowPass, Tally};
+use crate::metrics::{FlowPass, ObjectCounts};
 
 /// A kernel, and a watch that runs while it works.
-pub(super) struct Timed<K> {
+pub(super) struct InstrumentedKernel<K> {
     kernel: K,
-    seen: Seen,
+    stats: RoundStats,
     /// What is in the kernel, once it has been read.
-    tally: Option<Tally>,
+    tally: Option<ObjectCounts>,
     /// The part of the round that is under way.
     part: Option<(Part, Instant)>,
 }
 
 /// What was seen of a round.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RoundStats {
     /// Time spent in the kernel.
     pub(super) by_kernel: Duration,
     /// Time spent in each part of the round that there was.
@@ -38,13 +38,13 @@ pub(super) struct Seen {
     pub(super) only_counts: bool,
 }
 
-impl<K: Kernel> Timed<K> {
+impl<K: Kernel> InstrumentedKernel<K> {
     pub(super) fn new(kernel: K) -> Self {
-        Self { kernel, seen: Seen::default(), tally: None, part: None }
+        Self { kernel, stats: RoundStats::default(), tally: None, part: None }
     }
 
     /// What is in the kernel; `None` while nobody has read it.
-    pub(super) fn tally(&self) -> Option<&Tally> {
+    pub(super) fn tally(&self) -> Option<&ObjectCounts> {
         self.tally.as_ref()
     }
 
@@ -55,13 +55,13 @@ impl<K: Kernel> Timed<K> {
 
     /// Counts what is believed to be there.
     pub(super) fn count(&mut self, believed: &Observed) {
-        self.tally = Some(Tally::of(believed));
+        self.tally = Some(ObjectCounts::of(believed));
     }
 
     /// What was seen since this was asked last.
-    pub(super) fn take_seen(&mut self) -> Seen {
+    pub(super) fn take_stats(&mut self) -> RoundStats {
         self.leave();
-        std::mem::take(&mut self.seen)
+        std::mem::take(&mut self.stats)
     }
 
     /// Something is not as it was counted.
@@ -73,7 +73,7 @@ impl<K: Kernel> Timed<K> {
 
     fn leave(&mut self) {
         if let Some((part, since)) = self.part.take() {
-            *self.seen.parts.entry(part).or_default() += since.elapsed();
+            *self.stats.parts.entry(part).or_default() += since.elapsed();
         }
     }
 
@@ -81,16 +81,16 @@ impl<K: Kernel> Timed<K> {
         let start = Instant::now();
         let result = work(&mut self.kernel);
         let took = start.elapsed();
-        self.seen.by_kernel += took;
+        self.stats.by_kernel += took;
         (result, took)
     }
 
     fn note(&mut self, change: &Change, is_done: bool) {
         match change {
-            Change::WriteRules(step) if !is_done => self.seen.restores_failed.push(step.family),
+            Change::WriteRules(step) if !is_done => self.stats.restores_failed.push(step.family),
             Change::RemoveFlow(flow) if is_done => {
                 let family = Family::of(flow.frontend.ip());
-                self.seen.flows.entry(family).or_default().deleted += 1;
+                self.stats.flows.entry(family).or_default().deleted += 1;
             }
             _ => {}
         }
@@ -100,7 +100,7 @@ impl<K: Kernel> Timed<K> {
     }
 }
 
-impl<K: Kernel> Kernel for Timed<K> {
+impl<K: Kernel> Kernel for InstrumentedKernel<K> {
     fn enters(&mut self, part: Part) {
         if self.part.is_some_and(|(current, _)| current == part) {
             return;
@@ -120,7 +120,7 @@ impl<K: Kernel> Kernel for Timed<K> {
     fn observe(&mut self) -> Result<KernelReading, Cause> {
         let result = self.time(K::observe).0;
         if let Ok(reading) = &result {
-            self.tally = Some(Tally::read(reading, self.tally.as_ref()));
+            self.tally = Some(ObjectCounts::read(reading, self.tally.as_ref()));
         }
         result
     }
@@ -150,7 +150,7 @@ impl<K: Kernel> Kernel for Timed<K> {
     ) -> Result<Vec<Flow>, Cause> {
         let (result, took) = self.time(|kernel| kernel.flows(of, is_wanted, at_most));
         if result.is_ok() {
-            self.seen.flows.entry(of.0).or_default().took += took;
+            self.stats.flows.entry(of.0).or_default().took += took;
         }
         result
     }
@@ -162,7 +162,7 @@ impl<K: Kernel> Kernel for Timed<K> {
         }
         if let Some(Change::RemoveFlow(flow)) = changes.first() {
             let family = Family::of(flow.frontend.ip());
-            self.seen.flows.entry(family).or_default().took += took;
+            self.stats.flows.entry(family).or_default().took += took;
         }
         results
     }

@@ -16,7 +16,7 @@ use crate::sorted::{Side, join};
 
 /// A state, and what has happened since a reading began.
 #[derive(Debug, Default)]
-pub struct Belief {
+pub struct KernelCache {
     state: Observed,
     journal: Option<Vec<Note>>,
     /// Addresses that this proxy has taken off the dummy device, and how many notices of that the kernel still owes. They
@@ -49,15 +49,15 @@ impl Note {
                 state.link = false;
                 state.addresses.clear();
             }
-            Self::Rules(family, rules, has_leftovers) => {
+            Self::Rules(family, rules, has_legacy_rules) => {
                 state.rules.of_mut(*family).clone_from(rules);
-                *state.leftovers.of_mut(*family) = *has_leftovers;
+                *state.legacy_rules.of_mut(*family) = *has_legacy_rules;
             }
         }
     }
 }
 
-impl Belief {
+impl KernelCache {
     /// What has just been read.
     pub fn new(state: Observed) -> Self {
         Self { state, journal: None, removed: BTreeMap::new(), owes_device: false }
@@ -85,8 +85,8 @@ impl Belief {
     }
 
     /// The same of the rules of a family, and of whether other modes have left any.
-    pub fn correct_rules(&mut self, family: Family, rules: Rules, has_leftovers: bool) {
-        self.note(Note::Rules(family, rules, has_leftovers));
+    pub fn correct_rules(&mut self, family: Family, rules: Rules, has_legacy_rules: bool) {
+        self.note(Note::Rules(family, rules, has_legacy_rules));
     }
 
     /// The kernel says that an address was taken off the dummy device. True if somebody else did it, and the address is

@@ -1,6 +1,6 @@
 //! Everything in the kernel that could be ours, for people to look at.
 //!
-//! In: sockets and programs. Out: [`Holdings`] with connection counts, and what could not be read.
+//! In: sockets and programs. Out: [`KernelSnapshot`] with connection counts, and what could not be read.
 //! Never: a change, a module loaded, a judgement.
 
 use std::collections::BTreeSet;
@@ -11,15 +11,15 @@ use proxier::diff::Observed;
 use proxier::model::{Family, PerFamily};
 use proxier::plan::Rules;
 
+use super::cleanup::{noted, open_servers, open_sets};
 use super::iptables::Iptables;
 use super::link::Links;
 use super::probe::has_ipv6;
-use super::removal::{noted, open_servers, open_sets};
 pub use super::servers::{HeldDestination, HeldServer};
 
 /// What the kernel holds.
 #[derive(Clone, Debug, Default)]
-pub struct Holdings {
+pub struct KernelSnapshot {
     /// Virtual servers, others' too, in the order of their keys.
     pub servers: Vec<HeldServer>,
     /// Sets of ours: entries and room.
@@ -32,7 +32,7 @@ pub struct Holdings {
     pub troubles: Vec<String>,
 }
 
-impl Holdings {
+impl KernelSnapshot {
     /// Reads it; what the kernel does not have holds nothing.
     pub fn read() -> Self {
         let mut held = Self::default();

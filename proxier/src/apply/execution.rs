@@ -6,25 +6,25 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::blocked::Blocked;
 use super::cause::Cause;
-use super::held::Held;
 use super::kernel::{FLOWS_AT_ONCE, Kernel, Part};
-use super::order::{Stage, Standing};
+use super::order::{CurrentState, Stage};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{
-    Belief, Change, Flow, Observed, ObservedServer, leads_elsewhere, new_servers, removals,
+    Change, Flow, KernelCache, Observed, ObservedServer, leads_elsewhere, new_servers, removals,
 };
 use crate::model::Family;
 use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
 
 /// Carries out changes in the order that breaks nothing, all of them.
-pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief) -> Outcome {
-    let mut walk = Walk::new(changes, belief.state());
+pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, cache: &mut KernelCache) -> Outcome {
+    let mut walk = Execution::new(changes, cache.state());
     while !walk.is_done() {
-        let mut effort = Effort::MAX;
-        walk.go_on(kernel, belief, &mut effort);
+        let mut effort = Budget::MAX;
+        walk.run(kernel, cache, &mut effort);
         for (stage, change, cause) in walk.take_refused() {
-            walk.hold(stage, &change, belief.state());
+            walk.hold(stage, &change, cache.state());
             walk.outcome.failed.push(Failure { operation: change.to_string(), cause });
         }
     }
@@ -34,18 +34,18 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, belief: &mut Belief)
 /// How much is done before somebody may come in between; about the time in microseconds that a
 /// processor of today needs for it in a big cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Effort(pub u32);
+pub struct Budget(pub u32);
 
-impl Effort {
+impl Budget {
     /// Without a pause.
     pub const MAX: Self = Self(u32::MAX);
 
     /// What a change costs. The kernel walks the device's whole list for each address. For another scheduler it
     /// waits until no processor looks at the old one any more (`synchronize_rcu` in `ip_vs_edit_service`), which
     /// takes some ten milliseconds; deletions in IPVS are put off instead (`call_rcu`).
-    fn of(change: &Change, belief: &Observed) -> Self {
+    fn of(change: &Change, cache: &Observed) -> Self {
         let schedules_otherwise = |key, settings: &ServerSettings| {
-            let server: Option<&ObservedServer> = belief.servers.get(key);
+            let server: Option<&ObservedServer> = cache.servers.get(key);
             server.is_none_or(|server| server.settings.scheduler != settings.scheduler)
         };
         Self(match change {
@@ -58,17 +58,17 @@ impl Effort {
             | Change::RemoveDestination(..)
             | Change::UpdateServer(..) => 1,
             Change::AddLink | Change::AddSet(_) => 16,
-            Change::GrowSet(..) | Change::WriteRules(_) | Change::RemoveLeftovers(_) => 1024,
+            Change::GrowSet(..) | Change::WriteRules(_) | Change::RemoveLegacyRules(_) => 1024,
         })
     }
 }
 
 /// Changes on their way into the kernel.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub(crate) struct Execution {
     /// In the order of their stages.
     rest: VecDeque<(Stage, Change)>,
-    held: Held,
+    held: Blocked,
     /// The walk ends before this stage.
     end: Option<Stage>,
     /// Whether nothing had failed before it.
@@ -82,17 +82,17 @@ pub(crate) struct Walk {
     pub(crate) outcome: Outcome,
 }
 
-impl Walk {
+impl Execution {
     /// Puts changes in order; `standing` is what stands before them.
     pub(crate) fn new(changes: Vec<Change>, standing: &Observed) -> Self {
-        let mut standing = Standing::new(standing);
+        let mut standing = CurrentState::new(standing);
         let mut rest: Vec<(Stage, Change)> =
             changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
         rest.sort_by_key(|(stage, _)| *stage);
         let unforgotten = new_servers(rest.iter().map(|(_, change)| change));
         Self {
             rest: rest.into(),
-            held: Held::default(),
+            held: Blocked::default(),
             end: None,
             is_clean: true,
             refused: Vec::new(),
@@ -103,12 +103,12 @@ impl Walk {
     }
 
     /// What has failed before holds back from now on.
-    pub(crate) fn held_by(&mut self, held: Held) {
+    pub(crate) fn held_by(&mut self, held: Blocked) {
         self.held = held;
     }
 
     /// What holds back by now.
-    pub(crate) fn take_held(&mut self) -> Held {
+    pub(crate) fn take_held(&mut self) -> Blocked {
         std::mem::take(&mut self.held)
     }
 
@@ -124,8 +124,8 @@ impl Walk {
     }
 
     /// A change has failed for good, as far as this walk goes.
-    pub(crate) fn hold(&mut self, stage: Stage, change: &Change, belief: &Observed) {
-        self.held.note(stage, change, belief);
+    pub(crate) fn hold(&mut self, stage: Stage, change: &Change, cache: &Observed) {
+        self.held.note(stage, change, cache);
     }
 
     /// The changes that have failed since this was asked last.
@@ -173,12 +173,12 @@ impl Walk {
     }
 
     /// Leaves out what others have taken charge of.
-    pub(crate) fn leave_out(&mut self, is_others: impl Fn(&Change) -> bool) {
+    pub(crate) fn discard(&mut self, is_others: impl Fn(&Change) -> bool) {
         self.rest.retain(|(_, change)| !is_others(change));
     }
 
     /// Takes more changes in, each at its stage, behind those that are there.
-    pub(crate) fn join(&mut self, more: Vec<Change>, standing: &Observed) {
+    pub(crate) fn enqueue(&mut self, more: Vec<Change>, standing: &Observed) {
         self.take_in(Self::new(more, standing));
     }
 
@@ -193,7 +193,7 @@ impl Walk {
     /// them yet. What has failed so far holds them back as well; [`rejoin`](Self::rejoin) has to follow.
     pub(crate) fn fork(&mut self, changes: Vec<Change>, standing: &Observed) -> Self {
         let mut other = Self::new(changes, standing);
-        other.end = Some(Stage::GuardsGone);
+        other.end = Some(Stage::RemoveSourceRangeGuards);
         // What has come without destinations so far, and gets some now.
         let served = other.rest.iter().filter_map(|(_, change)| change.new_destination());
         let new: BTreeSet<_> = served.filter_map(|(key, _)| self.unforgotten.take(&key)).collect();
@@ -211,19 +211,19 @@ impl Walk {
 
     /// Carries out the next changes until the effort is spent, or until an answer of the kernel shows that it is not as
     /// believed: then what comes next may depend on what it really holds.
-    pub(crate) fn go_on(
+    pub(crate) fn run(
         &mut self,
         kernel: &mut dyn Kernel,
-        belief: &mut Belief,
-        effort: &mut Effort,
+        cache: &mut KernelCache,
+        effort: &mut Budget,
     ) {
         loop {
             let next = self.next_stage();
-            if next.is_none_or(|stage| stage >= Stage::Servers) {
+            if next.is_none_or(|stage| stage >= Stage::AddDestinations) {
                 self.forget_earlier_flows(kernel);
             }
             let Some(stage) = next.filter(|_| effort.0 > 0) else { return };
-            let ready = self.next_batch(stage, belief.state(), &mut effort.0);
+            let ready = self.next_batch(stage, cache.state(), &mut effort.0);
             if ready.is_empty() {
                 continue;
             }
@@ -233,13 +233,13 @@ impl Walk {
             for (change, result) in ready.into_iter().zip(results) {
                 let Err(cause) = result else {
                     self.outcome.done += 1;
-                    belief.record(&change);
+                    cache.record(&change);
                     continue;
                 };
                 if cause.contradicts_belief() {
                     is_contradicted = true;
                 } else {
-                    self.held.note(stage, &change, belief.state());
+                    self.held.note(stage, &change, cache.state());
                 }
                 self.refused.push((stage, change, cause));
             }
@@ -250,20 +250,20 @@ impl Walk {
     }
 
     /// Changes of one stage that may be carried out, as far as the effort goes.
-    fn next_batch(&mut self, stage: Stage, belief: &Observed, left: &mut u32) -> Vec<Change> {
+    fn next_batch(&mut self, stage: Stage, cache: &Observed, left: &mut u32) -> Vec<Change> {
         let mut ready = Vec::new();
         while *left > 0 && self.rest.front().is_some_and(|(next, _)| *next == stage) {
             let Some((_, change)) = self.rest.pop_front() else { break };
             // Other modes' rules go when nothing depends on them: after a whole success.
             let is_clean = self.is_clean && self.outcome.is_whole() && self.refused.is_empty();
-            let too_soon = stage == Stage::LeftoversGone && !is_clean;
+            let too_soon = stage == Stage::RemoveLegacyRules && !is_clean;
             let has_no_set =
-                matches!(&change, Change::AddEntry(set, _) if !belief.sets.contains_key(set));
-            if too_soon || has_no_set || self.held.holds(stage, &change, belief) {
+                matches!(&change, Change::AddEntry(set, _) if !cache.sets.contains_key(set));
+            if too_soon || has_no_set || self.held.holds(stage, &change, cache) {
                 self.outcome.held_back += 1;
                 self.held_back.push(change);
             } else {
-                *left = left.saturating_sub(Effort::of(&change, belief).0);
+                *left = left.saturating_sub(Budget::of(&change, cache).0);
                 ready.push(change);
             }
         }

@@ -1,24 +1,24 @@
 //! What files and flags set, before it is judged.
 //!
-//! In: flags and the files they name. Out: [`Given`], from which the checked [`Config`] and the
+//! In: flags and the files they name. Out: [`RawConfig`], from which the checked [`Config`] and the
 //! settings in kube-proxy's own words are made. Never: a judgement; that is the check's.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::documents::{self, Documents, Unreadable};
+use super::documents::{self, DecodeFailure, Documents};
+use super::extension::ExtensionConfig;
 use super::file::Raw;
-use super::own::Own;
 use super::{
-    Config, DEFAULT_MANIFESTS, Error, Flags, Problem, Source, Surroundings, check, difference,
+    Config, DEFAULT_MANIFESTS, Environment, Error, Flags, Problem, Source, check, difference,
     effective,
 };
 use crate::yaml;
 
 /// Everything that is set, the flags over the files, and what is to be said of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Given {
+pub struct RawConfig {
     raw: Raw,
     files: Vec<PathBuf>,
     /// Neither `--write-config-to` nor `--init-only` ends the process before anything is followed.
@@ -27,7 +27,7 @@ pub struct Given {
     pub warnings: Vec<String>,
 }
 
-impl Given {
+impl RawConfig {
     /// Reads the files that the flags name.
     ///
     /// # Errors
@@ -52,8 +52,8 @@ impl Given {
             None => given.raw = flags.settings(),
         }
         if let Some(path) = &flags.process.extra_config {
-            if given.raw.own != Own::default() {
-                let (path, source) = (path.clone(), Unreadable::Twice);
+            if given.raw.own != ExtensionConfig::default() {
+                let (path, source) = (path.clone(), DecodeFailure::Twice);
                 return Err(Error::Decode { path, source });
             }
             let found = given.open(path, documents::parse_own)?;
@@ -65,14 +65,14 @@ impl Given {
         if mistakes.is_empty() {
             return Ok(given);
         }
-        let others = check::check(&given.raw, None, &Surroundings::look());
+        let others = check::check(&given.raw, None, &Environment::look());
         Err(given.invalid(mistakes, others.err().unwrap_or_default()))
     }
 
     fn open(
         &mut self,
         path: &Path,
-        parse: fn(&str) -> Result<Documents, Unreadable>,
+        parse: fn(&str) -> Result<Documents, DecodeFailure>,
     ) -> Result<Documents, Error> {
         let refuse = |source| Error::Decode { path: path.to_owned(), source };
         let mut found = parse(&text(path)?).map_err(refuse)?;
@@ -85,11 +85,7 @@ impl Given {
     ///
     /// # Errors
     /// Every problem at once.
-    pub fn check(
-        &mut self,
-        manifests: Option<&Path>,
-        here: &Surroundings,
-    ) -> Result<Config, Error> {
+    pub fn check(&mut self, manifests: Option<&Path>, here: &Environment) -> Result<Config, Error> {
         let (config, warnings) = check::check(&self.raw, manifests, here)
             .map_err(|problems| self.invalid(Vec::new(), problems))?;
         self.warnings.extend(warnings);
@@ -105,7 +101,7 @@ impl Given {
     ///
     /// # Errors
     /// Every problem at once.
-    pub(super) fn check_in_any_mode(mut self, here: &Surroundings) -> Result<Self, Error> {
+    pub(super) fn check_in_any_mode(mut self, here: &Environment) -> Result<Self, Error> {
         let is_known = |mode: &String| ["iptables", "nftables"].contains(&mode.as_str());
         self.raw.mode = self.raw.mode.filter(|mode| !is_known(mode));
         match check::check(&self.raw, None, here) {
@@ -124,7 +120,7 @@ impl Given {
     }
 
     /// The fields of the proxy's own document.
-    pub(super) fn own(&self) -> &Own {
+    pub(super) fn own(&self) -> &ExtensionConfig {
         &self.raw.own
     }
 

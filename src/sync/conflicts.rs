@@ -6,7 +6,7 @@
 use std::fmt;
 
 use proxier::model::ServiceName;
-use proxier::plan::{Contested, VirtualServerKey};
+use proxier::plan::{Conflicts, VirtualServerKey};
 
 use crate::events::{Event, Kind, Regarding};
 
@@ -32,7 +32,7 @@ pub(super) enum News<'a> {
 }
 
 /// What differs; the ends come first.
-pub(super) fn news<'a>(before: &'a Contested, after: &'a Contested) -> Vec<News<'a>> {
+pub(super) fn news<'a>(before: &'a Conflicts, after: &'a Conflicts) -> Vec<News<'a>> {
     let ended = before.keys().filter(|claim| !after.contains_key(*claim));
     let ended = ended.map(|(key, loser)| News::Ends { key: *key, loser });
     let begun = after.iter().filter(|(claim, holder)| before.get(*claim) != Some(*holder));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     /// Claims of `(port, loser, holder)`.
-    fn contested(claims: &[(u16, &str, &str)]) -> Contested {
+    fn conflicts(claims: &[(u16, &str, &str)]) -> Conflicts {
         let key = |port| VirtualServerKey {
             protocol: Protocol::Tcp,
             address: "192.0.2.7".parse().unwrap(),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn lines(before: &[(u16, &str, &str)], after: &[(u16, &str, &str)]) -> Vec<String> {
-        let (before, after) = (contested(before), contested(after));
+        let (before, after) = (conflicts(before), conflicts(after));
         news(&before, &after).iter().map(ToString::to_string).collect()
     }
 
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_losing_service_is_warned_when_it_begins() {
-        let (before, after) = (contested(&[(81, "a", "b")]), contested(&[A_LOSES]));
+        let (before, after) = (conflicts(&[(81, "a", "b")]), conflicts(&[A_LOSES]));
         let events: Vec<_> = news(&before, &after).iter().filter_map(News::event).collect();
         let wanted = Event {
             kind: Kind::Warning,

@@ -9,22 +9,22 @@ use serde_json::Value;
 
 use super::Api;
 use super::request::AGENT;
-use super::unserved::Unserved;
+use super::request_error::RequestError;
 
 impl Api {
     /// Creates an object in the collection at `path`.
     ///
     /// # Errors
-    /// See [`Unserved`].
-    pub async fn create(&self, path: &str, object: &Value) -> Result<(), Unserved> {
+    /// See [`RequestError`].
+    pub async fn create(&self, path: &str, object: &Value) -> Result<(), RequestError> {
         self.write(Method::POST, "application/json", path, object).await
     }
 
     /// Changes the fields that `change` names of the object at `path` (RFC 7386).
     ///
     /// # Errors
-    /// See [`Unserved`].
-    pub async fn patch(&self, path: &str, change: &Value) -> Result<(), Unserved> {
+    /// See [`RequestError`].
+    pub async fn patch(&self, path: &str, change: &Value) -> Result<(), RequestError> {
         self.write(Method::PATCH, "application/merge-patch+json", path, change).await
     }
 
@@ -34,7 +34,7 @@ impl Api {
         kind: &'static str,
         path: &str,
         body: &Value,
-    ) -> Result<(), Unserved> {
+    ) -> Result<(), RequestError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -42,7 +42,7 @@ impl Api {
             .header(CONTENT_TYPE, kind)
             .header(USER_AGENT, AGENT)
             .body(body.to_string().into_bytes())
-            .map_err(|error| Unserved::unreachable(error.to_string()))?;
+            .map_err(|error| RequestError::unreachable(error.to_string()))?;
         self.text(request).await?;
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::plan::{Entry, NodePort, SetKey, SetName, Table, VirtualServerKey, wei
 
 /// What has failed, by what depends on it.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Blocked {
     /// Families whose sets or rules are missing.
     families: BTreeSet<Family>,
     /// Families whose rules are unknown.
@@ -48,15 +48,15 @@ pub(crate) struct Held {
     guarded: BTreeSet<VirtualServerKey>,
 }
 
-impl Held {
+impl Blocked {
     /// The family's rules are unknown.
     pub(super) fn hold_unread(&mut self, family: Family) {
         self.families.insert(family);
         self.unread.insert(family);
     }
 
-    /// True if the change must wait; `belief` is what the kernel holds now.
-    pub(super) fn holds(&mut self, stage: Stage, change: &Change, belief: &Observed) -> bool {
+    /// True if the change must wait; `cache` is what the kernel holds now.
+    pub(super) fn holds(&mut self, stage: Stage, change: &Change, cache: &Observed) -> bool {
         match change {
             Change::AddAddress(address) => self.holds_address(*address),
             Change::AddServer(key, _) => {
@@ -68,7 +68,7 @@ impl Held {
             }
             Change::AddDestination(key, ..)
             | Change::UpdateDestination(key, _, weight::SERVING) => {
-                self.holds_destinations(key, belief)
+                self.holds_destinations(key, cache)
             }
             // The rules still name the set that could not be made.
             Change::WriteRules(step) => {
@@ -77,7 +77,7 @@ impl Held {
             }
             Change::AddEntry(set, entry) => self.holds_entry(stage, *set, entry),
             Change::RemoveEntry(set, entry) => {
-                let held = self.holds_removal(stage, *set, entry, belief);
+                let held = self.holds_removal(stage, *set, entry, cache);
                 if held {
                     self.keep(*set, entry);
                 }
@@ -91,7 +91,7 @@ impl Held {
             Change::AddLink
             | Change::GrowSet(..)
             | Change::RemoveFlow(_)
-            | Change::RemoveLeftovers(_)
+            | Change::RemoveLegacyRules(_)
             | Change::AddSet(_)
             | Change::UpdateServer(..)
             | Change::UpdateDestination(..)
@@ -113,12 +113,12 @@ impl Held {
         }
         is_unread
             || entry.frontend().is_some_and(|key| self.unmade.contains(&key))
-            || (stage == Stage::Late && self.lingers(set, entry))
+            || (stage == Stage::AddExemptions && self.lingers(set, entry))
     }
 
-    fn holds_destinations(&self, key: &VirtualServerKey, belief: &Observed) -> bool {
+    fn holds_destinations(&self, key: &VirtualServerKey, cache: &Observed) -> bool {
         let takes_none = || {
-            let mut found = belief.servers.get(key).into_iter();
+            let mut found = cache.servers.get(key).into_iter();
             found.all(|server| {
                 server.destinations.values().all(|found| found.weight == weight::DRAINING)
             })
@@ -128,7 +128,7 @@ impl Held {
         let lacks_rules = || match is_unread {
             // One that takes connections has had its rules, and its entries are those of before.
             true => takes_none(),
-            false => self.has_failed(family) && !self.has_rules(key, belief),
+            false => self.has_failed(family) && !self.has_rules(key, cache),
         };
         self.unmade.contains(key)
             || self.servers.contains(key)
@@ -143,16 +143,16 @@ impl Held {
     }
 
     /// True if rules stand for every set that has an entry of the virtual server or its node port.
-    fn has_rules(&self, key: &VirtualServerKey, belief: &Observed) -> bool {
-        let mut sets = sets_of(key, belief);
+    fn has_rules(&self, key: &VirtualServerKey, cache: &Observed) -> bool {
+        let mut sets = sets_of(key, cache);
         !self.uncovered.contains(key)
-            && sets.all(|set| !self.uncovered_sets.contains(&set) && is_matched(set, belief))
+            && sets.all(|set| !self.uncovered_sets.contains(&set) && is_matched(set, cache))
     }
 
     /// Notes that rules could not be written: what those that stand cover is served all the same.
-    fn note_rules(&mut self, step: &RulesStep, belief: &Observed) {
+    fn note_rules(&mut self, step: &RulesStep, cache: &Observed) {
         let family = step.family;
-        let Some(found) = uncovered(&step.rules, belief.rules.of(family)) else {
+        let Some(found) = uncovered(&step.rules, cache.rules.of(family)) else {
             self.families.insert(family);
             return;
         };
@@ -175,13 +175,13 @@ impl Held {
             || addresses.any(|of| of == family)
     }
 
-    fn holds_removal(&self, stage: Stage, set: SetKey, entry: &Entry, belief: &Observed) -> bool {
+    fn holds_removal(&self, stage: Stage, set: SetKey, entry: &Entry, cache: &Observed) -> bool {
         match stage {
-            Stage::GuardsGone => self.lingers(set, entry),
-            Stage::EntriesGone => {
-                self.lingers(set, entry) || self.is_needed_yet(set, entry, belief)
+            Stage::RemoveSourceRangeGuards => self.lingers(set, entry),
+            Stage::RemoveEntries => {
+                self.lingers(set, entry) || self.is_needed_yet(set, entry, cache)
             }
-            Stage::AddressEntriesGone => {
+            Stage::RemoveAddressEntries => {
                 entry.address().is_some_and(|address| self.standing.contains(&address))
             }
             _ => false,
@@ -191,8 +191,8 @@ impl Held {
     /// True if what was to come in the entry's place has not come, be it rules, or what it lets somebody past
     /// stands. Rules that cannot be written are no reason to keep what no connection passes any more: those of
     /// its set may be what cannot be written.
-    fn is_needed_yet(&self, set: SetKey, entry: &Entry, belief: &Observed) -> bool {
-        (self.has_failed(set.family) && is_served(set, entry, belief))
+    fn is_needed_yet(&self, set: SetKey, entry: &Entry, cache: &Observed) -> bool {
+        (self.has_failed(set.family) && is_served(set, entry, cache))
             || entry.frontend().is_some_and(|key| self.incomplete.contains(&key))
             || admits_to(set, entry).is_some_and(|key| self.guarded.contains(&key))
     }
@@ -205,38 +205,41 @@ impl Held {
         }
     }
 
-    /// Notes a failure and what follows from it; `belief` is what the kernel holds now.
-    pub(super) fn note(&mut self, stage: Stage, change: &Change, belief: &Observed) {
+    /// Notes a failure and what follows from it; `cache` is what the kernel holds now.
+    pub(super) fn note(&mut self, stage: Stage, change: &Change, cache: &Observed) {
         match (stage, change) {
-            (Stage::NewServers, Change::AddServer(key, _)) => {
+            (Stage::AddServers, Change::AddServer(key, _)) => {
                 self.unmade.insert(*key);
             }
-            (Stage::Entries | Stage::Guards, Change::AddEntry(set, entry)) => {
+            (Stage::AddEntries | Stage::AddSourceRangeGuards, Change::AddEntry(set, entry)) => {
                 self.note_missing(*set, entry);
             }
             // Destinations elsewhere would answer to the wrong address while it stands.
-            (Stage::ExemptionsGone, Change::RemoveEntry(set, entry)) => {
+            (Stage::RemoveExemptions, Change::RemoveEntry(set, entry)) => {
                 match set.node_port(entry) {
                     Some(port) => drop(self.ports.insert(port)),
                     None => self.servers.extend(entry.frontend()),
                 }
             }
             (
-                Stage::Leaving,
+                Stage::DrainDestinations,
                 Change::UpdateDestination(key, ..) | Change::RemoveDestination(key, _),
             ) => {
                 self.lingering.insert(*key);
             }
-            (Stage::GuardsGone | Stage::EntriesGone, Change::RemoveEntry(set, entry)) => {
+            (
+                Stage::RemoveSourceRangeGuards | Stage::RemoveEntries,
+                Change::RemoveEntry(set, entry),
+            ) => {
                 self.keep(*set, entry);
             }
-            (Stage::AddressesGone, Change::RemoveAddress(address)) => {
+            (Stage::RemoveAddresses, Change::RemoveAddress(address)) => {
                 self.standing.insert(*address);
             }
-            (Stage::Rules, Change::WriteRules(step)) => self.note_rules(step, belief),
+            (Stage::WriteRules, Change::WriteRules(step)) => self.note_rules(step, cache),
             // What does not fit into the set fails by itself.
-            (Stage::Ground, Change::GrowSet(..)) => {}
-            (Stage::Ground | Stage::Rules, _) => match change.family() {
+            (Stage::CreateSets, Change::GrowSet(..)) => {}
+            (Stage::CreateSets | Stage::WriteRules, _) => match change.family() {
                 Some(family) => drop(self.families.insert(family)),
                 None => self.families.extend(Family::BOTH),
             },
@@ -271,10 +274,10 @@ impl Held {
 }
 
 /// The sets that have an entry of the virtual server or its node port.
-fn sets_of(key: &VirtualServerKey, belief: &Observed) -> impl Iterator<Item = SetKey> {
+fn sets_of(key: &VirtualServerKey, cache: &Observed) -> impl Iterator<Item = SetKey> {
     let own = Entry::AddressPort(key.address, key.protocol, key.port);
     let port = Entry::Port(key.port);
-    let sets = belief.sets.iter().filter(move |(set, entries)| {
+    let sets = cache.sets.iter().filter(move |(set, entries)| {
         let is_of_port =
             || set.node_port(&port) == Some(key.node_port()) && entries.contains(&port);
         set.family == key.family() && (entries.contains(&own) || is_of_port())
@@ -283,27 +286,27 @@ fn sets_of(key: &VirtualServerKey, belief: &Observed) -> impl Iterator<Item = Se
 }
 
 /// True if a rule stands that matches the set.
-fn is_matched(set: SetKey, belief: &Observed) -> bool {
+fn is_matched(set: SetKey, cache: &Observed) -> bool {
     let table = match role(set.name) {
         Role::Guard => Table::Filter,
         Role::Permission | Role::Exemption | Role::Admission | Role::Address => Table::Nat,
     };
     let name = set.name.in_family(set.family);
-    let chains = &belief.rules.of(set.family).chains;
+    let chains = &cache.rules.of(set.family).chains;
     let mut rules = chains.iter().filter(|(chain, _)| chain.table == table);
     rules.any(|(_, rules)| rules.iter().any(|rule| rule.split(' ').any(|word| word == name)))
 }
 
 /// True if a virtual server that the entry speaks of has destinations.
-fn is_served(set: SetKey, entry: &Entry, belief: &Observed) -> bool {
+fn is_served(set: SetKey, entry: &Entry, cache: &Observed) -> bool {
     let has_some = |server: &ObservedServer| server.destinations.iter().next().is_some();
     match set.node_port(entry) {
         Some(port) => {
-            let mut servers = belief.servers.iter().filter(|(key, _)| key.node_port() == port);
+            let mut servers = cache.servers.iter().filter(|(key, _)| key.node_port() == port);
             servers.any(|(_, server)| has_some(server))
         }
         None => {
-            let server = entry.frontend().and_then(|key| belief.servers.get(&key));
+            let server = entry.frontend().and_then(|key| cache.servers.get(&key));
             server.is_some_and(has_some)
         }
     }

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::failure::Failure;
+use super::request_error::RequestError;
 use super::said_type::SaidType;
-use super::unserved::Unserved;
 use crate::objects::Field;
 use crate::one_line::one_line;
 
@@ -76,7 +76,7 @@ impl From<Status> for Failure {
         match status.code.given() {
             Some(410) => Self::Expired,
             _ if matches!(reason, Some("Expired" | "Gone")) => Self::Expired,
-            code => Self::Unserved(Unserved::Refused {
+            code => Self::RequestError(RequestError::Refused {
                 code: code.copied().unwrap_or_default(),
                 message: status.message.given().cloned().unwrap_or_default(),
                 retry_after: Duration::ZERO,
@@ -105,10 +105,10 @@ impl Bookmark {
 
 /// No event is longer, in bytes. What is longer is refused while it is read, so that a peer that sends a line
 /// without an end does not fill the memory.
-const LONGEST: usize = 64 << 20;
+const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// An open watch.
-pub(super) struct Lines {
+pub(super) struct EventReader {
     body: Pin<Box<dyn AsyncBufRead + Send>>,
     /// What has come and is not taken yet, from `taken` on.
     text: Vec<u8>,
@@ -118,7 +118,7 @@ pub(super) struct Lines {
     began: Instant,
 }
 
-impl Lines {
+impl EventReader {
     /// A body that is given up when it is silent for longer than `patience`.
     pub(super) fn new(body: impl AsyncBufRead + Send + 'static, patience: Duration) -> Self {
         let (text, began) = (Vec::new(), Instant::now());
@@ -151,9 +151,9 @@ impl Lines {
             }
             // What was taken makes room for what is to come.
             self.text.drain(..std::mem::take(&mut self.taken));
-            let room = LONGEST.saturating_sub(self.text.len());
+            let room = MAX_EVENT_BYTES.saturating_sub(self.text.len());
             if room == 0 {
-                let text = format!("an event is longer than {} MiB", LONGEST >> 20);
+                let text = format!("an event is longer than {} MiB", MAX_EVENT_BYTES >> 20);
                 return Err(Failure::Garbled(text));
             }
             let mut body = self.body.as_mut().take(room as u64);
@@ -216,7 +216,7 @@ mod tests {
 
     /// The names of the objects that are added, and how it ends.
     async fn heard(text: &str) -> (Vec<String>, Option<Failure>) {
-        let mut lines = Lines::new(Cursor::new(text.to_owned().into_bytes()), Duration::MAX);
+        let mut lines = EventReader::new(Cursor::new(text.to_owned().into_bytes()), Duration::MAX);
         let mut names = Vec::new();
         loop {
             match lines.next::<Value>().await {
@@ -271,7 +271,7 @@ mod tests {
             _: &mut std::task::Context<'_>,
         ) -> std::task::Poll<std::io::Result<&[u8]>> {
             let read = self.0.load(std::sync::atomic::Ordering::Relaxed);
-            assert!(read <= LONGEST, "{read} bytes of one line were read");
+            assert!(read <= MAX_EVENT_BYTES, "{read} bytes of one line were read");
             let text: &[u8] = if read == 0 { b"\"" } else { &[b'a'; 1 << 16] };
             std::task::Poll::Ready(Ok(text))
         }
@@ -284,12 +284,12 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_an_end_is_refused_while_it_is_read() {
         let read = std::sync::Arc::default();
-        let mut lines = Lines::new(Endless(std::sync::Arc::clone(&read)), Duration::MAX);
+        let mut lines = EventReader::new(Endless(std::sync::Arc::clone(&read)), Duration::MAX);
         let failure = lines.next::<Value>().await.err();
         assert!(
             matches!(&failure, Some(Failure::Garbled(text)) if text.contains("longer than 64 MiB"))
         );
-        assert_eq!(read.load(std::sync::atomic::Ordering::Relaxed), LONGEST);
+        assert_eq!(read.load(std::sync::atomic::Ordering::Relaxed), MAX_EVENT_BYTES);
     }
 
     #[tokio::test]

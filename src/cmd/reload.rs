@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::rehearsal::{self, Refusal};
 use crate::cli::RunArgs;
-use crate::config::{Config, Followed, Given, OnConfigChange, Surroundings};
+use crate::config::{Config, Environment, FileWatcher, OnConfigChange, RawConfig};
 use crate::metrics::{ConfigFiles, Metrics};
 use crate::serve::ConfigurationNote;
 use crate::watch::random;
@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is in force.
 pub(super) struct InForce {
-    given: Given,
+    given: RawConfig,
     config: Config,
     spread: Duration,
 }
@@ -57,7 +57,7 @@ enum Verdict {
 }
 
 impl InForce {
-    pub(super) fn new(given: &Given, config: &Config) -> Self {
+    pub(super) fn new(given: &RawConfig, config: &Config) -> Self {
         Self { given: given.clone(), config: config.clone(), spread: SPREAD }
     }
 
@@ -65,8 +65,8 @@ impl InForce {
     pub(super) async fn ends(
         self,
         arguments: &RunArgs,
-        here: &Surroundings,
-        mut told: Told,
+        here: &Environment,
+        mut told: Notification,
     ) -> anyhow::Error {
         let rehearse = async |config: &Config| rehearsal::rehearse(config, &self.config).await;
         self.ends_by(arguments, here, &mut told, rehearse).await
@@ -75,13 +75,13 @@ impl InForce {
     async fn ends_by(
         &self,
         arguments: &RunArgs,
-        here: &Surroundings,
-        told: &mut Told,
+        here: &Environment,
+        told: &mut Notification,
         rehearse: impl AsyncFn(&Config) -> Result<(), Refusal>,
     ) -> anyhow::Error {
         let process = &arguments.flags.process;
         let paths = process.config.iter().chain(&process.extra_config).cloned().collect();
-        let mut files = match Followed::new(paths) {
+        let mut files = match FileWatcher::new(paths) {
             Ok(files) => files,
             Err(error) => {
                 tracing::warn!("the configuration is not followed: {error}");
@@ -127,8 +127,8 @@ impl InForce {
         tokio::time::sleep(wait).await;
     }
 
-    fn look(&self, arguments: &RunArgs, here: &Surroundings) -> Look {
-        let read = Given::read(&arguments.flags).and_then(|mut given| {
+    fn look(&self, arguments: &RunArgs, here: &Environment) -> Look {
+        let read = RawConfig::read(&arguments.flags).and_then(|mut given| {
             let config = given.check(arguments.manifests.as_deref(), here)?;
             Ok((given, config))
         });
@@ -163,13 +163,13 @@ impl InForce {
 }
 
 /// Who is told of the files.
-pub(super) struct Told {
+pub(super) struct Notification {
     metrics: Arc<Metrics>,
     note: ConfigurationNote,
     last: Verdict,
 }
 
-impl Told {
+impl Notification {
     /// The log, these metrics, and whoever reads this note.
     pub(super) fn new(metrics: Arc<Metrics>, note: ConfigurationNote) -> Self {
         Self { metrics, note, last: Verdict::InForce }
