@@ -390,7 +390,7 @@ mod tests {
     use std::thread;
 
     use proxier::apply::fake::FakeKernel;
-    use proxier::apply::{Connections, Ready, Refusal, RulesReading};
+    use proxier::apply::{Answered, Connections, Ready, Refusal, RulesReading};
     use proxier::diff::{Change, Flow, ObservedServer};
     use proxier::model::{Family, Node, PerFamily, Protocol, Update};
     use proxier::plan::{VirtualServerDestination, VirtualServerKey};
@@ -491,7 +491,7 @@ mod tests {
             self.0.flows(of, is_wanted, at_most)
         }
 
-        fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>> {
             self.0.carry_out(changes)
         }
     }

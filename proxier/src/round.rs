@@ -15,7 +15,8 @@ use crate::apply::{
     Refused,
 };
 use crate::diff::{
-    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, StaleCandidates,
+    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, SetChange,
+    StaleCandidates,
 };
 use crate::model::{
     Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store, TriggerTime,
@@ -337,7 +338,9 @@ impl Proxier {
         work.due.append(&mut draining);
         work.walk.discard(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
-        changes.retain(|change| !change.is_last() && !matches!(change, Change::GrowSet(..)));
+        changes.retain(|change| {
+            !change.is_last() && !matches!(change, Change::Set(SetChange::Grow(..)))
+        });
         changes.extend(self.growth(&changes, &work.walk, work.cache.state()));
         work.servers.extend(&touched.servers);
         if changes.len() > MAX_PREEMPTING_CHANGES {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use prometheus::IntGaugeVec;
 use proxier::apply::KernelReading;
-use proxier::diff::{Change, Observed};
+use proxier::diff::{AddressChange, Change, Observed, RulesChange, ServerChange, SetChange};
 use proxier::model::{Family, PerFamily};
 use proxier::plan::{Rules, SetKey, SetKind};
 
@@ -74,29 +74,37 @@ impl ObjectCounts {
     /// Takes note of a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         match change {
-            Change::AddServer(..) => self.servers += 1,
-            Change::RemoveServer(_) => {
+            Change::Server(ServerChange::Add(..)) => self.servers += 1,
+            Change::Server(ServerChange::Remove(_)) => {
                 self.servers -= 1;
                 // Its destinations go with it.
                 self.is_unsure = true;
             }
-            Change::AddDestination(..) => self.destinations += 1,
-            Change::RemoveDestination(..) => self.destinations -= 1,
-            Change::AddAddress(_) => self.addresses += 1,
-            Change::RemoveAddress(_) => self.addresses -= 1,
-            Change::AddSet(set) => {
+            Change::Server(ServerChange::AddDestination(..)) => self.destinations += 1,
+            Change::Server(ServerChange::RemoveDestination(..)) => self.destinations -= 1,
+            Change::Address(AddressChange::Add(_)) => self.addresses += 1,
+            Change::Address(AddressChange::Remove(_)) => self.addresses -= 1,
+            Change::Set(SetChange::Create(set)) => {
                 let limit = set.name.kind().default_capacity().unwrap_or(SetKind::PORTS);
                 self.sets.entry(*set).or_insert(Fill { entries: 0, limit });
             }
-            Change::GrowSet(set, limit) => self.sets.entry(*set).or_default().limit = *limit,
-            Change::AddEntry(set, _) => self.sets.entry(*set).or_default().entries += 1,
-            Change::RemoveEntry(set, _) => self.sets.entry(*set).or_default().entries -= 1,
-            Change::WriteRules(step) => *self.rules.of_mut(step.family) = counts(&step.rules),
-            Change::AddLink
-            | Change::UpdateServer(..)
-            | Change::UpdateDestination(..)
+            Change::Set(SetChange::Grow(set, limit)) => {
+                self.sets.entry(*set).or_default().limit = *limit
+            }
+            Change::Set(SetChange::AddEntry(set, _)) => {
+                self.sets.entry(*set).or_default().entries += 1
+            }
+            Change::Set(SetChange::RemoveEntry(set, _)) => {
+                self.sets.entry(*set).or_default().entries -= 1
+            }
+            Change::Rules(RulesChange::Write(step)) => {
+                *self.rules.of_mut(step.family) = counts(&step.rules)
+            }
+            Change::AddDevice
+            | Change::Server(ServerChange::Update(..))
+            | Change::Server(ServerChange::UpdateDestination(..))
             | Change::RemoveFlow(_)
-            | Change::RemoveLegacyRules(_) => {}
+            | Change::Rules(RulesChange::RemoveLegacy(_)) => {}
         }
     }
 }

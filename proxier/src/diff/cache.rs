@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::change::Change;
+use super::change::{AddressChange, Change};
 use super::observed::{Observed, ObservedServer};
 use crate::model::Family;
 use crate::plan::{Desired, Rules, VirtualServerKey};
@@ -71,7 +71,7 @@ impl KernelCache {
     /// Notes a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         self.state.record(change);
-        if let Change::RemoveAddress(address) = change {
+        if let Change::Address(AddressChange::Remove(address)) = change {
             *self.removed.entry(*address).or_default() += 1;
         }
         if let Some(journal) = &mut self.journal {
@@ -101,7 +101,7 @@ impl KernelCache {
         }
         let was_there = self.state.addresses.contains(&address);
         if was_there {
-            self.note(Note::Change(Change::RemoveAddress(address)));
+            self.note(Note::Change(Change::Address(AddressChange::Remove(address))));
         }
         was_there
     }

@@ -14,7 +14,10 @@ use crate::apply::{
     Budget, Cause, CauseKind, Due, Execution, Failure, Kernel, KernelReading, Outcome, Refusal,
     RulesReading, Stage,
 };
-use crate::diff::{Change, ChangeSet, KernelCache, ObjectKey, Observed, Scan};
+use crate::diff::{
+    AddressChange, Change, ChangeSet, KernelCache, ObjectKey, Observed, RulesChange, Scan,
+    SetChange,
+};
 use crate::model::{Family, PerFamily, TriggerTime};
 use crate::plan::{DirtyKeys, VirtualServerKey};
 
@@ -169,7 +172,7 @@ impl Proxier {
         }
         if has_lost_device {
             work.cache.find_device_gone();
-            self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
+            self.differences.note(Change::AddDevice.object(), || Change::AddDevice.to_string());
         }
         for key in &unlike_belief {
             match kernel.read_server(key) {
@@ -191,14 +194,15 @@ impl Proxier {
     /// The changes of these objects are found anew, and the dummy device with them.
     fn compare_again(&mut self, mut touched: DirtyKeys, walk: &mut Execution, work: &mut Work) {
         let mut found = self.find_changes(work.cache.state(), false, &mut touched);
-        found.changes.retain(|change| change.is_of(&touched) || *change == Change::AddLink);
+        found.changes.retain(|change| change.is_of(&touched) || *change == Change::AddDevice);
         work.suspected.append(&mut self.suspect(&found.changes, work.cache.state()));
         work.due.append(&mut found.draining);
         if let Some(held) = self.refused.take_held() {
             walk.held_by(held);
         }
         walk.discard(|change| {
-            change.is_of(&touched) || matches!(change, Change::GrowSet(..) | Change::AddLink)
+            change.is_of(&touched)
+                || matches!(change, Change::Set(SetChange::Grow(..)) | Change::AddDevice)
         });
         let growth = self.growth(&found.changes, walk, work.cache.state());
         found.changes.extend(growth);
@@ -239,7 +243,7 @@ impl Proxier {
         walk.hold(stage, &change, work.cache.state());
         // One of several tables may have been written.
         let unclear = match &change {
-            Change::WriteRules(step) => Some(step.family),
+            Change::Rules(RulesChange::Write(step)) => Some(step.family),
             _ => None,
         };
         walk.outcome.failed.push(self.refused.refuse(stage, change, cause, now));
@@ -317,5 +321,5 @@ impl Proxier {
 /// be there.
 fn shows_no_device(change: &Change, cause: &Cause) -> bool {
     let is_absent = cause.kind() == CauseKind::Refused(Refusal::NotThere);
-    matches!(change, Change::AddAddress(_)) && is_absent
+    matches!(change, Change::Address(AddressChange::Add(_))) && is_absent
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::Proxier;
 use crate::apply::Differences;
-use crate::diff::{Change, Observed, OwnershipEvidence};
+use crate::diff::{AddressChange, Change, Observed, OwnershipEvidence, RulesChange, ServerChange};
 use crate::model::Removed;
 use crate::plan::{DirtyKeys, VirtualServerKey};
 
@@ -26,8 +26,10 @@ impl Proxier {
         let blocked = self.refused.blocked();
         for change in changes {
             let is_expected = match change {
-                Change::RemoveDestination(key, server) => self.drain.has(&(*key, *server)),
-                Change::WriteRules(step) => has_news || *blocked.of(step.family),
+                Change::Server(ServerChange::RemoveDestination(key, server)) => {
+                    self.drain.has(&(*key, *server))
+                }
+                Change::Rules(RulesChange::Write(step)) => has_news || *blocked.of(step.family),
                 _ => has_news && change.is_common(),
             };
             let is_expected = is_expected || self.refused.has_failed_before(&change.key());
@@ -44,11 +46,11 @@ impl Proxier {
         let Some(cache) = cache else { return };
         match removed {
             Removed::Device if cache.lose_device() => {
-                self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
+                self.differences.note(Change::AddDevice.object(), || Change::AddDevice.to_string());
                 self.touched.addresses.extend(self.desired.addresses().copied());
             }
             Removed::Address(address) if cache.lose_address(address) => {
-                let change = Change::AddAddress(address);
+                let change = Change::Address(AddressChange::Add(address));
                 self.differences.note(change.object(), || change.to_string());
                 self.touched.addresses.insert(address);
             }
@@ -72,7 +74,9 @@ impl Proxier {
         found: &Observed,
     ) -> Vec<VirtualServerKey> {
         let removed = changes.iter().filter_map(|change| match change {
-            Change::RemoveServer(key) if !touched.servers.contains(key) => Some(*key),
+            Change::Server(ServerChange::Remove(key)) if !touched.servers.contains(key) => {
+                Some(*key)
+            }
             _ => None,
         });
         let removed: Vec<_> = removed.collect();

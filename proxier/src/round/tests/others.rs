@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::apply::Differences;
-use crate::diff::ObservedServer;
+use crate::diff::{ObservedServer, ServerChange};
 use crate::model::{Removed, TrafficPolicy};
 use crate::plan::{ServerFlags, ServerSettings};
 
@@ -66,7 +66,7 @@ fn a_restart_knows_by_the_sets_what_is_its_own_in_an_excluded_network() {
 #[test]
 fn a_removal_in_an_excluded_network_that_failed_is_tried_again() {
     let (mut proxier, mut kernel) = within_excluded();
-    kernel.refused = Some(|change| matches!(change, Change::RemoveServer(_)));
+    kernel.refused = Some(|change| matches!(change, Change::Server(ServerChange::Remove(_))));
     delete_web(&mut proxier);
     assert!(!proxier.round(&mut kernel, now()).is_success());
     // By now no set names them.
@@ -214,7 +214,7 @@ fn a_device_that_cannot_be_had_is_a_failure_that_is_tried_again() {
     proxier.round(&mut kernel, now());
     kernel.state.link = false;
     kernel.state.addresses.clear();
-    kernel.refused = Some(|change| *change == Change::AddLink);
+    kernel.refused = Some(|change| *change == Change::AddDevice);
     proxier.fold(Event::Removed(Removed::Address(ip("10.96.0.1"))));
     assert!(!proxier.round(&mut kernel, now()).is_success());
     kernel.refused = None;
