@@ -39,7 +39,7 @@ pub(super) trait Handler: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wildcard {
     /// Its own.
-    ExtensionConfig,
+    OwnFamily,
     /// Both, whichever of the two wildcards it is (spec 10.1).
     Both,
 }
@@ -115,7 +115,7 @@ pub fn try_to_listen(address: SocketAddr) -> io::Result<()> {
 fn socket_at(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     match wildcard {
         Wildcard::Both if address.ip().is_unspecified() => socket_of_both(address.port()),
-        Wildcard::Both | Wildcard::ExtensionConfig => socket(address, Wildcard::ExtensionConfig),
+        Wildcard::Both | Wildcard::OwnFamily => socket(address, Wildcard::ExtensionConfig),
     }
 }
 
@@ -124,7 +124,7 @@ fn socket_of_both(port: u16) -> io::Result<Socket> {
     let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     match socket(v6, Wildcard::Both) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Wildcard::ExtensionConfig)
+            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Wildcard::OwnFamily)
         }
         result => result,
     }
@@ -139,7 +139,7 @@ fn socket(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     };
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     if address.is_ipv6() {
-        set_ipv6_v6only(&socket, wildcard == Wildcard::ExtensionConfig)?;
+        set_ipv6_v6only(&socket, wildcard == Wildcard::OwnFamily)?;
     }
     // Connections of a server that was closed a moment ago must not keep its port.
     set_socket_reuseaddr(&socket, true)?;

@@ -135,7 +135,7 @@ impl ServiceHealth {
     fn open_listener(&self, place: &Place, count: usize) -> Result<Listener<Shown>, String> {
         let (service, address) = place;
         let shown = Shown::new(service.clone(), count, self.health.clone());
-        Listener::open(*address, Wildcard::ExtensionConfig, shown).map_err(|error| {
+        Listener::open(*address, Wildcard::OwnFamily, shown).map_err(|error| {
             let holder = self.open.keys().find(|(_, taken)| taken == address);
             match holder {
                 Some((holder, _)) if error.kind() == io::ErrorKind::AddrInUse => {
