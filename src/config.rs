@@ -56,7 +56,7 @@ pub struct Config {
     pub node_name: Arc<str>,
     /// The source of Services and EndpointSlices.
     pub source: Source,
-    /// How traffic from this node's pods is recognized.
+    /// The way to recognize traffic from this node's pods.
     pub detect_local: DetectLocal,
     /// Bit of the packet mark that asks for masquerading, 0–31.
     pub masquerade_bit: u8,
@@ -64,7 +64,7 @@ pub struct Config {
     pub masquerade_all: bool,
     /// Settings of the virtual servers.
     pub ipvs: Ipvs,
-    /// Which of the node's addresses serve node ports.
+    /// The node's addresses that serve node ports.
     pub node_port_addresses: NodePortAddresses,
     /// Limits of connection tracking.
     pub conntrack: Conntrack,
@@ -80,9 +80,9 @@ pub struct Config {
     pub oom_score_adj_is_given: bool,
     /// Feature gates, each on or off.
     pub gates: Gates,
-    /// Whether kube-proxy's result or the API's promise wins where they differ.
+    /// Chooses between kube-proxy's result and the API's promise where they differ.
     pub policy: Compatibility,
-    /// How long destinations may drain.
+    /// The longest times for which destinations may drain.
     pub drain: DrainLimits,
     /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`.
     pub ip_mode_proxy: Vec<Net>,
@@ -90,7 +90,7 @@ pub struct Config {
     pub service_metrics: Option<ServiceMetrics>,
     /// The path of the local socket at which root reads the names of virtual servers; `None` if there is none.
     pub local_socket: Option<PathBuf>,
-    /// What the proxy does when its configuration files change.
+    /// The reaction to a change of the configuration files.
     pub on_config_change: OnConfigChange,
 }
 
@@ -99,7 +99,7 @@ pub struct Config {
 pub struct ServiceMetrics {
     /// The largest number of Services that have metrics of their own; more than zero.
     pub limit: u32,
-    /// How long a reading of the kernel's counters stays valid; more than zero.
+    /// The time for which a reading of the kernel's counters stays valid; more than zero.
     pub interval: Duration,
 }
 
@@ -180,7 +180,7 @@ fn password_apart(url: &str) -> (&str, Option<&str>, &str) {
     }
 }
 
-/// How traffic from this node's pods is told from other traffic (`detectLocalMode`).
+/// The way to recognize traffic from this node's pods (`detectLocalMode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetectLocal {
     /// The source is in the cluster's pod network of its family. `None` for a family without such a network.
@@ -215,7 +215,7 @@ pub struct Ipvs {
     pub min_sync_period: Duration,
 }
 
-/// Which of the node's addresses serve node ports (`nodePortAddresses`).
+/// The node's addresses that serve node ports (`nodePortAddresses`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortAddresses {
     /// The Node object's first address of each family.
@@ -287,11 +287,11 @@ pub enum LogFormat {
 pub struct Environment {
     /// The kernel's name of this host (`uname`).
     pub host_name: String,
-    /// Whether the process runs in a pod.
+    /// Tells if the process runs in a pod.
     pub pod: Pod,
 }
 
-/// Whether the process runs in a pod.
+/// Tells if the process runs in a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pod {
     /// The environment names an API server.

@@ -27,7 +27,7 @@ pub const QUEUE: usize = 256;
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whether the event reports a problem.
+    /// The kind: expected, or a problem.
     pub kind: Kind,
     /// The reason, in one UpperCamelCase word of at most 128 bytes.
     pub reason: &'static str,
@@ -39,7 +39,7 @@ pub struct Event {
     pub note: String,
 }
 
-/// Whether an event reports a problem.
+/// The kind of an event: expected, or a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The event is expected.

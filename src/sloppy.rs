@@ -18,7 +18,7 @@ pub struct Parsed<T> {
     pub spelling: Spelling,
 }
 
-/// Whether other programs read the same value.
+/// Tells if other programs read the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
     /// Every program reads this value.

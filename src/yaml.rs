@@ -18,7 +18,7 @@ pub struct Document<'a> {
     pub text: &'a str,
 }
 
-/// How to treat a key that occurs twice in one mapping.
+/// The treatment of a key that occurs twice in one mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duplicates {
     /// The key is a mistake.

@@ -39,8 +39,8 @@ use crate::{addresses, dump, folder, sync, telemetry, version, watch};
 /// Runs the proxy until SIGTERM or SIGINT, or does what `--write-config-to` or `--init-only` asks for.
 ///
 /// # Errors
-/// If the proxy cannot start or cannot prepare the kernel, if it fails later, or if it ends because its configuration
-/// has changed.
+/// If the proxy cannot start, cannot prepare the kernel, or fails later. If it ends because its configuration has
+/// changed.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let here = Environment::look();
     let mut given = RawConfig::read(&arguments.flags)?;

@@ -39,7 +39,7 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
     }
 }
 
-/// Whether any traffic can count as traffic from this node's pods.
+/// Tells if any traffic can count as traffic from this node's pods.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locality {
     Possible,
@@ -94,7 +94,7 @@ pub(super) fn node_setup(config: &Config) -> node_setup::NodeSetup {
     }
 }
 
-/// How long to wait for the Node. Until it is known `primary` means every address, so kube-proxy waits too.
+/// The longest wait for the Node. Until it is known `primary` means every address, so kube-proxy waits too.
 pub(super) fn wait_for_node(config: &Config) -> Duration {
     match config.node_port_addresses {
         NodePortAddresses::Primary => Duration::from_secs(30),

@@ -46,7 +46,7 @@ impl Config {
         config.config_sync_period = Duration::ZERO;
         config.logging.flush_frequency = Duration::ZERO;
         config.serving.show_hidden_metrics = false;
-        // It only decides how loudly a failure to set the score is reported.
+        // This field only decides how loudly a failure to set the score is reported.
         config.oom_score_adj_is_given = false;
         config.gates = Gates::of(None);
         match &mut config.source {

@@ -30,16 +30,16 @@ pub struct ExtensionConfig {
     /// to other nodes' endpoints; source ranges of one family alone close the other one; and there are no node ports in
     /// a family for which `primary` finds no address. Default false.
     pub strict_traffic_policies: Option<bool>,
-    /// How long a removed destination may keep its connections. 0 means without limit, and is the default.
+    /// The time for which a removed destination may keep its connections. 0 means no limit, and is the default.
     pub graceful_termination_timeout: Option<GoDuration>,
-    /// The same limit for a destination on a node that is gone or not ready, if it is shorter. 0 means no separate
-    /// limit, and is the default.
+    /// The time for a removed destination on a node that is gone or not ready. Counts only if it is shorter than the
+    /// other limit. 0 means no separate limit, and is the default.
     pub unreachable_node_termination_timeout: Option<GoDuration>,
-    /// Whether `/metrics` has counters of each Service. Default false.
+    /// True if `/metrics` has counters of each Service. Default false.
     pub service_metrics: Option<bool>,
     /// The largest number of Services that have such counters, in the order of their names. Default 1000.
     pub service_metrics_limit: Option<u32>,
-    /// How long a reading of the kernel's counters stays valid. Default 10 s.
+    /// The time for which a reading of the kernel's counters stays valid. Default 10 s.
     pub service_metrics_interval: Option<GoDuration>,
     /// Networks in which load-balancer addresses are treated as those with `ipMode: Proxy`. Default none.
     #[serde(rename = "ipModeProxyCIDRs")]
@@ -47,12 +47,12 @@ pub struct ExtensionConfig {
     /// The path of the socket at which root reads the names of virtual servers; empty for none.
     /// Default `/run/ipvs-proxy/ipvs-proxy.sock`.
     pub local_socket: Option<PathBuf>,
-    /// Whether the process exits after its configuration files have changed, so that it is restarted with them. It
+    /// True if the process exits after its configuration files have changed, so that it is restarted with them. It
     /// exits only if a start with the new files would succeed. Default false.
     pub exit_on_config_change: Option<bool>,
 }
 
-/// What the proxy does when its configuration files change.
+/// The reaction to a change of the configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConfigChange {
     /// The proxy logs the change, which takes effect at the next start.

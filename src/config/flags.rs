@@ -166,7 +166,7 @@ pub struct Proxy {
     pub nodeport_addresses: Option<Vec<Vec<String>>>,
 }
 
-/// How traffic from this node's pods is recognized.
+/// The way to recognize traffic from this node's pods.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Local traffic")]
 pub struct Local {

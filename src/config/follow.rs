@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::inotify::is_reading;
 
-/// How long a file must be left alone before it is read.
+/// The time for which a file must be left alone before it is read.
 const QUIET: Duration = Duration::from_millis(200);
 /// The longest wait for such a pause.
 const PATIENCE: Duration = Duration::from_secs(2);

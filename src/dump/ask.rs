@@ -36,7 +36,7 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 pub(super) enum Request {
     /// The names of all frontends.
     Names,
-    /// Whether the first sync has succeeded.
+    /// The question if the first sync has succeeded.
     Ready,
 }
 
@@ -133,8 +133,8 @@ impl<'a> Told<'a> {
 /// Asks the running proxy for names.
 ///
 /// # Errors
-/// If no process listens there, an untrusted user's process does, this user may not ask, the answer makes no sense, or
-/// the answer does not come in time.
+/// If no process listens there, or an untrusted user's process does. If this user may not ask. If the answer makes no
+/// sense or does not come in time.
 pub fn ask(path: &Path) -> io::Result<Names> {
     ask_within(path, CONVERSATION_TIMEOUT)
 }

@@ -18,8 +18,8 @@ const FINISHED: Duration = Duration::from_secs(6 * 60);
 /// The shortest time between two patches of one object.
 const MIN_PATCH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a failing write is repeated. client-go gives up after two minutes, but an API server may take longer to
-/// restart.
+/// The time for which a failing write is repeated. client-go gives up after two minutes, but an API server may take
+/// longer to restart.
 pub(super) const PERSISTENCE: Duration = Duration::from_secs(5 * 60);
 
 /// A write to the API server.

@@ -13,7 +13,7 @@ pub struct Family {
     metrics: Vec<Metric>,
 }
 
-/// Whether the family's values are counters or gauges.
+/// The type of a family's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The value only grows.

@@ -4,9 +4,9 @@
 //! and the whole proxy are healthy. Reads the clock only in [`Moment::now`] and [`ProxyHealth::started`].
 //!
 //! Source: spec 10.1. A family is unhealthy while a change has waited for two sync periods. An idle family is healthy,
-//! however long ago its last round was. The process is stuck, and only then not alive, if it has had work for that long
-//! and no part of a round has ended. A round that ends in failure does not count as stuck: it would fail again after a
-//! restart.
+//! however long ago its last round was. The process is stuck if it has had work for that long and no part of a round
+//! has ended. Only then it is not alive. A round that ends in failure does not count as stuck: it would fail again
+//! after a restart.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

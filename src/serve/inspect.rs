@@ -31,7 +31,7 @@ mod profiles;
 mod status;
 mod verbosity;
 
-/// How long a scrape waits for the metrics of Services.
+/// The longest time that a scrape waits for the metrics of Services.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Facts about the process that do not change, except its verbosity and the note about its files.
@@ -43,11 +43,11 @@ pub struct Process {
     pub flags: BTreeMap<String, String>,
     /// The version of kube-proxy that this proxy stands for: `v1.36.2`.
     pub kube_proxy: &'static str,
-    /// Whether profiles and the verbosity are served (`enableProfiling`).
+    /// True if profiles and the verbosity are served (`enableProfiling`).
     pub profiling: bool,
-    /// Whether `/flagz` is served (feature gate `ComponentFlagz`).
+    /// True if `/flagz` is served (feature gate `ComponentFlagz`).
     pub flagz: bool,
-    /// Whether `/statusz` is served (feature gate `ComponentStatusz`).
+    /// True if `/statusz` is served (feature gate `ComponentStatusz`).
     pub statusz: bool,
     /// The verbosity of the log, which can be changed.
     pub verbosity: Verbosity,

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 
 use super::listener::Answer;
 
-/// Whether the answer forbids clients to guess the content type.
+/// Tells if an answer forbids clients to guess the content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sniffing {
     /// The answer has `X-Content-Type-Options: nosniff`.

@@ -18,7 +18,7 @@ use crate::lasting::{Area, Lasting};
 /// The pause before another attempt to bind a port.
 pub const RETRY: Duration = Duration::from_secs(5);
 
-/// How long the process waits for the event of a failure to be sent before it ends.
+/// The pause before the process ends, in which the event of the failure can be sent.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The proxy's own servers.

@@ -40,12 +40,12 @@ pub struct ServiceHealth {
     lasting: Lasting,
 }
 
-/// How often an event of a lasting failure is repeated; kube-proxy does so at each sync. The interval keeps one series
-/// of events alive: [`crate::events`] begins a new one after six minutes, and the API server keeps its object for an
-/// hour.
+/// The interval at which an event of a lasting failure is repeated; kube-proxy does so at each sync. It keeps one
+/// series of events alive: [`crate::events`] begins a new one after six minutes, and the API server keeps its object
+/// for an hour.
 const REPEAT: Duration = Duration::from_secs(5 * 60);
 
-/// Whether a failure is new.
+/// Tells if a failure is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telling {
     News,

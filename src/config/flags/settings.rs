@@ -8,7 +8,7 @@ use crate::config::GoDuration;
 use crate::config::file::{self, Raw};
 use crate::sloppy;
 
-/// Whether the deprecated port flags count. They do not beside `--write-config-to` (spec 12.4).
+/// Tells if the deprecated port flags count. Beside `--write-config-to` they do not (spec 12.4).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ports {
     Counted,

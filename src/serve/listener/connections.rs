@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-/// How long a connection must be idle before it may be ended, since a request may be on its way.
+/// The time for which a connection must be idle before it may be ended. A request may be on its way on it.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// The interval of checks whether a connection has become idle.
