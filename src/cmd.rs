@@ -1,4 +1,4 @@
-//! The commands.
+//! The commands of the program.
 //!
 //! Takes parsed arguments. Each command succeeds or returns an error. Does not parse arguments.
 

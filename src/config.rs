@@ -49,7 +49,7 @@ pub const INTERFACE_NAME_MAX: usize = 15;
 /// The folder of manifests that the proxy follows outside a cluster when the operator names no source.
 pub const DEFAULT_MANIFESTS: &str = "/etc/ipvs-proxy/manifests";
 
-/// Every setting, checked.
+/// The settings of the proxy, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This node's name: trimmed, lower case, never empty.

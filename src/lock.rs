@@ -63,7 +63,7 @@ pub enum Error {
     /// A process that cannot program the kernel has taken the name.
     #[error("{0} of user {uid} has taken the name of the lock and is no proxy", uid = .0.uid)]
     Misused(Holder),
-    /// The system gives no lock.
+    /// The system cannot provide the lock.
     #[error(transparent)]
     Unavailable(#[from] io::Error),
 }

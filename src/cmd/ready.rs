@@ -12,7 +12,7 @@ use crate::dump::ask;
 /// Asks the running proxy whether its first sync has succeeded.
 ///
 /// # Errors
-/// If it does not run, does not answer, or its first sync has not succeeded yet.
+/// If no proxy answers at the socket, or its first sync has not succeeded yet.
 pub fn ready(arguments: &ReadyArgs) -> anyhow::Result<()> {
     let path = arguments.path();
     match ask::is_ready(path) {

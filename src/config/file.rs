@@ -59,7 +59,7 @@ pub struct Raw {
     pub own: ExtensionConfig,
 }
 
-/// `clientConnection`: how the API server is reached.
+/// `clientConnection`: the connection to the API server.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the published configuration API")]
