@@ -241,6 +241,7 @@ impl Rounds {
         self.pace.ended(RoundResult {
             at,
             audited,
+            interfered: !outcome.differences.counts.is_empty(),
             counted,
             in_doubt: outcome.is_in_doubt,
             next_retry: outcome.next_retry,

@@ -24,6 +24,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// While nothing is known of the kernel every round reads all of it; changes then wait so long at most.
 const DOUBTFUL_WAIT: Duration = Duration::from_secs(1);
 
+/// The first time between a comparison that found changes of others and the next one.
+const AFTER_INTERFERENCE: Duration = Duration::from_secs(2);
+
 /// How often destinations that drain are looked at.
 const DRAIN_PERIOD: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,8 @@ pub struct Pace {
     last_count: Option<Instant>,
     /// How many rounds in succession have left nothing known of the kernel.
     doubts: u32,
+    /// How many comparisons in succession have found that others had changed the kernel.
+    interferences: u32,
     next_retry: Option<Instant>,
     draining: bool,
     drain_ends: Option<Instant>,
@@ -48,6 +53,8 @@ pub struct RoundResult {
     pub at: Instant,
     /// Whether it compared everything with the real kernel.
     pub audited: bool,
+    /// Whether it found that others had changed the kernel.
+    pub interfered: bool,
     /// Whether it counted everything that drains.
     pub counted: bool,
     /// Whether nothing is known of the kernel.
@@ -69,6 +76,7 @@ impl Pace {
             last_audit: None,
             last_count: None,
             doubts: 0,
+            interferences: 0,
             next_retry: None,
             draining: false,
             drain_ends: None,
@@ -81,7 +89,7 @@ impl Pace {
         let Some(last_end) = self.last_end else { return now };
         let earliest = last_end + self.periods.min;
         let mut due =
-            if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.periods.max;
+            if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.audit_period();
         if dirty {
             let in_doubt = self.doubts > 0;
             due = due.min(if in_doubt { last_end + DOUBTFUL_WAIT } else { now });
@@ -100,7 +108,7 @@ impl Pace {
 
     /// Whether the next round, run now, should compare everything with the real kernel.
     pub fn audit_is_due(&self, now: Instant) -> bool {
-        self.last_audit.is_none_or(|last| now >= last + self.periods.max)
+        self.last_audit.is_none_or(|last| now >= last + self.audit_period())
     }
 
     /// Whether the next round, run now, should count everything that drains.
@@ -113,6 +121,8 @@ impl Pace {
         self.last_end = Some(ended.at);
         if ended.audited {
             self.last_audit = Some(ended.at);
+            self.interferences =
+                if ended.interfered { self.interferences.saturating_add(1) } else { 0 };
         }
         if ended.counted || ended.audited || !self.draining {
             self.last_count = Some(ended.at);
@@ -121,6 +131,17 @@ impl Pace {
         self.next_retry = ended.next_retry;
         self.draining = ended.draining;
         self.drain_ends = ended.drain_ends;
+    }
+
+    /// Whoever changes the kernel may still be at it, and most of what they do gives no notice. So the next comparison
+    /// comes early, and after each one that finds more a little later.
+    fn audit_period(&self) -> Duration {
+        match self.interferences.checked_sub(1) {
+            None => self.periods.max,
+            Some(doublings) => {
+                (AFTER_INTERFERENCE * 2u32.pow(doublings.min(16))).min(self.periods.max)
+            }
+        }
     }
 
     fn reading_delay(&self) -> Duration {
@@ -142,6 +163,7 @@ mod tests {
         pace.ended(RoundResult {
             at: start,
             audited: true,
+            interfered: false,
             counted: false,
             in_doubt,
             next_retry: None,
@@ -175,6 +197,7 @@ mod tests {
             pace.ended(RoundResult {
                 at: start,
                 audited: true,
+                interfered: false,
                 counted: false,
                 in_doubt: true,
                 next_retry: None,
@@ -192,6 +215,7 @@ mod tests {
             let ended = RoundResult {
                 at: start,
                 audited: true,
+                interfered: false,
                 counted: false,
                 in_doubt: true,
                 next_retry: None,
@@ -210,6 +234,7 @@ mod tests {
         pace.ended(RoundResult {
             at: start,
             audited: false,
+            interfered: false,
             counted: false,
             in_doubt: false,
             next_retry: Some(start + SECOND * 8),
@@ -235,6 +260,7 @@ mod tests {
         pace.ended(RoundResult {
             at: start,
             audited: false,
+            interfered: false,
             counted: true,
             in_doubt: false,
             next_retry: None,
@@ -251,6 +277,7 @@ mod tests {
         pace.ended(RoundResult {
             at,
             audited: false,
+            interfered: false,
             counted: false,
             in_doubt: false,
             next_retry: None,
@@ -258,5 +285,30 @@ mod tests {
             drain_ends: None,
         });
         assert_eq!(pace.next(false, false, at), start + SECOND * 30);
+    }
+
+    #[test]
+    fn after_changes_of_others_comparisons_come_early_until_one_finds_nothing() {
+        let (mut pace, start) = after(false, false);
+        let ended = |interfered| RoundResult {
+            at: start,
+            audited: true,
+            interfered,
+            counted: false,
+            in_doubt: false,
+            next_retry: None,
+            draining: false,
+            drain_ends: None,
+        };
+        for seconds in [2, 4, 8, 16, 30, 30] {
+            pace.ended(ended(true));
+            assert_eq!(pace.next(false, false, start), start + SECOND * seconds);
+            assert!(pace.audit_is_due(start + SECOND * seconds));
+            assert!(!pace.audit_is_due(start + SECOND * (seconds - 1)));
+        }
+        // A round that compares nothing in whole says nothing of others.
+        pace.ended(RoundResult { audited: false, ..ended(false) });
+        pace.ended(ended(false));
+        assert_eq!(pace.next(false, false, start), start + SECOND * 30);
     }
 }
