@@ -63,7 +63,7 @@ pub struct Dirty {
     pub unreported: BTreeSet<ServiceName>,
     /// True if a node has come, gone or changed readiness. No plan depends on it.
     pub has_other_nodes: bool,
-    /// True if the dummy device was changed by another program. No plan depends on it.
+    /// True if the dummy device or one of its addresses is missing. No plan depends on it.
     pub device: bool,
 }
 
