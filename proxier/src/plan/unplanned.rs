@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use crate::model::{Net, Protocol};
 
-/// An entry of one of this proxy's sets that no plan makes. Its protocol is none that Services have, its
-/// source is of another kind, or it is an exception. It is read so that it can be removed.
+/// An entry of one of this proxy's sets that no plan makes: its protocol is one that Services cannot have, or
+/// it is an exception (`nomatch`). Such entries are read so that they can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnplannedEntry {
     /// The destination address.

@@ -1,7 +1,7 @@
 //! The rules of the `nat` table: which packets are masqueraded.
 //!
-//! Takes the settings and which sets have entries. Gives the rules of the five nat chains. Makes no rule for
-//! an empty set.
+//! Takes the settings and which sets have entries. Gives the rules of the five nat chains. Makes no rule
+//! that matches an empty set.
 
 use std::collections::BTreeMap;
 
