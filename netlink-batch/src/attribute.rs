@@ -160,6 +160,19 @@ pub enum EncodeError {
 ///
 /// The methods write `kind` as given. Add `NLA_F_NET_BYTEORDER` to it for families that want the flag, such
 /// as ipset. Only [`nested`](Writer::nested) adds its own flag.
+///
+/// ```
+/// use netlink_batch::attribute::{Attributes, Writer};
+///
+/// let mut bytes = Vec::new();
+/// Writer::new(&mut bytes).nested(1, |inner| {
+///     inner.u16(2, 17);
+///     inner.nul_string(6, "rr")
+/// })?;
+/// let outer = Attributes::new(&bytes).next().unwrap()?;
+/// assert_eq!(outer.nested().count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Writer<'a>(&'a mut Vec<u8>);
 
@@ -223,6 +236,8 @@ impl<'a> Writer<'a> {
 
     /// Appends bytes.
     ///
+    /// # Errors
+    ///
     /// Returns [`EncodeError::TooLong`] beyond 65,531 bytes; nothing is appended then.
     pub fn bytes(&mut self, kind: u16, value: &[u8]) -> Result<(), EncodeError> {
         fits(kind, value.len())?;
@@ -231,6 +246,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends text and a closing NUL.
+    ///
+    /// # Errors
     ///
     /// Returns an [`EncodeError`] if the text is too long or contains a NUL; nothing is appended then.
     pub fn nul_string(&mut self, kind: u16, value: &str) -> Result<(), EncodeError> {
@@ -246,6 +263,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends an attribute of attributes: its value is what `fill` appends, and `NLA_F_NESTED` is set.
+    ///
+    /// # Errors
     ///
     /// Returns [`EncodeError::TooLong`], or the error of `fill`; nothing is appended then.
     pub fn nested(

@@ -50,6 +50,14 @@ impl fmt::Display for AddressFamily {
 /// A transport protocol by its IANA number.
 ///
 /// Prints and parses the name of the four protocols that have ports, and the number of any other.
+///
+/// ```
+/// use netlink_batch::Protocol;
+///
+/// assert_eq!("udp".parse(), Ok(Protocol::UDP));
+/// assert_eq!(Protocol(132).to_string(), "sctp");
+/// assert_eq!(Protocol(47).to_string(), "47");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Protocol(pub u8);
 

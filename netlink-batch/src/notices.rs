@@ -41,6 +41,8 @@ impl Notices {
     /// Opens a socket and joins `groups`, by number (`RTNLGRP_LINK` is 1). The only option that matters is
     /// the receive buffer: it limits how many notices may wait before some are lost.
     ///
+    /// # Errors
+    ///
     /// Returns [`Error::Io`] with the name of the system call.
     pub fn open(family: Family, groups: &[u32], options: Options) -> Result<Self, Error> {
         let (socket, _) = wire::open(family, options)?;
@@ -52,6 +54,8 @@ impl Notices {
 
     /// Waits without a time limit until there is a message to take.
     ///
+    /// # Errors
+    ///
     /// Returns [`Error::Io`] if waiting for the socket fails.
     pub fn wait(&self) -> Result<(), Error> {
         let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -59,6 +63,8 @@ impl Notices {
     }
 
     /// Passes every waiting message to `hear`, until none is left.
+    ///
+    /// # Errors
     ///
     /// Returns [`Error::StateUnknown`] if some were lost. All others have been passed on by then, and later
     /// notices are complete again. Returns [`Error::Io`] if the socket cannot be read.

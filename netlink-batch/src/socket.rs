@@ -95,6 +95,8 @@ impl Socket {
     /// Enlarges the send and receive buffers beyond the system's limit if the process may do so, else up to
     /// the limit.
     ///
+    /// # Errors
+    ///
     /// Returns [`Error::Io`] with the name of the system call.
     pub fn open_with(family: Family, options: Options) -> Result<Self, Error> {
         let (socket, granted) = wire::open(family, options)?;
@@ -111,6 +113,8 @@ impl Socket {
     /// Otherwise it looks like a success. The meaning depends on the family: IPVS has then stopped a sync
     /// daemon that had not begun to run.
     ///
+    /// # Errors
+    ///
     /// Returns an error if the exchange itself fails, for example [`Error::StateUnknown`]. Any of the
     /// requests may have been applied then.
     pub fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), KernelError>>, Error> {
@@ -120,6 +124,8 @@ impl Socket {
     /// Reads a table: sends `request` with `NLM_F_DUMP` and returns every message of the answer.
     ///
     /// Repeats the dump a few times if the table changed meanwhile.
+    ///
+    /// # Errors
     ///
     /// Returns [`Error::Kernel`] if the kernel refuses or aborts the dump, [`Error::Interrupted`] if the
     /// table changed during every attempt, or another error if the exchange fails.
@@ -134,6 +140,8 @@ impl Socket {
     /// `fresh`, so that no message counts twice and none is missing. Only the value of the complete attempt
     /// is returned. Other state that `take` changes may be changed by several attempts.
     ///
+    /// # Errors
+    ///
     /// Returns the same errors as [`dump`](Socket::dump).
     pub fn fold_dump<T>(
         &mut self,
@@ -145,6 +153,8 @@ impl Socket {
     }
 
     /// Sends one request and returns the messages that answer it; often exactly one.
+    ///
+    /// # Errors
     ///
     /// Returns [`Error::Kernel`] if the kernel refuses the request, or another error if the exchange fails.
     pub fn ask(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
