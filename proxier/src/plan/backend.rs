@@ -105,8 +105,8 @@ impl<'a> Candidates<'a> {
 
     /// Returns the endpoints of the cluster IP, by the internal traffic policy.
     ///
-    /// `Quirk:` a Service with internal policy `Local` that is reachable from outside falls back to endpoints
-    /// on any node if none is local (spec 5.3, Q-1), unless the compatibility is strict.
+    /// `Quirk:` a Service that is reachable from outside falls back to endpoints on any node if its internal
+    /// policy is `Local` and no endpoint is local (spec 5.3, Q-1). Strict compatibility does not fall back.
     pub(crate) fn internal(
         &self,
         service: &Service,

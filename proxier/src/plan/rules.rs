@@ -2,8 +2,8 @@
 //!
 //! Takes the settings, the node's pod network, and which sets have entries. Gives the rules of one family,
 //! spelled exactly as `iptables-save` prints them. `iptables-restore` reads the same form, so rules are up to
-//! date if the text is equal. Makes no rule per Service, except in
-//! `KUBE-IPVS-OUT-FILTER`: rules depend on a few facts and change only with them.
+//! date if the text is equal. Makes no rule per Service, except in `KUBE-IPVS-OUT-FILTER`: rules
+//! depend on a few facts and change only with them.
 //!
 //! Sources: spec 1.1, 1.2, 1.5, 1.6.
 
