@@ -114,7 +114,7 @@ pub fn try_to_listen(address: SocketAddr) -> io::Result<()> {
 fn socket_at(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     match wildcard {
         Wildcard::Both if address.ip().is_unspecified() => socket_of_both(address.port()),
-        Wildcard::Both | Wildcard::OwnFamily => socket(address, Wildcard::ExtensionConfig),
+        Wildcard::Both | Wildcard::OwnFamily => socket(address, Wildcard::OwnFamily),
     }
 }
 
