@@ -265,12 +265,12 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-/// Tells what others have done to the kernel.
-fn tell_of_others(outcome: &Outcome) {
+/// Logs what others have done to the kernel.
+fn log_others(outcome: &Outcome) {
     let Differences { counts, first } = &outcome.differences;
     if !counts.is_empty() {
         let numbers: Vec<_> =
-            counts.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+            counts.iter().map(|(kind, number)| format!("{kind}: {number}")).collect();
         let more = counts.values().sum::<usize>().saturating_sub(first.len());
         let more = if more == 0 { String::new() } else { format!(", and {more} more") };
         let (numbers, first) = (numbers.join(", "), first.join(", "));
@@ -281,10 +281,20 @@ fn tell_of_others(outcome: &Outcome) {
         let names = servers.iter().take(Differences::NAMED).map(ToString::to_string);
         let (names, number) = (names.collect::<Vec<_>>().join(", "), servers.len());
         tracing::warn!(
-            "removing {number} virtual servers that no Service has and that this proxy did not make: {names}; name their \
-             networks in ipvs.excludeCIDRs to keep such ones"
+            "removing virtual servers ({number}) that no Service has and no set of this proxy names: {names}; name their \
+             networks in ipvs.excludeCIDRs to keep such virtual servers"
         );
     }
+}
+
+/// How many rounds a minute log what others have done. The metric `ipvs_proxy_audit_differences_total` counts all.
+const MAX_LOGGED_INTERFERENCES: u32 = 5;
+
+/// The lines about others' changes in a minute.
+#[derive(Clone, Copy, Debug)]
+struct Interferences {
+    since: Instant,
+    logged: u32,
 }
 
 /// Tells of rounds: one line for each that changed something where that is asked for (`-v=2`), else a sum a minute
@@ -296,6 +306,7 @@ struct Report {
     /// Where what fails is kept for reminders.
     lasting: Lasting,
     summary: Summary,
+    interferences: Option<Interferences>,
 }
 
 /// A time to the microsecond, in milliseconds.
@@ -313,6 +324,27 @@ const MAX_LOGGED_FAILURES: usize = 20;
 impl Report {
     fn new(lasting: Lasting) -> Self {
         Self { lasting, ..Self::default() }
+    }
+
+    /// Logs what others have done in this round, but for what is too much for a minute.
+    fn tell_of_others(&mut self, outcome: &Outcome, now: Instant) {
+        if outcome.differences.counts.is_empty() && outcome.servers_of_others.is_empty() {
+            return;
+        }
+        let minute = Interferences { since: now, logged: 0 };
+        let window = self.interferences.get_or_insert(minute);
+        if now.saturating_duration_since(window.since) >= Duration::from_secs(60) {
+            *window = minute;
+        }
+        window.logged = window.logged.saturating_add(1);
+        match window.logged {
+            ..=MAX_LOGGED_INTERFERENCES => log_others(outcome),
+            logged if logged == MAX_LOGGED_INTERFERENCES + 1 => tracing::warn!(
+                "others go on changing the kernel; ipvs_proxy_audit_differences_total counts, and the log is silent about \
+                 it for the rest of the minute"
+            ),
+            _ => {}
+        }
     }
 
     /// How long until a sum is to be told; `None` while there is nothing to tell.
@@ -340,7 +372,7 @@ impl Report {
             let failed = outcome.failed.len();
             tracing::debug!(failed, %took_ms, %kernel_ms, "nothing to change");
         }
-        tell_of_others(outcome);
+        self.tell_of_others(outcome, Instant::now());
         let news = self.begin(&outcome.failed);
         self.summary.add(outcome.done, news.len(), took);
         for failure in news.iter().take(MAX_LOGGED_FAILURES) {

@@ -363,7 +363,8 @@ impl Proxier {
         kernel.enters(Part::Flows);
         self.forget_stale_flows(&mut work, kernel, now, &mut outcome);
         self.refused.put_held(work.walk.take_held());
-        self.proven.forget_gone(&work.servers, work.cache.state(), &self.desired);
+        let looked_at = (!work.is_whole).then_some(&work.servers);
+        self.proven.forget_gone(looked_at, work.cache.state(), &self.desired);
         if work.is_whole {
             work.cache.share_all(&self.desired);
         } else {

@@ -23,6 +23,9 @@ pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
     let (mut removal, found) = Cleanup::look(&exclude);
     found.troubles.iter().for_each(print_error);
     found.absent.iter().for_each(print_line);
+    if found.items.is_empty() && found.troubles.is_empty() {
+        print_line("nothing to remove");
+    }
     let failed = if arguments.dry_run == Some(true) {
         announce(&found)
     } else {

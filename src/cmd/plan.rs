@@ -40,6 +40,11 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     events.into_iter().for_each(|event| proxier.fold(event));
     proxier.plan();
     proxier.foreign_addresses().iter().for_each(|foreign| tracing::warn!("{foreign}"));
+    for ((server, loser), holder) in proxier.conflicts() {
+        tracing::warn!(
+            "Service {loser}: {server} is claimed by Service {holder} too, which has it"
+        );
+    }
     let texts = texts(&proxier);
     match &arguments.output {
         Some(directory) => write_files(directory, &texts),

@@ -52,6 +52,11 @@ fn missing(is_named: impl Fn(Family) -> bool, families: &PerFamily<bool>) -> Opt
 
 fn open_node_ports(addresses: &NodePortAddresses, families: &PerFamily<bool>) -> Option<String> {
     let NodePortAddresses::Nets(nets) = addresses else { return None };
+    if nets.is_empty() {
+        return Some(
+            "nodePortAddresses is not set: node ports are open at every address of this node; consider `primary`".into(),
+        );
+    }
     let open = missing(|family| nets.iter().any(|net| Family::of_net(net) == family), families)?;
     Some(format!(
         "nodePortAddresses names no network of {open}: node ports answer there on every address of the node; \
@@ -127,7 +132,7 @@ mod tests {
                 BOTH,
                 vec!["nodePortAddresses names no network of IPv6"],
             ),
-            (&[], BOTH, vec!["nodePortAddresses names no network of IPv4 and IPv6"]),
+            (&[], BOTH, vec!["nodePortAddresses is not set"]),
             (
                 &["--nodeport-addresses=primary", "--cluster-cidr=10.0.0.0/8"],
                 BOTH,

@@ -12,7 +12,7 @@ use proxier::diff::{Observed, SetChange};
 use proxier::model::{Family, Protocol};
 use proxier::plan::{Entry, SetKey, SetKind, SetName, UnplannedEntry, UnplannedSource};
 
-use super::cause::{Classified as _, cause};
+use super::cause::cause;
 
 /// A connection to ipset.
 pub(super) struct Sets {
@@ -80,18 +80,33 @@ impl Sets {
         changes.into_iter().zip(results).collect()
     }
 
-    /// A set of our name but another type is in the way, and goes if nothing refers to it.
+    /// Creates a set. One of this name with another type or other options is replaced.
     fn create(&mut self, key: SetKey) -> Result<(), Cause> {
         let spec = spec(key).map_err(cause)?;
         match self.ipset.create(&spec, Repeat::Accept) {
-            Err(Error { reason: Reason::SetExists, .. }) => {
-                self.ipset.destroy(&spec.name).map_err(|error| {
-                    let words = "a set of this name but of another type is in the way";
-                    Cause::of(error.kind(), format!("{words}: {error}"))
-                })?;
-                self.ipset.create(&spec, Repeat::Accept).map_err(cause)
-            }
+            Err(Error { reason: Reason::SetExists, .. }) => self.replace(&spec),
             result => result.map_err(cause),
+        }
+    }
+
+    /// While rules refer to a set it cannot be destroyed, but an empty one of the same type can take its place
+    /// (`ip_set_swap`).
+    fn replace(&mut self, spec: &SetSpec) -> Result<(), Cause> {
+        match self.ipset.destroy(&spec.name) {
+            Ok(()) => self.ipset.create(spec, Repeat::Accept).map_err(cause),
+            Err(Error { reason: Reason::InUse, .. }) => {
+                let name = GROWING.parse().map_err(cause)?;
+                self.destroy(&name, &mut { ATTEMPTS })?;
+                let empty = SetSpec { name, ..spec.clone() };
+                self.ipset.create(&empty, Repeat::Refuse).map_err(cause)?;
+                let swapped = self.swap(&spec.name, &name).map_err(|cause| {
+                    let words = "rules refer to a set of this name but of another type";
+                    Cause::of(cause.kind(), format!("{words}: {cause}"))
+                });
+                let destroyed = self.destroy(&name, &mut { ATTEMPTS });
+                swapped.and(destroyed)
+            }
+            Err(error) => Err(cause(error)),
         }
     }
 

@@ -46,7 +46,8 @@ impl Proven {
         self.0.extend(ours.filter(|key| desired.server(key).is_some()));
     }
 
-    /// Adds those that entries of our sets name, and forgets those that are neither in the kernel nor planned.
+    /// Adds those that entries of our sets name, and forgets those that are neither in the kernel nor planned. `node`
+    /// are the addresses that serve node ports.
     pub(crate) fn read(
         &mut self,
         found: &Observed,
@@ -59,23 +60,28 @@ impl Proven {
         }
         let evidence =
             OwnershipEvidence { device: &found.addresses, sets: &found.sets, node, exclude };
-        self.0.retain(|key| found.servers.contains_key(key) || desired.server(key).is_some());
+        self.forget_gone(None, found, desired);
         let excluded = found.servers.keys().filter(|key| is_excluded(key, exclude));
         self.0.extend(excluded.filter(|key| evidence.is_our_server(key)));
     }
 
-    /// Forgets those of the given keys that are neither in the kernel nor planned: another one that somebody makes under
-    /// such a key is not ours.
+    /// Forgets those that are neither in the kernel nor planned: another one that somebody makes under such a key is not
+    /// ours. `keys` limits the look to virtual servers that may have changed; `None` looks at all.
     pub(crate) fn forget_gone(
         &mut self,
-        keys: &BTreeSet<VirtualServerKey>,
+        keys: Option<&BTreeSet<VirtualServerKey>>,
         found: &Observed,
         desired: &Desired,
     ) {
         let has_gone = |key: &VirtualServerKey| {
-            keys.contains(key) && !found.servers.contains_key(key) && desired.server(key).is_none()
+            !found.servers.contains_key(key) && desired.server(key).is_none()
         };
-        self.0.retain(|key| !has_gone(key));
+        match keys {
+            Some(keys) => keys.iter().filter(|key| has_gone(key)).for_each(|key| {
+                self.0.remove(key);
+            }),
+            None => self.0.retain(|key| !has_gone(key)),
+        }
     }
 }
 
@@ -97,7 +103,7 @@ pub struct OwnershipEvidence<'a> {
     /// Sets of ours with their entries. They go last, so that a removal that was interrupted can be
     /// taken up again.
     pub sets: &'a BTreeMap<SetKey, BTreeSet<Entry>>,
-    /// Addresses on the node's other devices.
+    /// Addresses on the node's other devices at which this proxy serves node ports, as far as that is known.
     pub node: &'a BTreeSet<IpAddr>,
     /// In these networks others have virtual servers too: there an address on the dummy device does not tell, only an
     /// entry with the port does.

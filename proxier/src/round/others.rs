@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use super::Proxier;
 use crate::apply::Differences;
 use crate::diff::{Change, Observed, OwnershipEvidence, RulesChange, ServerChange};
-use crate::model::Removed;
-use crate::plan::{DirtyKeys, VirtualServerKey};
+use crate::model::{Family, Removed};
+use crate::plan::{DirtyKeys, LocalNode, VirtualServerKey};
 
 impl Proxier {
     /// Notes which of these changes no fact asks for: somebody else has changed the kernel. `has_news` says whether
@@ -47,7 +47,10 @@ impl Proxier {
         let Some(cache) = cache else { return };
         let is_by_others = match removed {
             Removed::Device => cache.lose_device(),
-            Removed::Address(address) => cache.lose_address(address),
+            // Others may come and go there as they like, such as the kernel's own link-local addresses.
+            Removed::Address(address) => {
+                cache.lose_address(address) && self.desired.has_address(&address)
+            }
         };
         if !is_by_others {
             return;
@@ -62,7 +65,7 @@ impl Proxier {
 
     /// Learns from a reading which virtual servers in excluded networks are ours.
     pub(super) fn note_proven(&mut self, found: &Observed) {
-        let node = self.node_addresses();
+        let node = self.node_port_addresses();
         self.proven.read(found, &node, &self.desired, &self.settings.exclude_nets);
     }
 
@@ -84,13 +87,14 @@ impl Proxier {
         if removed.is_empty() {
             return removed;
         }
-        let (node, sets, device) = (&self.node_addresses(), &found.sets, &found.addresses);
+        let (node, sets, device) = (&self.node_port_addresses(), &found.sets, &found.addresses);
         let evidence = OwnershipEvidence { device, sets, node, exclude: &[] };
         removed.into_iter().filter(|key| !evidence.is_our_server(key)).collect()
     }
 
-    fn node_addresses(&self) -> BTreeSet<IpAddr> {
-        self.store.addresses().iter().map(|found| found.address.addr()).collect()
+    fn node_port_addresses(&self) -> BTreeSet<IpAddr> {
+        let node = LocalNode::new(self.store.node(), self.store.addresses(), &self.settings);
+        Family::BOTH.iter().flat_map(|family| node.node_port_addresses(*family)).copied().collect()
     }
 }
 

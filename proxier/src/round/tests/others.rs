@@ -4,7 +4,7 @@ use super::*;
 use crate::apply::Differences;
 use crate::diff::{ObservedServer, ServerChange};
 use crate::model::{Removed, TrafficPolicy};
-use crate::plan::{ServerFlags, ServerSettings};
+use crate::plan::{NodePortAddresses, ServerFlags, ServerSettings};
 
 /// A Service with a node port and an external address, both in the network 192.0.2.0/24 that is excluded.
 fn within_excluded() -> (Proxier, FakeKernel) {
@@ -236,4 +236,51 @@ fn when_everything_is_removed_no_address_comes_before_its_virtual_server() {
     let exposed = |state: &Observed| !state.addresses.is_empty() && state.servers.is_empty();
     assert!(!kernel.history.iter().any(exposed));
     assert_eq!(outcome.differences.counts.get("virtual_server"), Some(&1));
+}
+
+#[test]
+fn a_virtual_server_of_others_at_a_port_of_ours_where_node_ports_are_not_served_stays() {
+    let settings = Settings {
+        exclude_nets: vec!["192.0.2.0/24".parse().expect("a network")],
+        node_ports: NodePortAddresses::In(vec!["10.0.0.0/24".parse().unwrap()]),
+        ..settings()
+    };
+    let mut proxier = complete_with(settings);
+    proxier.fold(interfaces(&["10.0.0.11/24", "192.0.2.11/24"]));
+    let mut web = service("web", &["10.96.0.1"]);
+    web.ports[0].node_port = Some(30080);
+    proxier.fold(Event::Service(Update::Put(web)));
+    let mut kernel = FakeKernel::default();
+    kernel.state.servers.extend([other("192.0.2.11", 30080)]);
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    let before = servers(&kernel);
+    assert!(proxier.begin_audit());
+    proxier.end_audit(kernel.state.clone().into(), now());
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(servers(&kernel), before);
+}
+
+#[test]
+fn what_another_makes_where_a_leftover_of_before_a_restart_was_is_anothers() {
+    let (_, mut kernel) = within_excluded();
+    let mut proxier = excluding();
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(servers(&kernel), OTHERS);
+    kernel.state.servers.extend([other("192.0.2.200", 80)]);
+    assert!(proxier.begin_audit());
+    proxier.end_audit(kernel.state.clone().into(), now());
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert_eq!(servers(&kernel), [OTHERS[0], OTHERS[1], "192.0.2.200:80/tcp"]);
+}
+
+#[test]
+fn a_link_local_address_that_goes_is_no_correction() {
+    let (mut proxier, mut kernel) = (complete(), FakeKernel::default());
+    proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
+    kernel.state.addresses.insert(ip("fe80::1"));
+    proxier.round(&mut kernel, now());
+    kernel.state.addresses.remove(&ip("fe80::1"));
+    proxier.fold(Event::Removed(Removed::Address(ip("fe80::1"))));
+    let outcome = proxier.round(&mut kernel, now());
+    assert_eq!(outcome.differences, Differences::default());
 }
