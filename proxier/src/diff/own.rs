@@ -95,8 +95,8 @@ pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
 pub struct OwnershipEvidence<'a> {
     /// Addresses on the dummy device.
     pub device: &'a BTreeSet<IpAddr>,
-    /// This proxy's sets with their entries. A cleanup removes them last, so that it can continue after an
-    /// interruption.
+    /// This proxy's sets with their entries. They are removed after the virtual servers, so that an interrupted
+    /// removal can be continued.
     pub sets: &'a BTreeMap<SetKey, BTreeSet<Entry>>,
     /// Addresses on the node's other devices.
     pub node: &'a BTreeSet<IpAddr>,
