@@ -43,8 +43,8 @@ pub enum Refusal {
 }
 
 impl Cause {
-    /// Makes a cause of this kind. The text says what the system said, with its error number if there is one,
-    /// and what the operator can do about it if that is known.
+    /// Makes a cause of this kind. The text says what the system said, with its error number if there is one.
+    /// It also says what the operator can do about it, if that is known.
     pub fn of(kind: CauseKind, words: impl fmt::Display) -> Self {
         Self { kind, text: words.to_string() }
     }

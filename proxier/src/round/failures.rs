@@ -22,7 +22,7 @@ use crate::diff::{
 use crate::model::{Family, PerFamily, TriggerTime};
 use crate::plan::{DirtyKeys, VirtualServerKey};
 
-/// What this round has learned about the validity of the cache.
+/// The findings of this round about the validity of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     /// True if the kernel state is unknown.

@@ -51,8 +51,8 @@ impl Proxier {
         kinds
     }
 
-    /// Removes stale flows. What could not be read or removed is tried again when it is due, or when more
-    /// flows of its family and protocol may be stale.
+    /// Removes stale flows. A read or removal that failed is tried again when it is due. It is tried earlier if
+    /// more flows of its family and protocol may be stale.
     pub(super) fn forget_stale_flows(
         &mut self,
         work: &mut Work,

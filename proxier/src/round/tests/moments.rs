@@ -95,7 +95,7 @@ impl Clients {
         [outside[0], outside[1], outside[2], Client::Pod(pod), Client::Node]
     }
 
-    /// What `look` finds for a client at one of these moments; it compares the moment with the desired
+    /// Collects the findings of `look` for each client and moment. `look` compares a moment with the desired
     /// states.
     fn find(
         &self,
@@ -131,8 +131,8 @@ impl Clients {
         })
     }
 
-    /// Clients that a moment lets in although every desired state turns them away, whose replies get lost, or
-    /// that reach a process of the node at a service address.
+    /// Clients that a moment lets in although every desired state turns them away. Also clients whose replies get
+    /// lost, or that reach a process of the node at a service address.
     fn unprotected(&self, wishes: &[Observed], moments: &[Observed]) -> Vec<String> {
         self.find(wishes, moments, |wishes, moment, client, key| {
             let is_shut = || {
