@@ -1,10 +1,10 @@
-//! The Linux kernel, as [`proxier::apply::Kernel`].
+//! The Linux kernel, as an implementation of [`proxier::apply::Kernel`].
 //!
-//! In: one stage of changes at a time. Out: one result each, and what the kernel has. Never: a
-//! decision; each part translates the words of the plan into its interface's and back.
+//! Takes changes of one stage at a time. Returns a result for each, and reads the kernel state. Each
+//! submodule translates between the plan and one kernel interface. Does not decide anything.
 //!
-//! Its sockets belong to the network namespace of the thread that opened them; all calls must
-//! come from a thread in that namespace.
+//! A socket belongs to the network namespace of the thread that opened it. All calls must come from a thread
+//! in that namespace.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -43,14 +43,14 @@ pub mod snapshot;
 pub mod sysctl;
 pub mod traffic;
 
-/// The service tables of this node, and what changes them.
+/// Reads and changes the service tables of this node.
 pub struct LinuxKernel {
     tables: KernelReader,
     flows: Flows,
     node_setup: node_setup::NodeSetup,
-    /// What rules and sets were last found not to be had of.
+    /// Features that were missing at the last check, for rules and sets.
     missing: PerFamily<Missing>,
-    /// Families whose rules could not be written since that.
+    /// Families whose rules could not be written since the last check for features.
     has_failed_rules: PerFamily<bool>,
 }
 
@@ -121,10 +121,10 @@ impl Kernel for LinuxKernel {
 }
 
 impl LinuxKernel {
-    /// What reads the tables beside the one who changes them, from another thread if it likes.
+    /// Opens a second reader of the tables, which may work in another thread.
     ///
     /// # Errors
-    /// If its sockets cannot be opened.
+    /// Fails if its sockets cannot be opened.
     pub fn open_reader(&self) -> Result<KernelReader, Cause> {
         self.tables.open_another()
     }
@@ -163,8 +163,8 @@ impl LinuxKernel {
         written
     }
 
-    /// What nftables mode has left is harmless beside our own rules, so that a failure to remove it
-    /// is only logged (spec 14.1).
+    /// Removes the rules of kube-proxy's other modes. The table of nftables mode does no harm beside this
+    /// proxy's rules, so that a failure to remove it is only logged (spec 14.1).
     fn remove_legacy_rules(&mut self, family: Family) -> Result<(), Cause> {
         if let Some(programs) = self.tables.iptables.of(family) {
             programs.get()?.remove_legacy_rules().map_err(cause)?;
@@ -178,7 +178,7 @@ impl LinuxKernel {
     }
 }
 
-/// Every change failed for the same cause: no answer to a single one is known.
+/// Answers every change with the same cause, because no single answer is known.
 fn all_failed<C>(changes: Vec<C>, cause: &Cause) -> Vec<Answered<C>> {
     changes.into_iter().map(|change| (change, Err(cause.clone()))).collect()
 }

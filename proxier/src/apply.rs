@@ -1,9 +1,9 @@
-//! THE DEED: walk the changes through a kernel.
+//! Carries out the changes of a round in the kernel.
 //!
-//! In: a [`ChangeSet`](crate::diff::ChangeSet) and something that is a [`Kernel`]. Out: an
-//! [`Outcome`] that names every failure with its operation, key and cause. Never: another choice
-//! because a call failed, or a neighbour stopped by it. The consequences of a failure are that its object is tried
-//! again later, and that what would become reachable without its protection is held back until then.
+//! Takes a [`ChangeSet`](crate::diff::ChangeSet) and a [`Kernel`]. Returns an [`Outcome`] that names every
+//! failure with its operation, object and cause. Does not plan something else because a change failed, and
+//! does not let a failure stop unrelated changes. A failed change is tried again later. Changes that would
+//! make something reachable without its protection are held back until then.
 
 pub use self::cause::{Cause, CauseKind, Refusal};
 pub(crate) use self::execution::Execution;

@@ -1,8 +1,8 @@
-//! THE CHANGE: what separates the kernel from the wish.
+//! Compares the kernel state with the desired state.
 //!
-//! In: [`Desired`], what the kernel has ([`Observed`], read or believed), and which keys to look
-//! at. Out: a [`ChangeSet`], plain data that prints itself. Never: a kernel read, a repetition of
-//! what already is, a word about objects that are not ours.
+//! Takes [`Desired`], the kernel state ([`Observed`], read or cached), and the keys to compare. Returns a
+//! [`ChangeSet`], which is plain data and can be printed. Does not read the kernel, name a change that is not
+//! needed, or touch objects that are not this proxy's.
 
 pub use self::cache::KernelCache;
 pub use self::change::{
@@ -31,32 +31,32 @@ mod own;
 mod rules;
 mod server;
 
-/// Which keys to compare.
+/// The keys to compare.
 #[derive(Clone, Copy, Debug)]
 pub enum Scan<'a> {
-    /// Every key on either side: after a read of the kernel.
+    /// Every key on either side, after the kernel was read in whole.
     Everything,
-    /// Only keys whose wish may have changed: the cost of a round follows the change.
+    /// Only keys whose desired state may have changed, so that the cost of a round depends on what changed.
     Dirty(&'a DirtyKeys),
 }
 
-/// What a comparison looks at.
+/// The two states to compare, and what the result depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison<'a> {
-    /// The wish.
+    /// The desired state.
     pub desired: &'a Desired,
-    /// The kernel.
+    /// The kernel state.
     pub observed: &'a Observed,
-    /// What decides ownership.
+    /// The settings, on which ownership depends.
     pub settings: &'a Settings,
-    /// Virtual servers in excluded networks that are ours.
+    /// Virtual servers in excluded networks that belong to this proxy.
     pub proven: &'a Proven,
     /// This node, on which rules may depend.
     pub node: Option<&'a Node>,
 }
 
 impl Comparison<'_> {
-    /// Names the changes that turn the kernel into the wish.
+    /// Returns the changes that turn the kernel state into the desired state.
     pub fn changes(&self, extent: Scan<'_>) -> ChangeSet {
         let mut changes = ChangeSet::default();
         if !self.observed.link {

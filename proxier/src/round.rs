@@ -1,11 +1,11 @@
-//! One round: facts, plan, diff, apply.
+//! One round: take in events, plan, compare, apply.
 //!
-//! In: events, and a kernel to read and change. Out: an [`Outcome`] for each round. Never: a
-//! decision when to run, which needs a clock and is the caller's.
+//! Takes events, and a kernel to read and change. Returns an [`Outcome`] for each round. Does not decide when
+//! to run, which needs a clock and is up to the caller.
 //!
-//! A restart is a round without a belief. What the kernel refuses is tried again when its time has come
-//! ([`failures`]); only an exchange without an answer makes the belief be forgotten, so that the next round reads the
-//! kernel instead of trusting what may not have happened.
+//! A restart is a round without a cache. Refused changes are tried again when they are due ([`failures`]).
+//! Only an exchange without an answer invalidates the cache. The next round then reads the kernel, because
+//! the result of the exchange is unknown.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -35,7 +35,7 @@ mod failures;
 mod flows;
 mod others;
 
-/// The proxy's whole memory.
+/// The state of the proxy: objects, desired state, cache, and what is still to be done.
 #[derive(Debug)]
 pub struct Proxier {
     settings: Settings,
@@ -45,20 +45,20 @@ pub struct Proxier {
     touched: DirtyKeys,
     cache: Option<KernelCache>,
     proven: Proven,
-    /// What others have changed since a round last told.
+    /// Changes by other programs since the last outcome that reported them.
     differences: Differences,
     /// Whether others have removed something, so that what the next reading finds changed is theirs too.
     has_interference: bool,
     /// Whether what is believed was read since it was last compared with the wish.
     compares_all: bool,
     work: Option<Work>,
-    /// What the kernel has refused.
+    /// Changes and reads that have failed.
     refused: Refused,
-    /// Failures between rounds, which the next one reports.
+    /// Failures between rounds, which the next outcome reports.
     unreported: Vec<Failure>,
     drain: Drain,
     suspects: Suspects,
-    /// What slices have said of the time whose changes are planned and not yet in force.
+    /// Trigger times from EndpointSlices whose changes are planned and not yet in force.
     reported: Vec<TriggerTime>,
 }
 
@@ -67,24 +67,24 @@ pub struct Proxier {
 struct Work {
     walk: Execution,
     cache: KernelCache,
-    /// Destinations whose connections are to be counted when it is done.
+    /// Destinations whose connections are to be counted at the end of the round.
     due: BTreeSet<VirtualServerDestination>,
-    /// Whether facts came in between.
+    /// True if events arrived during the round.
     is_interrupted: bool,
-    /// Whether everything was compared, and not only what facts have touched.
+    /// True if everything was compared, and not only what events have changed.
     is_whole: bool,
-    /// Virtual servers that facts have touched.
+    /// Virtual servers that events have changed.
     servers: BTreeSet<VirtualServerKey>,
-    /// Families and protocols of the virtual servers whose flows have become suspect.
+    /// Families and protocols of the virtual servers that may have stale flows.
     suspected: BTreeSet<(Family, Protocol)>,
     doubts: Doubts,
 }
 
-/// So many changes are made before others that wait.
+/// The most changes that are made before those that already wait.
 const MAX_PREEMPTING_CHANGES: usize = 512;
 
 impl Proxier {
-    /// A proxy that knows nothing yet.
+    /// Makes a proxy without any objects.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -106,7 +106,7 @@ impl Proxier {
         }
     }
 
-    /// Takes in what the kernel was found to be able to do.
+    /// Takes in which features the kernel lacks.
     pub fn set_capabilities(&mut self, ready: &Ready) {
         if self.settings.missing != ready.missing {
             self.settings.missing = ready.missing.clone();
@@ -114,7 +114,7 @@ impl Proxier {
         }
     }
 
-    /// Takes a fact in.
+    /// Takes in an event.
     pub fn fold(&mut self, event: Event) {
         match event {
             Event::Removed(removed) => self.note_removed(removed),
@@ -123,32 +123,32 @@ impl Proxier {
         }
     }
 
-    /// True once every kind of fact has been listed; before that, nothing may be programmed.
+    /// True once every kind of object has been listed. Nothing may be programmed before.
     pub fn is_complete(&self) -> bool {
         self.store.is_complete()
     }
 
-    /// True if facts have arrived that no round has seen.
+    /// True if events have arrived that no round has planned.
     pub fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// How much no round has seen.
+    /// The number of changed objects that no round has planned.
     pub fn pending(&self) -> Pending {
         self.dirty.changed.pending()
     }
 
-    /// What the kernel is believed to hold; `None` in doubt.
+    /// The cached kernel state; `None` if it is unknown or a round is under way.
     pub fn believed(&self) -> Option<&Observed> {
         self.cache.as_ref().map(KernelCache::state)
     }
 
-    /// The facts.
+    /// The objects that sources have reported.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The wish as of the last planning.
+    /// The desired state as of the last planning.
     pub fn desired(&self) -> &Desired {
         &self.desired
     }
@@ -158,37 +158,37 @@ impl Proxier {
         &self.settings
     }
 
-    /// Claims that came to nothing because an older Service has the same frontend.
+    /// Frontends that a Service does not get because an older Service owns them.
     pub fn conflicts(&self) -> &Conflicts {
         self.desired.conflicts()
     }
 
-    /// External and load-balancer addresses that are made local here and also belong to an API server or another node.
+    /// External and load-balancer addresses on the dummy device that also belong to an API server or another
+    /// node.
     pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
         let mut foreign = self.store.foreign_addresses();
         foreign.retain(|foreign| !self.settings.is_of_a_proxy(&foreign.address));
         foreign
     }
 
-    /// Where health checks of a family are to be answered.
+    /// The addresses at which health checks of a family are to be answered.
     pub fn health_check_addresses(&self, family: Family) -> HealthCheckAddresses {
         let (node, interfaces) = (self.store.node(), self.store.addresses());
         health_check_addresses(family, node, interfaces, &self.settings)
     }
 
-    /// Drops the belief about the kernel, so that the next round reads and compares everything:
-    /// the periodic audit.
+    /// Drops the cache, so that the next round reads and compares everything.
     pub fn invalidate(&mut self) {
         self.cache = None;
     }
 
-    /// Lets the next round count the connections of everything that drains. Otherwise it counts
-    /// only what begins to, so that a round costs what changed.
+    /// Lets the next round count the connections of all draining destinations. Otherwise it counts only those
+    /// that begin to drain, so that the cost of a round depends on what changed.
     pub fn look_at_draining(&mut self) {
         self.drain.look_at_all();
     }
 
-    /// Plans what is dirty. Called by [`round`](Self::round); on its own it is the dry run.
+    /// Plans what has changed. [`round`](Self::round) calls it; a dry run calls it alone.
     pub fn plan(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         if dirty.has_other_nodes {
@@ -216,8 +216,8 @@ impl Proxier {
         self.proven.plan(&self.touched.servers, &self.desired, &self.settings);
     }
 
-    /// Brings the kernel to the wish, as far as it lets itself be brought. `now` says for how long
-    /// destinations have been draining.
+    /// Brings the kernel to the desired state, except for changes that fail. `now` serves to tell how long
+    /// destinations have been draining, and which failures are due.
     pub fn round(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
         loop {
             if let Some(outcome) = self.step(kernel, now, Budget::MAX) {
@@ -226,10 +226,11 @@ impl Proxier {
         }
     }
 
-    /// A piece of a round, of about that effort; the outcome of the whole with its last piece.
+    /// Runs a piece of a round, within the budget. Returns the outcome of the whole round with its last
+    /// piece.
     ///
-    /// Facts that arrive between two pieces are not kept waiting: what they change is carried out
-    /// first, from its first stage to its last, and the rest goes on without it.
+    /// Events that arrive between two pieces do not wait for the end of the round. Their changes are carried
+    /// out first, and the others afterwards.
     pub fn step(
         &mut self,
         kernel: &mut dyn Kernel,
@@ -252,11 +253,11 @@ impl Proxier {
         self.carry_on(&mut walk, &mut work, kernel, effort, now);
         work.walk = walk;
         if work.walk.is_done() && work.is_interrupted {
-            // The rules were left to the end, when all that needs the old ones has gone.
+            // Rules are written at the end, when everything that needs the old ones has gone.
             work.is_interrupted = false;
             let nothing = DirtyKeys::default();
             let mut rest = self.comparison(work.cache.state()).changes(Scan::Dirty(&nothing));
-            // What is refused in this form was tried already.
+            // A change that was refused in this form has been tried already.
             rest.changes.retain(|change| !self.refused.has_just(change));
             work.walk.enqueue(rest.changes, work.cache.state());
         }
@@ -272,7 +273,7 @@ impl Proxier {
         self.work.is_some()
     }
 
-    /// Plans, reads the kernel if need be, and names the changes.
+    /// Plans, reads the kernel if necessary, and finds the changes.
     fn begin(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Result<Work, Cause> {
         kernel.enters(Part::Plan);
         let has_news = self.is_dirty();
@@ -325,8 +326,8 @@ impl Proxier {
         Ok(Work { walk, cache, due, is_interrupted, is_whole, servers, suspected, doubts })
     }
 
-    /// Plans facts that have arrived meanwhile and carries their changes out, if they are few;
-    /// otherwise they join the others.
+    /// Plans events that have arrived meanwhile. Carries their changes out at once if they are few. Otherwise
+    /// they join the changes that wait.
     fn preempt(&mut self, work: &mut Work, kernel: &mut dyn Kernel, now: Instant) {
         kernel.enters(Part::Plan);
         self.plan();
@@ -380,8 +381,8 @@ impl Proxier {
         self.cache.is_none() || self.compares_all
     }
 
-    /// Somebody begins to read the kernel, for [`end_audit`](Self::end_audit). False if nothing is
-    /// believed now: then the next round reads for itself.
+    /// Begins an audit: the caller reads the kernel for [`end_audit`](Self::end_audit). Returns false if
+    /// there is no cache; the next round then reads the kernel itself.
     pub fn begin_audit(&mut self) -> bool {
         self.cache.as_mut().map(KernelCache::begin_reading).is_some()
     }

@@ -1,6 +1,7 @@
-//! What the errors of each interface mean to the core.
+//! Translates errors of the kernel interfaces for the core.
 //!
-//! Takes an error of a wire crate or of a program. Gives a [`Cause`]: its kind, and its words. Decides nothing.
+//! Takes an error of a wire crate or of a program. Returns a [`Cause`] with its kind and its text. Does not
+//! decide what follows from it.
 
 use std::fmt::Display;
 use std::io;
@@ -10,12 +11,12 @@ use proxier::apply::{Cause, CauseKind, Refusal};
 
 use super::{errno, iptables};
 
-/// An error that says what kind of failure it is.
+/// An error that knows what kind of failure it is.
 pub(super) trait Classified: Display {
     fn kind(&self) -> CauseKind;
 }
 
-/// The error as the core takes it.
+/// Converts the error into a cause.
 pub(super) fn cause(error: impl Classified) -> Cause {
     Cause::of(error.kind(), error)
 }
@@ -34,7 +35,7 @@ impl Classified for KernelError {
 
 fn refusal(number: i32) -> Refusal {
     if number == errno::ESRCH || number == errno::ENODEV {
-        // The standard library has no word of its own for them.
+        // `io::ErrorKind` has no kind of its own for these two.
         return Refusal::NotThere;
     }
     match io::Error::from_raw_os_error(number).kind() {
@@ -113,7 +114,7 @@ impl Classified for ipset_netlink::Reason {
             | Self::InvalidElement
             | Self::DoesNotFit
             | Self::TooLarge(_) => Refusal::Invalid,
-            // A set of another type, which is known to be there as it is.
+            // One example is a set of another type, which exists and has not changed.
             _ => Refusal::Other,
         })
     }
@@ -137,7 +138,7 @@ impl Classified for conntrack_netlink::Refused {
     }
 }
 
-/// Whatever became of a program, what it may have written is read again: nothing is unknown for long.
+/// After a failed write the rules are read again, so that their state does not stay unknown.
 impl Classified for iptables::Error {
     fn kind(&self) -> CauseKind {
         match self {
@@ -147,7 +148,7 @@ impl Classified for iptables::Error {
             Self::Start { .. } | Self::Disturbed | Self::Failed { code: None, .. } => {
                 CauseKind::Refused(Refusal::Busy)
             }
-            // The nft flavour gives it the same code as a lock that somebody holds.
+            // The nft flavour gives this error the same exit code as a lock that another program holds.
             Self::Failed { .. } if self.is_of_missing_feature() => CauseKind::Missing,
             Self::Failed { code: Some(iptables::RESOURCE_PROBLEM), .. } => {
                 CauseKind::Refused(Refusal::Busy)

@@ -1,11 +1,11 @@
-//! Taking away everything that this proxy, or kube-proxy, has put into the kernel.
+//! Removes everything that this proxy, or kube-proxy, has put into the kernel.
 //!
-//! In: networks whose virtual servers are others'. Out: what is there, piece by piece in the order in
-//! which it goes, and a result for each piece. Never: the API server, which is not asked what is ours;
-//! a module loaded to find nothing; a sysctl set back, since nobody knows what it was.
+//! Takes the networks in which other programs have virtual servers. Returns the items that were found, in the
+//! order of their removal, and a result for each removal. Does not ask the API server, load modules, or reset
+//! sysctls, whose old values are unknown.
 //!
-//! Addresses go first, so that none answers without its rules, and virtual servers next; then the
-//! rules, and then the sets that they refer to.
+//! Addresses are removed first, so that none answers without its rules. Virtual servers follow, then the
+//! rules, and then the sets that the rules refer to.
 //!
 //! Sources: spec 14.2, 14.4 and Q-52.
 
@@ -28,7 +28,7 @@ use super::probe::{has_ipv6, not_opened};
 use super::servers::Servers;
 use super::sets::{ATTEMPTS, Sets};
 
-/// Something that can be taken away by itself.
+/// An object that can be removed by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// An address on the dummy device.
@@ -37,7 +37,7 @@ pub enum Item {
     Device(u32),
     /// A virtual server with its destinations.
     Server(VirtualServerKey),
-    /// Our chains and jumps in one table.
+    /// This proxy's chains and jumps in one table.
     Rules(Family, OurTable),
     /// A set with its entries.
     Set(ipset_netlink::SetName),
@@ -46,7 +46,7 @@ pub enum Item {
 }
 
 impl Item {
-    /// Why a part of it stays whatever is done.
+    /// The reason why a part of it stays after its removal; `None` if nothing stays.
     pub fn kept(&self) -> Option<Cause> {
         match self {
             Self::Rules(_, table) if !table.kept.is_empty() => {
@@ -73,32 +73,32 @@ impl fmt::Display for Item {
     }
 }
 
-/// What was found.
+/// The result of looking for objects to remove.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// In the order in which it has to go.
+    /// The objects to remove, in the order of their removal.
     pub items: Vec<Item>,
-    /// Virtual servers that stay, because nothing tells that they are ours.
+    /// Virtual servers that stay, because nothing shows that they are this proxy's.
     pub others: Vec<VirtualServerKey>,
-    /// Why some things could not be looked at.
+    /// The reasons why some parts could not be read.
     pub troubles: Vec<String>,
-    /// What is not looked at, because nothing can be there.
+    /// The parts that were not read because they cannot have anything to remove.
     pub absent: Vec<String>,
 }
 
-/// Connections to whatever part of the kernel is there.
+/// Connections to those parts of the kernel that exist.
 pub struct Cleanup {
     links: Option<Links>,
     device: Option<u32>,
     servers: Option<Servers>,
     sets: Option<Sets>,
     iptables: PerFamily<Option<Iptables>>,
-    /// How often sets that are in use are still tried again.
+    /// The number of retries left for sets that are in use.
     attempts: u32,
 }
 
 impl Cleanup {
-    /// Looks at everything that could be ours. What the kernel does not have holds nothing.
+    /// Reads everything that may be this proxy's. Parts that the kernel lacks count as empty.
     pub fn look(exclude: &[Net]) -> (Self, Found) {
         let mut found = Found::default();
         let troubles = &mut found.troubles;
@@ -123,7 +123,7 @@ impl Cleanup {
         (removal, found)
     }
 
-    /// Takes pieces away, each whatever came of the others.
+    /// Removes these items and returns a result for each. A failure does not stop the others.
     pub fn remove(&mut self, items: &[Item]) -> Vec<Result<(), Cause>> {
         let mut results = Vec::with_capacity(items.len());
         for run in items.chunk_by(go_together) {
@@ -174,7 +174,7 @@ impl Cleanup {
         found.others = others;
     }
 
-    /// Addresses on all devices but the dummy one.
+    /// Returns the addresses on all devices but the dummy device.
     fn node_addresses(&self) -> Result<BTreeSet<IpAddr>, Cause> {
         let mut addresses = BTreeSet::new();
         let hear = |fact| match fact {
@@ -200,7 +200,7 @@ impl Cleanup {
     fn look_at_rules(&mut self, family: Family, found: &mut Found) {
         let looked =
             Iptables::probe(family).and_then(|iptables| Ok((iptables.our_tables()?, iptables)));
-        // Without its programs this proxy has never written a rule of this family.
+        // Without these programs this proxy cannot have written rules of this family.
         if let Err(iptables::Error::Start { program, source }) = &looked
             && source.kind() == io::ErrorKind::NotFound
         {
@@ -208,7 +208,7 @@ impl Cleanup {
             return;
         }
         let looked = looked.map_err(Cause::new);
-        // Without IPv6 its programs fail, and there is nothing to find.
+        // Without IPv6 the programs fail, and there are no rules.
         if looked.is_err() && family == Family::V6 && !has_ipv6() {
             return;
         }
@@ -272,7 +272,7 @@ fn go_together(a: &Item, b: &Item) -> bool {
     matches!((a, b), (Item::Server(_), Item::Server(_)) | (Item::Address(_), Item::Address(_)))
 }
 
-/// The value, or a line that says what could not be looked at.
+/// Returns the value, or adds a line about what could not be read to `troubles`.
 pub(super) fn noted<T>(
     troubles: &mut Vec<String>,
     what: &str,
@@ -287,7 +287,7 @@ pub(super) fn noted<T>(
     }
 }
 
-/// `None` on a kernel without IPVS.
+/// Connects to IPVS; `None` on a kernel without it.
 pub(super) fn open_servers() -> Result<Option<Servers>, Cause> {
     match Servers::open() {
         Ok(servers) => Ok(Some(servers)),
@@ -296,7 +296,7 @@ pub(super) fn open_servers() -> Result<Option<Servers>, Cause> {
     }
 }
 
-/// `None` on a kernel without ipset.
+/// Connects to ipset; `None` on a kernel without it.
 pub(super) fn open_sets() -> Result<Option<Sets>, Cause> {
     match Sets::open() {
         Ok(sets) => Ok(Some(sets)),

@@ -1,10 +1,10 @@
-//! Error numbers that mean something to us (`include/uapi/asm-generic/errno.h`).
+//! Error numbers on which the code depends (`include/uapi/asm-generic/errno.h`).
 //!
-//! In: nothing. Out: constants. Never: a number that is only printed.
+//! Holds constants only. Numbers that are only printed are not here.
 
 /// No such device or address.
 pub(super) const ENXIO: i32 = 6;
-/// No such process: IPVS says so of a virtual server that is not there.
+/// No such process; IPVS answers so for a missing virtual server.
 pub(super) const ESRCH: i32 = 3;
 /// File exists.
 pub(super) const EEXIST: i32 = 17;

@@ -1,17 +1,18 @@
-//! What rules and sets cannot be made of on this node, and what to do about it.
+//! Finds out which features for rules and sets this node lacks.
 //!
-//! In: `iptables` of a family and a connection to ipset. Out: the features that are missing, each told once
-//! with what is lost and how to get it. Never: a guess; a trial that fails for another reason, such as a lock
-//! or missing rights, says nothing of the feature, and what needs it is then written and refused by itself.
+//! Takes the `iptables` programs of a family and a connection to ipset. Gives the missing features, and tells
+//! the operator once about each: what is lost and how to get it. Does not guess. A trial that fails for
+//! another reason, such as a lock or missing rights, says nothing about the feature. What needs the feature
+//! is then written and refused by itself.
 //!
-//! What is tried, and why so (tried on Linux 6.1 with iptables 1.8.9 in its nft flavour, modules hidden one by
-//! one): `iptables-restore --test` warns of a kernel without the module and succeeds, and so does a transaction
-//! that takes its rule away again. Only a rule that is put into a chain for good is looked at by the kernel. So
-//! all rules are put into a chain that nothing leads to, and one by one only if together they are refused. A
+//! The trials follow from tests on Linux 6.1 with iptables 1.8.9 in its nft flavour, with modules hidden one
+//! by one. `iptables-restore --test` warns of a missing module and succeeds. So does a transaction that
+//! removes its own rule again. The kernel checks only a rule that stays in a chain. All rules are therefore
+//! put into a chain to which no rule jumps. If they are refused together, they are tried one by one. A
 //! feature whose module is loaded is not tried, so that a restart costs nothing.
 //!
-//! `-m physdev` is the exception: its first rule loads `br_netfilter`, which changes what becomes of every bridged
-//! packet of the host. It is only asked for with `--test`, whose warning is enough here.
+//! `-m physdev` is the exception. Its first rule loads `br_netfilter`, which changes the path of every
+//! bridged packet of the host. It is only tested with `--test`, whose warning suffices here.
 
 use proxier::apply::Ready;
 use proxier::model::{Family, PerFamily};
@@ -23,27 +24,27 @@ use super::module::{is_loaded, load_module};
 use super::reader::Programs;
 use super::sets::Sets;
 
-/// Which features are tried.
+/// The features to be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trial {
-    /// Those whose module is not loaded.
+    /// Features whose module is not loaded.
     Unloaded,
-    /// Those that were missing.
+    /// Features that were missing at the last check.
     Missing,
-    /// All of them.
+    /// All features.
     Everything,
 }
 
-/// Why something is missing, for the operator.
+/// Missing features with the errors that show it, for the operator.
 type Reasons = Vec<(Feature, Option<Error>)>;
 
 impl LinuxKernel {
-    /// Finds out what is missing in each family, and tells what was not known before.
+    /// Finds the missing features of each family, and logs those that were not known before.
     pub(super) fn find_missing(&mut self) -> Ready {
         self.try_features(&PerFamily::from_fn(|_| Trial::Unloaded))
     }
 
-    /// Tries what was missing once more, and everything where rules could not be written.
+    /// Tries missing features again, and all features of families whose rules could not be written.
     pub(super) fn find_missing_again(&mut self) -> Ready {
         let failed = std::mem::take(&mut self.has_failed_rules);
         self.try_features(&PerFamily::from_fn(|family| match failed.of(family) {
@@ -54,7 +55,7 @@ impl LinuxKernel {
 
     fn try_features(&mut self, trials: &PerFamily<Trial>) -> Ready {
         for family in Family::BOTH {
-            // A family whose programs do not answer yet is tried when they do.
+            // A family whose programs do not work yet is tried when they do.
             let programs = self.tables.iptables.of(family).as_ref().map(Programs::get);
             let Some(Ok(iptables)) = programs.map(|found| found.cloned()) else { continue };
             let (known, trial) = (self.missing.of(family), *trials.of(family));
@@ -89,7 +90,7 @@ fn find(
     }
     let is_tried = |feature: &Feature| match feature {
         Feature::RandomFully if !iptables.version().has_random_fully() => false,
-        // Without any set there is none to be matched, and that is told of the types.
+        // Without any set type there is no set to match, and the operator is told about the types.
         Feature::Set if kinds.is_empty() => false,
         feature => is_asked(feature),
     };
@@ -97,7 +98,7 @@ fn find(
     if let Some(kind) = kinds.first()
         && !tried.is_empty()
     {
-        // One that cannot be made leaves the match of sets untried.
+        // If the probe set cannot be made, the set match is not tried.
         let made = sets.make_probe(*kind, family);
         missing.extend(try_rules(family, iptables, &tried, made.ok().map(|()| *kind)));
         if let Err(cause) = sets.destroy_probe() {
@@ -109,7 +110,7 @@ fn find(
     missing
 }
 
-/// Tries features together, and each by itself if they are refused.
+/// Tries features together, and each by itself if they are refused together.
 fn try_rules(
     family: Family,
     iptables: &Iptables,
@@ -131,7 +132,7 @@ fn try_rules(
                         .err()
                         .filter(Error::is_of_missing_feature)
                 };
-                // What the kernel has not loaded by itself may still be there to be loaded.
+                // The module may exist without having been loaded automatically.
                 if try_it().is_some() {
                     module(feature, family).into_iter().for_each(load_module);
                     missing.extend(try_it().map(|error| (feature, Some(error))));
@@ -184,16 +185,16 @@ fn rule(feature: Feature, family: Family, set: Option<SetKind>) -> Option<(Table
     })
 }
 
-/// True if the module that has the feature is loaded, with the one that gives it to the nft flavour.
+/// True if the module of the feature is loaded, and for the nft flavour also [`NFT_COMPAT`].
 fn vouches(iptables: &Iptables, family: Family, feature: Feature) -> bool {
     let is_given = !iptables.version().is_nft() || is_loaded(NFT_COMPAT);
     is_given && module(feature, family).is_some_and(is_loaded)
 }
 
-/// Gives the matches and targets of `iptables` to its nft flavour.
+/// The module through which the nft flavour of `iptables` uses matches and targets.
 const NFT_COMPAT: &str = "nft_compat";
 
-/// The kernel module that has a feature.
+/// The kernel module that provides a feature.
 fn module(feature: Feature, family: Family) -> Option<&'static str> {
     Some(match feature {
         Feature::Comment => "xt_comment",
@@ -218,11 +219,11 @@ fn module(feature: Feature, family: Family) -> Option<&'static str> {
     })
 }
 
-/// Says what was found missing, and what is there again.
+/// Logs features that are newly missing, and those that are available again.
 fn tell(family: Family, iptables: &Iptables, known: &Missing, found: &Reasons) {
     let masquerades = !found.iter().any(|(feature, _)| *feature == Feature::Masquerade);
     for (feature, error) in found.iter().filter(|(feature, _)| !known.contains(feature)) {
-        // Its option goes without saying.
+        // Without MASQUERADE its option is missing as well and is not logged.
         if *feature != Feature::RandomFully || masquerades {
             tracing::warn!(
                 "{}",

@@ -1,9 +1,8 @@
-//! Tracked flows, through `conntrack-netlink`.
+//! Reads and removes tracked flows through `conntrack-netlink`.
 //!
-//! In: a family and protocol, and which of their flows are wanted; flows to forget. Out: those flows;
-//! one result each, from one batch. Never: a table of flows in memory, of which only the wanted ones
-//! are kept; a failure where the kernel has no connection tracking to look at: then there is nothing to
-//! forget, which is said once.
+//! Takes a family, a protocol and a test for the wanted flows, or flows to remove. Returns the wanted flows,
+//! or one result for each removal, from one batch. Keeps only wanted flows in memory. On a kernel without
+//! connection tracking there are no flows. This is logged once and is not a failure.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +63,7 @@ impl Flows {
             Family::V6 => conntrack_netlink::Family::Inet6,
         };
         let protocol = conntrack_netlink::Protocol(protocol.number());
-        // A set, because a listing may tell a flow twice.
+        // A listing may contain a flow twice, so that flows are collected in a set.
         let pick = |picked: &mut BTreeSet<Flow>, flow| {
             if picked.len() < at_most {
                 picked.extend(our_flow(&flow).filter(is_wanted));
@@ -88,7 +87,7 @@ fn our_flow(flow: &conntrack_netlink::Flow) -> Option<Flow> {
         frontend: flow.original.destination,
         server: flow.reply.source,
         answered: match flow.translated.source {
-            // Whatever IPVS has written there, the rule has overwritten.
+            // The rule has overwritten the address that IPVS wrote there.
             true => flow.original.source,
             false => flow.reply.destination,
         },

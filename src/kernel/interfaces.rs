@@ -1,8 +1,8 @@
-//! The network interfaces and their addresses, as they are and as they change.
+//! Reads and follows the network interfaces and their addresses.
 //!
-//! In: rtnetlink of the namespace of the thread that opens it. Out: facts, each complete in itself:
-//! first of everything there is, then of changes as the kernel makes them. Never: a choice
-//! among interfaces or addresses, a change of any.
+//! Uses rtnetlink in the network namespace of the thread that opens it. Gives facts, each complete in itself:
+//! first everything that exists, then changes as the kernel reports them. Does not choose among interfaces or
+//! addresses, or change any.
 
 pub use netlink_batch::Error;
 use netlink_batch::attribute::Writer;
@@ -20,42 +20,42 @@ const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 
-/// One thing the kernel says.
+/// A fact about an interface or an address, as reported by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The interface with this index has this name.
     Named(u32, String),
-    /// There is no interface with this index any more.
+    /// The interface with this index no longer exists.
     Gone(u32),
-    /// This address is there, tentative or deprecated ones too.
+    /// This address exists; it may be tentative or deprecated.
     Has(Address),
-    /// This address is not there any more.
+    /// This address no longer exists.
     Lost(Address),
 }
 
-/// A listener.
+/// A socket that listens to changes.
 #[derive(Debug)]
 pub struct Interfaces {
     notices: Notices,
 }
 
 impl Interfaces {
-    /// Begins to listen. What [`read`](Self::read) says afterwards can be brought up to date by
-    /// [`changes`](Self::changes) without a gap.
+    /// Begins to listen. Changes after a later [`read`](Self::read) come from [`changes`](Self::changes)
+    /// without a gap.
     ///
     /// # Errors
-    /// If there is no such socket.
+    /// Fails if the socket cannot be opened.
     pub fn open() -> Result<Self, Error> {
         let groups = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR];
         Ok(Self { notices: Notices::open(Family::Route, &groups, Options::default())? })
     }
 
-    /// Says everything there is: interfaces, then addresses.
+    /// Reports everything that exists to `hear`: interfaces, then addresses.
     ///
     /// # Errors
-    /// If the kernel refuses, is not understood, or has no quiet moment.
+    /// Fails if the kernel refuses, if its answer cannot be read, or if it changes during every attempt.
     pub fn read(&self, mut hear: impl FnMut(Fact)) -> Result<(), Error> {
-        // A socket of its own, and not for longer than this: reading is rare.
+        // Reading is rare, so that its socket is not kept open.
         let mut socket = Socket::open(Family::Route)?;
         let mut payload = vec![0; 16];
         Writer::new(&mut payload).fixed(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
@@ -71,18 +71,18 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Waits for changes.
+    /// Waits until changes arrive.
     ///
     /// # Errors
-    /// If the socket cannot be waited for.
+    /// Fails if the socket cannot be waited for.
     pub fn wait(&self) -> Result<(), Error> {
         self.notices.wait()
     }
 
-    /// Says every change that waits.
+    /// Reports every waiting change to `hear`.
     ///
     /// # Errors
-    /// [`Error::StateUnknown`] if some were lost: then everything has to be read again.
+    /// [`Error::StateUnknown`] if changes were lost, so that everything has to be read again.
     pub fn changes(&mut self, mut hear: impl FnMut(Fact)) -> Result<(), Error> {
         let mut misread = None;
         let taken = self.notices.take(|notice| match fact(notice.kind, notice.payload) {

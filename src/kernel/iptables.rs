@@ -1,8 +1,8 @@
-//! Our chains and jumps, through `iptables-save` and `iptables-restore`.
+//! This proxy's chains and jumps, through `iptables-save` and `iptables-restore`.
 //!
-//! In: the rules of one family as the plan spells them. Out: the rules as they stand. Never: a
-//! fork for each rule, a flush of anybody else's chains, a choice between the nft and legacy
-//! flavours: whatever the PATH gives is used, as upstream does.
+//! Takes the planned rules of one family. Gives the standing rules. Does not start a program for each rule or
+//! flush chains of others. Does not choose between the nft and legacy flavours: it uses the programs in the
+//! PATH, as upstream does.
 
 use std::io;
 use std::process::Output;
@@ -21,7 +21,7 @@ mod version;
 
 pub use self::version::Version;
 
-/// Why an iptables command did not do its work.
+/// The reason why an iptables program failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The program could not be started.
@@ -29,7 +29,7 @@ pub enum Error {
     Start {
         /// The program's name.
         program: String,
-        /// What the system said.
+        /// The reason given by the system.
         source: io::Error,
     },
     /// The rules just written do not stand.
@@ -42,7 +42,7 @@ pub enum Error {
     Failed {
         /// The program's name.
         program: String,
-        /// What it wrote to standard error, and the input line it complained of.
+        /// Its standard error, and the input line to which it refers.
         message: String,
         /// Its exit code; `None` if it was killed.
         code: Option<i32>,
@@ -50,7 +50,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if it says that the kernel or the program does not have a match, a target or an option.
+    /// True if the kernel or the program lacks a match, a target or an option.
     pub fn is_of_missing_feature(&self) -> bool {
         match self {
             Self::Failed { message, .. } => text::says_missing(message),
@@ -58,7 +58,7 @@ impl Error {
         }
     }
 
-    /// True if the program lacks a library of its own, and the kernel nothing.
+    /// True if the program lacks one of its own libraries, while the kernel lacks nothing.
     pub fn is_of_missing_library(&self) -> bool {
         match self {
             Self::Failed { message, .. } => text::says_library_missing(message),
@@ -67,15 +67,15 @@ impl Error {
     }
 }
 
-/// The exit code for a lock that somebody else held for too long, or for want of memory (`RESOURCE_PROBLEM` in
+/// The exit code if another program held the lock for too long, or if memory was short (`RESOURCE_PROBLEM` in
 /// `xtables.h`).
 pub(super) const RESOURCE_PROBLEM: i32 = 4;
 
-/// What the programs say of a kernel that has no tables of this family, in each flavour.
+/// Messages about a kernel without tables of this family, one for each flavour.
 const UNSUPPORTED: [&str; 2] = ["does not exist", "not supported"];
 
 impl Error {
-    /// True if the node has not got what is needed: waiting for it is of no use.
+    /// True if the node lacks the program or the tables, so that waiting is of no use.
     pub fn is_unsupported(&self) -> bool {
         match self {
             Self::Start { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -85,31 +85,31 @@ impl Error {
     }
 }
 
-/// The chain in which rules are tried. One that a killed process has left is used again.
+/// The chain in which rules are tried. A chain that a killed process has left is used again.
 const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
 
-/// Whether anything of another mode is there.
+/// The presence of rules of another mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyRules {
-    /// It is not.
+    /// There are none.
     Nothing,
-    /// It is.
+    /// There are some.
     Something,
 }
 
-/// Chains and jumps of any of kube-proxy's modes in one table, and how they are taken away.
+/// Chains and jumps of any mode of kube-proxy in one table, and the input that removes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OurTable {
     /// The table.
     pub table: String,
-    /// Jumps and chains, for the operator.
+    /// The jumps and chains, in words for the operator.
     pub names: Vec<String>,
-    /// Chains that cannot go, because rules of others lead to them; they are emptied.
+    /// Chains that cannot be removed because rules of others jump to them; they are emptied.
     pub kept: Vec<String>,
     payload: String,
 }
 
-/// The iptables programs of one family. Copies share what they have learnt.
+/// The iptables programs of one family. Clones share what they have learned about spelling.
 #[derive(Clone, Debug)]
 pub struct Iptables {
     family: Family,
@@ -117,7 +117,7 @@ pub struct Iptables {
     spelled: Arc<Mutex<Option<Spelled>>>,
 }
 
-/// What a program printed for rules that we wrote, where its spelling differs from ours.
+/// Rules as a program prints them, if it spells them differently from this proxy.
 #[derive(Debug)]
 struct Spelled {
     ours: Rules,
@@ -125,38 +125,38 @@ struct Spelled {
 }
 
 impl Iptables {
-    /// Asks the programs for their version.
+    /// Asks the program for its version.
     ///
     /// # Errors
-    /// If the program of this family is not there.
+    /// Fails if the program of this family cannot be run.
     pub fn probe(family: Family) -> Result<Self, Error> {
         let output = run(&program(family, ""), &["--version"], None)?;
         let version = Version::parse(&String::from_utf8_lossy(&output.stdout));
         Ok(Self { family, version, spelled: Arc::default() })
     }
 
-    /// Looks at a chain that every nat table has.
+    /// Lists a chain that every `nat` table has.
     ///
     /// # Errors
-    /// If this family cannot do NAT.
+    /// Fails if this family cannot do NAT.
     pub fn try_nat(&self) -> Result<(), Error> {
         run(&program(self.family, ""), &["-t", "nat", "-S", "POSTROUTING"], None).map(drop)
     }
 
-    /// Whose programs they are.
+    /// The family of the programs.
     pub fn family(&self) -> Family {
         self.family
     }
 
-    /// What the programs can do.
+    /// The version of the programs.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The standing rules in our chains and our jumps, and whether iptables mode has left any.
+    /// Reads the rules in this proxy's chains and its jumps, and looks for rules of iptables mode.
     ///
     /// # Errors
-    /// If the rules cannot be listed.
+    /// Fails if the rules cannot be listed.
     pub fn observe(&self) -> Result<(Rules, LegacyRules), Error> {
         let listing = self.save()?;
         let standing = text::parse(&listing);
@@ -168,10 +168,10 @@ impl Iptables {
         Ok((rules, if none { LegacyRules::Nothing } else { LegacyRules::Something }))
     }
 
-    /// Takes away what iptables mode has left.
+    /// Removes the rules of iptables mode.
     ///
     /// # Errors
-    /// If the rules cannot be listed, or `iptables-restore` refuses.
+    /// Fails if the rules cannot be listed, or `iptables-restore` refuses.
     pub fn remove_legacy_rules(&self) -> Result<(), Error> {
         let listing = self.save()?;
         let found = Leftovers::find(&listing, Whose::IptablesMode);
@@ -186,10 +186,10 @@ impl Iptables {
         self.restore(&found.payload())
     }
 
-    /// Everything that kube-proxy has left in any of its modes, by table.
+    /// Finds the rules of all modes of kube-proxy, by table.
     ///
     /// # Errors
-    /// If the rules cannot be listed.
+    /// Fails if the rules cannot be listed.
     pub fn our_tables(&self) -> Result<Vec<OurTable>, Error> {
         let listing = self.save()?;
         let found = Leftovers::find(&listing, Whose::EveryMode);
@@ -203,28 +203,28 @@ impl Iptables {
         Ok(found.tables().into_iter().map(of_table).collect())
     }
 
-    /// Takes it away, in one transaction.
+    /// Removes the rules found in one table, in one transaction.
     ///
     /// # Errors
-    /// If `iptables-restore` refuses; then the table is as before.
+    /// Fails if `iptables-restore` refuses. The table is then as before.
     pub fn remove_our_table(&self, found: &OurTable) -> Result<(), Error> {
         self.restore(&found.payload)
     }
 
-    /// Finds out whether rules can be had, by putting them into a chain that nothing leads to. It stays there
-    /// until [`forget_tried`](Self::forget_tried).
+    /// Tries rules by adding them to a chain to which no rule jumps. The chain stays until
+    /// [`forget_tried`](Self::forget_tried).
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why they are refused.
     pub fn try_rules(&self, rules: &[(Table, String)]) -> Result<(), Error> {
         self.restore(&trial(rules)).map(drop)
     }
 
-    /// Asks the programs whether rules can be had, without putting them anywhere. The nft flavour says yes to
-    /// many that the kernel refuses, with a warning, which counts as an error here.
+    /// Asks the programs whether they accept rules, without adding them. The nft flavour accepts many rules
+    /// that the kernel refuses, with a warning. The warning counts as an error here.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why they are not accepted.
     pub fn ask_for_rules(&self, rules: &[(Table, String)]) -> Result<(), Error> {
         let payload = trial(rules);
         let output = self.restore_with(&["--test"], &payload)?;
@@ -237,19 +237,19 @@ impl Iptables {
         Ok(())
     }
 
-    /// Takes the chain away in which rules were tried.
+    /// Removes the chain in which rules were tried.
     ///
     /// # Errors
-    /// If `iptables-restore` refuses; then it stays, empty, until rules are tried again or cleaned up.
+    /// Fails if `iptables-restore` refuses. The chain then stays until rules are tried again or cleaned up.
     pub fn forget_tried(&self) -> Result<(), Error> {
         let of = |table: Table| format!("*{table}\n:{PROBE} - [0:0]\n-X {PROBE}\nCOMMIT\n");
         self.restore(&TABLES.map(of).concat())
     }
 
-    /// Writes rules in one transaction a table.
+    /// Writes rules, in one transaction for each table.
     ///
     /// # Errors
-    /// If `iptables-restore` refuses; then the table it refused is as before.
+    /// Fails if `iptables-restore` refuses. The refused table is then as before.
     pub fn write(&self, step: &RulesStep) -> Result<(), Error> {
         self.restore(&text::payload(step))?;
         self.learn_spelling(&step.rules)
@@ -266,9 +266,9 @@ impl Iptables {
         run(&program(self.family, "-restore"), &arguments, Some(payload))
     }
 
-    /// Versions of iptables differ in how they print some rules. What ours look like there is
-    /// learnt once after writing them, so that a reading is not taken for a difference. Only words
-    /// may differ: fewer or more rules are somebody's change in between.
+    /// Learns how this version of iptables prints the rules that were just written, so that the spelling is
+    /// not taken for a difference. Only words may differ. More or fewer rules are a change by another program
+    /// in between.
     fn learn_spelling(&self, ours: &Rules) -> Result<(), Error> {
         let theirs = text::parse(&self.save()?);
         if !has_same_shape(ours, &theirs) {
@@ -281,7 +281,7 @@ impl Iptables {
         Ok(())
     }
 
-    /// A panic elsewhere leaves it as good as it was.
+    /// A panic while the lock was held leaves a valid value.
     fn spelled(&self) -> MutexGuard<'_, Option<Spelled>> {
         self.spelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -292,10 +292,10 @@ impl Iptables {
     }
 }
 
-/// The tables that we write to.
+/// The tables that this proxy writes.
 const TABLES: [Table; 2] = [Table::Nat, Table::Filter];
 
-/// The input that puts rules into the chain for trials, in whichever tables they are of.
+/// Makes the input that adds rules to the chain for trials, each in its table.
 fn trial(rules: &[(Table, String)]) -> String {
     let of = |table| {
         let rules: Vec<_> = rules.iter().filter(|(of, _)| *of == table).collect();
@@ -306,7 +306,7 @@ fn trial(rules: &[(Table, String)]) -> String {
     TABLES.into_iter().filter_map(of).collect()
 }
 
-/// The same jumps, and in each chain as many rules with the same targets in the same order.
+/// True if both have the same jumps, and in each chain rules with the same targets in the same order.
 fn has_same_shape(ours: &Rules, theirs: &Rules) -> bool {
     let target = |rule: &String| {
         rule.split("-j ").nth(1).map(|rest| rest.split(' ').next().unwrap_or_default().to_owned())
@@ -321,7 +321,7 @@ fn has_same_shape(ours: &Rules, theirs: &Rules) -> bool {
             .all(|((a, ours), (b, theirs))| a == b && targets(ours) == targets(theirs))
 }
 
-/// `iptables`, `ip6tables-restore`, …
+/// The name of a program, such as `iptables` or `ip6tables-restore`.
 fn program(family: Family, suffix: &str) -> String {
     match family {
         Family::V4 => format!("iptables{suffix}"),

@@ -1,8 +1,8 @@
-//! The dummy device and the addresses on it, through rtnetlink.
+//! The dummy device and its addresses, through rtnetlink.
 //!
-//! In: addresses to add and remove. Out: one result each; the addresses that are there. Never: a
-//! device brought up (the kernel makes addresses on a down device local all the same, and upstream
-//! leaves it down), a change to any other device.
+//! Takes addresses to add and remove, and returns a result for each. Reads the addresses of the device. Does
+//! not bring the device up: addresses on a down device are local too, and upstream leaves it down. Does not
+//! change any other device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,10 +24,10 @@ use super::{all_failed, errno};
 
 pub use proxier::model::DUMMY_DEVICE as DEVICE;
 
-/// A route socket.
+/// A route socket for the dummy device.
 pub(super) struct Links {
     socket: Socket,
-    /// Addresses that were found with another prefix than a host's; they are removed as they are.
+    /// Addresses found with a prefix other than a host's, which their removal has to name.
     odd: BTreeMap<IpAddr, u8>,
 }
 
@@ -36,13 +36,13 @@ impl Links {
         Ok(Self { socket: Socket::open(Family::Route)?, odd: BTreeMap::new() })
     }
 
-    /// The device's index, if it exists.
+    /// The device's index; `None` if it does not exist.
     pub(super) fn index(&mut self) -> Result<Option<u32>, Error> {
         let link = self.find()?.map_or(Ok(None), |reply| Link::read(&reply.payload))?;
         Ok(link.map(|link| link.index))
     }
 
-    /// True if a device of this name is of the kind that we create.
+    /// True if the device of this name is a dummy device.
     pub(super) fn is_dummy(&mut self) -> Result<bool, Error> {
         let kind = self.find()?.map_or(Ok(None), |reply| route::kind(&reply.payload))?;
         Ok(kind.is_some_and(|kind| kind == "dummy"))
@@ -58,7 +58,7 @@ impl Links {
         }
     }
 
-    /// Deletes the device; one that is gone is fine.
+    /// Deletes the device. Succeeds if it does not exist.
     pub(super) fn delete(&mut self, index: u32) -> Result<(), Error> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -68,7 +68,7 @@ impl Links {
         }
     }
 
-    /// Creates the device: name, transmit queue length 0, kind dummy, nothing else.
+    /// Creates the device with its name, a transmit queue length of 0 and the kind `dummy`.
     pub(super) fn create(&mut self) -> Result<(), Error> {
         let mut message = LinkMessage::default();
         message.attributes = vec![
@@ -84,14 +84,14 @@ impl Links {
         }
     }
 
-    /// The addresses on a device.
+    /// Reads the addresses of the device.
     pub(super) fn addresses(&mut self, index: u32) -> Result<BTreeSet<IpAddr>, Error> {
         let every = request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), 0);
         let replies = self.socket.dump(&every)?;
         let mut found = BTreeSet::new();
         self.odd.clear();
         for reply in replies.iter().filter(|reply| reply.kind == RTM_NEWADDR) {
-            // What cannot be read must not be taken for absent.
+            // An address that cannot be read is an error, because it must not count as absent.
             let address = Address::read(&reply.payload)?.filter(|address| address.index == index);
             if let Some(Address { local, prefix, .. }) = address {
                 found.insert(local);
@@ -103,7 +103,7 @@ impl Links {
         Ok(found)
     }
 
-    /// Changes addresses in one batch. An address that is as asked already is a success.
+    /// Changes addresses in one batch. A change whose result already stands succeeds.
     pub(super) fn carry_out(
         &mut self,
         index: u32,
@@ -129,7 +129,7 @@ impl Links {
             let is_absent = matches!(result, Err(error) if error.errno == errno::EADDRNOTAVAIL);
             matches!(change, AddressChange::Remove(_)) && is_absent
         };
-        // It may be there with another prefix, found by another reader.
+        // Another reader may have found the address with another prefix.
         if changes.iter().zip(&results).any(is_unknown) {
             self.addresses(index)?;
             results = self.try_to_change(index, changes)?;
@@ -166,7 +166,7 @@ impl Links {
     }
 }
 
-/// Which refusals mean that the address already is as asked.
+/// True if the refusal means that the result of the change already stands.
 fn is_fine(change: AddressChange, errno: i32) -> bool {
     match change {
         AddressChange::Add(_) => errno == errno::EEXIST,
@@ -178,7 +178,7 @@ fn full_length(address: IpAddr) -> u8 {
     proxier::model::Family::of(address).host_prefix()
 }
 
-/// An address with global scope.
+/// Makes a message for an address with global scope.
 fn message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {
     let family = match address {
         IpAddr::V4(_) => AddressFamily::Inet,

@@ -1,16 +1,16 @@
-//! Kernel modules that do not load by themselves.
+//! Kernel modules that are not loaded automatically.
 //!
-//! In: a module's name. Out: nothing; whether it worked shows in what is tried next. Never: a
-//! failure of its own: the module may be built in, or be none of our business to load.
+//! Takes the name of a module. Does not report failures: the module may be built in, and the next operation
+//! shows whether it works.
 
 use super::program::{self, PROGRAM_TIMEOUT};
 
-/// True if a module is there that can be unloaded. One that is built in may not be seen.
+/// True if the module is loaded. A built-in module may not be visible.
 pub(super) fn is_loaded(name: &str) -> bool {
     std::fs::exists(format!("/sys/module/{name}")).unwrap_or(false)
 }
 
-/// Asks `modprobe` for a module.
+/// Asks `modprobe` to load a module.
 pub(super) fn load_module(name: &str) {
     let tried =
         program::run("modprobe", &[name], None, PROGRAM_TIMEOUT).map(|output| output.status);

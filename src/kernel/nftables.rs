@@ -1,7 +1,7 @@
 //! The table that kube-proxy's nftables mode leaves behind.
 //!
-//! In: a family. Out: whether the table `kube-proxy` is there; its removal. Never: a failure
-//! because the program `nft` is not there, and never another table.
+//! Takes a family. Says whether the table `kube-proxy` exists, and removes it. Looking for it works without
+//! the program `nft`. Does not touch any other table.
 //!
 //! Source: spec 14.1.
 
@@ -28,7 +28,7 @@ const GET_TABLE: u16 = 1;
 /// `NFTA_TABLE_NAME`.
 const TABLE_NAME: u16 = 1;
 
-/// True if the table is there. A kernel that does not know, or has no nftables, has none.
+/// True if the table exists. If the kernel gives no answer or has no nftables, it counts as absent.
 pub(super) fn has_table(family: Family) -> bool {
     // struct nfgenmsg: family (NFPROTO_*), version, resource.
     let number = match family {
@@ -42,7 +42,7 @@ pub(super) fn has_table(family: Family) -> bool {
     named.is_ok() && socket.ask(&question).is_ok()
 }
 
-/// Takes the table away.
+/// Removes the table.
 pub(super) fn remove_table(family: Family) -> Result<(), Cause> {
     let arguments = ["delete", "table", name(family), TABLE];
     let output = program::run("nft", &arguments, None, PROGRAM_TIMEOUT).map_err(Cause::new)?;

@@ -1,8 +1,8 @@
-//! What the kernel needs before the first virtual server.
+//! Prepares the node for the first virtual server.
 //!
-//! In: what the configuration says. Out: a scheduler that is there, a device, settings that stand;
-//! or the first thing that cannot be had. Never: done before the facts are complete, so that a
-//! proxy without its API server changes nothing.
+//! Takes the requirements from the configuration. Checks the scheduler, applies sysctls and creates the device, or
+//! returns the first requirement that cannot be met. It is called only when all kinds of objects have been
+//! listed, so that a proxy without its API server changes nothing.
 
 use ipvs_netlink::Timeouts;
 use netlink_batch::{Error, KernelError};
@@ -11,26 +11,26 @@ use proxier::apply::Cause;
 use super::module::load_module;
 use super::{LinuxKernel, errno, link, sysctl};
 
-/// What is to be prepared.
+/// The requirements from the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct NodeSetup {
-    /// The scheduler that has to be there.
+    /// The scheduler that the kernel must have.
     pub scheduler: String,
-    /// IPVS timeouts in seconds; 0 leaves one alone.
+    /// IPVS timeouts in seconds; 0 leaves a timeout as it is.
     pub timeouts: Timeouts,
     /// Settings under `/proc/sys`.
     pub sysctls: sysctl::Wanted,
 }
 
 impl LinuxKernel {
-    /// What may be refused comes first: the scheduler, the settings (which were tried out when the
+    /// Prepares the node. Steps that may be refused come first: the scheduler, the sysctls (checked when the
     /// kernel was opened), the device.
     pub(super) fn prepare_node(&mut self) -> Result<(), Cause> {
         self.try_scheduler()?;
         self.tables.sets.forget_unfinished()?;
         self.set_sysctls()?;
         self.ensure_device()?;
-        // As upstream: what the kernel takes for too long leaves it at its own.
+        // As upstream: a timeout that the kernel refuses stays as it is.
         if let Err(cause) = self.tables.servers.set_timeouts(self.node_setup.timeouts) {
             let Timeouts { tcp, tcp_fin, udp } = self.node_setup.timeouts;
             tracing::error!(
@@ -41,10 +41,10 @@ impl LinuxKernel {
         Ok(())
     }
 
-    /// Finds out whether the kernel has the scheduler, or can load it.
+    /// Checks that the kernel has the scheduler or can load it.
     ///
     /// # Errors
-    /// If it has not, or cannot be asked.
+    /// Fails if the kernel has no such scheduler, or does not answer.
     pub fn try_scheduler(&mut self) -> Result<(), Cause> {
         self.tables.servers.try_scheduler(&self.node_setup.scheduler)
     }

@@ -1,7 +1,7 @@
-//! Can this node do it?
+//! Finds out whether this node can run the proxy.
 //!
-//! In: nothing. Out: a [`LinuxKernel`], or the one thing that is missing and what to do about it.
-//! Never: a change to the kernel's tables; at most modules are loaded.
+//! Takes the requirements from the configuration. Returns a [`LinuxKernel`], or what is missing and what the
+//! operator can do about it. May load modules. Does not change the kernel's tables.
 
 use std::fs;
 
@@ -19,23 +19,23 @@ use super::servers::Servers;
 use super::sets::Sets;
 use super::{LinuxKernel, node_setup};
 
-/// What the node offers.
+/// The capabilities of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Which families it has: IPv6 is not disabled, and there are iptables programs and tables, though they may
-    /// fail for the moment.
+    /// The families that the node has: IPv6 is not disabled, and there are iptables programs and tables. The
+    /// programs may still fail at the moment.
     pub families: PerFamily<bool>,
-    /// Whether MASQUERADE knows `--random-fully` in every family it has.
+    /// True if MASQUERADE has the option `--random-fully` in every family whose programs work.
     pub random_fully: bool,
 }
 
 const RIGHTS: &str = "not permitted to change the network: run as root or with CAP_NET_ADMIN";
 
 impl LinuxKernel {
-    /// Opens everything that is needed and finds out what it can do.
+    /// Opens all interfaces and finds out what the node can do.
     ///
     /// # Errors
-    /// What is missing: rights, a kernel module, a program.
+    /// The missing right, kernel module or program.
     pub fn open(node_setup: node_setup::NodeSetup) -> Result<(Self, Capabilities), Cause> {
         let servers = open_servers()?;
         let sets = Sets::open().map_err(Cause::new)?;
@@ -68,7 +68,7 @@ fn open_servers() -> Result<Servers, Cause> {
     opened.map_err(not_opened)
 }
 
-/// Why there is no connection to IPVS, with the rights that are missing.
+/// Converts an error of opening IPVS, and names missing rights.
 pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
     match error {
         ipvs_netlink::Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause::new(RIGHTS),
@@ -76,7 +76,7 @@ pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
     }
 }
 
-/// The programs of each family that the node has, whether or not they work at this moment.
+/// Finds the programs of each family that the node has, whether or not they work at the moment.
 fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause> {
     let mut unusable = None;
     let mut versions = Vec::new();
@@ -97,7 +97,7 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause
         }
     };
     let programs = PerFamily { v4: find(Family::V4), v6: find(Family::V6) };
-    // One process has programs of one version. Where none works at all its end says more than its waiting.
+    // The versions of working programs are needed. If no family works, an error says more than waiting.
     if versions.is_empty() {
         return Err(unusable.unwrap_or_else(|| Cause::new("no family can be programmed")));
     }
@@ -106,11 +106,11 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause
     Ok((programs, Capabilities { families, random_fully }))
 }
 
-/// Why the programs of a family do not work.
+/// The reason why the programs of a family do not work.
 pub(super) enum Unusable {
-    /// The node has no such family, as long as nobody changes the node.
+    /// The node does not have this family, and waiting does not help.
     Absent(Cause),
-    /// They failed this time.
+    /// The programs failed this time, and may work later.
     Failing(Cause),
 }
 
@@ -138,7 +138,7 @@ pub(super) fn usable_iptables(family: Family) -> Result<Iptables, Unusable> {
     })
 }
 
-/// Spec 13.1.
+/// True if the node has IPv6 and it is not disabled (spec 13.1).
 pub(super) fn has_ipv6() -> bool {
     let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     fs::exists("/proc/thread-self/net/if_inet6").unwrap_or(false)

@@ -1,7 +1,7 @@
-//! Programs that are run for what has no interface of its own.
+//! Runs programs for tasks that have no kernel interface of their own.
 //!
-//! In: a program's name, arguments, input, and the time it may take. Out: what it printed and how it
-//! ended. Never: a wait without an end for one that hangs; whoever waits here cannot serve a change.
+//! Takes a program's name, arguments, input and time limit. Returns its output and exit status. Does not wait
+//! for ever for a program that hangs, because the caller cannot serve changes meanwhile.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -12,22 +12,22 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Longer than a program needs for the largest tables, and no longer than the health check's patience
-/// with what waits (two sync periods by default).
+/// The time limit of a program. It suffices for the largest tables. It is no longer than the health check
+/// tolerates waiting changes (two sync periods by default).
 pub(super) const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why nothing came of a program.
+/// The reason why a program gave no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It could not be started, or listened to.
+    /// The program could not be started, or its output could not be read.
     #[error(transparent)]
     Start(#[from] io::Error),
-    /// It had to be killed.
+    /// The program had to be killed.
     #[error("did not end within {} s and was killed", .0.as_secs_f64())]
     Hung(Duration),
 }
 
-/// Runs a program to its end, which is forced on it when its time is over.
+/// Runs a program to its end, and kills it when its time is over.
 pub(super) fn run(
     program: &str,
     arguments: &[&str],
@@ -39,7 +39,7 @@ pub(super) fn run(
         .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // What it starts in turn is ended with it.
+        // Programs that it starts in turn are killed with it.
         .process_group(0)
         .spawn()?;
     let group = Pid::from_child(&child);
@@ -62,7 +62,7 @@ pub(super) fn run(
 
 fn feed(mut child: Child, input: Option<&str>) -> io::Result<Output> {
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // A program that stops reading says why on its standard error.
+        // A program that stops reading gives the reason on its standard error.
         let _ = stdin.write_all(input.as_bytes());
     }
     child.wait_with_output()
@@ -88,7 +88,7 @@ mod tests {
     fn one_that_hangs_is_ended_with_all_it_has_started() {
         let begin = Instant::now();
         let limit = Duration::from_millis(50);
-        // The inner one holds the pipes open.
+        // The inner program holds the pipes open.
         let error = run("sh", &["-c", "sleep 600; true"], Some("words"), limit).unwrap_err();
         assert!(begin.elapsed() < Duration::from_secs(300));
         assert_eq!(error.to_string(), "did not end within 0.05 s and was killed");

@@ -1,7 +1,7 @@
-//! Everything in the kernel that could be ours, read in whole.
+//! Reads everything in the kernel that may be this proxy's.
 //!
-//! In: sockets and programs. Out: an [`Observed`]. One of these belongs to whoever changes the kernel;
-//! another one may read beside it in a thread of its own. Never: a change.
+//! Uses sockets and programs, and returns an [`Observed`]. One reader belongs to the thread that changes the
+//! kernel; another may work beside it in its own thread. Does not change anything.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +19,8 @@ use super::probe::{Unusable, usable_iptables};
 use super::servers::Servers;
 use super::sets::Sets;
 
-/// The iptables programs of a family that is programmed, which may not have worked yet. All readers of one kernel
-/// share what is known of them.
+/// The iptables programs of a family, which may not have worked yet. All readers of a kernel share what is
+/// known about them.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
     family: Family,
@@ -36,10 +36,10 @@ impl Programs {
         Self { family, found: Arc::default() }
     }
 
-    /// The programs, tried again if they have never worked.
+    /// Returns the programs. Tries them again if they have never worked.
     ///
     /// # Errors
-    /// Why they do not work.
+    /// The reason why they do not work.
     pub(super) fn get(&self) -> Result<&Iptables, Cause> {
         if let Some(found) = self.found.get() {
             return Ok(found);
@@ -50,17 +50,17 @@ impl Programs {
     }
 }
 
-/// The service tables of this node.
+/// A reader of the service tables of this node.
 pub struct KernelReader {
     pub(super) links: Links,
     pub(super) sets: Sets,
     pub(super) servers: Servers,
     /// The programs of the families that are programmed.
     pub(super) iptables: PerFamily<Option<Programs>>,
-    /// The index of the dummy device, as it was found last.
+    /// The index of the dummy device at the last reading.
     pub(super) device: Option<u32>,
-    /// Families in which the table of nftables mode may still be there: until a reading has not
-    /// found it, or its removal has been tried. All readers of one kernel know it.
+    /// True for a family that may still have the table of nftables mode. It becomes false when a reading has
+    /// not found the table, or its removal was tried. All readers of a kernel share it.
     pub(super) nftables: PerFamily<Arc<AtomicBool>>,
 }
 
@@ -75,7 +75,7 @@ impl KernelReader {
         Self { links, sets, servers, iptables, device: None, nftables }
     }
 
-    /// The same once more, with sockets of its own.
+    /// Opens another reader with its own sockets.
     pub(super) fn open_another(&self) -> Result<Self, Cause> {
         let links = Links::open().map_err(cause)?;
         let sets = Sets::open().map_err(cause)?;
@@ -89,10 +89,10 @@ impl KernelReader {
         self.nftables.of(family).load(Ordering::Relaxed)
     }
 
-    /// Reads everything that could be ours.
+    /// Reads everything that may be this proxy's.
     ///
     /// # Errors
-    /// If any part but the rules of one family cannot be read in whole.
+    /// Fails if any part but the rules of one family cannot be read in whole.
     pub fn observe(&mut self) -> Result<KernelReading, Cause> {
         self.device = self.links.index().map_err(cause)?;
         let addresses = match self.device {
@@ -124,7 +124,7 @@ impl KernelReader {
     /// Reads the rules of one family.
     ///
     /// # Errors
-    /// If they cannot be listed, or the programs do not work yet.
+    /// Fails if they cannot be listed, or the programs do not work yet.
     pub(super) fn read_rules(&self, family: Family) -> Result<RulesReading, Cause> {
         let Some(programs) = self.iptables.of(family) else { return Ok(RulesReading::default()) };
         let (rules, remains) = programs.get()?.observe().map_err(cause)?;

@@ -1,24 +1,24 @@
-//! What rtnetlink says of links and addresses.
+//! Decodes rtnetlink messages about links and addresses.
 //!
-//! In: the payload of a message. Out: the few fields that matter here. Never: a message refused for
-//! a part that nobody reads: the kernel says a hundred things of a link, and new ones each year.
+//! Takes the payload of a message. Returns the few fields that are needed here. Does not refuse a message
+//! because of attributes that it does not need, which grow in number with every kernel.
 
 use std::net::IpAddr;
 
 use netlink_batch::DecodeError;
 use netlink_batch::attribute::{Attribute, Attributes};
 
-/// A link that is new or has changed.
+/// The message type of a link that is new or has changed.
 pub(super) const RTM_NEWLINK: u16 = 16;
-/// A link that is gone.
+/// The message type of a link that is gone.
 pub(super) const RTM_DELLINK: u16 = 17;
-/// Asks for links.
+/// The message type that asks for links.
 pub(super) const RTM_GETLINK: u16 = 18;
-/// An address that is new or has changed.
+/// The message type of an address that is new or has changed.
 pub(super) const RTM_NEWADDR: u16 = 20;
-/// An address that is gone.
+/// The message type of an address that is gone.
 pub(super) const RTM_DELADDR: u16 = 21;
-/// Asks for addresses.
+/// The message type that asks for addresses.
 pub(super) const RTM_GETADDR: u16 = 22;
 
 const AF_UNSPEC: u8 = 0;
@@ -35,13 +35,13 @@ const IFA_LOCAL: u16 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
-    /// Empty if the message does not say; the kernel always does.
+    /// The name; empty if the message has none, which does not happen.
     pub(super) name: String,
 }
 
 impl Link {
-    /// `None` for what is said in another family's name: a bridge says of a port that leaves it
-    /// that a link is gone.
+    /// Reads a link. Returns `None` for messages of another family: a bridge reports a port that leaves it as
+    /// a link that is gone.
     pub(super) fn read(payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         let (header, attributes) = split::<16>(payload, "ifinfomsg")?;
         let [AF_UNSPEC, _, _, _, a, b, c, d, ..] = *header else { return Ok(None) };
@@ -56,28 +56,29 @@ impl Link {
     }
 }
 
-/// An address of a device (`struct ifaddrmsg`). Two that differ in any field are two to the kernel.
+/// An address of a device (`struct ifaddrmsg`). Addresses that differ in any field are different to the
+/// kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
-    /// The device's index, which stays when its name changes.
+    /// The device's index, which stays the same when its name changes.
     pub index: u32,
     /// The device's own address.
     pub local: IpAddr,
-    /// The length of its prefix.
+    /// The prefix length.
     pub prefix: u8,
-    /// IPv4's other end on a link between two, else the same as `local`. A device has an IPv6
-    /// address once, whatever its other end, which may be changed in place.
+    /// The other end of a point-to-point link in IPv4, and otherwise the same as `local`. In IPv6 the other
+    /// end does not distinguish addresses and may change in place.
     pub peer: IpAddr,
 }
 
 impl Address {
-    /// `None` for another family's address.
+    /// Reads an address; `None` if it is of another family.
     pub(super) fn read(payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         let (header, attributes) = split::<8>(payload, "ifaddrmsg")?;
         let [family @ (AF_INET | AF_INET6), prefix, _, _, a, b, c, d] = *header else {
             return Ok(None);
         };
-        // IPv4 names the address IFA_LOCAL; IPv6 without a peer gives IFA_ADDRESS alone.
+        // IPv4 gives the address as IFA_LOCAL; IPv6 without a peer gives IFA_ADDRESS only.
         let (mut local, mut peer) = (None, None);
         for attribute in Attributes::new(attributes) {
             let attribute = attribute?;
@@ -95,7 +96,7 @@ impl Address {
     }
 }
 
-/// The kind of virtual device that a link is, such as `dummy`; `None` for any other.
+/// The kind of a virtual link, such as `dummy`; `None` for other links.
 pub(super) fn kind(payload: &[u8]) -> Result<Option<String>, DecodeError> {
     let (_, attributes) = split::<16>(payload, "ifinfomsg")?;
     for attribute in Attributes::new(attributes) {

@@ -6,7 +6,7 @@
 use proxier::apply::Answered;
 use proxier::diff::{AddressChange, Change, Flow, RulesChange, ServerChange, SetChange};
 
-/// Neighbouring changes of one kind, which one exchange can carry.
+/// Neighboring changes of one kind, which one exchange can carry.
 pub(super) enum Run {
     Device,
     Addresses(Vec<AddressChange>),
@@ -16,7 +16,7 @@ pub(super) enum Run {
     Flows(Vec<Box<Flow>>),
 }
 
-/// Returns all runs.
+/// Splits the changes into runs.
 pub(super) fn runs(changes: Vec<Change>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for change in changes {
@@ -44,7 +44,7 @@ impl Run {
     }
 }
 
-/// Gives the answers of one kind of changes as answers of changes.
+/// Converts the answers of one kind of change into answers of changes.
 pub(super) fn answered<C>(
     answers: Vec<Answered<C>>,
     change: fn(C) -> Change,

@@ -1,8 +1,7 @@
 //! Virtual servers and destinations, through `ipvs-netlink`.
 //!
-//! In: changes of virtual servers and destinations. Out: one result each, from one batch; the
-//! whole table in one pass. Never: firewall-mark services, which cannot be ours and are passed
-//! over in silence.
+//! Takes changes of virtual servers and destinations, and returns a result for each, from one batch. Reads
+//! the whole table in one pass. Skips firewall-mark services, which cannot be this proxy's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,50 +20,52 @@ use proxier::plan::{ServerFlags, ServerSettings, VirtualServerDestination, Virtu
 use super::all_failed;
 use super::cause::cause;
 
-/// A virtual server, as people look at it.
+/// A virtual server, for output to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldServer {
-    /// Which.
+    /// The protocol, address and port.
     pub key: VirtualServerKey,
-    /// Scheduler, flags, timeout.
+    /// The scheduler, flags and timeout.
     pub settings: ServerSettings,
-    /// In the order of their addresses.
+    /// The destinations, in the order of their addresses.
     pub destinations: Vec<HeldDestination>,
 }
 
-/// A destination, with its connections.
+/// A destination with its connections, for output to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldDestination {
-    /// Its address and port.
+    /// The address and port.
     pub address: SocketAddr,
-    /// Its share of new connections.
+    /// The weight, which is its share of new connections.
     pub weight: u32,
-    /// Connections that count as active.
+    /// The number of active connections.
     pub active: u32,
-    /// The others.
+    /// The number of inactive connections.
     pub inactive: u32,
-    /// How packets get there, in one word.
+    /// The forwarding method, in one word.
     pub forwarding: &'static str,
 }
 
 /// A connection to IPVS.
 pub(super) struct Servers {
     client: Client,
-    /// Destinations are counted here, of one virtual server at a time.
+    /// The client that counts connections, for one virtual server at a time.
     counting: Client,
 }
 
-/// The address and port that try out a scheduler; nobody may use it (RFC 5737), and the virtual
-/// server stands for an instant (spec 3.10).
+/// The address and port of a virtual server that tests a scheduler and stands for an instant (spec 3.10). The
+/// address is reserved for documentation (RFC 5737).
 const PROBE: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 0)), 20000);
 
-/// Most virtual servers have few destinations: the kernel tells of some twenty in so many bytes, and clears no more for
-/// its answer.
+/// The receive buffer for the destinations of a virtual server, in bytes. It holds some twenty of them, and
+/// most virtual servers have fewer. The kernel clears no more than that for its answer.
 const FIRST_DESTINATIONS_BUFFER: usize = 8 << 10;
 
 impl Servers {
+    /// Connects to IPVS.
+    ///
     /// # Errors
-    /// If the kernel has no IPVS or the process may not use it.
+    /// Fails if the kernel has no IPVS or the process may not use it.
     pub(super) fn open() -> Result<Self, Error> {
         let mut client = Client::open()?;
         client.info()?;
@@ -77,7 +78,7 @@ impl Servers {
 
     pub(super) fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
         let table = self.client.table().map_err(Cause::new)?;
-        // Only another's virtual server can be in a form that nobody here has written.
+        // This proxy can read every virtual server that it writes, so that this one is another program's.
         for unreadable in self.client.unreadable() {
             tracing::debug!("left out of the table of virtual servers: {unreadable}");
         }
@@ -89,7 +90,7 @@ impl Servers {
         Ok(ours.collect())
     }
 
-    /// One virtual server, if it is there.
+    /// Reads one virtual server; `None` if it does not exist.
     pub(super) fn read(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
         let key = service_key(key);
         let Some(service) = self.client.service(key).map_err(cause)? else { return Ok(None) };
@@ -98,7 +99,7 @@ impl Servers {
         Ok(Some(observed(&service, &destinations, &mut Schedulers::default())))
     }
 
-    /// Everything that is there, with the connections of each destination.
+    /// Reads all virtual servers, with the connections of each destination.
     pub(super) fn held(&mut self) -> Result<Vec<HeldServer>, Cause> {
         let table = self.client.table().map_err(Cause::new)?;
         let mut schedulers = Schedulers::default();
@@ -113,7 +114,7 @@ impl Servers {
         Ok(held)
     }
 
-    /// Which virtual servers there are.
+    /// Reads the keys of all virtual servers.
     pub(super) fn keys(&mut self) -> Result<Vec<VirtualServerKey>, Cause> {
         let services = self.client.services().map_err(Cause::new)?;
         let mut keys: Vec<_> =
@@ -153,7 +154,7 @@ impl Servers {
         }
     }
 
-    /// Finds out whether the kernel has a scheduler, loading its module if need be.
+    /// Checks that the kernel has a scheduler; the kernel loads its module if necessary.
     pub(super) fn try_scheduler(&mut self, scheduler: &str) -> Result<(), Cause> {
         if self.client.lists_scheduler(scheduler) {
             return Ok(());
@@ -173,7 +174,7 @@ impl Servers {
         }
     }
 
-    /// Sets the timeouts that are not 0, in seconds.
+    /// Sets the timeouts, in seconds, that are not 0.
     pub(super) fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), Cause> {
         if timeouts == Timeouts::default() {
             return Ok(());
@@ -236,7 +237,7 @@ fn command(change: &ServerChange) -> Command {
     }
 }
 
-/// True if the kernel refuses to remove what is not there, which is as wanted.
+/// True if the kernel refuses to remove an object because it does not exist, which is the wanted state.
 fn is_fine(change: &ServerChange, error: &Error) -> bool {
     let gone =
         |refusal: &Refusal| matches!(refusal, Refusal::NoSuchService | Refusal::NoSuchDestination);
@@ -257,7 +258,7 @@ fn service(key: &VirtualServerKey, settings: &ServerSettings) -> Service {
     service
 }
 
-/// The name of the last virtual server's scheduler, which the next one most probably has too.
+/// The scheduler name of the last virtual server, shared with the next one if it has the same.
 #[derive(Default)]
 struct Schedulers(Option<Arc<str>>);
 
@@ -272,7 +273,7 @@ impl Schedulers {
 
 fn our_settings(service: &Service, schedulers: &mut Schedulers) -> ServerSettings {
     let flags = ServerFlags(service.flags.value & !ServerFlags::HASHED.0);
-    // Without persistence the kernel keeps a timeout that nothing looks at.
+    // Without persistence the kernel keeps a timeout that has no effect.
     let timeout = if flags.has(ServerFlags::PERSISTENT) { service.timeout } else { 0 };
     ServerSettings { scheduler: schedulers.share(&service.scheduler), flags, timeout }
 }

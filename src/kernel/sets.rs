@@ -1,7 +1,7 @@
 //! IP sets, through `ipset-netlink`.
 //!
-//! In: sets to create, entries to add and remove. Out: one result each, from one packed exchange a
-//! set; the entries of our sets. Never: a look at sets of other names.
+//! Takes sets to create and entries to add and remove. Returns a result for each, from one packed exchange
+//! for each set. Reads the entries of this proxy's sets. Does not look at other sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,19 +19,19 @@ pub(super) struct Sets {
     ipset: Ipset,
 }
 
-/// The name of a set that is being filled to take another one's place.
+/// The name of a bigger set that is being filled to replace another one.
 const GROWING: &str = "KUBE-IPVS-PROXY-GROWING";
 
-/// The name of a set that is made to find out what the kernel can do.
+/// The name of a set that is created to test what the kernel supports.
 pub(super) const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
 
-/// After what time a set that is in use is tried again.
+/// The pause before a set that is in use is tried again.
 const IN_USE_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often it is.
+/// The most retries for a set that is in use.
 pub(super) const ATTEMPTS: u32 = 40;
 
-/// What is done with one set or its entries.
+/// An operation on a set or its entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Create,
@@ -41,8 +41,10 @@ enum Verb {
 }
 
 impl Sets {
+    /// Connects to ipset.
+    ///
     /// # Errors
-    /// If the kernel has no ipset or the process may not use it.
+    /// Fails if the kernel has no ipset or the process may not use it.
     pub(super) fn open() -> Result<Self, Error> {
         Ok(Self { ipset: Ipset::open()? })
     }
@@ -57,7 +59,7 @@ impl Sets {
                     let room = set.header.max_elements.map(|room| (key, room));
                     found.capacities.extend(room);
                 }
-                // One of another type does not count; creating ours will say what is wrong.
+                // A set of another type counts as absent; creating the right one will show the problem.
                 Ok(_) | Err(Error { reason: Reason::NoSuchSet, .. }) => {}
                 Err(error) => return Err(cause(error)),
             }
@@ -80,7 +82,7 @@ impl Sets {
         changes.into_iter().zip(results).collect()
     }
 
-    /// Creates a set. One of this name with another type or other options is replaced.
+    /// Creates a set. Destroys a set of this name and another type first, which fails if it is in use.
     fn create(&mut self, key: SetKey) -> Result<(), Cause> {
         let spec = spec(key).map_err(cause)?;
         match self.ipset.create(&spec, Repeat::Accept) {
@@ -124,7 +126,7 @@ impl Sets {
         !matches!(made, Err(Error { reason: Reason::UnknownType, .. }))
     }
 
-    /// Makes an empty set of a type under a name that is no set's of ours.
+    /// Creates an empty set of this type, under a name that no other set of this proxy has.
     pub(super) fn make_probe(&mut self, kind: SetKind, family: Family) -> Result<(), Error> {
         let Ok(name) = PROBE.parse() else { return Ok(()) };
         let spec = SetSpec::new(name, their_type(kind), their_family(family));
@@ -135,7 +137,7 @@ impl Sets {
         self.destroy(&PROBE.parse().map_err(cause)?, &mut { ATTEMPTS })
     }
 
-    /// The names of our sets that are there, whatever their type.
+    /// The names of this proxy's sets that exist, whatever their type.
     pub(super) fn names(&mut self) -> Result<Vec<ipset_netlink::SetName>, Cause> {
         let keys = Family::BOTH
             .into_iter()
@@ -146,8 +148,8 @@ impl Sets {
         Ok(names)
     }
 
-    /// Destroys a set. The kernel lets go of what deleted rules referred to a moment later, so that one
-    /// in use is tried again, so many times for all sets together.
+    /// Destroys a set. The kernel releases the sets of deleted rules a moment later, so that a set in use is
+    /// tried again. `attempts` is the number of retries left for all sets together.
     pub(super) fn destroy(
         &mut self,
         name: &ipset_netlink::SetName,
@@ -166,8 +168,8 @@ impl Sets {
         }
     }
 
-    /// Fills a bigger set and puts it in the place of the one in use; rules that refer to it by
-    /// name find the entries at every moment.
+    /// Fills a bigger set and swaps it with the one in use. Rules refer to the set by name and find its
+    /// entries at every moment.
     fn grow(&mut self, key: SetKey, capacity: u32) -> Result<(), Cause> {
         let spec = spec(key).map_err(cause)?;
         let name = GROWING.parse().map_err(cause)?;
@@ -175,7 +177,7 @@ impl Sets {
         self.destroy(&name, &mut { ATTEMPTS })?;
         self.ipset.create(&bigger, Repeat::Refuse).map_err(cause)?;
         let grown = self.fill_and_swap(&spec, &bigger);
-        // After the swap it is the old one; before, it is of no use.
+        // After the swap this is the old set; before it, the bigger set is of no use.
         let destroyed = self.destroy(&name, &mut { ATTEMPTS });
         grown.and(destroyed)
     }
@@ -189,8 +191,8 @@ impl Sets {
         self.swap(&spec.name, &bigger.name)
     }
 
-    /// While anybody lists one of the two, the periodic comparison or a person, the kernel refuses
-    /// (`ip_set_swap`: `EBUSY`); a listing does not take long.
+    /// Swaps two sets. The kernel refuses while anyone lists one of them (`ip_set_swap`: `EBUSY`), such as an
+    /// audit or an operator. A listing does not take long.
     fn swap(
         &mut self,
         one: &ipset_netlink::SetName,
@@ -267,8 +269,8 @@ fn their_family(family: Family) -> ipset_netlink::Family {
     }
 }
 
-/// A set of the right type and family serves whatever its capacity: replacing one in use is
-/// worse than a limit that may never be met. One whose entries expire does not.
+/// True if the set has the right type and family and its entries do not expire. Its capacity does not matter:
+/// replacing a set in use is worse than a limit that may never be reached.
 fn serves_as(found: &ipset_netlink::Header, wanted: &SetSpec) -> bool {
     let spec = SetSpec {
         max_elements: found.max_elements.unwrap_or(wanted.max_elements),
@@ -314,7 +316,7 @@ fn their_unplanned_entry(entry: UnplannedEntry) -> ipset_netlink::Entry {
     }
 }
 
-/// `None` for an entry of a type that no set of ours has.
+/// Converts an entry; `None` if its type is none that this proxy's sets have.
 fn our_entry(entry: &ipset_netlink::Entry) -> Option<Entry> {
     use ipset_netlink::Entry as Theirs;
     let unplanned = |address, protocol: ipset_netlink::Protocol, port, source| {
@@ -354,7 +356,7 @@ fn our_protocol(protocol: ipset_netlink::Protocol) -> Option<Protocol> {
 mod tests {
     use super::*;
 
-    /// Elements of every type, of protocols that Services have and of others, as the kernel may have them.
+    /// Entries of every type as the kernel may hold them, with protocols that Services have and others.
     const ELEMENTS: [(SetType, &str); 13] = [
         (SetType::HashIp, "10.96.0.1"),
         (SetType::HashIpPort, "10.96.0.1,tcp:80"),

@@ -1,7 +1,7 @@
-//! Everything in the kernel that could be ours, for people to look at.
+//! Reads everything in the kernel that may be this proxy's, for output to people.
 //!
-//! In: sockets and programs. Out: [`KernelSnapshot`] with connection counts, and what could not be read.
-//! Never: a change, a module loaded, a judgement.
+//! Uses sockets and programs. Returns a [`KernelSnapshot`] with connection counts, and what could not be
+//! read. Does not change anything, load modules, or judge what it finds.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,23 +17,23 @@ use super::link::Links;
 use super::probe::has_ipv6;
 pub use super::servers::{HeldDestination, HeldServer};
 
-/// What the kernel holds.
+/// The kernel state for output to people.
 #[derive(Clone, Debug, Default)]
 pub struct KernelSnapshot {
-    /// Virtual servers, others' too, in the order of their keys.
+    /// All virtual servers, including those of other programs, in the order of their keys.
     pub servers: Vec<HeldServer>,
-    /// Sets of ours: entries and room.
+    /// This proxy's sets with their entries and capacities.
     pub sets: Observed,
-    /// Our chains and jumps of the families that could be read.
+    /// This proxy's chains and jumps, of the families that could be read.
     pub rules: PerFamily<Option<Rules>>,
-    /// Addresses on the dummy device, if it is there.
+    /// The addresses on the dummy device; `None` if it does not exist or could not be read.
     pub addresses: Option<BTreeSet<IpAddr>>,
-    /// Why some of it could not be read.
+    /// The reasons why some parts could not be read.
     pub troubles: Vec<String>,
 }
 
 impl KernelSnapshot {
-    /// Reads it; what the kernel does not have holds nothing.
+    /// Reads the kernel. Parts that it lacks count as empty.
     pub fn read() -> Self {
         let mut held = Self::default();
         let troubles = &mut held.troubles;
@@ -53,7 +53,7 @@ impl KernelSnapshot {
 
 fn rules(family: Family, troubles: &mut Vec<String>) -> Option<Rules> {
     let read = Iptables::probe(family).and_then(|iptables| iptables.observe());
-    // Without IPv6 its programs fail, and there is nothing to read.
+    // Without IPv6 the programs fail, and there are no rules.
     if read.is_err() && family == Family::V6 && !has_ipv6() {
         return None;
     }

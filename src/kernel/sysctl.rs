@@ -1,8 +1,8 @@
 //! Kernel settings under `/proc/sys`.
 //!
-//! In: names and values. Out: each read, and written only where it differs. Never: a write that
-//! changes nothing, so that a process that may not write is fine once everything is set; an error because
-//! of connection tracking's sizes and timeouts, without which packets are forwarded all the same.
+//! Takes names and values. Reads each setting, and writes it only if it differs, so that a process without
+//! write access works once everything is set. A failure to set a size or timeout of connection tracking is
+//! not an error, because packets are forwarded all the same.
 //!
 //! Sources: spec 7.4 and 7.5.
 
@@ -10,17 +10,17 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// A setting that could not be made.
+/// A setting that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}cannot set {name}={value}: {source} (needs root, and {} writable)", because(.field), below(.name))]
 pub struct Error {
     /// The name below `/proc/sys`.
     pub name: String,
-    /// The value wanted.
+    /// The wanted value.
     pub value: u64,
-    /// The field of the configuration that asks for it, if one does.
+    /// The configuration field that asks for it; `None` if it is needed in any case.
     pub field: Option<&'static str>,
-    /// What the system said.
+    /// The reason given by the system.
     pub source: io::Error,
 }
 
@@ -28,30 +28,29 @@ fn because(field: &Option<&'static str>) -> String {
     field.map_or_else(String::new, |field| format!("{field}: "))
 }
 
-/// Where a setting stands: its file system has to be writable.
+/// The file system of a setting, which has to be writable.
 fn below(name: &str) -> &'static str {
     if name == BUCKETS { "/sys" } else { "/proc/sys" }
 }
 
-/// A setting that is wanted.
+/// A wanted setting.
 struct Setting {
     /// Its name below `/proc/sys`.
     name: String,
     value: u64,
-    /// The field of the configuration that asks for it; others are needed whatever it says.
+    /// The configuration field that asks for it; `None` if it is needed in any case.
     field: Option<&'static str>,
     need: Need,
 }
 
-/// What a setting is needed for.
+/// The need for a setting, which decides what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// Services do not work, or not as asked for, without this value.
+    /// Services do not work as configured without this value.
     Forwarding,
-    /// A size or a timeout of connection tracking: any value will do, and the node may have been
-    /// tuned by somebody else.
+    /// A size or timeout of connection tracking. Any value will do, and the operator may have tuned the node.
     Tuning,
-    /// The same, and a higher value than the one wanted is as good (upstream since 1.38).
+    /// A size of connection tracking for which a higher value is as good (upstream since 1.38).
     AtLeast,
 }
 
@@ -69,18 +68,18 @@ impl Setting {
     }
 }
 
-/// What the configuration says about kernel settings.
+/// The kernel settings that the configuration asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `ipvs.strictARP`.
     pub strict_arp: bool,
-    /// The size of the connection tracking table; `None` leaves it alone.
+    /// The size of the connection tracking table; `None` leaves it as it is.
     pub conntrack_max: Option<u64>,
-    /// `nf_conntrack_tcp_timeout_established` in seconds; 0 leaves it alone, here and below.
+    /// `nf_conntrack_tcp_timeout_established` in seconds; here and below, 0 leaves the value as it is.
     pub tcp_established: u64,
     /// `nf_conntrack_tcp_timeout_close_wait` in seconds.
     pub tcp_close_wait: u64,
-    /// Whether to set `nf_conntrack_tcp_be_liberal`.
+    /// True if `nf_conntrack_tcp_be_liberal` is to be set.
     pub tcp_be_liberal: bool,
     /// `nf_conntrack_udp_timeout` in seconds.
     pub udp: u64,
@@ -88,11 +87,11 @@ pub struct Wanted {
     pub udp_stream: u64,
 }
 
-/// The most connections that `conntrack.maxPerCore` may ask for.
+/// The largest table size that `conntrack.maxPerCore` may lead to.
 const CONNTRACK_CAP: u64 = 1_048_576;
 
-/// The table size for `conntrack.maxPerCore` and `conntrack.min` (spec 7.5): the product is
-/// capped, the minimum is not; 0 a core leaves the size alone.
+/// The table size that follows from `conntrack.maxPerCore` and `conntrack.min` (spec 7.5). The product is
+/// capped, the minimum is not. `None` if `per_core` is 0, which leaves the size as it is.
 pub fn conntrack_max(per_core: u64, min: u64, cores: u64) -> Option<u64> {
     if per_core == 0 {
         return None;
@@ -101,14 +100,14 @@ pub fn conntrack_max(per_core: u64, min: u64, cores: u64) -> Option<u64> {
     Some(if scaled > CONNTRACK_CAP { CONNTRACK_CAP } else { scaled.max(min) })
 }
 
-/// How many CPUs of the node are online, whatever share of them this process may use.
+/// The number of online CPUs of the node, whatever share of them this process may use.
 pub fn online_cores() -> u64 {
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let usable = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     count(&online).unwrap_or_else(usable)
 }
 
-/// The length of a list such as `0-3,8`.
+/// The number of elements in a list such as `0-3,8`.
 fn count(list: &str) -> Option<u64> {
     let mut total = 0;
     for range in list.trim().split(',') {
@@ -119,13 +118,13 @@ fn count(list: &str) -> Option<u64> {
     Some(total)
 }
 
-/// Makes all settings, in upstream's order, and returns those of connection tracking's sizes and
-/// timeouts that could not be made.
+/// Applies all settings in upstream's order. Returns the sizes and timeouts of connection tracking that could
+/// not be set.
 ///
 /// `Departs:` upstream ends at any setting that cannot be made.
 ///
 /// # Errors
-/// The first setting that forwarding needs and that could not be made; those before it stand.
+/// The first setting that forwarding needs and that could not be written. Earlier settings stay.
 pub fn apply(wanted: &Wanted) -> Result<Vec<Error>, Error> {
     let mut left = Vec::new();
     for setting in settings(wanted).into_iter().chain(buckets(wanted)) {
@@ -141,7 +140,7 @@ pub fn apply(wanted: &Wanted) -> Result<Vec<Error>, Error> {
     Ok(left)
 }
 
-/// Finds out whether all settings could be made that forwarding needs, without making any.
+/// Checks that all settings that forwarding needs can be written, without writing any.
 ///
 /// # Errors
 /// The first of them that differs and may not be written.
@@ -154,26 +153,27 @@ pub fn check(wanted: &Wanted) -> Result<(), Error> {
     Ok(())
 }
 
-/// The table size that is wanted and cannot be set, if so: outside the first network namespace the
-/// kernel shows it without letting anybody write it.
+/// The wanted table size if it cannot be set here; `None` if it can. Outside the first network namespace the
+/// kernel shows it read-only.
 pub fn size_of_the_host(wanted: &Wanted) -> Option<u64> {
     wanted.conntrack_max.filter(|_| is_read_only(CONNTRACK_MAX))
 }
 
-/// A name that is a whole path stays as it is.
+/// The path of a setting; a name that is an absolute path stays as it is.
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
 
 const CONNTRACK_MAX: &str = "net/netfilter/nf_conntrack_max";
 
-/// How many buckets the connection tracking table has; no sysctl, and the whole machine's.
+/// The number of buckets of the connection tracking table. It is a module parameter and applies to the whole
+/// machine.
 const BUCKETS: &str = "/sys/module/nf_conntrack/parameters/hashsize";
 
-/// Which of the two is to be changed depends on the number of CPUs.
+/// The configuration fields that decide the table size; which one counts depends on the number of CPUs.
 const SIZE: &str = "conntrack.maxPerCore or conntrack.min";
 
-/// Names and values, those of connection tracking first.
+/// The wanted settings, those of connection tracking first.
 fn settings(wanted: &Wanted) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut add = |name: String, value, field, need| {
@@ -214,15 +214,16 @@ fn settings(wanted: &Wanted) -> Vec<Setting> {
     settings
 }
 
-/// A table needs a bucket for every four entries, or its chains grow long.
+/// The wanted number of buckets. A table needs one for every four entries, or its chains grow long.
 fn buckets(wanted: &Wanted) -> Option<Setting> {
     let value = wanted.conntrack_max.filter(|_| !is_read_only(CONNTRACK_MAX))? / 4;
     let name = BUCKETS.to_owned();
     Some(Setting { name, value, field: Some(SIZE), need: Need::AtLeast })
 }
 
-/// Before Linux 5.9 a reused client port could meet a one-second delay or a dead endpoint, and
-/// mode 0 is the lesser evil (kubernetes/kubernetes#93297). From 5.9 on the default is right.
+/// True for kernels that need `conn_reuse_mode` 0. Before Linux 5.9 a reused client port could meet a
+/// one-second delay or a dead endpoint, and mode 0 is the lesser evil (kubernetes/kubernetes#93297). From 5.9
+/// on the default is right.
 fn needs_conn_reuse_off() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut parts = release.split(['.', '-', '+']).map_while(|part| part.trim().parse().ok());
@@ -230,8 +231,8 @@ fn needs_conn_reuse_off() -> bool {
     ((4, 1)..(5, 9)).contains(&version)
 }
 
-/// Outside the first network namespace the kernel shows some settings without letting anybody
-/// write them (`net/netfilter/nf_conntrack_standalone.c: nf_conntrack_standalone_init_sysctl`).
+/// True if the kernel shows the setting read-only, as some are outside the first network namespace
+/// (`net/netfilter/nf_conntrack_standalone.c: nf_conntrack_standalone_init_sysctl`).
 ///
 /// `Departs:` upstream ends here.
 fn is_read_only(name: &str) -> bool {
@@ -264,7 +265,7 @@ mod tests {
         assert!(buckets.contains("hashsize=1: ") && buckets.contains("/sys writable"), "{buckets}");
     }
 
-    /// What every setting that Services need is needed for, and what is only tuned.
+    /// Settings that Services need may not fail; those that only tune may.
     #[test]
     fn only_sizes_and_timeouts_of_connection_tracking_may_fail() {
         let wanted = Wanted {

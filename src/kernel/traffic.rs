@@ -1,8 +1,8 @@
-//! What virtual servers have counted, through `ipvs-netlink`.
+//! Reads the counters of virtual servers through `ipvs-netlink`.
 //!
-//! In: which virtual servers. Out: their counters and connections; one that is not there is left out.
-//! One pass over the whole table, however many are asked for. Never: a change; a socket that others use;
-//! one left out that stands.
+//! Takes the virtual servers to read. Returns their counters and connections; those that do not exist are
+//! absent. Reads the whole table in one pass, however many are asked for. Does not change anything, and has
+//! its own socket.
 
 use std::collections::BTreeSet;
 
@@ -19,18 +19,18 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// In the network namespace of this thread.
+    /// Opens a connection in the network namespace of this thread.
     ///
     /// # Errors
-    /// If there is no such socket to be had.
+    /// Fails if the socket cannot be opened.
     pub fn open() -> Result<Self, Cause> {
         Ok(Self { client: Client::open().map_err(Cause::new)? })
     }
 
-    /// Reads these virtual servers.
+    /// Reads the counters of these virtual servers.
     ///
     /// # Errors
-    /// If the kernel does not answer as it should.
+    /// Fails if the table cannot be read in whole.
     pub fn read(&mut self, of: &BTreeSet<VirtualServerKey>) -> Result<Vec<Reading>, Cause> {
         let mut readings = Vec::with_capacity(of.len());
         for found in self.client.counted_table().map_err(Cause::new)? {
@@ -49,7 +49,7 @@ impl Reader {
     }
 }
 
-/// Kernels before 4.1 count in 32 bits only.
+/// Converts the counters of a virtual server. Kernels before 4.1 have only 32-bit ones.
 fn counters(service: &ipvs_netlink::Service) -> Counters {
     if let Some(stats) = &service.stats64 {
         return Counters {

@@ -1,8 +1,9 @@
-//! What must wait because something it needs has failed.
+//! Decides which changes must wait because something they need has failed.
 //!
-//! In: the changes that failed, each with its stage. Out: which later ones must not be
-//! carried out: nothing becomes reachable without what protects it, and nothing loses its protection
-//! while it stands. It lasts as long as what failed is not tried again ([`Refused`](super::refused::Refused)).
+//! Takes the changes that failed, each with its stage. Answers for a later change whether it must not be
+//! carried out. Nothing becomes reachable without its protection, and nothing loses its protection while it
+//! can be reached. A failure blocks other changes until it is tried again
+//! ([`Refused`](super::refused::Refused)).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,22 +17,23 @@ use crate::diff::{
 use crate::model::Family;
 use crate::plan::{Entry, NodePort, SetKey, SetName, Table, VirtualServerKey, weight};
 
-/// What has failed, by what depends on it.
+/// Failures, by the kind of object whose changes they block.
 #[derive(Debug, Default)]
 pub(crate) struct Blocked {
     /// Families whose sets or rules are missing.
     families: BTreeSet<Family>,
     /// Families whose rules are unknown.
     unread: BTreeSet<Family>,
-    /// Families whose rules could not be written, while those that stand cover all but what follows.
+    /// Families whose rules could not be written, although the rules that stand cover all but
+    /// `uncovered_sets` and `uncovered`.
     partly: BTreeSet<Family>,
-    /// Sets of which some rule does not stand.
+    /// Sets for which a rule is missing.
     uncovered_sets: BTreeSet<SetKey>,
-    /// Load balancers that the node is not kept from as it should be.
+    /// Load-balancer frontends without the rule that refuses this node.
     uncovered: BTreeSet<VirtualServerKey>,
     /// Addresses whose entry in `KUBE-IPVS-IPS` is missing.
     addresses: BTreeSet<IpAddr>,
-    /// Virtual servers that could not be made.
+    /// Virtual servers that could not be created.
     unmade: BTreeSet<VirtualServerKey>,
     /// Virtual servers that must get no further destinations.
     servers: BTreeSet<VirtualServerKey>,
@@ -39,26 +41,26 @@ pub(crate) struct Blocked {
     ports: BTreeSet<NodePort>,
     /// Virtual servers with an entry that could not be added.
     incomplete: BTreeSet<VirtualServerKey>,
-    /// Addresses that should have gone.
+    /// Addresses that could not be removed.
     standing: BTreeSet<IpAddr>,
-    /// Virtual servers with destinations that should have left.
+    /// Virtual servers with destinations that could not be drained or removed.
     lingering: BTreeSet<VirtualServerKey>,
-    /// Virtual servers with entries that should have gone.
+    /// Virtual servers with entries that could not be removed.
     permitted: BTreeSet<VirtualServerKey>,
-    /// Node ports with entries that should have gone.
+    /// Node ports with entries that could not be removed.
     permitted_ports: BTreeSet<NodePort>,
-    /// Virtual servers whose guards should have gone and are still there.
+    /// Virtual servers whose guards could not be removed.
     guarded: BTreeSet<VirtualServerKey>,
 }
 
 impl Blocked {
-    /// The family's rules are unknown.
+    /// Notes that the family's rules are unknown.
     pub(super) fn hold_unread(&mut self, family: Family) {
         self.families.insert(family);
         self.unread.insert(family);
     }
 
-    /// True if the change must wait; `cache` is what the kernel holds now.
+    /// True if the change must wait. `cache` is the kernel state after the changes so far.
     pub(super) fn holds(&mut self, stage: Stage, change: &Change, cache: &Observed) -> bool {
         match change {
             Change::Address(AddressChange::Add(address)) => self.holds_address(*address),
@@ -73,7 +75,7 @@ impl Blocked {
             | Change::Server(ServerChange::UpdateDestination(key, _, weight::SERVING)) => {
                 self.holds_destinations(key, cache)
             }
-            // The rules still name the set that could not be made.
+            // The rules may name a set that could not be created.
             Change::Rules(RulesChange::Write(step)) => {
                 self.has_failed(step.family)
                     || (step.moment == Moment::AfterRemoval && self.needs_old_rules(step.family))
@@ -107,8 +109,9 @@ impl Blocked {
         self.families.contains(&Family::of(address)) || self.addresses.contains(&address)
     }
 
-    /// Where no virtual server refuses, the entry would let packets pass to the host's own process. Where nobody knows
-    /// the rules, nobody knows either whether they have regard to the entry: what needs it waits.
+    /// True if the entry must wait. Without its virtual server, the entry would let packets pass to a process
+    /// of the host. While the rules are unknown, they may not match the entry yet, so that everything that
+    /// needs the entry waits too.
     fn holds_entry(&mut self, stage: Stage, set: SetKey, entry: &Entry) -> bool {
         let is_unread = self.unread.contains(&set.family);
         if is_unread {
@@ -129,7 +132,8 @@ impl Blocked {
         let family = key.family();
         let is_unread = self.unread.contains(&family);
         let lacks_rules = || match is_unread {
-            // One that takes connections has had its rules, and its entries are those of before.
+            // A virtual server that takes connections has its rules, and no entry is added while the rules
+            // are unknown.
             true => takes_none(),
             false => self.has_failed(family) && !self.has_rules(key, cache),
         };
@@ -140,7 +144,7 @@ impl Blocked {
             || lacks_rules()
     }
 
-    /// True if the family has no rules but those that stood before.
+    /// True if only the family's rules of earlier rounds may stand.
     fn has_failed(&self, family: Family) -> bool {
         self.families.contains(&family) || self.partly.contains(&family)
     }
@@ -152,7 +156,7 @@ impl Blocked {
             && sets.all(|set| !self.uncovered_sets.contains(&set) && is_matched(set, cache))
     }
 
-    /// Notes that rules could not be written: what those that stand cover is served all the same.
+    /// Notes that rules could not be written. Virtual servers that the standing rules cover are still served.
     fn note_rules(&mut self, step: &RulesStep, cache: &Observed) {
         let family = step.family;
         let Some(found) = uncovered(&step.rules, cache.rules.of(family)) else {
@@ -166,7 +170,7 @@ impl Blocked {
             .extend(sets.filter(|set| found.sets.contains(set.name.in_family(family))));
     }
 
-    /// True if something stands that only the rules of before protect.
+    /// True if something remains in the kernel that only the old rules protect.
     fn needs_old_rules(&self, family: Family) -> bool {
         let servers =
             [&self.servers, &self.incomplete, &self.lingering, &self.permitted, &self.guarded];
@@ -191,16 +195,16 @@ impl Blocked {
         }
     }
 
-    /// True if what was to come in the entry's place has not come, be it rules, or what it lets somebody past
-    /// stands. Rules that cannot be written are no reason to keep what no connection passes any more: those of
-    /// its set may be what cannot be written.
+    /// True if the entry is still needed: its replacement, a set entry or a rule, is missing, or the guard
+    /// past which it lets clients still stands. Failed rules keep only entries whose virtual server has
+    /// destinations. Otherwise a set whose rules cannot be written would never lose its entries.
     fn is_needed_yet(&self, set: SetKey, entry: &Entry, cache: &Observed) -> bool {
         (self.has_failed(set.family) && is_served(set, entry, cache))
             || entry.frontend().is_some_and(|key| self.incomplete.contains(&key))
             || admits_to(set, entry).is_some_and(|key| self.guarded.contains(&key))
     }
 
-    /// True if the entry waits for destinations that have not left.
+    /// True if the entry must wait for destinations that have not left.
     fn lingers(&self, set: SetKey, entry: &Entry) -> bool {
         match set.node_port(entry) {
             Some(port) => self.lingering.iter().any(|key| key.node_port() == port),
@@ -208,7 +212,7 @@ impl Blocked {
         }
     }
 
-    /// Notes a failure and what follows from it; `cache` is what the kernel holds now.
+    /// Notes a failed change and what it blocks. `cache` is the kernel state after the changes so far.
     pub(super) fn note(&mut self, stage: Stage, change: &Change, cache: &Observed) {
         match (stage, change) {
             (Stage::AddServers, Change::Server(ServerChange::Add(key, _))) => {
@@ -220,7 +224,8 @@ impl Blocked {
             ) => {
                 self.note_missing(*set, entry);
             }
-            // Destinations elsewhere would answer to the wrong address while it stands.
+            // While the exemption stands, endpoints of other nodes would answer the client directly, from the
+            // wrong address.
             (Stage::RemoveExemptions, Change::Set(SetChange::RemoveEntry(set, entry))) => {
                 match set.node_port(entry) {
                     Some(port) => drop(self.ports.insert(port)),
@@ -246,7 +251,7 @@ impl Blocked {
             (Stage::WriteRules, Change::Rules(RulesChange::Write(step))) => {
                 self.note_rules(step, cache)
             }
-            // What does not fit into the set fails by itself.
+            // Each entry that does not fit into the set fails by itself.
             (Stage::CreateSets, Change::Set(SetChange::Grow(..))) => {}
             (Stage::CreateSets | Stage::WriteRules, _) => match change.family() {
                 Some(family) => drop(self.families.insert(family)),
@@ -256,8 +261,8 @@ impl Blocked {
         }
     }
 
-    /// Notes that an entry stays which should have gone. Its virtual server has to stay too: without it, the entry
-    /// would let packets pass to the host's own process.
+    /// Notes that an entry could not be removed. Its virtual server has to stay too: without it, the entry
+    /// would let packets pass to a process of the host.
     fn keep(&mut self, set: SetKey, entry: &Entry) {
         match set.node_port(entry) {
             Some(port) => drop(self.permitted_ports.insert(port)),
@@ -272,7 +277,7 @@ impl Blocked {
         self.incomplete.extend(entry.frontend());
         match role(set.name) {
             Role::Address => self.addresses.extend(entry.address()),
-            // Whom it would let past the guard is shut out.
+            // The client that the entry would admit stays shut out, which is safe.
             Role::Admission => {}
             Role::Permission | Role::Guard | Role::Exemption => match set.node_port(entry) {
                 Some(port) => drop(self.ports.insert(port)),
@@ -306,7 +311,7 @@ fn is_matched(set: SetKey, cache: &Observed) -> bool {
     rules.any(|(_, rules)| rules.iter().any(|rule| rule.split(' ').any(|word| word == name)))
 }
 
-/// True if a virtual server that the entry speaks of has destinations.
+/// True if a virtual server of the entry's frontend or node port has destinations.
 fn is_served(set: SetKey, entry: &Entry, cache: &Observed) -> bool {
     let has_some = |server: &ObservedServer| server.destinations.iter().next().is_some();
     match set.node_port(entry) {
@@ -321,7 +326,7 @@ fn is_served(set: SetKey, entry: &Entry, cache: &Observed) -> bool {
     }
 }
 
-/// The guarded virtual server to which an entry admits somebody.
+/// The guarded virtual server to which the entry admits clients; `None` if the set does not admit any.
 fn admits_to(set: SetKey, entry: &Entry) -> Option<VirtualServerKey> {
     match set.name {
         SetName::LoadBalancerSourceIp | SetName::LoadBalancerSourceCidr => entry.frontend(),

@@ -1,11 +1,11 @@
-//! Why something did not work, as far as it decides what happens next.
+//! The reason why an operation failed, and what follows from it.
 //!
-//! Takes what an implementation of [`Kernel`](super::Kernel) found out and the words for it. Gives a kind that
-//! decides whether the state of the kernel is still known. The words are for operators; nothing is decided by them.
+//! Takes the error that an implementation of [`Kernel`](super::Kernel) got, and its text. Gives a kind that
+//! says whether the kernel state is still known. The text is for operators; no decision depends on it.
 
 use std::fmt;
 
-/// Why the system refused, or why nobody knows whether it did.
+/// The reason why an operation failed, or why its result is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Cause {
@@ -13,24 +13,24 @@ pub struct Cause {
     text: String,
 }
 
-/// What follows from a [`Cause`].
+/// The kind of a [`Cause`], on which the next steps depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CauseKind {
-    /// The kernel answered that it has not made the change. What it holds is as it was.
+    /// The kernel answered that it has not made the change. Its state is as before.
     Refused(Refusal),
-    /// A kernel module or a program is missing. What the kernel holds is as it was.
+    /// A kernel module or a program is missing. The kernel state is as before.
     Missing,
-    /// The exchange itself failed: whether the change was made is unknown.
+    /// The exchange failed, so that the result of the change is unknown.
     Unknown,
 }
 
-/// The kinds of refusals that are met in different ways.
+/// The kinds of refusals that the proxy answers in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
-    /// The object is there already (`EEXIST`): the kernel is not as believed.
+    /// The object exists already (`EEXIST`). This contradicts the cache.
     AlreadyThere,
-    /// The object, or the one that it belongs to, is not there (`ENOENT`, `ESRCH`, `ENODEV`): the kernel is not as
-    /// believed.
+    /// The object, or the one that it belongs to, does not exist (`ENOENT`, `ESRCH`, `ENODEV`). This
+    /// contradicts the cache.
     NotThere,
     /// The kernel never takes a value like this (`EINVAL`).
     Invalid,
@@ -43,28 +43,28 @@ pub enum Refusal {
 }
 
 impl Cause {
-    /// A cause of this kind, in words for an operator: what the system said, with its error number where there is
-    /// one, and what to do about it where that is known.
+    /// Makes a cause of this kind. The text says what the system said, with its error number if there is one.
+    /// It also says what the operator can do about it, if that is known.
     pub fn of(kind: CauseKind, words: impl fmt::Display) -> Self {
         Self { kind, text: words.to_string() }
     }
 
-    /// A refusal of no particular kind.
+    /// Makes a refusal of the kind [`Refusal::Other`].
     pub fn new(words: impl fmt::Display) -> Self {
         Self::of(CauseKind::Refused(Refusal::Other), words)
     }
 
-    /// What follows from it.
+    /// The kind of the cause.
     pub fn kind(&self) -> CauseKind {
         self.kind
     }
 
-    /// True if nobody knows what the kernel holds now.
+    /// True if the kernel state is unknown after this failure.
     pub fn leaves_state_unknown(&self) -> bool {
         self.kind == CauseKind::Unknown
     }
 
-    /// True if the kernel's answer shows that it is not as believed.
+    /// True if the kernel's answer contradicts the cache.
     pub fn contradicts_belief(&self) -> bool {
         matches!(self.kind, CauseKind::Refused(Refusal::AlreadyThere | Refusal::NotThere))
     }

@@ -1,25 +1,26 @@
-//! What the rules that stand cover of those that could not be written.
+//! Finds what the standing rules do not cover while the planned rules cannot be written.
 //!
-//! In: both. Out: the sets and load balancers whose rules do not stand, or that nothing is covered. Never: a
-//! rule that counts as standing although another one before it differs.
+//! Takes the planned and the standing rules of a family. Returns the sets and load-balancer frontends whose
+//! rules are missing, or `None` if nothing counts as covered. Rules in another order do not count as covered.
 //!
-//! Each rule that matches a set concerns the entries of that set and nothing else, so that a Service whose
-//! sets have all their rules is protected as it will be once the others can be written.
+//! A rule that matches a set concerns only the entries of that set. A Service is therefore fully protected
+//! once all rules of its sets stand, whichever other rules are missing.
 
 use std::collections::BTreeSet;
 
 use crate::plan::{OUT_FILTER, Rules, VirtualServerKey, refused_by};
 
-/// What rules are missing for.
+/// Objects for which rules are missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Uncovered {
-    /// Names of sets that some missing rule matches.
+    /// Names of sets that a missing rule matches.
     pub(super) sets: BTreeSet<String>,
-    /// Load balancers that this node is not kept from.
+    /// Load-balancer frontends whose rule that refuses this node is missing.
     pub(super) servers: BTreeSet<VirtualServerKey>,
 }
 
-/// What of the wanted rules does not stand; `None` if rules differ that concern everything.
+/// Compares the planned with the standing rules. Returns `None` if rules differ that do not belong to one set
+/// or frontend.
 pub(super) fn uncovered(wanted: &Rules, standing: &Rules) -> Option<Uncovered> {
     let mut uncovered = Uncovered::default();
     if !wanted.jumps.is_subset(&standing.jumps) {
@@ -37,7 +38,7 @@ pub(super) fn uncovered(wanted: &Rules, standing: &Rules) -> Option<Uncovered> {
         for rule in missing {
             uncovered.sets.insert(matched_set(rule)?.into());
         }
-        // One that goes with an empty set matches nothing.
+        // An old rule of a set that is empty by now matches nothing. Any other may concern all packets.
         if standing.iter().any(|rule| !wanted.contains(rule) && matched_set(rule).is_none()) {
             return None;
         }

@@ -1,8 +1,8 @@
-//! The walk itself: stage by stage, in batches.
+//! Carries out changes stage by stage, in batches.
 //!
-//! In: changes, the kernel, the belief about it. Out: the outcome; every success is recorded in
-//! the belief at once. A long walk is cut wherever its caller wants to look up: between two batches
-//! the kernel is in a state that breaks nothing. Never: a retry; what has failed is handed to the caller.
+//! Takes changes, the kernel and the cache. Gives the outcome, and records each success in the cache at once.
+//! The caller can interrupt an execution between two batches, when every service address still works. Does
+//! not retry; failed changes go back to the caller.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,7 +18,7 @@ use crate::diff::{
 use crate::model::Family;
 use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
 
-/// Carries out changes in the order that breaks nothing, all of them.
+/// Carries out all changes, in an order that keeps service addresses working.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, cache: &mut KernelCache) -> Outcome {
     let mut walk = Execution::new(changes, cache.state());
     while !walk.is_done() {
@@ -32,18 +32,18 @@ pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, cache: &mut KernelCa
     walk.outcome
 }
 
-/// How much is done before somebody may come in between; about the time in microseconds that a
-/// processor of today needs for it in a big cluster.
+/// The work that may be done before the caller may interrupt. One unit is about one microsecond on a current
+/// processor in a big cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Budget(pub u32);
 
 impl Budget {
-    /// Without a pause.
+    /// No limit.
     pub const MAX: Self = Self(u32::MAX);
 
-    /// What a change costs. The kernel walks the device's whole list for each address. For another scheduler it
-    /// waits until no processor looks at the old one any more (`synchronize_rcu` in `ip_vs_edit_service`), which
-    /// takes some ten milliseconds; deletions in IPVS are put off instead (`call_rcu`).
+    /// The cost of a change. The kernel searches the device's whole list for each address. For another
+    /// scheduler it waits until no processor uses the old one any more (`synchronize_rcu` in
+    /// `ip_vs_edit_service`), which takes some ten milliseconds. IPVS defers deletions instead (`call_rcu`).
     fn of(change: &Change, cache: &Observed) -> Self {
         let schedules_otherwise = |key, settings: &ServerSettings| {
             let server: Option<&ObservedServer> = cache.servers.get(key);
@@ -74,27 +74,27 @@ impl Budget {
     }
 }
 
-/// Changes on their way into the kernel.
+/// Changes that are being carried out, and their results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Execution {
-    /// In the order of their stages.
+    /// The changes that wait, in the order of their stages.
     rest: VecDeque<(Stage, Change)>,
     held: Blocked,
-    /// The walk ends before this stage.
+    /// The stage before which the execution ends; `None` if it runs to the end.
     end: Option<Stage>,
-    /// Whether nothing had failed before it.
+    /// True if nothing had failed before this execution.
     is_clean: bool,
-    /// Changes that have failed and were not taken yet.
+    /// Failed changes that the caller has not taken yet.
     refused: Vec<(Stage, Change, Cause)>,
-    /// Changes that were held back and not taken yet.
+    /// Changes held back that the caller has not taken yet.
     held_back: Vec<Change>,
-    /// Virtual servers that come, and to which earlier flows have not been forgotten.
+    /// New virtual servers of tracked protocols whose earlier flows have not been removed yet.
     unforgotten: BTreeSet<VirtualServerKey>,
     pub(crate) outcome: Outcome,
 }
 
 impl Execution {
-    /// Puts changes in order; `standing` is what stands before them.
+    /// Sorts changes by stage. `standing` is the kernel state before them.
     pub(crate) fn new(changes: Vec<Change>, standing: &Observed) -> Self {
         let mut standing = CurrentState::new(standing);
         let mut rest: Vec<(Stage, Change)> =
@@ -113,38 +113,37 @@ impl Execution {
         }
     }
 
-    /// What has failed before holds back from now on.
+    /// Sets the failures that hold changes back from now on.
     pub(crate) fn held_by(&mut self, held: Blocked) {
         self.held = held;
     }
 
-    /// What holds back by now.
+    /// Takes the failures that hold changes back.
     pub(crate) fn take_held(&mut self) -> Blocked {
         std::mem::take(&mut self.held)
     }
 
-    /// Says whether anything has failed before; other modes' rules go only when nothing has.
+    /// Notes whether anything has failed before. Rules of other modes are removed only if nothing has.
     pub(crate) fn after_failures(&mut self, has_failures: bool) {
         self.is_clean = !has_failures;
     }
 
-    /// The rules of a family are unknown: they are left as they are, and so is all that must not be reached
-    /// without them.
+    /// Notes that the rules of a family are unknown. Holds back their writing and everything that needs them.
     pub(crate) fn hold_unread(&mut self, family: Family) {
         self.held.hold_unread(family);
     }
 
-    /// A change has failed for good, as far as this walk goes.
+    /// Notes that a change has failed and is not tried again in this execution.
     pub(crate) fn hold(&mut self, stage: Stage, change: &Change, cache: &Observed) {
         self.held.note(stage, change, cache);
     }
 
-    /// The changes that have failed since this was asked last.
+    /// Takes the changes that have failed since the last call.
     pub(crate) fn take_refused(&mut self) -> Vec<(Stage, Change, Cause)> {
         std::mem::take(&mut self.refused)
     }
 
-    /// The changes that were held back since this was asked last.
+    /// Takes the changes that were held back since the last call.
     pub(crate) fn take_held_back(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.held_back)
     }
@@ -164,9 +163,10 @@ impl Execution {
         self.rest.iter().map(|(_, change)| change)
     }
 
-    /// The entries of these virtual servers, and of their node ports, that wait to be added or removed. Whoever
-    /// changes the destinations of such a virtual server first has to change these entries too, each at
-    /// its stage: an exemption that waits to go would keep a new destination's clients from being masqueraded.
+    /// The waiting additions and removals of entries of these virtual servers and their node ports. A caller
+    /// that changes the destinations of such a virtual server first has to change these entries too, each at
+    /// its stage. Otherwise an exemption that waits to be removed would keep clients of a new destination
+    /// from being masqueraded.
     pub(crate) fn pending_entries_of(
         &self,
         servers: &BTreeSet<VirtualServerKey>,
@@ -184,12 +184,12 @@ impl Execution {
         entries.filter(is_theirs).collect()
     }
 
-    /// Leaves out what others have taken charge of.
+    /// Drops the waiting changes for which `is_others` holds, because another execution makes them.
     pub(crate) fn discard(&mut self, is_others: impl Fn(&Change) -> bool) {
         self.rest.retain(|(_, change)| !is_others(change));
     }
 
-    /// Takes more changes in, each at its stage, behind those that are there.
+    /// Adds changes, each behind those of its stage. `standing` is the kernel state before them.
     pub(crate) fn enqueue(&mut self, more: Vec<Change>, standing: &Observed) {
         self.take_in(Self::new(more, standing));
     }
@@ -200,13 +200,14 @@ impl Execution {
         self.rest.make_contiguous().sort_by_key(|(stage, _)| *stage);
     }
 
-    /// Other changes that are to be carried out before the rest of these, up to the destinations that leave: entries,
-    /// virtual servers and addresses go together with those of this walk, because something that is to go here may need
-    /// them yet. What has failed so far holds them back as well; [`rejoin`](Self::rejoin) has to follow.
+    /// Makes an execution of other changes that are to be carried out before the rest of this one. It ends
+    /// after the stages that drain destinations and add exemptions. Its entries, virtual servers and
+    /// addresses that go are removed together with those of this execution, which may still need them. It
+    /// inherits what failures hold back. The caller has to call [`rejoin`](Self::rejoin) afterwards.
     pub(crate) fn fork(&mut self, changes: Vec<Change>, standing: &Observed) -> Self {
         let mut other = Self::new(changes, standing);
         other.end = Some(Stage::RemoveSourceRangeGuards);
-        // What has come without destinations so far, and gets some now.
+        // These virtual servers were added here without destinations and get their first ones in `other`.
         let served = other.rest.iter().filter_map(|(_, change)| change.new_destination());
         let new: BTreeSet<_> = served.filter_map(|(key, _)| self.unforgotten.take(&key)).collect();
         other.unforgotten.extend(new);
@@ -214,15 +215,15 @@ impl Execution {
         other
     }
 
-    /// Takes in what is left of other changes; what has failed of them holds back what is left here.
+    /// Takes over the rest of another execution. Its failures hold back changes here too.
     pub(crate) fn rejoin(&mut self, mut other: Self) {
         self.held = std::mem::take(&mut other.held);
         self.outcome.absorb(std::mem::take(&mut other.outcome));
         self.take_in(other);
     }
 
-    /// Carries out the next changes until the effort is spent, or until an answer of the kernel shows that it is not as
-    /// believed: then what comes next may depend on what it really holds.
+    /// Carries out changes until the budget is spent or an answer of the kernel contradicts the cache. In the
+    /// second case the caller has to correct the cache first, because the next changes may depend on it.
     pub(crate) fn run(
         &mut self,
         kernel: &mut dyn Kernel,
@@ -261,12 +262,12 @@ impl Execution {
         }
     }
 
-    /// Changes of one stage that may be carried out, as far as the effort goes.
+    /// Takes the next changes of one stage that may be carried out, within the budget.
     fn next_batch(&mut self, stage: Stage, cache: &Observed, left: &mut u32) -> Vec<Change> {
         let mut ready = Vec::new();
         while *left > 0 && self.rest.front().is_some_and(|(next, _)| *next == stage) {
             let Some((_, change)) = self.rest.pop_front() else { break };
-            // Other modes' rules go when nothing depends on them: after a whole success.
+            // Rules of other modes may still serve as protection until everything else has succeeded.
             let is_clean = self.is_clean && self.outcome.is_whole() && self.refused.is_empty();
             let too_soon = stage == Stage::RemoveLegacyRules && !is_clean;
             let has_no_set = matches!(&change, Change::Set(SetChange::AddEntry(set, _)) if !cache.sets.contains_key(set));
@@ -281,15 +282,16 @@ impl Execution {
         ready
     }
 
-    /// Forgets flows that were sent to an address before it is a virtual server. What was decided for
-    /// them then holds as long as they last, masquerading too.
+    /// Removes flows that clients began to an address before it had a virtual server. Otherwise connection
+    /// tracking would repeat its old decision, masquerading included, for as long as the flow lasts.
     ///
-    /// This is done while the virtual server stands without destinations, with its entries, rules and address: what
-    /// is sent to it is refused, so that no flow begins anew in the old way. Later would be too late for
-    /// some: the answer that is under way when its flow is forgotten begins a flow of its own, the
-    /// other way round, and then the client's packets count as answers, which no rule translates.
+    /// The virtual server has its entries, rules and address at this time, but no destinations. It refuses
+    /// packets, so that no flow begins in the old way again. Removing flows later would miss some. A reply
+    /// that is under way when its flow is removed begins a flow in the opposite direction. The client's
+    /// packets then count as replies, which no rule translates.
     ///
-    /// What fails, or is too much for one look, is looked at again after all other changes.
+    /// Flows that could not be read or removed, or that exceed [`FLOWS_AT_ONCE`], are looked for again after
+    /// all other changes.
     fn forget_earlier_flows(&mut self, kernel: &mut dyn Kernel) {
         let new = std::mem::take(&mut self.unforgotten);
         if new.is_empty() {

@@ -1,8 +1,8 @@
 //! A kernel in memory, for tests.
 //!
-//! In: the same verbs as the real one. Out: the same results: it refuses what Linux refuses (a
-//! destination without its virtual server, an entry for which its set has no room, rules that match a set that
-//! is not there, a device-less address) and keeps a log. Never: leniency that the kernel does not have.
+//! Implements the same trait as the real kernel and gives the same answers. Refuses what Linux refuses: a
+//! destination without its virtual server, an entry for which the set has no room, rules that match a missing
+//! set, an address without the device. Keeps a log of all changes.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -17,36 +17,36 @@ use crate::plan::{
     Entry, Feature, Missing, Rules, SetKey, VirtualServerDestination, VirtualServerKey,
 };
 
-/// Kernel state with a log and faults on demand.
+/// A kernel state with a log, and with faults that the test injects.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKernel {
-    /// What it holds.
+    /// The kernel state.
     pub state: Observed,
-    /// Every change it was asked to make, in order, with whether it was made.
+    /// Every change that was tried, in order; true if it was made.
     pub log: Vec<(Change, bool)>,
-    /// The state after each change that was made, if `keep_history`.
+    /// The state after each change that was made, if `keep_history` is set.
     pub history: Vec<Observed>,
-    /// Whether to keep the history.
+    /// True if `history` is to be kept.
     pub keep_history: bool,
-    /// Which changes fail however often they are tried.
+    /// The changes that fail however often they are tried.
     pub refused: Option<fn(&Change) -> bool>,
-    /// Indices, counted over all changes, at which to fail.
+    /// Indices in the log at which a change fails.
     pub faults: BTreeSet<usize>,
-    /// Connections of destinations; absent means none.
+    /// Connections of destinations; a destination that is absent has none.
     pub connections: Connections,
     /// Tracked flows.
     pub flows: BTreeSet<Flow>,
-    /// Why the rules and the tracked flows of a family cannot be read. Rules can be written all the same.
+    /// The reason why the rules and the tracked flows of a family cannot be read. Rules can still be written.
     pub unread: PerFamily<Option<Cause>>,
-    /// What its rules and sets cannot be made of.
+    /// Features that this kernel lacks for rules and sets.
     pub missing: PerFamily<Missing>,
-    /// How often it was read in whole.
+    /// The number of times it was read in whole.
     pub reads: usize,
-    /// How often single virtual servers were read.
+    /// The number of times a single virtual server was read.
     pub server_reads: usize,
-    /// Whether an injected fault leaves unknown whether the change was made; otherwise the change is refused.
+    /// True if an injected fault leaves the result of the change unknown. Otherwise the change is refused.
     pub loses_answers: bool,
-    /// How injected faults are refused, if not as invalid.
+    /// The kind of injected refusals; [`Refusal::Invalid`] if `None`.
     pub refusal: Option<CauseKind>,
 }
 
@@ -75,7 +75,7 @@ impl FakeKernel {
         result
     }
 
-    /// The first feature that it lacks and the change needs.
+    /// The first missing feature that the change needs.
     fn lacks(&self, change: &Change) -> Option<&Feature> {
         let missing = self.missing.of(change.family()?);
         missing.iter().find(|feature| match (change, feature) {
@@ -150,7 +150,7 @@ impl FakeKernel {
         }
     }
 
-    /// True if the set has the entry, an exception in its place, or room for one more.
+    /// True if the set has room for the entry, or has it or its exception already.
     fn has_room(&self, set: SetKey, entry: &Entry) -> bool {
         let entries = self.state.sets.get(&set);
         entries.is_none_or(|entries| {

@@ -1,7 +1,7 @@
-//! The contract of a kernel.
+//! The interface between the core and a kernel.
 //!
-//! In: changes of one stage. Out: one result for each. Never: a decision; an implementation
-//! translates verbs and reports what the system said.
+//! An implementation takes the changes of one stage and returns one result for each. It translates operations
+//! and reports what the system said. It does not decide anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,31 +11,31 @@ use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::{Missing, Rules, VirtualServerDestination, VirtualServerKey};
 
-/// A change, and the answer of the kernel to it.
+/// A change with the kernel's answer to it.
 pub type Answered<C> = (C, Result<(), Cause>);
 
-/// Active and inactive connections of destinations; one that is not there has none to be listed.
+/// Active and inactive connections together, by destination. A destination that does not exist is absent.
 pub type Connections = BTreeMap<VirtualServerDestination, u32>;
 
-/// What preparing has found out.
+/// The result of preparing the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// What rules and sets cannot be made of.
+    /// Features that the kernel lacks for rules and sets.
     pub missing: PerFamily<Missing>,
 }
 
-/// What was read of the kernel in whole.
+/// The result of reading the whole kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelReading {
-    /// What is there.
+    /// The kernel state that was read.
     pub observed: Observed,
-    /// Why the rules of a family could not be read, which says nothing of the other: what was
-    /// observed has none of them then, and nothing that needs them may be done.
+    /// The reason why the rules of a family could not be read. `observed` then has no rules of that family,
+    /// and nothing that needs them may be done. The other family is not affected.
     pub unread: PerFamily<Option<Cause>>,
 }
 
 impl KernelReading {
-    /// True if nothing is missing.
+    /// True if the rules of both families were read.
     pub fn is_whole(&self) -> bool {
         self.unread.v4.is_none() && self.unread.v6.is_none()
     }
@@ -47,34 +47,34 @@ impl From<Observed> for KernelReading {
     }
 }
 
-/// What was read of the rules of one family.
+/// The result of reading the rules of one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RulesReading {
-    /// The rules in our chains, and our jumps.
+    /// The rules in this proxy's chains, and the jumps to these chains.
     pub rules: Rules,
-    /// Whether chains, rules or tables of kube-proxy's other modes are there.
+    /// True if chains, rules or tables of kube-proxy's other modes exist.
     pub has_legacy_rules: bool,
 }
 
-/// A part of a round, in the order in which it comes to them first.
+/// A part of a round, in the order in which a round first enters them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The wish is planned.
+    /// The desired state is planned.
     Plan,
     /// The kernel is read in whole.
     Read,
-    /// The wish is compared with the kernel.
+    /// The desired state is compared with the kernel state.
     Compare,
     /// Changes of one stage are carried out.
     Change(Stage),
-    /// What drains is counted, and goes if it is done.
+    /// Connections of draining destinations are counted, and idle destinations are removed.
     Drain,
-    /// Tracked flows that lead nowhere are looked for and forgotten.
+    /// Stale flows are looked for and removed.
     Flows,
 }
 
 impl Part {
-    /// Its name, in lower case.
+    /// The name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -87,61 +87,62 @@ impl Part {
     }
 }
 
-/// So many flows are read and forgotten at once: some 50 MB of them at most, however many are stale.
+/// The most flows that are read and removed at once; they need about 50 MB, however many are stale.
 pub(crate) const FLOWS_AT_ONCE: usize = 1 << 16;
 
-/// Something that can be read and changed like the kernel's service tables.
+/// A kernel whose service tables can be read and changed.
 pub trait Kernel {
-    /// The round goes on with this part. For who measures the time, which the core does not know;
-    /// nothing else may depend on it.
+    /// Notes that the round enters this part. It serves to measure time, which the core does not do; nothing
+    /// else may depend on it.
     fn enters(&mut self, _part: Part) {}
 
-    /// Makes ready what lies under the first change: settings, modules, a scheduler. Called once,
-    /// when the facts are complete; nothing may change the kernel before.
+    /// Prepares the node for the first change: settings, modules, a scheduler. It is called once, when all
+    /// kinds of objects have been listed. Nothing may change the kernel before.
     ///
     /// # Errors
-    /// The first thing that cannot be had; then nothing can be programmed.
+    /// The first requirement that cannot be met. Nothing can be programmed then.
     fn prepare(&mut self) -> Result<Ready, Cause>;
 
-    /// Looks again for what was missing, which somebody may have loaded or taken away meanwhile. Called after
-    /// rules could not be written, and now and then while anything is missing.
+    /// Checks again which features are missing; a module may have been loaded or unloaded meanwhile. It is
+    /// called after rules could not be written, and from time to time while a feature is missing.
     fn look_again(&mut self) -> Ready;
 
-    /// Reads everything that could be ours.
+    /// Reads everything that this proxy may own.
     ///
     /// # Errors
-    /// If any part but the rules of one family cannot be read in whole: a comparison with half a state
-    /// would delete the rest.
+    /// Fails if any part but the rules of a family cannot be read in whole. A comparison with half of the
+    /// state would delete what the other half needs.
     fn observe(&mut self) -> Result<KernelReading, Cause>;
 
-    /// Reads one virtual server with its destinations; `None` if it is not there. Costs what that server holds,
-    /// not what the kernel holds.
+    /// Reads one virtual server with its destinations; `None` if it does not exist. The cost depends on this
+    /// virtual server only, not on the size of the kernel's tables.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// Fails if it cannot be read.
     fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause>;
 
     /// Reads the rules of one family.
     ///
     /// # Errors
-    /// If they cannot be read in whole.
+    /// Fails if they cannot be read in whole.
     fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause>;
 
-    /// Counts the connections of some destinations, now. One that is not in the answer was not met; it drains on.
+    /// Counts the connections of these destinations now. A destination that was not found is absent from the
+    /// answer and goes on draining.
     ///
     /// # Errors
-    /// If the counts cannot be read.
+    /// Fails if the counts cannot be read.
     fn count_connections(
         &mut self,
         of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause>;
 
-    /// Reads the tracked flows of a family and protocol and picks those that are wanted, each once
-    /// and `at_most` so many: fewer only if there are no more. A node may have millions of them, so
-    /// nothing but what is picked is ever kept.
+    /// Reads the tracked flows of a family and protocol and returns those that are wanted, each once. Returns
+    /// `at_most` flows, and fewer only if there are no more. Keeps no other flow in memory, because a node
+    /// may have millions of them.
     ///
     /// # Errors
-    /// If they cannot be read in whole.
+    /// Fails if they cannot be read in whole.
     fn flows(
         &mut self,
         of: (Family, Protocol),
@@ -149,9 +150,9 @@ pub trait Kernel {
         at_most: usize,
     ) -> Result<Vec<Flow>, Cause>;
 
-    /// Carries out changes that may go together in a batch, in their order. Returns each with what became of it. Removing what is not there is a success, and so is adding what is there exactly
-    /// so; a virtual server or destination that is there unexpectedly may be different and is refused as
-    /// [`AlreadyThere`](super::Refusal::AlreadyThere). A failure does not keep the other changes from being
-    /// tried.
+    /// Carries out changes that may go together in a batch, in their order. Returns each with its result.
+    /// Removing an object that does not exist succeeds, and so does adding an object that exists in the same
+    /// form. A virtual server or destination that exists unexpectedly may differ and is refused as
+    /// [`AlreadyThere`](super::Refusal::AlreadyThere). A failure does not stop the other changes.
     fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>>;
 }

@@ -1,22 +1,23 @@
-//! Make before break, in one table.
+//! The order of the changes of a round: make before break.
 //!
-//! In: a change, and what stands. Out: the stage of a round that it belongs to. Never: a change
-//! that takes something away before everything that replaces it stands.
+//! Takes a change and the kernel state before the round. Returns the stage to which the change belongs.
+//! Nothing is taken away before its replacement stands.
 //!
-//! Growth: a virtual server comes first, without destinations, so that it refuses connections instead of leaving
-//! them to a process of the host that listens at every address. Then come its entries and rules, so that it never
-//! answers without its masquerade rule and its guard; then its address; and its destinations last. Removal goes the
-//! other way round: destinations leave, then entries go, then the empty virtual server, then its
-//! address, and the entry that lets nobody else be reached at that address last.
+//! A new virtual server is created first, without destinations. It then refuses connections instead of
+//! leaving them to a process of the host that listens at every address. Its entries and rules follow, so that
+//! it never answers without its masquerade rule and its guard. Its address follows, and its destinations come
+//! last. A virtual server is removed in the opposite order: destinations, entries, the empty virtual server,
+//! its address. The entry in `KUBE-IPVS-IPS`, which protects the host's own ports at that address, is removed
+//! last.
 //!
-//! Three kinds of entries are no plain permissions and have places of their own:
-//! - a guard shuts out who is not in another set, so it comes after that set's entries and their
-//!   rules, and goes before them;
-//! - an exemption keeps packets from being masqueraded, which only endpoints on this node can bear:
-//!   it goes before other destinations come, and where a virtual server stands already it comes
-//!   after they have left. A new virtual server has it from the start;
-//! - an admission lets somebody past a guard: where the guard stands already it comes when the
-//!   destinations of before have left, which may be another Service's that did not admit him.
+//! Three kinds of entries have places of their own:
+//! - A guard shuts out clients that another set does not admit. It is added after the entries of that set and
+//!   their rules, and removed before them.
+//! - An exemption keeps packets from being masqueraded, which is right only for endpoints on this node. It is
+//!   removed before other destinations are added. Where a virtual server already has destinations, it is
+//!   added after those that go have left. A new virtual server has it from the start.
+//! - An admission lets a client past a guard. Where the guard already stands, it is added after the old
+//!   destinations have left. They may belong to another Service, which did not admit this client.
 
 use std::collections::BTreeSet;
 
@@ -24,49 +25,49 @@ use crate::diff::{AddressChange, Change, Moment, Observed, RulesChange, ServerCh
 use crate::model::Protocol;
 use crate::plan::{Entry, SetKey, SetName, weight};
 
-/// A part of a round; the next one begins when it is done.
+/// A stage of a round. The next stage begins when this one is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The device and the sets.
+    /// Creates the device and the sets, and gives sets more room.
     CreateSets,
-    /// Virtual servers that come, without destinations.
+    /// Adds virtual servers, without destinations.
     AddServers,
-    /// Set entries that permit, and what comes with a new virtual server.
+    /// Adds permissions, entries of `KUBE-IPVS-IPS`, and exemptions and admissions that need not wait.
     AddEntries,
-    /// Rules, with all that stood before.
+    /// Writes the planned rules, together with old ones that are still needed.
     WriteRules,
-    /// Entries that shut clients out.
+    /// Adds entries that shut clients out.
     AddSourceRangeGuards,
-    /// Exemptions from masquerading that go.
+    /// Removes exemptions from masquerading.
     RemoveExemptions,
-    /// Addresses that come.
+    /// Adds addresses.
     AddAddresses,
-    /// Destinations that come, and virtual servers that change.
+    /// Adds destinations, and updates virtual servers and destinations.
     AddDestinations,
-    /// Destinations that leave, all of them where the virtual server is to go.
+    /// Drains or removes destinations; all of them if their virtual server is removed.
     DrainDestinations,
-    /// Entries that wait for them.
+    /// Adds exemptions and admissions that had to wait until destinations had left.
     AddExemptions,
-    /// Guards that go.
+    /// Removes guards.
     RemoveSourceRangeGuards,
-    /// Other entries that go.
+    /// Removes permissions and admissions.
     RemoveEntries,
-    /// Virtual servers that go.
+    /// Removes virtual servers.
     RemoveServers,
-    /// Addresses that go.
+    /// Removes addresses.
     RemoveAddresses,
-    /// Entries of `KUBE-IPVS-IPS` that go with their address.
+    /// Removes entries of `KUBE-IPVS-IPS`, whose addresses have gone.
     RemoveAddressEntries,
-    /// Rules that go.
+    /// Removes rules.
     RemoveRules,
-    /// What other modes of kube-proxy have left.
+    /// Removes rules of kube-proxy's other modes.
     RemoveLegacyRules,
-    /// Tracked flows.
+    /// Removes tracked flows.
     RemoveFlows,
 }
 
 impl Stage {
-    /// All of them, in their order. The length is that of the enumeration, so that none is forgotten.
+    /// All stages in their order. The length is that of the enumeration, so that no stage is forgotten.
     pub const ALL: [Self; Self::RemoveFlows as usize + 1] = [
         Self::CreateSets,
         Self::AddServers,
@@ -88,7 +89,7 @@ impl Stage {
         Self::RemoveFlows,
     ];
 
-    /// Its name, in lower case.
+    /// The name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::CreateSets => "create_sets",
@@ -113,18 +114,18 @@ impl Stage {
     }
 }
 
-/// What an entry does to packets that match it.
+/// The effect of an entry on packets that match it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It marks them, or lets them pass.
+    /// The entry marks packets, or lets them pass.
     Permission,
-    /// It shuts them out unless another set lets them in.
+    /// The entry shuts clients out unless another set admits them.
     Guard,
-    /// It keeps them from being masqueraded.
+    /// The entry keeps packets from being masqueraded.
     Exemption,
-    /// It lets them past a guard.
+    /// The entry lets clients past a guard.
     Admission,
-    /// It has `KUBE-IPVS-FILTER` refuse what no permission lets pass to the address.
+    /// The entry makes `KUBE-IPVS-FILTER` refuse packets to the address that no permission lets pass.
     Address,
 }
 
@@ -149,10 +150,10 @@ pub(super) fn role(name: SetName) -> Role {
     }
 }
 
-/// The virtual servers that stand before a round, as far as the order asks.
+/// The kernel state before a round, as far as the order depends on it.
 pub(super) struct CurrentState<'a> {
     observed: &'a Observed,
-    /// Protocols and ports at which any virtual server has destinations, once somebody has asked.
+    /// Protocols and ports at which any virtual server has destinations; computed when first needed.
     ports: Option<BTreeSet<(Protocol, u16)>>,
 }
 
@@ -197,7 +198,7 @@ impl<'a> CurrentState<'a> {
         }
     }
 
-    /// True if a virtual server that the entry speaks of has destinations already.
+    /// True if a virtual server of the entry's frontend or node port already has destinations.
     fn serves(&mut self, set: SetKey, entry: &Entry) -> bool {
         if let Some(key) = entry.frontend() {
             let server = self.observed.servers.get(&key);
@@ -207,7 +208,7 @@ impl<'a> CurrentState<'a> {
         port.is_some_and(|port| self.ports().contains(&(port.protocol, port.port)))
     }
 
-    /// True if a guard stands already at the frontend that the entry admits somebody to.
+    /// True if a guard already stands at the frontend to which the entry admits clients.
     fn is_guarded(&self, set: SetKey, entry: &Entry) -> bool {
         let Some(key) = entry.frontend() else { return false };
         let guards = SetKey { name: SetName::LoadBalancerFw, ..set };

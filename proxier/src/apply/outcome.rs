@@ -1,7 +1,7 @@
-//! What came of a round.
+//! The result of a round.
 //!
-//! In: results of single changes. Out: counts, and failures in words. Never: an error type that
-//! would have to be handled upstream; sources of facts do not learn of kernel failures.
+//! Collects the results of single changes as counts, and failures as text. Is not an error type: sources of
+//! objects do not learn of kernel failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,13 +11,13 @@ use super::cause::Cause;
 use crate::model::{PerFamily, TriggerTime};
 use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
-/// One thing that did not work. Another one of the same operation and kind of cause is the same problem, whatever
-/// its words are.
+/// One operation that failed. Two failures with the same operation and the same kind of cause are the same
+/// problem, even if their texts differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What was tried, with its object: a change's line, or a read.
+    /// The operation and its object: the text of a change, or a read.
     pub operation: String,
-    /// What the system said.
+    /// The reason why it failed.
     pub cause: Cause,
 }
 
@@ -27,30 +27,30 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Destinations that only finish their connections: how many there are, and what is new.
+/// Destinations that take no new connections and wait for theirs to end: their number, and what is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draining {
-    /// How many there are now.
+    /// The number of destinations that drain now.
     pub count: usize,
-    /// Those that have begun to.
+    /// Destinations that have begun to drain.
     pub begun: BTreeSet<VirtualServerDestination>,
-    /// Those that do no longer: they are gone, or serve again.
+    /// Destinations that no longer drain, because they were removed or serve again.
     pub ended: BTreeSet<VirtualServerDestination>,
-    /// When the first of them has had its time, if there is a limit.
+    /// The time at which the next of them reaches its limit; `None` if none does.
     pub next_end: Option<Instant>,
 }
 
-/// Objects of the kernel that were not as this proxy had left them.
+/// Objects that another program has changed in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// How many there were of each kind of object ([`Change::object`](crate::diff::Change::object)).
+    /// The number of objects by kind ([`Change::object`](crate::diff::Change::object)).
     pub counts: BTreeMap<&'static str, usize>,
-    /// The changes that put the first [`NAMED`](Self::NAMED) of them right.
+    /// The changes that restore the first [`NAMED`](Self::NAMED) objects.
     pub first: Vec<String>,
 }
 
 impl Differences {
-    /// How many are named.
+    /// The most objects that are named.
     pub const NAMED: usize = 5;
 }
 
@@ -61,34 +61,34 @@ pub struct Outcome {
     pub done: usize,
     /// Changes and reads that failed in this round.
     pub failed: Vec<Failure>,
-    /// Operations that failed in an earlier round and are over: they have succeeded, or nobody wants them any more.
+    /// Operations of earlier rounds that no longer fail: they have succeeded, or no plan needs them any more.
     pub resolved: Vec<String>,
-    /// How many objects are refused, those of earlier rounds included whose time to be tried again has not come.
+    /// The number of refused objects, including those of earlier rounds that are not due yet.
     pub refused: usize,
-    /// When the first of them is to be tried again.
+    /// The time at which the first refused object is to be tried again.
     pub next_retry: Option<Instant>,
-    /// Whether nobody knows what the kernel holds, so that the next round reads all of it.
+    /// True if the kernel state is unknown, so that the next round reads all of it.
     pub is_in_doubt: bool,
-    /// Changes not tried because what protects or carries them had failed.
+    /// The number of changes not tried because something that they need has failed.
     pub held_back: usize,
-    /// Whether something has failed that all Services of the family need: the reading of the kernel,
-    /// a set, the rules. Without it single objects have failed at most.
+    /// True for a family if something failed that all its Services need: reading the kernel, the device, a
+    /// set, or the rules. If false, only single objects have failed.
     pub blocked: PerFamily<bool>,
-    /// Virtual servers whose plan may differ from what it was, because facts have touched them.
+    /// Virtual servers whose plan may have changed since the last round.
     pub touched: BTreeSet<VirtualServerKey>,
-    /// Destinations that only finish their connections.
+    /// Destinations that drain.
     pub draining: Draining,
-    /// What others have changed in the kernel, found by a comparison in whole or told by the kernel's notices.
+    /// Objects that other programs have changed, found by a whole comparison or reported by the kernel.
     pub differences: Differences,
-    /// Virtual servers that nobody wants, that stand in no excluded network, and of which nothing tells that this proxy
-    /// had made them. They go too.
+    /// Virtual servers that this round removes although nothing shows that this proxy created them. No plan
+    /// contains them, and they are in no excluded network.
     pub servers_of_others: Vec<VirtualServerKey>,
-    /// What slices said of the time whose changes are in force now.
+    /// Trigger times reported by EndpointSlices whose changes are now in force.
     pub reported: Vec<TriggerTime>,
 }
 
 impl Outcome {
-    /// True if the kernel now is as wished, but for destinations that drain.
+    /// True if the kernel state is the desired state, except for draining destinations.
     pub fn is_success(&self) -> bool {
         self.failed.is_empty() && self.refused == 0 && !self.is_in_doubt
     }
@@ -98,7 +98,7 @@ impl Outcome {
         self.failed.is_empty() && self.held_back == 0
     }
 
-    /// Adds what a further walk of the same round came to.
+    /// Adds the result of another execution of the same round.
     pub(crate) fn absorb(&mut self, further: Self) {
         self.done += further.done;
         self.failed.extend(further.failed);

@@ -1,11 +1,11 @@
-//! What the kernel has refused, until it is tried again.
+//! Keeps the changes and reads that have failed until they are tried again.
 //!
-//! Takes failures, and the time as an argument. Gives back which objects are to be tried again, when, and which
-//! changes of a comparison have to wait until then. Keeps what a refused change holds back held back meanwhile, and
-//! remembers what that is. Does not call the kernel.
+//! Takes failures, and the time as an argument. Says which objects are to be tried again and when, and which
+//! changes of a comparison have to wait until then. Remembers which other changes the failures hold back.
+//! Does not call the kernel.
 //!
-//! The cost of a round follows what it looks at: refused objects that it does not look at cost nothing, except in the
-//! rounds in which one of them is tried again or no longer wanted.
+//! Refused objects cost nothing in a round that does not compare them. The exceptions are rounds in which one
+//! of them is tried again or is no longer needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,49 +18,49 @@ use crate::diff::{Change, ObjectKey, Observed, Scan, ServerChange, SetChange};
 use crate::model::{Family, PerFamily};
 use crate::plan::{DirtyKeys, weight};
 
-/// The pause after the first failure; each further one doubles it.
+/// The pause after the first failure; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause.
+/// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// When one object is tried again, so are those whose pause ends so soon after: each time is a comparison of
-/// everything that waits.
+/// Objects whose pause ends within this time after a due one are tried with it. Each retry compares
+/// everything that waits, so that fewer retries are cheaper.
 const RETRY_WINDOW: Duration = Duration::from_millis(250);
 
-/// So many objects are tried again in one round at most, so that changes of others do not wait for all of them.
+/// The most objects that are tried again in one round, so that other changes need not wait for all of them.
 const MAX_RETRIES_PER_ROUND: usize = 512;
 
-/// Refused objects, and what waits for them.
+/// Refused objects, and the changes that wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
     attempts: BTreeMap<ObjectKey, Attempt>,
     by_time: BTreeSet<(Instant, ObjectKey)>,
-    /// Objects that this round tries again, or that are no longer wanted as they were.
+    /// Objects that this round tries again, or that no longer need the change that was refused.
     released: BTreeMap<ObjectKey, Attempt>,
-    /// Objects whose changes were held back.
+    /// Keys of objects whose changes were held back.
     waiting: DirtyKeys,
-    /// What holds changes back, while no round has it.
+    /// The failures that hold changes back; `None` while a round has them.
     held: Option<Blocked>,
-    /// How many of the attempts were to make destinations leave.
+    /// The number of attempts that were to drain or remove a destination.
     leaving: usize,
-    /// Operations that failed and do so no longer.
+    /// Operations that have failed and no longer do.
     resolved: Vec<String>,
 }
 
-/// The last try.
+/// The last attempt to change or read an object.
 #[derive(Debug)]
 struct Attempt {
-    /// The change and its stage; `None` for readings.
+    /// The change and its stage; `None` for a read.
     change: Option<(Stage, Change)>,
     operation: String,
-    /// How often it has failed.
+    /// The number of consecutive failures.
     tries: u32,
     until: Instant,
 }
 
 impl Refused {
-    /// A change has failed.
+    /// Notes that a change has failed.
     pub(crate) fn refuse(
         &mut self,
         stage: Stage,
@@ -72,7 +72,8 @@ impl Refused {
         self.note(key, Some((stage, change)), operation, cause, now)
     }
 
-    /// The kernel is read in whole before the object is tried again, and that has a pause of its own.
+    /// Makes the object due at once. The kernel is read in whole before that, and a failed read has its own
+    /// pause.
     pub(crate) fn retry_after_reading(&mut self, key: &ObjectKey, now: Instant) {
         if let Some(mut attempt) = self.remove(key) {
             attempt.until = now;
@@ -86,7 +87,7 @@ impl Refused {
         self.attempts.insert(key, attempt);
     }
 
-    /// Something could not be read.
+    /// Notes that something could not be read.
     pub(crate) fn fail(
         &mut self,
         key: ObjectKey,
@@ -117,38 +118,38 @@ impl Refused {
         failure
     }
 
-    /// The object is as it should be: what has failed of it is over.
+    /// Notes that the object is in the desired state, so that its failure is over.
     pub(crate) fn succeed(&mut self, key: &ObjectKey) {
         let over = self.remove(key).or_else(|| self.released.remove(key));
         self.resolved.extend(over.map(|over| over.operation));
     }
 
-    /// A change was held back.
+    /// Notes that a change was held back.
     pub(crate) fn wait(&mut self, change: &Change) {
         change.key().touch(&mut self.waiting);
     }
 
-    /// True if the object was refused before and its time has not come.
+    /// True if the object was refused and is not due yet.
     pub(crate) fn has(&self, key: &ObjectKey) -> bool {
         self.attempts.contains_key(key)
     }
 
-    /// True if just this change was refused before and its time has not come.
+    /// True if exactly this change was refused and is not due yet.
     pub(crate) fn has_just(&self, change: &Change) -> bool {
         self.attempts.get(&change.key()).is_some_and(|attempt| attempt.is_of(change))
     }
 
-    /// True if the object failed the last time.
+    /// True if the last attempt at the object failed.
     pub(crate) fn has_failed_before(&self, key: &ObjectKey) -> bool {
         self.attempts.contains_key(key) || self.released.contains_key(key)
     }
 
-    /// True if a destination has to leave and could not.
+    /// True if a destination could not be drained or removed.
     pub(crate) fn has_leaving(&self) -> bool {
         self.leaving > 0
     }
 
-    /// How many objects are refused.
+    /// The number of refused objects.
     pub(crate) fn count(&self) -> usize {
         self.attempts.len()
     }
@@ -158,12 +159,12 @@ impl Refused {
         self.attempts.is_empty() && self.waiting.is_empty()
     }
 
-    /// When the first of them is to be tried again.
+    /// The time at which the first object is due.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
         self.by_time.first().map(|(until, _)| *until)
     }
 
-    /// The families in which something has failed that all Services of the family need.
+    /// The families in which something has failed that all Services need.
     pub(crate) fn blocked(&self) -> PerFamily<bool> {
         let mut blocked = PerFamily::default();
         for key in self.attempts.range(..=ObjectKey::LAST_COMMON).map(|(key, _)| key) {
@@ -179,12 +180,12 @@ impl Refused {
         blocked
     }
 
-    /// The rules of a family that could not be read, and are not to be read again yet.
+    /// True if the family's rules could not be read and are not due to be read again.
     pub(crate) fn cannot_read_rules(&self, family: Family) -> bool {
         self.has(&ObjectKey::StandingRules(family))
     }
 
-    /// What is to be tried now, with everything that waits; `None` if the time of nothing has come.
+    /// Returns the objects that are due, and everything that waits; `None` if no object is due.
     pub(crate) fn retry_due(&mut self, cache: &Observed, now: Instant) -> Option<Due> {
         self.next_retry().filter(|first| *first <= now)?;
         let soon = now + RETRY_WINDOW;
@@ -195,10 +196,11 @@ impl Refused {
         Some(Due { keys, touched })
     }
 
-    /// Takes those changes out that have been refused in just this form and whose time has not come. What was refused
-    /// and is no longer wanted so is released: then all that waits is given back, to be compared once more.
+    /// Removes changes that were refused in exactly this form and are not due yet. Releases refused objects
+    /// that now need another change or none. If any is released, returns the keys of everything that waits,
+    /// to be compared again.
     ///
-    /// `changes` are all that a comparison to this extent has found.
+    /// `changes` are all changes that a comparison of this extent has found.
     pub(crate) fn sift(
         &mut self,
         changes: &mut Vec<Change>,
@@ -227,14 +229,14 @@ impl Refused {
         Some(self.release(&released.into_iter().collect::<Vec<_>>(), cache))
     }
 
-    /// The refused objects that a comparison to this extent has looked at.
+    /// The refused objects that a comparison of this extent looks at.
     fn looked_at(&self, extent: Scan<'_>) -> Vec<ObjectKey> {
         let is_compared = |key: &&ObjectKey| match key {
             ObjectKey::Kernel
             | ObjectKey::Connections
             | ObjectKey::Flows(..)
             | ObjectKey::StandingRules(_)
-            // Whether there is need for room depends on what is tried.
+            // The need for room depends on the entries that are added, not on the compared keys.
             | ObjectKey::Room(_) => false,
             _ => true,
         };
@@ -259,8 +261,8 @@ impl Refused {
         found
     }
 
-    /// Nothing holds back because of these any longer. Gives back all that waits: which of it can go on
-    /// is found out by trying.
+    /// Stops these objects from holding other changes back. Returns the keys of everything that waits. The
+    /// next attempt shows which of these changes can be made.
     pub(crate) fn release(&mut self, keys: &[ObjectKey], cache: &Observed) -> DirtyKeys {
         for key in keys {
             if let Some(attempt) = self.remove(key) {
@@ -279,7 +281,7 @@ impl Refused {
         self.take_waiting()
     }
 
-    /// All that waits, to be compared once more.
+    /// Takes the keys of everything that waits, to be compared again.
     pub(crate) fn take_waiting(&mut self) -> DirtyKeys {
         std::mem::take(&mut self.waiting)
     }
@@ -291,17 +293,18 @@ impl Refused {
         Some(attempt)
     }
 
-    /// What holds changes back, for a walk: at the beginning of a round, and again when something was released.
+    /// Takes the failures that hold changes back. Returns them at the beginning of a round and after a
+    /// release, and otherwise `None`.
     pub(crate) fn take_held(&mut self) -> Option<Blocked> {
         self.held.take()
     }
 
-    /// The walk is over.
+    /// Stores the failures that hold changes back, at the end of an execution.
     pub(crate) fn put_held(&mut self, held: Blocked) {
         self.held.get_or_insert(held);
     }
 
-    /// A round is over. Gives what failed before it and does so no longer.
+    /// Ends a round. Returns the operations that failed before it and no longer do.
     pub(crate) fn end_round(&mut self) -> Vec<String> {
         let released = std::mem::take(&mut self.released);
         self.resolved.extend(released.into_values().map(|attempt| attempt.operation));
@@ -333,12 +336,12 @@ impl Attempt {
     }
 }
 
-/// What is to be tried again.
+/// The objects to be tried again.
 #[derive(Debug)]
 pub(crate) struct Due {
-    /// The objects whose time has come.
+    /// The objects that are due.
     pub(crate) keys: Vec<ObjectKey>,
-    /// These, and what waits for any that was refused.
+    /// Their keys, and the keys of everything that waits.
     pub(crate) touched: DirtyKeys,
 }
 

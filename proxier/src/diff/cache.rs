@@ -1,9 +1,9 @@
-//! What is believed of the kernel.
+//! The cached kernel state.
 //!
-//! In: a reading of the kernel, every change since that has succeeded, and readings of single objects that were
-//! not as believed. Out: the state as it should be by now. While somebody reads the kernel anew, changes are noted as well: a reading takes its time,
-//! and what it has passed before a change is put right when it is done. Never: doubt, which is the
-//! round's.
+//! Takes a reading of the kernel, every later change that has succeeded, and new readings of single objects.
+//! Gives the state that the kernel should have by now. Changes made during a new reading are recorded too,
+//! and applied to its result, which may show the state before them. Does not decide when the cache is
+//! invalid.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,26 +14,27 @@ use crate::model::Family;
 use crate::plan::{Desired, Rules, VirtualServerKey};
 use crate::sorted::{Side, join};
 
-/// A state, and what has happened since a reading began.
+/// A kernel state, and what has happened since a reading of the kernel began.
 #[derive(Debug, Default)]
 pub struct KernelCache {
     state: Observed,
     journal: Option<Vec<Note>>,
-    /// Addresses that this proxy has taken off the dummy device, and how many notices of that the kernel still owes. They
-    /// tell an address that somebody else removes from one that this proxy has removed and put back meanwhile.
+    /// Addresses that this proxy has removed from the dummy device, with the number of kernel notices still
+    /// to come. They distinguish a removal by another program from one by this proxy, even if it has added
+    /// the address again meanwhile.
     removed: BTreeMap<IpAddr, usize>,
 }
 
-/// Something that has become known since a reading began.
+/// Something learned since a reading of the kernel began.
 #[derive(Debug)]
 enum Note {
-    /// This change has succeeded.
+    /// A change that has succeeded.
     Change(Change),
-    /// This virtual server was read by itself.
+    /// A virtual server that was read by itself; `None` if it does not exist.
     Server(VirtualServerKey, Option<ObservedServer>),
-    /// The dummy device is gone with all its addresses.
+    /// The loss of the dummy device with all its addresses.
     NoDevice,
-    /// The rules of this family were read by themselves, and whether other modes have left any.
+    /// The rules of a family that were read by themselves; true if rules of other modes exist.
     Rules(Family, Rules, bool),
 }
 
@@ -56,17 +57,17 @@ impl Note {
 }
 
 impl KernelCache {
-    /// What has just been read.
+    /// Makes a cache of a state that was just read.
     pub fn new(state: Observed) -> Self {
         Self { state, journal: None, removed: BTreeMap::new() }
     }
 
-    /// What the kernel should hold.
+    /// The state that the kernel should have.
     pub fn state(&self) -> &Observed {
         &self.state
     }
 
-    /// Notes a change that has succeeded.
+    /// Records a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         self.state.record(change);
         if let Change::Address(AddressChange::Remove(address)) = change {
@@ -77,18 +78,19 @@ impl KernelCache {
         }
     }
 
-    /// Takes the place of what was believed of one virtual server by what was read; `None` if it is not there.
+    /// Replaces the cached state of a virtual server by what was read; `None` if it does not exist.
     pub fn correct_server(&mut self, key: VirtualServerKey, found: Option<ObservedServer>) {
         self.note(Note::Server(key, found));
     }
 
-    /// The same of the rules of a family, and of whether other modes have left any.
+    /// Replaces the cached rules of a family by what was read. `has_legacy_rules` is true if rules of other
+    /// modes exist.
     pub fn correct_rules(&mut self, family: Family, rules: Rules, has_legacy_rules: bool) {
         self.note(Note::Rules(family, rules, has_legacy_rules));
     }
 
-    /// The kernel says that an address was taken off the dummy device. True if somebody else did it, and the address is
-    /// believed gone from now on.
+    /// Records the kernel's notice that an address was removed from the dummy device. Returns true if another
+    /// program removed it; the cache then drops the address.
     pub fn lose_address(&mut self, address: IpAddr) -> bool {
         if let Some(owed) = self.removed.get_mut(&address) {
             *owed -= 1;
@@ -104,7 +106,8 @@ impl KernelCache {
         was_there
     }
 
-    /// The kernel says that the dummy device is gone. True unless that was known.
+    /// Records the kernel's notice that the dummy device is gone. Returns true if the cache did not know
+    /// that.
     pub fn lose_device(&mut self) -> bool {
         self.removed.clear();
         let was_there = self.state.link;
@@ -119,7 +122,8 @@ impl KernelCache {
         }
     }
 
-    /// Keeps the wish's own lists of destinations where they say all there is, of one virtual server.
+    /// Replaces the destinations of a virtual server by the list of the desired state, if both are equal.
+    /// This saves memory.
     pub fn share(&mut self, key: &VirtualServerKey, desired: &Desired) {
         if let (Some(wished), Some(found)) = (desired.server(key), self.state.servers.get_mut(key))
         {
@@ -127,7 +131,7 @@ impl KernelCache {
         }
     }
 
-    /// The same of all.
+    /// Does the same as [`share`](Self::share) for all virtual servers.
     pub fn share_all(&mut self, desired: &Desired) {
         for (_, side) in join(desired.servers(), &mut self.state.servers) {
             if let Side::Both(wished, found) = side {
@@ -136,21 +140,20 @@ impl KernelCache {
         }
     }
 
-    /// Somebody begins to read.
+    /// Begins to record what changes while the kernel is read.
     pub fn begin_reading(&mut self) {
         self.journal = Some(Vec::new());
     }
 
-    /// Takes the place of what was believed by what was read, as it has become since the reading began.
-    /// A change that the reading has seen already is noted twice, which makes no difference: each
-    /// says what is, not what becomes different.
+    /// Replaces the cached state by what was read, with everything recorded since the reading began.
+    /// Recording a change that the reading already shows does no harm, because each record states a result.
     ///
-    /// False, and nothing happens, if no reading had begun.
+    /// Returns false and does nothing if no reading had begun.
     pub fn end_reading(&mut self, mut found: Observed) -> bool {
         let Some(journal) = self.journal.take() else { return false };
         journal.iter().for_each(|note| note.write_to(&mut found));
         self.state = found;
-        // A notice that has been lost must not excuse a removal for ever.
+        // After a lost notice, the kernel's next real notice would otherwise be taken for it.
         self.removed.clear();
         true
     }

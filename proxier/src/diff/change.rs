@@ -1,8 +1,7 @@
-//! Changes as data.
+//! Changes of the kernel as data.
 //!
-//! In: findings of the comparison. Out: one value per kernel operation, which prints as one line
-//! with what it does and to which object. Never: the order in which they are carried out, which
-//! `apply::order` owns.
+//! Takes what the comparison finds. Gives one value for each kernel operation, which prints as one line with
+//! the operation and its object. Does not know the order of changes, which `apply::order` decides.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,8 +14,8 @@ use crate::plan::{
     VirtualServerKey,
 };
 
-/// One operation on the kernel, by the kind of object that it changes. A first sync has hundreds of thousands, so that
-/// large and rare parts are boxed.
+/// One kernel operation, by the kind of object that it changes. A first sync has hundreds of thousands of
+/// changes, so that large and rare parts are boxed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Create the dummy device.
@@ -36,30 +35,30 @@ pub enum Change {
 /// An operation on an address of the dummy device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressChange {
-    /// Make the address local.
+    /// Add the address to the dummy device, which makes it local.
     Add(IpAddr),
-    /// Take the address off the dummy device.
+    /// Remove the address from the dummy device.
     Remove(IpAddr),
 }
 
 /// An operation on a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetChange {
-    /// Create a set, empty.
+    /// Create an empty set.
     Create(SetKey),
-    /// Give a set room for more entries than it was made for, keeping those it has: a bigger set
-    /// is filled and put in its place at once. The capacity is in entries.
+    /// Give a set room for this number of entries, keeping the entries it has. A bigger set is filled and
+    /// swapped with it in one step.
     Grow(SetKey, u32),
-    /// Put an entry into a set.
+    /// Add an entry to a set.
     AddEntry(SetKey, Entry),
-    /// Take an entry out of a set.
+    /// Remove an entry from a set.
     RemoveEntry(SetKey, Entry),
 }
 
 /// An operation on the rules of a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesChange {
-    /// Rewrite all chains of this proxy, and put missing jumps in place.
+    /// Rewrite all chains of this proxy and add missing jumps.
     Write(Box<RulesStep>),
     /// Remove the chains, rules and tables that kube-proxy's other modes have left behind.
     RemoveLegacy(Family),
@@ -70,20 +69,20 @@ pub enum RulesChange {
 pub enum ServerChange {
     /// Create a virtual server without destinations.
     Add(VirtualServerKey, ServerSettings),
-    /// Give a virtual server other settings, keeping its destinations and connections.
+    /// Change the settings of a virtual server, keeping its destinations and connections.
     Update(VirtualServerKey, ServerSettings),
     /// Remove a virtual server with its destinations.
     Remove(VirtualServerKey),
     /// Add a destination with a weight.
     AddDestination(VirtualServerKey, SocketAddr, u32),
-    /// Give a destination another weight; 0 keeps its connections and takes no new ones.
+    /// Change the weight of a destination; 0 keeps its connections and takes no new ones.
     UpdateDestination(VirtualServerKey, SocketAddr, u32),
     /// Remove a destination.
     RemoveDestination(VirtualServerKey, SocketAddr),
 }
 
 impl ServerChange {
-    /// The virtual server.
+    /// The virtual server that changes, or whose destination changes.
     pub fn key(&self) -> &VirtualServerKey {
         match self {
             Self::Add(key, _)
@@ -97,7 +96,7 @@ impl ServerChange {
 }
 
 impl SetChange {
-    /// The set.
+    /// The set that changes, or whose entry changes.
     pub fn key(&self) -> SetKey {
         match self {
             Self::Create(set)
@@ -109,7 +108,7 @@ impl SetChange {
 }
 
 impl AddressChange {
-    /// The address.
+    /// The address that is added or removed.
     pub fn address(&self) -> IpAddr {
         match self {
             Self::Add(address) | Self::Remove(address) => *address,
@@ -127,32 +126,32 @@ impl RulesChange {
     }
 }
 
-/// A state of one family's rules to be written in one transaction.
+/// The rules of one family, to be written in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesStep {
-    /// Whose rules.
+    /// The family of the rules.
     pub family: Family,
-    /// All chains and jumps as they will stand.
+    /// All chains and jumps as they are to stand afterwards.
     pub rules: Rules,
     /// Jumps that do not stand yet.
     pub missing_jumps: BTreeSet<Jump>,
-    /// Whether rules can have comments; without, a jump is written as [`Jump::bare_rule`].
+    /// True if rules can have comments. Otherwise a jump is written as [`Jump::bare_rule`].
     pub has_comments: bool,
-    /// When in a round.
+    /// The point of the round at which they are written.
     pub moment: Moment,
 }
 
-/// When in a round rules are written.
+/// The point of a round at which rules are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
     /// Before anything becomes reachable.
     BeforeGrowth,
-    /// After everything that goes has gone.
+    /// After everything that is to be removed has gone.
     AfterRemoval,
 }
 
 impl Change {
-    /// True if it changes an object that has one of these keys.
+    /// True if the changed object has one of these keys.
     pub(crate) fn is_of(&self, keys: &DirtyKeys) -> bool {
         match self {
             Self::Address(change) => keys.addresses.contains(&change.address()),
@@ -167,17 +166,18 @@ impl Change {
         }
     }
 
-    /// True if it follows from all facts together.
+    /// True if the change depends on all Services together, not on single keys.
     pub(crate) fn is_common(&self) -> bool {
         matches!(self, Self::Rules(_) | Self::Set(SetChange::Grow(..)))
     }
 
-    /// True if every comparison names it, whichever keys it looks at. Of two of these the later one counts.
+    /// True if every comparison may find it, whichever keys are compared. The result of the latest comparison
+    /// counts.
     pub(crate) fn is_always_compared(&self) -> bool {
         self.is_common() || matches!(self, Self::AddDevice | Self::Set(SetChange::Create(_)))
     }
 
-    /// True if it must be the last of a round: it may take away what changes that wait still need.
+    /// True if it must be the last change of a round, because waiting changes may need what it removes.
     pub(crate) fn is_last(&self) -> bool {
         match self {
             Self::Rules(RulesChange::Write(step)) => step.moment == Moment::AfterRemoval,
@@ -190,7 +190,7 @@ impl Change {
         }
     }
 
-    /// The destination that it adds.
+    /// The destination that the change adds.
     pub(crate) fn new_destination(&self) -> Option<VirtualServerDestination> {
         match self {
             Self::Server(ServerChange::AddDestination(key, destination, _)) => {
@@ -200,7 +200,8 @@ impl Change {
         }
     }
 
-    /// Every kind of object that a comparison with the kernel may find to differ, as [`Change::object`] says it.
+    /// All kinds of objects that a comparison with the kernel can find to differ, as [`Change::object`] names
+    /// them.
     pub const OBJECTS: [&str; 8] = [
         "virtual_server",
         "destination",
@@ -212,7 +213,7 @@ impl Change {
         "legacy_rules",
     ];
 
-    /// The kind of object that it changes, in lower case.
+    /// The kind of the changed object, in lower case.
     pub fn object(&self) -> &'static str {
         match self {
             Self::AddDevice => "device",
@@ -233,7 +234,7 @@ impl Change {
         }
     }
 
-    /// The family a change belongs to; `None` for the device, which both share.
+    /// The family of the changed object; `None` for the device, which both families share.
     pub fn family(&self) -> Option<Family> {
         match self {
             Self::AddDevice => None,
@@ -310,9 +311,9 @@ impl fmt::Display for ServerChange {
 /// The changes of one comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeSet {
-    /// In the order found.
+    /// The changes, in the order in which they were found.
     pub changes: Vec<Change>,
-    /// Destinations at weight 0 that still have connections, or may have: to be looked at again.
+    /// Destinations at weight 0 that have or may have connections, and are to be looked at again.
     pub draining: BTreeSet<VirtualServerDestination>,
 }
 
@@ -321,7 +322,7 @@ impl ChangeSet {
         self.changes.push(change);
     }
 
-    /// True if the kernel is as wished and nothing is draining.
+    /// True if the kernel state is the desired state and no destination drains.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.draining.is_empty()
     }

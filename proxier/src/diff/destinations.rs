@@ -1,7 +1,7 @@
 //! The destinations of a virtual server in the kernel.
 //!
-//! In: a reading, or changes one by one. Out: each destination with its weight. Where all of them are as
-//! wished, which they nearly always are, only the wish's own list is kept. Never: two lists of the same.
+//! Takes a reading, or single changes. Gives each destination with its weight. Shares the list of the desired
+//! state while both are equal, which is nearly always, so that memory does not hold the list twice.
 
 use std::net::SocketAddr;
 
@@ -12,65 +12,66 @@ use crate::sorted::{SortedMap, SortedSet};
 /// Destinations by address and port.
 #[derive(Clone, Debug, Default)]
 pub struct Destinations {
-    /// Each of them is as [`PLAIN`]; then there are no others.
+    /// Destinations that are all like [`PLAIN`]. If there are any, `owned` is empty.
     shared: SortedSet<SocketAddr>,
-    /// Each is as it is.
+    /// Destinations with their own state.
     owned: SortedMap<SocketAddr, ObservedDestination>,
 }
 
-/// One that takes new connections and is reached as ours are.
+/// The state of a destination that takes new connections and is reached by NAT.
 static PLAIN: ObservedDestination =
     ObservedDestination { weight: weight::SERVING, masquerades: true, connections: None };
 
 impl Destinations {
-    /// One destination.
+    /// The state of a destination; `None` if it does not exist.
     pub fn get(&self, destination: &SocketAddr) -> Option<ObservedDestination> {
         let shared = self.shared.contains(destination).then_some(PLAIN);
         shared.or_else(|| self.owned.get(destination).copied())
     }
 
-    /// True if it is there.
+    /// True if the destination exists.
     pub fn contains_key(&self, destination: &SocketAddr) -> bool {
         self.get(destination).is_some()
     }
 
-    /// All of them, in order.
+    /// All destinations, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&SocketAddr, ObservedDestination)> + Clone {
         let shared = self.shared.iter().map(|destination| (destination, PLAIN));
         shared.chain(self.owned.iter().map(|(destination, found)| (destination, *found)))
     }
 
-    /// Their addresses and ports, in order.
+    /// The addresses and ports of all destinations, in order.
     pub fn keys(&self) -> impl Iterator<Item = &SocketAddr> {
         self.iter().map(|(destination, _)| destination)
     }
 
-    /// How they are, in the order of their addresses and ports.
+    /// The states of all destinations, in the order of their addresses and ports.
     pub fn values(&self) -> impl Iterator<Item = ObservedDestination> {
         self.iter().map(|(_, found)| found)
     }
 
-    /// How many there are.
+    /// The number of destinations.
     pub fn count(&self) -> usize {
         self.shared.len() + self.owned.len()
     }
 
-    /// Notes how one is.
+    /// Records the state of a destination.
     pub fn insert(&mut self, destination: SocketAddr, found: ObservedDestination) {
         self.owned().insert(destination, found);
     }
 
-    /// Notes that one is gone.
+    /// Records that a destination is gone.
     pub fn remove(&mut self, destination: &SocketAddr) {
         self.owned().remove(destination);
     }
 
-    /// Keeps the wish's list if that says it all. Counts of connections are of the moment.
+    /// Shares the list of the desired state if it equals this one. Counts of connections are dropped, because
+    /// they are soon out of date.
     pub(super) fn share(&mut self, wished: &SortedSet<SocketAddr>) {
         let is_plain = |found: &ObservedDestination| {
             ObservedDestination { connections: None, ..*found } == PLAIN
         };
-        // A list that is shared already may be of another wish.
+        // A list that is already shared may belong to an older desired state; `owned` is empty then.
         if self.shared.is_empty()
             && self.owned.keys().eq(wished)
             && self.owned.values().all(is_plain)

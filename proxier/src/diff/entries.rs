@@ -1,7 +1,7 @@
-//! Addresses and set entries: what is missing, what is too much.
+//! Compares addresses and set entries.
 //!
-//! In: the wish and the kernel. Out: additions and removals by key. Never: a removal and an
-//! addition of one entry; entries compare by meaning.
+//! Takes the desired state and the kernel state. Gives additions and removals by key. Entries are compared by
+//! meaning, so that an entry is never both removed and added.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -71,7 +71,8 @@ impl Comparison<'_> {
         changes.changes.extend(growth);
     }
 
-    /// Makes room in the sets for all entries that these changes add, while what they remove is still there.
+    /// Returns the changes that give sets room for all entries that these changes add. Entries that they
+    /// remove count too, because they are still there at that time.
     ///
     /// `Departs:` upstream has room for 65,536 entries a set and loses the others.
     pub(crate) fn growth<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Vec<Change> {
@@ -116,21 +117,21 @@ impl Comparison<'_> {
     ) {
         match side {
             Side::Left(()) => changes.push(Change::Set(SetChange::AddEntry(set, *entry))),
-            // What is added replaces the exception; the removal, which comes later, would take away what
-            // was added.
+            // The added entry replaces the exception. The removal comes later and would take the added entry
+            // away.
             Side::Right(()) if self.is_replaced(set, entry) => {}
             Side::Right(()) => changes.push(Change::Set(SetChange::RemoveEntry(set, *entry))),
             Side::Both((), ()) => {}
         }
     }
 
-    /// True if the entry is an exception in whose place the wish has an entry.
+    /// True if the entry is an exception and the desired state has the entry that replaces it.
     fn is_replaced(&self, set: SetKey, entry: &Entry) -> bool {
         entry.instead_of_exception().is_some_and(|entry| self.desired.has_entry(set, &entry))
     }
 }
 
-/// On which side something is that is wanted, or there.
+/// The side of a key that is wanted, exists, or both; `None` if it is neither.
 fn side(is_wanted: bool, is_there: bool) -> Option<Side<(), ()>> {
     match (is_wanted, is_there) {
         (true, false) => Some(Side::Left(())),

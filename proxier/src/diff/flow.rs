@@ -1,10 +1,10 @@
-//! Tracked flows of connectionless clients: which of them lead where nobody serves any more.
+//! Tracked flows of UDP and SCTP that lead to no current destination.
 //!
-//! In: entries of the connection tracking table, and the virtual servers whose destinations have
-//! changed, or that have gone. Out: the flows to forget, so that the client's next packet finds an
-//! endpoint of today, or none. Never: a flow to an address, protocol and port that is not one of our
-//! virtual servers, whatever its port: other hosts' flows that happen to use the number of a node
-//! port stay, and so do flows of pods that a rule has given such a number.
+//! Takes entries of the connection tracking table, and the virtual servers that have gone or whose
+//! destinations have changed. Returns the flows to remove, so that the client's next packet reaches a current
+//! endpoint or none. Does not touch a flow to an address, protocol and port that is not a virtual server of
+//! this proxy. Flows of other hosts that use the number of a node port stay. So do flows of pods whose source
+//! port was translated to such a number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,31 +18,31 @@ use crate::plan::{VirtualServerDestination, VirtualServerKey};
 /// destination into the reply direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
-    /// UDP or SCTP.
+    /// The protocol: UDP or SCTP.
     pub protocol: Protocol,
-    /// Who sends (source of the original direction).
+    /// The sender: source of the original direction.
     pub client: SocketAddr,
-    /// Where to (destination of the original direction).
+    /// The address that the client sends to: destination of the original direction.
     pub frontend: SocketAddr,
-    /// Who answers (source of the reply direction).
+    /// The address that answers: source of the reply direction.
     pub server: SocketAddr,
-    /// Whom the answer is sent to (destination of the reply direction), as far as IPVS has a hand in
-    /// it: the client itself where a rule has translated the source, masquerading for example.
+    /// The address to which replies are sent: destination of the reply direction. If a rule has translated the
+    /// source, masquerading for example, it is `client`, so that it shows only what IPVS has translated.
     pub answered: SocketAddr,
-    /// The kernel's identifier of the entry (`CTA_ID`), so that a newer flow of the same addresses
-    /// is not taken for it.
+    /// The kernel's identifier of the entry (`CTA_ID`), which distinguishes it from a newer flow between the
+    /// same addresses.
     pub id: u32,
-    /// The zone (`CTA_ZONE`); 0 unless somebody uses zones.
+    /// The zone (`CTA_ZONE`); 0 unless zones are in use.
     pub zone: u16,
 }
 
 impl Flow {
-    /// The virtual server in whose place the flow's first sender answered: of a flow that an endpoint
-    /// seems to have begun, because its client's own had just been forgotten. Then IPVS has put the
-    /// virtual server's address in the place of the endpoint's.
+    /// The virtual server for which the flow's first sender answered. An endpoint's reply seems to have begun
+    /// such a flow, because the client's flow had just been removed. IPVS has replaced the endpoint's address
+    /// by that of the virtual server.
     ///
-    /// `None` for a flow whose source is nobody's but its own: a process of this host may well send
-    /// from a port that is a node port's number.
+    /// `None` if IPVS has not translated the source. A process of this host may well send from a port whose
+    /// number is also a node port.
     pub fn answers_from(&self) -> Option<VirtualServerKey> {
         (self.answered != self.client).then(|| VirtualServerKey {
             protocol: self.protocol,
@@ -51,7 +51,7 @@ impl Flow {
         })
     }
 
-    /// The virtual server it was sent to.
+    /// The virtual server to which the client sends.
     pub fn key(&self) -> VirtualServerKey {
         VirtualServerKey {
             protocol: self.protocol,
@@ -68,11 +68,11 @@ impl fmt::Display for Flow {
 }
 
 impl Comparison<'_> {
-    /// True for a flow to one of these virtual servers that leads to no destination of today, and for
-    /// one that a destination, of today or before, seems to have begun.
+    /// True if the flow goes to one of these virtual servers and leads to none of its current destinations.
+    /// Also true if a current or earlier destination seems to have begun it.
     ///
-    /// `Departs:` upstream keeps flows to any endpoint that serves, chosen or not, and takes every
-    /// flow whose port is a node port's for its own, whomever it goes to.
+    /// `Departs:` upstream keeps flows to any endpoint that serves, chosen or not. It also removes every flow
+    /// whose port is a node port, whatever its address.
     pub(crate) fn is_stale(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
         self.leads_astray(flow, suspects) || self.answers_for(flow, suspects)
     }
@@ -82,7 +82,8 @@ impl Comparison<'_> {
         suspects.contains_key(&key)
             && match self.desired.server(&key) {
                 Some(server) => !server.destinations.contains(&flow.server),
-                // It has gone. What nobody has translated went to whoever answers there himself.
+                // The virtual server has gone. An untranslated flow went to a process at that address, not to
+                // an endpoint.
                 None => flow.server != flow.frontend,
             }
     }
@@ -96,12 +97,11 @@ impl Comparison<'_> {
     }
 }
 
-/// Virtual servers whose flows may lead astray, and the destinations that each of them has lost.
+/// Virtual servers that may have stale flows, with the destinations that each of them has lost.
 pub(crate) type StaleCandidates = BTreeMap<VirtualServerKey, BTreeSet<SocketAddr>>;
 
-/// The virtual servers whose flows may lead astray after these changes, before which `standing` stood.
-/// Connection tracking knows only of protocols without connections, or whose connections are not
-/// scheduled anew.
+/// Notes the virtual servers that may have stale flows after these changes. `standing` is the kernel state
+/// before them. Only tracked protocols matter ([`is_tracked`]): TCP connections are scheduled anew.
 pub(crate) fn note_stale_candidates(
     changes: &[Change],
     standing: &Observed,
@@ -130,7 +130,7 @@ pub(crate) fn note_stale_candidates(
     }
 }
 
-/// The virtual servers of tracked protocols that these changes make.
+/// The virtual servers of tracked protocols that these changes add.
 pub(crate) fn new_servers<'a>(
     changes: impl Iterator<Item = &'a Change>,
 ) -> BTreeSet<VirtualServerKey> {
@@ -141,8 +141,7 @@ pub(crate) fn new_servers<'a>(
     new.collect()
 }
 
-/// True for a flow to a virtual server that is about to get these destinations, its first ones, if it leads
-/// elsewhere.
+/// True if the flow goes to a new virtual server, but not to one of the destinations that it is about to get.
 pub(crate) fn leads_elsewhere(
     flow: &Flow,
     new: &BTreeSet<VirtualServerKey>,
@@ -151,7 +150,7 @@ pub(crate) fn leads_elsewhere(
     new.contains(&flow.key()) && !destinations.contains(&(flow.key(), flow.server))
 }
 
-/// The removal of flows.
+/// The changes that remove these flows.
 pub(crate) fn removals(flows: Vec<Flow>) -> Vec<Change> {
     flows.into_iter().map(Box::new).map(Change::RemoveFlow).collect()
 }

@@ -1,7 +1,7 @@
-//! What a change or a reading is about, without what it does to it.
+//! The object that a change or a reading concerns.
 //!
-//! Takes a change. Gives the one object whose state decides whether the change is still needed. Says nothing about
-//! what that state is.
+//! Takes a change. Returns the one object whose state decides whether the change is still needed. Does not
+//! say what that state is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
@@ -10,28 +10,28 @@ use super::change::{Change, Moment, RulesChange, ServerChange, SetChange};
 use crate::model::{Family, Protocol};
 use crate::plan::{DirtyKeys, Entry, SetKey, VirtualServerKey};
 
-/// One object of the kernel, as far as something can fail with it by itself.
+/// A kernel object that can fail by itself.
 ///
 /// Objects that every comparison looks at come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObjectKey {
-    /// Everything that could be ours, read in whole.
+    /// The whole kernel state of this proxy, to be read.
     Kernel,
-    /// The counts of connections.
+    /// The counts of connections, to be read.
     Connections,
     /// The tracked flows of a family and protocol.
     Flows(Family, Protocol),
-    /// The rules of a family, read.
+    /// The rules of a family, to be read.
     StandingRules(Family),
-    /// The rules of a family, written at this moment of a round.
+    /// The rules of a family, to be written at this point of a round.
     Rules(Family, Moment),
     /// The dummy device.
     Device,
     /// A set.
     Set(SetKey),
-    /// The room in a set.
+    /// The capacity of a set.
     Room(SetKey),
-    /// What other modes have left.
+    /// The rules of kube-proxy's other modes.
     LegacyRules(Family),
     /// An address of the dummy device.
     Address(IpAddr),
@@ -44,7 +44,7 @@ pub enum ObjectKey {
 }
 
 impl ObjectKey {
-    /// Adds the key under which it is compared. What every comparison looks at has none.
+    /// Adds the key under which the object is compared. Objects that every comparison looks at have none.
     pub(crate) fn touch(&self, touched: &mut DirtyKeys) {
         match *self {
             Self::Address(address) => drop(touched.addresses.insert(address)),
@@ -62,19 +62,19 @@ impl ObjectKey {
         }
     }
 
-    /// All destinations of a virtual server.
+    /// The range of all destinations of a virtual server.
     pub(crate) fn destinations_of(server: &VirtualServerKey) -> RangeInclusive<Self> {
         let least = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let greatest = SocketAddrV6::new(Ipv6Addr::from(u128::MAX), u16::MAX, u32::MAX, u32::MAX);
         Self::Destination(*server, least)..=Self::Destination(*server, greatest.into())
     }
 
-    /// The last of those that every comparison looks at.
+    /// The last of the objects that every comparison looks at.
     pub(crate) const LAST_COMMON: Self = Self::LegacyRules(Family::V6);
 }
 
 impl Change {
-    /// The virtual server that it changes, or whose destination it changes.
+    /// The virtual server that changes, or whose destination changes.
     pub(crate) fn server(&self) -> Option<VirtualServerKey> {
         match self.key() {
             ObjectKey::Server(key) | ObjectKey::Destination(key, _) => Some(key),
@@ -82,7 +82,7 @@ impl Change {
         }
     }
 
-    /// The object that it changes.
+    /// The object that changes.
     pub fn key(&self) -> ObjectKey {
         match self {
             Self::AddDevice => ObjectKey::Device,

@@ -1,8 +1,8 @@
-//! What the kernel has, under the same keys as the wish.
+//! The kernel state, under the same keys as the desired state.
 //!
-//! In: a read of the kernel, or the successes of our own changes. Out: a value that looks the same
-//! either way. Never: objects that cannot be ours (firewall-mark services, foreign sets, rules of
-//! other chains); the reader leaves those out.
+//! Takes a reading of the kernel, or successful changes. Gives the same value for both. Does not hold objects
+//! that cannot be this proxy's, such as firewall-mark services, other sets, or rules of other chains. The
+//! reader leaves those out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,30 +12,30 @@ use super::destinations::Destinations;
 use crate::model::PerFamily;
 use crate::plan::{Entry, Rules, ServerSettings, SetKey, SetKind, VirtualServerKey};
 
-/// Kernel state.
+/// A kernel state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// Whether the dummy device exists.
+    /// True if the dummy device exists.
     pub link: bool,
-    /// Addresses on it.
+    /// Addresses on the dummy device.
     pub addresses: BTreeSet<IpAddr>,
     /// Virtual servers by (protocol, address, port).
     pub servers: BTreeMap<VirtualServerKey, ObservedServer>,
-    /// Sets of ours that exist, with their entries.
+    /// Sets of this proxy that exist, with their entries.
     pub sets: BTreeMap<SetKey, BTreeSet<Entry>>,
-    /// How many entries each set has room for; absent for sets without a limit of their own
-    /// (`bitmap:port`).
+    /// The number of entries for which each set has room. Sets without a limit of their own (`bitmap:port`)
+    /// are absent.
     pub capacities: BTreeMap<SetKey, u32>,
-    /// Rules in chains of ours that exist, and jumps of ours that stand.
+    /// Rules in this proxy's chains that exist, and this proxy's jumps that stand.
     pub rules: PerFamily<Rules>,
-    /// Whether chains, rules or tables of kube-proxy's other modes are there.
+    /// True if chains, rules or tables of kube-proxy's other modes exist.
     pub legacy_rules: PerFamily<bool>,
 }
 
 /// A virtual server in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedServer {
-    /// Scheduler, flags, timeout.
+    /// The scheduler, flags and timeout.
     pub settings: ServerSettings,
     /// Destinations by address and port.
     pub destinations: Destinations,
@@ -46,20 +46,19 @@ pub struct ObservedServer {
 pub struct ObservedDestination {
     /// The weight.
     pub weight: u32,
-    /// Whether it is reached by NAT, as ours are. Another method is repaired.
+    /// True if it is reached by NAT, as this proxy's destinations are. Another method is corrected.
     pub masquerades: bool,
-    /// Active and inactive connections together, if they were counted just now. A believed state
-    /// never knows them.
+    /// Active and inactive connections together, as of the last reading; `None` if they were not counted.
     pub connections: Option<u32>,
 }
 
 impl Observed {
-    /// How many entries a set has room for.
+    /// The number of entries for which a set has room.
     pub fn room(&self, set: SetKey) -> u32 {
         self.capacities.get(&set).copied().unwrap_or(SetKind::PORTS)
     }
 
-    /// Notes a change that has succeeded.
+    /// Records a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         match change {
             Change::AddDevice => self.link = true,
@@ -77,7 +76,7 @@ impl Observed {
                 *self.legacy_rules.of_mut(*family) = false;
             }
             Change::Server(change) => self.record_server(change),
-            // Flows come and go by themselves, so that nothing is kept of them.
+            // Flows come and go by themselves, so that they are not part of the state.
             Change::RemoveFlow(_) => {}
         }
     }
@@ -95,7 +94,7 @@ impl Observed {
             }
             SetChange::AddEntry(set, entry) => {
                 let entries = self.sets.entry(*set).or_default();
-                // The kernel keeps one of the two, and an entry that is added replaces the exception.
+                // The kernel keeps only one of the two, and an added entry replaces the exception.
                 if let Some(exception) = entry.exception() {
                     entries.remove(&exception);
                 }
@@ -104,7 +103,7 @@ impl Observed {
             SetChange::RemoveEntry(set, entry) => {
                 if let Some(entries) = self.sets.get_mut(set) {
                     entries.remove(entry);
-                    // It compares the parts of entries, and not whether they are exceptions.
+                    // The kernel compares the parts of entries, and not whether they are exceptions.
                     if let Some(other) = entry.exception().or_else(|| entry.instead_of_exception())
                     {
                         entries.remove(&other);

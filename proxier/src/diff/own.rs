@@ -1,8 +1,8 @@
-//! Which objects in the kernel are ours to change.
+//! Decides which objects in the kernel belong to this proxy.
 //!
-//! Takes an observed key, the settings and what else is in the kernel. Gives yes or no. Ownership of everything but
-//! virtual servers in excluded networks follows from what an object is, so that a restart owns exactly what the
-//! process before it owned; for those there is [`Proven`].
+//! Takes an observed key, the settings and the rest of the kernel state. Returns yes or no. Ownership follows
+//! from what the object is, so that a restarted proxy owns exactly what the process before it owned. Virtual
+//! servers in excluded networks are the exception; for them there is [`Proven`].
 //!
 //! Sources: spec 3.7, 3.8, 14.2 and Q-52.
 
@@ -14,8 +14,8 @@ use crate::plan::{Desired, Entry, SetKey, SetName, Settings, VirtualServerKey};
 
 use super::observed::Observed;
 
-/// Every virtual server of an enabled family is ours. In an excluded network only those are that this proxy is known
-/// to have made.
+/// True for every virtual server of an enabled family. In an excluded network, it is true only for those that
+/// this proxy is known to have created.
 pub(super) fn is_our_server(key: &VirtualServerKey, settings: &Settings, proven: &Proven) -> bool {
     *settings.families.of(key.family())
         && (!is_excluded(key, &settings.exclude_nets) || proven.0.contains(key))
@@ -25,14 +25,14 @@ fn is_excluded(key: &VirtualServerKey, nets: &[Net]) -> bool {
     nets.iter().any(|net| net.contains(&key.address))
 }
 
-/// Virtual servers in excluded networks (`ipvs.excludeCIDRs`) that are ours nevertheless: this process has planned
-/// them, or an entry of our sets named them when the kernel was read. They go with their Service; others in the same
-/// network stay.
+/// Virtual servers in excluded networks (`ipvs.excludeCIDRs`) that belong to this proxy. This process has
+/// planned them, or an entry of its sets named them when the kernel was read. They are removed with their
+/// Service. Other virtual servers in these networks stay.
 #[derive(Debug, Default)]
 pub struct Proven(BTreeSet<VirtualServerKey>);
 
 impl Proven {
-    /// Adds those of the given keys that are planned.
+    /// Adds those of the keys that are planned.
     pub(crate) fn plan(
         &mut self,
         keys: &BTreeSet<VirtualServerKey>,
@@ -46,8 +46,8 @@ impl Proven {
         self.0.extend(ours.filter(|key| desired.server(key).is_some()));
     }
 
-    /// Adds those that entries of our sets name, and forgets those that are neither in the kernel nor planned. `node`
-    /// are the addresses that serve node ports.
+    /// Adds virtual servers that entries of this proxy's sets name. Forgets those that are neither in the
+    /// kernel nor planned.
     pub(crate) fn read(
         &mut self,
         found: &Observed,
@@ -65,8 +65,8 @@ impl Proven {
         self.0.extend(excluded.filter(|key| evidence.is_our_server(key)));
     }
 
-    /// Forgets those that are neither in the kernel nor planned: another one that somebody makes under such a key is not
-    /// ours. `keys` limits the look to virtual servers that may have changed; `None` looks at all.
+    /// Forgets those of the keys that are neither in the kernel nor planned. A virtual server that another
+    /// program later creates under such a key is not this proxy's.
     pub(crate) fn forget_gone(
         &mut self,
         keys: Option<&BTreeSet<VirtualServerKey>>,
@@ -85,7 +85,7 @@ impl Proven {
     }
 }
 
-/// Every address on the dummy device is ours, but for loopback and IPv6 link-local ones.
+/// True for every address on the dummy device, except loopback and IPv6 link-local addresses.
 pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
     let special = match address {
         IpAddr::V4(v4) => v4.is_loopback(),
@@ -94,19 +94,19 @@ pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
     *settings.families.of(Family::of(*address)) && !special
 }
 
-/// What tells our virtual servers from others' when no plan does: every one of ours has its frontend or node port in a
-/// set, or at least its address on the dummy device.
+/// Kernel state that shows which virtual servers belong to this proxy when no plan does. Each of them has its
+/// frontend or node port in a set, or at least its address on the dummy device.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnershipEvidence<'a> {
     /// Addresses on the dummy device.
     pub device: &'a BTreeSet<IpAddr>,
-    /// Sets of ours with their entries. They go last, so that a removal that was interrupted can be
-    /// taken up again.
+    /// This proxy's sets with their entries. They are removed after the virtual servers, so that an interrupted
+    /// removal can be continued.
     pub sets: &'a BTreeMap<SetKey, BTreeSet<Entry>>,
     /// Addresses on the node's other devices at which this proxy serves node ports, as far as that is known.
     pub node: &'a BTreeSet<IpAddr>,
-    /// In these networks others have virtual servers too: there an address on the dummy device does not tell, only an
-    /// entry with the port does.
+    /// Networks in which other programs have virtual servers too. There, an address on the dummy device
+    /// proves nothing; only an entry with the port does.
     pub exclude: &'a [Net],
 }
 
@@ -123,8 +123,8 @@ const FRONTENDS: [SetName; 8] = [
 ];
 
 impl OwnershipEvidence<'_> {
-    /// True if the virtual server is known to be ours. One that is not may still have been, if what
-    /// belonged to it has been taken away by hand; it is left alone.
+    /// True if the virtual server is known to be this proxy's. If an operator has removed all evidence by
+    /// hand, it is false and the virtual server is left alone.
     pub fn is_our_server(&self, key: &VirtualServerKey) -> bool {
         let is_bound = || !is_excluded(key, self.exclude) && self.is_bound(key);
         self.is_frontend(key) || self.is_node_port(key) || is_bound()
@@ -140,7 +140,7 @@ impl OwnershipEvidence<'_> {
         FRONTENDS.iter().any(|set| self.has(key.family(), *set, entry))
     }
 
-    /// The entries of TCP and UDP say nothing of addresses: the node must have it.
+    /// Entries of TCP and UDP node ports have no address, so that the node must have the address.
     fn is_node_port(&self, key: &VirtualServerKey) -> bool {
         let set = match key.protocol {
             Protocol::Tcp => SetName::NodePortTcp,

@@ -1,9 +1,9 @@
-//! Rules: whether they must be written, and in how many steps.
+//! Decides whether rules must be written, and in how many steps.
 //!
-//! In: the wanted and the standing rules of a family. Out: no step, one, or two. Never: a moment
-//! at which a service address that still answers has lost its masquerade rule. Rules hang on which
-//! sets have entries; where one set fills while another empties in the same round, the rules for
-//! both are written first and those for the emptied set go last.
+//! Takes the planned and the standing rules of a family. Gives no step, one or two. Which rules are planned
+//! depends on which sets have entries. If one set fills while another empties in the same round, the rules
+//! for both are written first. The rules of the emptied set are removed last. A service address that still
+//! answers never loses its masquerade rule.
 
 use std::collections::BTreeSet;
 
@@ -30,8 +30,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// The rules for every set that has entries or is to have some, and for every load balancer
-    /// that this node is or is to be kept from.
+    /// The rules for every set that has or is to have entries, and for every load-balancer frontend that
+    /// refuses or is to refuse this node.
     fn rules_of_both(&self, family: Family, standing: &Rules) -> Rules {
         let filled = self.standing_sets(family).collect();
         let mut both = self.desired.rules_with(self.settings, self.node, family, filled);
@@ -39,7 +39,7 @@ impl Comparison<'_> {
             && let (Some(out), Some(old)) =
                 (both.chains.get_mut(&OUT_FILTER), standing.chains.get(&OUT_FILTER))
         {
-            // What is not of this form is not one of ours and goes at once.
+            // Rules of another form are not this proxy's and are removed at once.
             let known: BTreeSet<&String> = out.iter().collect();
             let goes_later = |rule: &&String| rule.contains(" -m ipvs ") && !known.contains(rule);
             let more: Vec<_> = old.iter().filter(goes_later).cloned().collect();
@@ -70,7 +70,7 @@ impl Comparison<'_> {
     }
 }
 
-/// True if the rules do the same. Those of one chain have no order among them.
+/// True if the rules have the same effect. The order of rules matters in all chains but [`OUT_FILTER`].
 fn is_same(a: &Rules, b: &Rules) -> bool {
     let sorted = |rules: &Vec<String>| {
         let mut rules = rules.clone();

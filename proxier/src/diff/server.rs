@@ -1,13 +1,12 @@
-//! Virtual servers and destinations.
+//! Compares virtual servers and destinations.
 //!
-//! In: the wish and the kernel under the same keys. Out: additions, updates in place, and the
-//! steps by which a destination leaves. Never: a delete and re-add where an update will do.
+//! Takes the desired state and the kernel state. Gives additions, updates in place, and the steps by which a
+//! destination leaves. Does not delete and add an object that can be updated.
 //!
-//! A destination that leaves (spec 3.6): of UDP and SCTP it goes at once; of TCP it first gets
-//! weight 0, which keeps its connections and admits no new ones, and goes when a count taken after
-//! that finds none. Nothing is remembered for this: weight 0 in the kernel is the memory, so a
-//! restart continues where the process before it stopped, and an endpoint that comes back simply
-//! gets its weight again.
+//! A destination of UDP or SCTP is removed at once (spec 3.6). A destination of TCP first gets weight 0,
+//! which keeps its connections and admits no new ones. It is removed when a later count finds no connections.
+//! The weight in the kernel is the only record of this, so that a restarted proxy continues where the process
+//! before it stopped. An endpoint that comes back gets its weight again.
 
 use std::net::SocketAddr;
 
@@ -73,12 +72,12 @@ fn add_server(key: &VirtualServerKey, desired: &VirtualServer, changes: &mut Cha
     }
 }
 
-/// The destinations go by changes of their own: a virtual server has to be empty before its entries go, so that
-/// it does not answer without them, and has to stand until they have gone, so that no process of the host is
-/// reached in its place. Connections end at either.
+/// Removes a virtual server with its destinations, each by its own change. It has to be empty before its
+/// entries go, so that it does not answer without them. It has to stand until they have gone, so that no
+/// process of the host is reached in its place. Connections end in either case.
 fn remove_server(key: &VirtualServerKey, observed: &ObservedServer, changes: &mut ChangeSet) {
     let destinations: Vec<_> = observed.destinations.keys().copied().collect();
-    // The last one first, because each leaves a sorted list.
+    // Removing the last element of a sorted list is the cheapest.
     for destination in destinations.into_iter().rev() {
         changes.push(Change::Server(ServerChange::RemoveDestination(*key, destination)));
     }

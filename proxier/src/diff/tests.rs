@@ -1,4 +1,4 @@
-//! What a comparison finds, and what it leaves alone.
+//! Tests of the changes that a comparison finds, and of what it leaves alone.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use crate::plan::{ServerFlags, ServerSettings, VirtualServerKey};
 use crate::testing::{now, ready, service, settings, slice};
 use crate::{Proxier, apply::fake::FakeKernel, model::Update};
 
-/// A kernel that holds `default/web` at 10.96.0.1:80 with one destination, and its proxier.
+/// Makes a kernel that holds `default/web` at 10.96.0.1:80 with one destination, and its proxier.
 fn settled() -> (Proxier, FakeKernel) {
     let mut proxier = Proxier::new(settings());
     proxier.fold(Event::Service(Update::Listed(vec![service("web", &["10.96.0.1"])])));

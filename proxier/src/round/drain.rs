@@ -1,9 +1,8 @@
-//! Destinations that only finish their connections.
+//! Destinations that drain: they take no new connections and wait for theirs to end.
 //!
-//! In: which destinations stand at weight 0 without being wanted, and the time. Out: those that
-//! go: their connections have ended, or their time is up. Never: a memory that a restart would
-//! miss: what drains is known by its weight in the kernel, and only its time begins anew. Never a look
-//! at all that drains in a round that touches little of it.
+//! Takes the destinations at weight 0 that are not wanted, and the time. Removes those whose connections have
+//! ended or whose time is up. The weight in the kernel shows what drains, so that a restart loses only the
+//! time since when. Does not look at all draining destinations in a round that changes few of them.
 //!
 //! Sources: spec 3.6; kubernetes/kubernetes#84322, #89392.
 
@@ -17,20 +16,20 @@ use crate::apply::{Budget, Draining, Execution, Kernel, Outcome};
 use crate::diff::{Change, ObjectKey, Observed, ServerChange};
 use crate::plan::{DrainLimits, VirtualServerDestination, VirtualServerKey, weight};
 
-/// The least of all addresses.
+/// The smallest socket address.
 const LEAST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// What drains.
+/// The destinations that drain.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     known: BTreeMap<VirtualServerDestination, Since>,
-    /// The ends of those that have a limit, the first one first.
+    /// The limits of those that have one, the earliest first.
     ends: BTreeSet<(Instant, VirtualServerDestination)>,
-    /// All are to be counted.
+    /// True if the next round is to count all of them.
     all: bool,
 }
 
-/// Since when something drains, and on which node, if that is known.
+/// The time since when a destination drains, its node if known, and its limit if it has one.
 #[derive(Clone, Debug)]
 struct Since {
     at: Instant,
@@ -39,17 +38,18 @@ struct Since {
 }
 
 impl Drain {
-    /// Lets the next round count everything that drains.
+    /// Lets the next round count all draining destinations.
     pub(super) fn look_at_all(&mut self) {
         self.all = true;
     }
 
-    /// True if it is known to drain.
+    /// True if the destination is known to drain.
     pub(super) fn has(&self, leaving: &VirtualServerDestination) -> bool {
         self.known.contains_key(leaving)
     }
 
-    /// What is to be counted besides what begins to drain.
+    /// The draining destinations to be counted: all if `whole` or if a caller has asked for it, and otherwise
+    /// none.
     pub(super) fn due(&mut self, whole: bool) -> BTreeSet<VirtualServerDestination> {
         if std::mem::take(&mut self.all) || whole {
             self.known.keys().copied().collect()
@@ -58,9 +58,9 @@ impl Drain {
         }
     }
 
-    /// What there is of it, nothing of which is news.
+    /// The number of draining destinations and their next limit, without any that begin or end.
     pub(super) fn standing(&self, now: Instant) -> Draining {
-        // What should have gone by now and could not has its own time to be tried again.
+        // A destination whose limit has passed failed to be removed and is retried like other failures.
         let mut ends = self.ends.iter().map(|(end, _)| *end);
         let next_end = ends.find(|end| *end > now);
         Draining { count: self.known.len(), next_end, ..Draining::default() }
@@ -94,8 +94,8 @@ impl Drain {
 }
 
 impl Proxier {
-    /// Counts what drains, now that weight 0 keeps new connections away, and removes what is done
-    /// or has had its time.
+    /// Counts connections of draining destinations, which get no new ones any more. Removes those that have
+    /// none or whose limit has passed.
     pub(super) fn finish_draining(
         &mut self,
         work: &mut Work,
@@ -122,14 +122,14 @@ impl Proxier {
         outcome.absorb(std::mem::take(&mut walk.outcome));
         self.end_draining(going, work.cache.state(), &mut news);
         if !work.doubts.has_all() && !self.refused.has_leaving() {
-            // One that could not be given weight 0 drains later.
+            // A destination that could not get weight 0 drains later and its node is looked up then.
             self.store.forget_departed();
         }
         outcome.draining =
             Draining { begun: news.begun, ended: news.ended, ..self.drain.standing(now) };
     }
 
-    /// Those that have no connections.
+    /// The destinations among these that have no connections.
     fn idle(
         &mut self,
         mut of: BTreeSet<VirtualServerDestination>,
@@ -156,7 +156,7 @@ impl Proxier {
         of
     }
 
-    /// What this round may have brought back or taken away.
+    /// Draining destinations that this round may have brought back or removed.
     fn may_have_ended(&self, work: &Work) -> BTreeSet<VirtualServerDestination> {
         if work.is_whole {
             self.drain.known.keys().copied().collect()
@@ -172,7 +172,7 @@ impl Proxier {
         news: &mut Draining,
     ) {
         for leaving in of {
-            // What has come and gone in one round is no news.
+            // A destination that began and ended to drain in the same round is not reported.
             if !self.is_draining(cache, &leaving)
                 && self.drain.remove(&leaving)
                 && !news.begun.remove(&leaving)
@@ -202,7 +202,7 @@ impl Proxier {
         news.begun.insert(*leaving);
     }
 
-    /// Nodes have changed, so that other limits may count.
+    /// Computes the limits anew, because nodes have changed.
     pub(super) fn see_nodes(&mut self) {
         if self.settings.drain.dead_node.is_none() {
             return;
@@ -214,7 +214,7 @@ impl Proxier {
         }
     }
 
-    /// When a destination goes even with connections, if ever.
+    /// The time at which a destination is removed even with connections; `None` if there is no limit.
     fn end(&self, since: Instant, node: Option<&str>, limits: DrainLimits) -> Option<Instant> {
         let is_dead = || node.is_some_and(|node| self.store.is_dead(node));
         let short = limits.dead_node.filter(|_| is_dead());
@@ -222,7 +222,7 @@ impl Proxier {
         since.checked_add(limit)
     }
 
-    /// True if the destination stands at weight 0 and is not wanted.
+    /// True if the destination has weight 0 in the kernel and is not wanted.
     fn is_draining(&self, cache: &Observed, (key, server): &VirtualServerDestination) -> bool {
         let stands = cache
             .servers

@@ -1,10 +1,11 @@
-//! What a round does about failures.
+//! The consequences of failures in a round.
 //!
-//! Takes what a walk could not do. Notes it until it is tried again, reads single objects again that are not as
-//! believed, and says whether anything is known of the kernel at all. Does not decide when to run.
+//! Takes the changes of an execution that have failed. Notes them until they are tried again, reads single
+//! objects again that contradict the cache, and says whether the cache is still valid. Does not decide when
+//! to run.
 //!
-//! After an answer of the kernel its state is known: it is as it was. Only an answer that contradicts what is
-//! believed, and an exchange without an answer, are reasons to read.
+//! After an answer of the kernel its state is known, because a refused change leaves it as it was. The only
+//! reasons to read are an answer that contradicts the cache and an exchange without an answer.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -21,13 +22,13 @@ use crate::diff::{
 use crate::model::{Family, PerFamily, TriggerTime};
 use crate::plan::{DirtyKeys, VirtualServerKey};
 
-/// What has become of what was believed in this round.
+/// The findings of this round about the validity of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
-    /// Whether nothing is known of the kernel any more.
+    /// True if the kernel state is unknown.
     all: bool,
-    /// Virtual servers that were read once because the kernel contradicted what was believed of them. If it does so
-    /// again, the change is refused.
+    /// Virtual servers that were read again because the kernel contradicted the cache. On a second
+    /// contradiction, the change is refused.
     corrected: BTreeSet<VirtualServerKey>,
 }
 
@@ -44,8 +45,8 @@ impl Doubts {
 }
 
 impl Proxier {
-    /// The changes for these keys, or for all, but for what was refused and is not to be tried yet. If something that
-    /// was refused is no longer wanted, what waited for it is looked at too.
+    /// Finds the changes of these keys, or of all keys, without those that were refused and are not due yet.
+    /// Adds the keys that waited for a refused change that is no longer needed.
     pub(super) fn find_changes(
         &mut self,
         cache: &Observed,
@@ -62,7 +63,8 @@ impl Proxier {
         }
     }
 
-    /// Makes those ready to be tried again whose time has come.
+    /// Prepares what is due to be tried again, and adds its keys to `touched`. Returns the reads that have
+    /// failed.
     pub(super) fn retry_due(
         &mut self,
         cache: &mut KernelCache,
@@ -87,7 +89,7 @@ impl Proxier {
         failures
     }
 
-    /// Takes note of which rules could be read with everything else.
+    /// Notes which rules could be read together with everything else. Returns those that could not.
     pub(super) fn note_rules_read(
         &mut self,
         unread: PerFamily<Option<Cause>>,
@@ -130,7 +132,7 @@ impl Proxier {
         }
     }
 
-    /// Carries a walk on until the effort is spent, and does what its failures ask for.
+    /// Runs an execution until the budget is spent or it is done, and deals with its failures.
     pub(super) fn carry_on(
         &mut self,
         walk: &mut Execution,
@@ -209,8 +211,8 @@ impl Proxier {
         work.servers.extend(touched.servers);
     }
 
-    /// Room in the sets for these changes and for those that wait in the walk: a set that is made anew must have room for
-    /// both.
+    /// Room in the sets for these changes and for those that wait in the execution. A set that is made anew
+    /// must have room for both.
     pub(super) fn growth(
         &self,
         changes: &[Change],
@@ -222,7 +224,7 @@ impl Proxier {
         growth
     }
 
-    /// A change has failed and is not tried again in this round.
+    /// Notes that a change has failed and is not tried again in this round.
     #[expect(clippy::too_many_arguments, reason = "all that a failure has to do with")]
     fn refuse(
         &mut self,
@@ -234,13 +236,13 @@ impl Proxier {
         kernel: &mut dyn Kernel,
         now: Instant,
     ) {
-        // If a set or the device is gone, more may be. A second answer of this kind says nothing new.
+        // If a set or the device is gone, others may be gone too. A second such answer says nothing new.
         let key = change.key();
         let is_gone = cause.contradicts_belief() && change.server().is_none();
         let is_doubtful =
             cause.leaves_state_unknown() || (is_gone && !self.refused.has_failed_before(&key));
         walk.hold(stage, &change, work.cache.state());
-        // One of several tables may have been written.
+        // The write may have changed some of the tables.
         let unclear = match &change {
             Change::Rules(RulesChange::Write(step)) => Some(step.family),
             _ => None,
@@ -258,7 +260,7 @@ impl Proxier {
         }
     }
 
-    /// The kernel could not be read in whole.
+    /// Completes the outcome of a round in which the kernel could not be read in whole.
     pub(super) fn failed_read(&mut self, cause: Cause, now: Instant) -> Outcome {
         let operation = "read kernel state".into();
         let mut failed = std::mem::take(&mut self.unreported);
@@ -267,7 +269,7 @@ impl Proxier {
         self.complete(Outcome { failed, draining, ..Outcome::default() })
     }
 
-    /// Adds what is refused by now.
+    /// Adds to the outcome what is refused now.
     pub(super) fn complete(&mut self, mut outcome: Outcome) -> Outcome {
         outcome.resolved = self.refused.end_round();
         outcome.refused = self.refused.count();
@@ -278,8 +280,8 @@ impl Proxier {
         outcome
     }
 
-    /// What is in force now. Of a family that is not, the first report of each Service waits: it says for how
-    /// long the Service has not been served as it should be.
+    /// Takes the trigger times whose changes are in force. In a blocked family, the first one of each Service
+    /// is kept. It tells for how long the Service has not been served as it should be.
     fn take_reported(&mut self, blocked: &PerFamily<bool>) -> Vec<TriggerTime> {
         let waits = |reported: &TriggerTime| *blocked.of(reported.family);
         let all = std::mem::take(&mut self.reported);
@@ -293,13 +295,13 @@ impl Proxier {
         now
     }
 
-    /// Takes in what was read beside the rounds. The next round compares everything.
+    /// Ends an audit with what was read. The next round compares everything.
     pub fn end_audit(&mut self, found: KernelReading, now: Instant) {
         let KernelReading { observed: mut found, unread } = found;
         let Some(mut cache) = self.cache.take() else { return };
         for family in Family::BOTH {
             if unread.of(family).is_some() {
-                // Nothing says that they are otherwise.
+                // Nothing shows that these rules have changed.
                 let believed = cache.state().rules.of(family).clone();
                 *found.rules.of_mut(family) = believed;
             }
@@ -316,8 +318,7 @@ impl Proxier {
     }
 }
 
-/// True if an address could not be put on the dummy device because there is no such device, although one is believed to
-/// be there.
+/// True if an address was refused because the dummy device does not exist, although the cache has it.
 fn shows_no_device(change: &Change, cause: &Cause) -> bool {
     let is_absent = cause.kind() == CauseKind::Refused(Refusal::NotThere);
     matches!(change, Change::Address(AddressChange::Add(_))) && is_absent

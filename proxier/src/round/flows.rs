@@ -1,7 +1,8 @@
-//! The end of flows that lead nowhere.
+//! The removal of stale flows.
 //!
-//! In: the virtual servers that have changed, and the tracked flows. Out: their removal, in the round's
-//! outcome. Never: a reading of flows while nothing is suspect.
+//! Takes the virtual servers that have changed, and the tracked flows. Removes the flows that lead to no
+//! current destination, and reports the result in the round's outcome. Does not read flows while none can be
+//! stale.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -14,27 +15,28 @@ use crate::diff::{
 };
 use crate::model::{Family, Protocol};
 
-/// So many times in a round are they read, which is more than any table holds.
+/// The most times flows are read in a round, which is more than any table needs.
 const TIMES: usize = 256;
 
-/// Whose tracked flows are to be looked at.
+/// The virtual servers that may have stale flows.
 #[derive(Debug)]
 pub(super) struct Suspects {
-    /// Those of these.
+    /// These virtual servers, with the destinations they have lost.
     pub(super) these: StaleCandidates,
-    /// Those of every other virtual server too: nobody has looked yet.
+    /// True if all virtual servers are to be checked, because no round has done so yet.
     pub(super) and_all: bool,
 }
 
-/// Whether all flows of a family and protocol have been looked at.
+/// The extent to which the flows of a family and protocol have been looked at.
 enum Looked {
     AtAll,
-    /// The next round goes on with the others.
+    /// The next round looks at the rest.
     AtSome,
 }
 
 impl Proxier {
-    /// Notes whose flows may lead nowhere after these changes, and says of which families and protocols they are.
+    /// Notes the virtual servers that may have stale flows after these changes. Returns their families and
+    /// protocols.
     pub(super) fn suspect(
         &mut self,
         changes: &[Change],
@@ -49,8 +51,8 @@ impl Proxier {
         kinds
     }
 
-    /// Forgets the flows of changed virtual servers that lead nowhere. What could not be looked at or forgotten is looked
-    /// at again when its time has come, or when more of its family and protocol is suspect.
+    /// Removes stale flows. A read or removal that failed is tried again when it is due. It is tried earlier if
+    /// more flows of its family and protocol may be stale.
     pub(super) fn forget_stale_flows(
         &mut self,
         work: &mut Work,
@@ -87,10 +89,10 @@ impl Proxier {
         self.suspects.these = suspects;
     }
 
-    /// The same of one family and protocol.
+    /// Removes the stale flows of one family and protocol.
     ///
     /// # Errors
-    /// What could not be done, and why.
+    /// Returns the verb of the failed operation, and its cause.
     fn forget_stale_flows_of(
         &self,
         kind: (Family, Protocol),

@@ -1,8 +1,8 @@
-//! What others have changed in the kernel.
+//! Changes of the kernel by other programs.
 //!
-//! Takes the changes that a comparison in whole has named, and notices of removals from the dummy device. Gives the
-//! numbers, the first names, and virtual servers of others that go. Does not decide what is done about it: what is
-//! missing is planned and comes back like everything else.
+//! Takes the changes that a whole comparison has found, and notices of removals from the dummy device. Counts
+//! them, names the first ones, and finds virtual servers of others that are removed. Does not restore
+//! anything: a missing object is compared and added like any other.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,9 +14,9 @@ use crate::model::{Family, Removed};
 use crate::plan::{DirtyKeys, LocalNode, VirtualServerKey};
 
 impl Proxier {
-    /// Notes which of these changes no fact asks for: somebody else has changed the kernel. `has_news` says whether
-    /// facts have come in that rules may follow from. What has drained goes by itself, and what failed before is
-    /// missing because of that.
+    /// Notes which of these changes follow from no event, so that another program must have changed the
+    /// kernel. `has_news` says whether events have arrived on which rules may depend. Drained destinations
+    /// are expected to be removed, and objects that have failed before are expected to differ.
     pub(super) fn note_differences(
         &mut self,
         changes: &[Change],
@@ -39,9 +39,9 @@ impl Proxier {
         }
     }
 
-    /// Takes note of what somebody else has removed from the dummy device. The next round reads the whole kernel: whoever
-    /// removed that may have removed what an address must not stand without, its virtual servers, entries and rules.
+    /// Notes what was removed from the dummy device, so that the next round adds it again.
     pub(super) fn note_removed(&mut self, removed: Removed) {
+        // Without a cache, everything is read anyway.
         let cache = self.work.as_mut().map(|work| &mut work.cache).or(self.cache.as_mut());
         // Without a cache everything is read anyway.
         let Some(cache) = cache else { return };
@@ -63,14 +63,14 @@ impl Proxier {
         self.dirty.device = true;
     }
 
-    /// Learns from a reading which virtual servers in excluded networks are ours.
+    /// Finds in a reading which virtual servers in excluded networks belong to this proxy.
     pub(super) fn note_proven(&mut self, found: &Observed) {
         let node = self.node_port_addresses();
         self.proven.read(found, &node, &self.desired, &self.settings.exclude_nets);
     }
 
-    /// The virtual servers that go, no fact having asked for it, and of which nothing tells that this proxy, or
-    /// kube-proxy, had made them.
+    /// The virtual servers that are removed although no event has asked for it and nothing shows that this
+    /// proxy or kube-proxy created them.
     pub(super) fn servers_of_others(
         &self,
         changes: &[Change],

@@ -1,4 +1,4 @@
-//! Properties of rounds: they converge, repeat nothing, break nothing, survive faults.
+//! Tests that rounds converge, repeat nothing, break nothing and survive faults.
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ pub(super) fn complete() -> Proxier {
     complete_with(settings())
 }
 
-/// A proxier that has been told of everything there is: a node at 192.0.2.11.
+/// Makes a proxier with all kinds of objects listed, on a node at 192.0.2.11.
 fn complete_with(settings: Settings) -> Proxier {
     let mut proxier = Proxier::new(settings);
     proxier.fold(Event::Service(Update::Listed(vec![])));
@@ -44,7 +44,7 @@ fn complete_with(settings: Settings) -> Proxier {
     proxier
 }
 
-/// Settings by which pods can be told from others.
+/// Settings that can tell pods from other clients.
 fn local_detection() -> Settings {
     let nets = PerFamily {
         v4: Some("10.244.0.0/16".parse().expect("a network")),
@@ -61,18 +61,17 @@ fn connect_everywhere(kernel: &mut FakeKernel) {
     }
 }
 
-/// So many minutes from about now, by when everything that was refused is tried again.
+/// A time this number of minutes after [`now`]; after one minute, everything refused is due.
 fn after(minutes: u32) -> Instant {
     now() + Duration::from_secs(60) * minutes
 }
 
-/// What the proxier would find to do if it read the kernel now.
+/// The changes that a reading of the kernel would show.
 fn missing(proxier: &Proxier, kernel: &FakeKernel) -> String {
     proxier.comparison(&kernel.state).changes(Scan::Everything).to_string()
 }
 
-/// The state with the rules of `KUBE-IPVS-OUT-FILTER` sorted: they have no order among them, and which came first depends
-/// on the history.
+/// Sorts the rules of `KUBE-IPVS-OUT-FILTER`. They have no fixed order; it depends on the history.
 fn in_one_order(mut state: Observed) -> Observed {
     for family in Family::BOTH {
         if let Some(rules) = state.rules.of_mut(family).chains.get_mut(&OUT_FILTER) {
@@ -82,7 +81,8 @@ fn in_one_order(mut state: Observed) -> Observed {
     state
 }
 
-/// What led to the first moment at which a service address answers without its protection, if there is one.
+/// The changes up to the first moment at which a service address answers without its protection; empty if
+/// none.
 fn unguarded(kernel: &FakeKernel) -> Vec<String> {
     let Some(at) = kernel.history.iter().position(|state| !is_guarded(state)) else {
         return vec![];
@@ -95,7 +95,7 @@ fn unguarded(kernel: &FakeKernel) -> Vec<String> {
     until.map(|(_, (change, is_made))| format!("{is_made} {change}")).collect()
 }
 
-/// Every service address that answers has its protection.
+/// True if every service address that answers has its protection.
 fn is_guarded(state: &Observed) -> bool {
     let answers = state.servers.iter().filter(|(_, server)| server.destinations.count() > 0);
     let keys = answers.map(|(key, _)| key);
@@ -116,7 +116,8 @@ fn is_guarded(state: &Observed) -> bool {
                         && (rule.contains(" -j KUBE-") || rule.contains(" -j ACCEPT"))
                 })
         };
-        // An address that an interface of the node takes over serves node ports before it leaves.
+        // An address that an interface of the node takes over serves node ports before it leaves the dummy
+        // device.
         let ports = match key.protocol {
             Protocol::Tcp => SetName::NodePortTcp,
             Protocol::Udp => SetName::NodePortUdp,
@@ -465,7 +466,7 @@ fn of_what_a_slice_reported_the_first_of_each_service_waits_while_its_family_is_
     assert_eq!(reported, [("web", 1)]);
 }
 
-/// Takes away an endpoint on node2 that has connections.
+/// Removes an endpoint on node2 that has connections, and returns its destination.
 fn begin_to_drain(
     proxier: &mut Proxier,
     kernel: &mut FakeKernel,
@@ -495,7 +496,7 @@ pub(super) fn flow(frontend: &str, server: &str) -> Flow {
     }
 }
 
-/// A Service with a UDP port 53, and a node port 30053, on one endpoint.
+/// The events of a Service with the UDP port 53 and the node port 30053, with one endpoint.
 pub(super) fn dns(endpoint: &str) -> [Event; 2] {
     let mut service = service("dns", &["10.96.0.10"]);
     service.ports = vec![service_port("dns", Protocol::Udp, 53)];
@@ -521,7 +522,7 @@ fn flows_to_endpoints_that_are_gone_are_forgotten_and_no_others() {
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!(kernel.flows, [alive, elsewhere, foreign].into());
 
-    // Nothing of it has changed, so nobody looks.
+    // Nothing of the Service has changed, so that no flows are read.
     kernel.flows.insert(stale);
     proxier.fold(Event::Service(Update::Put(service("web", &["10.96.0.1"]))));
     proxier.round(&mut kernel, now());
@@ -541,7 +542,7 @@ fn flows_that_could_not_be_forgotten_are_tried_again() {
     proxier.round(&mut kernel, now());
     kernel.flows.insert(stale);
     dns("10.244.2.3").into_iter().for_each(|event| proxier.fold(event));
-    // A destination comes and one goes at each of two frontends; then comes the flow.
+    // At each of two frontends a destination is added and one removed; the flow is the fifth change.
     kernel.faults = [kernel.log.len() + 4].into();
     assert!(!proxier.round(&mut kernel, now()).is_success());
     assert!(kernel.flows.contains(&stale));
@@ -627,7 +628,7 @@ fn flows_are_forgotten_before_a_virtual_server_that_has_joined_gets_destinations
         let servers = kernel.state.servers.values();
         servers.filter(|server| server.destinations.count() > 0).count()
     };
-    // Up to the first destination of two.
+    // Runs until one of two virtual servers has a destination.
     while serves(&kernel) == 0 {
         assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
     }
@@ -657,12 +658,12 @@ fn sets_grow_for_what_waits_too() {
     };
     (1..=7).for_each(|n| add(&mut proxier, n));
     assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
-    // These are made first, and those that wait must find room as well.
+    // These are made first, and there must be room for those that wait, too.
     (8..=14).for_each(|n| add(&mut proxier, n));
     let outcome = proxier.round(&mut kernel, now());
     assert_eq!(outcome.failed, []);
     assert_eq!((kernel.state.sets[&set].len(), kernel.state.capacities[&set]), (14, 16));
-    // So many that they join what waits, which has grown the set for itself already.
+    // These are too many to be made first. They join those that wait, for which the set has grown already.
     (15..=17).for_each(|n| add(&mut proxier, n));
     assert!(proxier.step(&mut kernel, now(), Budget(1)).is_none());
     (18..=240).for_each(|n| add(&mut proxier, n));

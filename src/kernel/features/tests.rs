@@ -1,4 +1,4 @@
-//! What is read out of the words of iptables.
+//! Tests of what is concluded from messages of iptables.
 
 use super::*;
 

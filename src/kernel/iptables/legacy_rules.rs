@@ -1,10 +1,9 @@
-//! What kube-proxy's iptables mode leaves behind when IPVS mode takes over, and what all of
-//! kube-proxy does.
+//! Rules that kube-proxy's iptables mode leaves behind, or that any of its modes does.
 //!
-//! In: a listing of `iptables-save`. Out: chains and the jumps to them, and the input of
-//! `iptables-restore` that takes them away. Never: when IPVS mode takes over, one of our chains, which
-//! iptables mode shares names with and our own rules have rewritten; kubelet's chains; a chain that
-//! somebody else's rule leads to: that one is only emptied.
+//! Takes a listing of `iptables-save`. Gives chains, the jumps to them, and the input of `iptables-restore`
+//! that removes them. In [`Whose::IptablesMode`], does not touch this proxy's chains, some of which have
+//! names of iptables mode and have been rewritten. Does not touch kubelet's chains. A chain to which a rule
+//! of others jumps is only emptied.
 //!
 //! Sources: spec 14.1, 14.2 and Q-53.
 
@@ -15,31 +14,31 @@ use proxier::plan::{ChainKey, Jump};
 
 use super::text::is_rule_of;
 
-/// Whose chains are looked for.
+/// The chains to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// Those that only iptables mode makes.
+    /// Chains that only iptables mode makes.
     IptablesMode,
-    /// Those of our own mode too.
+    /// Chains of iptables mode and of this proxy.
     EveryMode,
 }
 
 /// Chains by table and name.
 type Chains<'a> = BTreeSet<(&'a str, &'a str)>;
 
-/// Traces of iptables mode in one family.
+/// Chains and jumps to remove, in one family.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Leftovers<'a> {
-    /// Table, chain and rule of jumps that go.
+    /// Jumps to remove: table, chain and rule.
     jumps: Vec<(&'a str, &'a str, &'a str)>,
-    /// Chains that go.
+    /// Chains to remove.
     gone: Chains<'a>,
-    /// Chains that are emptied and stay, because others lead to them.
+    /// Chains that are emptied and stay, because rules of others jump to them.
     emptied: Chains<'a>,
 }
 
 impl<'a> Leftovers<'a> {
-    /// Reads a listing.
+    /// Finds them in a listing.
     pub(super) fn find(listing: &'a str, whose: Whose) -> Self {
         let mut found = Self::default();
         let mut rules: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
@@ -75,7 +74,8 @@ impl<'a> Leftovers<'a> {
     fn judge(&mut self, table: &'a str, chain: &'a str, rule: &'a str) {
         let Some(target) = target(rule) else { return };
         let leads_there = self.gone.contains(&(table, target));
-        // The same chain that IPVS mode has, but only for new connections.
+        // In iptables mode this chain has the name it has in IPVS mode. The comment tells the two jumps
+        // apart.
         let is_old_firewall = table == "filter"
             && target == "KUBE-PROXY-FIREWALL"
             && rule.contains("--comment \"kubernetes load balancer firewall\"");
@@ -89,7 +89,7 @@ impl<'a> Leftovers<'a> {
         }
     }
 
-    /// A chain that others lead to stays; if it is empty already, nothing is left to do about it.
+    /// Keeps chains to which others jump. If such a chain is already empty, nothing is left to do with it.
     fn keep_what_stays_in_use(&mut self, rules: &BTreeMap<(&str, &str), Vec<&str>>) {
         for chain in &self.emptied {
             self.gone.remove(chain);
@@ -97,28 +97,28 @@ impl<'a> Leftovers<'a> {
         self.emptied.retain(|chain| rules.contains_key(chain));
     }
 
-    /// True if there is nothing to take away.
+    /// True if there is nothing to remove.
     pub(super) fn is_empty(&self) -> bool {
         self.jumps.is_empty() && self.gone.is_empty() && self.emptied.is_empty()
     }
 
-    /// Chains that cannot go, for the operator.
+    /// Chains that cannot be removed, in words for the operator.
     pub(super) fn in_use(&self) -> impl Iterator<Item = String> {
         self.emptied.iter().map(|(table, chain)| format!("{table} {chain}"))
     }
 
-    /// The input of `iptables-restore --noflush`.
+    /// The input of `iptables-restore --noflush` for all tables.
     pub(super) fn payload(&self) -> String {
         self.tables().into_iter().map(|table| self.payload_of(table)).collect()
     }
 
-    /// The tables in which there is anything.
+    /// The tables in which there is anything to remove.
     pub(super) fn tables(&self) -> BTreeSet<&'a str> {
         let jumps = self.jumps.iter().map(|(table, ..)| *table);
         jumps.chain(self.gone.iter().chain(&self.emptied).map(|(table, _)| *table)).collect()
     }
 
-    /// The input for one table: declaring a chain empties it.
+    /// The input for one table. Declaring a chain empties it.
     pub(super) fn payload_of(&self, table: &str) -> String {
         let (gone, emptied) = (in_table(&self.gone, table), in_table(&self.emptied, table));
         let mut text = format!("*{table}\n");
@@ -135,7 +135,7 @@ impl<'a> Leftovers<'a> {
         text
     }
 
-    /// What goes from a table, for the operator: jumps, then chains.
+    /// The jumps and then the chains to remove from a table, in words for the operator.
     pub(super) fn names_of(&self, table: &str) -> Vec<String> {
         let jumps = self.jumps.iter().filter(|(of, ..)| *of == table);
         let jumps = jumps.map(|(_, chain, rule)| {
@@ -154,7 +154,7 @@ fn in_table<'a>(chains: &Chains<'a>, table: &str) -> Vec<&'a str> {
     chains.iter().filter(|(of, _)| *of == table).map(|(_, chain)| *chain).collect()
 }
 
-/// Chains that only iptables mode makes.
+/// True for chains that only iptables mode makes.
 fn is_of_iptables_mode(table: &str, chain: &str) -> bool {
     const PREFIXES: [&str; 6] =
         ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "KUBE-XLB-"];
@@ -187,8 +187,8 @@ fn is_our_jump(table: &str, chain: &str, rule: &str) -> bool {
     Jump::ALL.iter().any(is_it)
 }
 
-/// True for a jump as kube-proxy writes it, which matches nothing but perhaps new connections; a
-/// rule that matches more is somebody else's, whatever its comment.
+/// True for a jump as kube-proxy writes it, which matches at most the state of new connections. A rule that
+/// matches more is another program's, whatever its comment.
 fn is_jump_of_kube_proxy(rule: &str) -> bool {
     let rule = rule.strip_prefix("-m conntrack --ctstate NEW ").unwrap_or(rule);
     rule.strip_prefix("-m comment --comment \"kubernetes ")
@@ -200,7 +200,7 @@ fn is_built_in(chain: &str) -> bool {
     ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"].contains(&chain)
 }
 
-/// Where a rule leads.
+/// The chain or target to which a rule jumps.
 fn target(rule: &str) -> Option<&str> {
     let mut words = rule.split(' ').skip_while(|word| !["-j", "-g"].contains(word));
     words.next()?;

@@ -1,4 +1,4 @@
-//! Text in, text out.
+//! Tests of the text that is read and written.
 
 use std::collections::BTreeSet;
 

@@ -1,14 +1,14 @@
-//! The text that `iptables-save` prints and `iptables-restore` reads.
+//! Converts between rules and the text of `iptables-save` and `iptables-restore`.
 //!
-//! In: either side's text or rules. Out: the other. Never: a rule that is not ours; lines of other
-//! chains and other jumps are passed over.
+//! Takes a listing and returns rules, or takes rules and returns the input of `iptables-restore`. Skips other
+//! chains and other jumps.
 
 use std::fmt::Write as _;
 
 use proxier::diff::RulesStep;
 use proxier::plan::{ChainKey, Jump, Rules, Table};
 
-/// Reads our chains and jumps out of a listing.
+/// Reads this proxy's chains and jumps from a listing.
 pub(super) fn parse(listing: &str) -> Rules {
     let mut rules = Rules::default();
     let mut table = None;
@@ -46,13 +46,13 @@ fn our_jump(table: Table, from: &str, rule: &str) -> Option<Jump> {
         .find(|jump| jump.table == table && jump.from == from && is_rule_of(jump, rule))
 }
 
-/// True if the rule is the jump as we write it: with its comment, or without where there can be none.
+/// True if the rule is the jump as this proxy writes it, with its comment or without one.
 pub(super) fn is_rule_of(jump: &Jump, rule: &str) -> bool {
     rule == jump.rule() || rule == jump.bare_rule()
 }
 
-/// Writes the input of `iptables-restore --noflush`: declaring a chain empties it, so each table
-/// is rewritten in one transaction; missing jumps are put in front, in their order.
+/// Writes the input of `iptables-restore --noflush`. Declaring a chain empties it, so that each table is
+/// rewritten in one transaction. Missing jumps are inserted at the front, in their order.
 pub(super) fn payload(step: &RulesStep) -> String {
     let RulesStep { rules, missing_jumps, has_comments, .. } = step;
     let mut text = String::new();
@@ -78,7 +78,7 @@ pub(super) fn payload(step: &RulesStep) -> String {
     text
 }
 
-/// An error message with the input line it speaks of (`line N failed`, `line: N`).
+/// Adds the input line to which an error message refers (`line N failed`, `line: N`).
 pub(super) fn explain(said: &str, input: &str) -> String {
     let number = said.split("line").skip(1).find_map(|rest| {
         let digits: String =
@@ -86,7 +86,7 @@ pub(super) fn explain(said: &str, input: &str) -> String {
         digits.parse::<usize>().ok()
     });
     let mut said = said.lines().collect::<Vec<_>>().join("; ");
-    // The match of sets asks the kernel for their numbers through a raw socket.
+    // The set match asks the kernel for set numbers through a raw socket.
     if said.contains("socket to ipset") {
         said.push_str(" CAP_NET_RAW is needed");
     }
@@ -96,7 +96,7 @@ pub(super) fn explain(said: &str, input: &str) -> String {
     }
 }
 
-/// What iptables says, in any flavour, of a match or target that the kernel or it does not have.
+/// Messages of any flavour about a match or target that the kernel or the program lacks.
 const SIGNS: [&str; 6] = [
     KERNEL_LACKS,
     "No chain/target/match by that name",
@@ -111,7 +111,7 @@ const LIBRARY_LACKS: &str = "Couldn't load ";
 const UNKNOWN_OPTION: &str = "nknown option";
 
 pub(super) fn says_missing(said: &str) -> bool {
-    // Old versions of the legacy flavour say nothing else of it.
+    // Old versions of the legacy flavour print only this for a missing feature.
     let is_bare = said.ends_with(" failed") && said.contains("-restore: line ");
     is_bare || SIGNS.iter().any(|sign| said.contains(sign))
 }

@@ -1,11 +1,11 @@
-//! What a version of iptables can do.
+//! The version of the iptables programs and what it supports.
 //!
-//! In: the output of `iptables --version`. Out: options by version. Never: a failure; of a version
-//! that cannot be read nothing is expected.
+//! Takes the output of `iptables --version`. Gives the options that the version has. Does not fail: a version
+//! that cannot be read counts as having none of them.
 //!
 //! Source: spec 1.3.
 
-/// Major, minor and patch number, zeros when unknown; and which flavour it is.
+/// The major, minor and patch number, zeros if unknown, and the flavour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     number: [u16; 3],
@@ -13,7 +13,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// The first dotted number that follows a `v`.
+    /// Reads the first dotted number that follows a `v`.
     pub fn parse(text: &str) -> Self {
         let numbers = text.split_whitespace().find_map(|word| {
             let dotted = word.strip_prefix('v')?;
@@ -24,17 +24,17 @@ impl Version {
         Self { number: numbers.unwrap_or_default(), is_nft: text.contains("nf_tables") }
     }
 
-    /// Whether it writes to nftables, where matches and targets need `nft_compat`.
+    /// True if the programs write to nftables, where matches and targets need `nft_compat`.
     pub fn is_nft(self) -> bool {
         self.is_nft
     }
 
-    /// Whether MASQUERADE knows `--random-fully`: since 1.6.2.
+    /// True if MASQUERADE has the option `--random-fully`, since 1.6.2.
     pub fn has_random_fully(self) -> bool {
         self.number >= [1, 6, 2]
     }
 
-    /// How `iptables-restore` is told to wait for the lock: since 1.6.2.
+    /// The options that make `iptables-restore` wait for the lock, since 1.6.2.
     pub(super) fn restore_wait(self) -> &'static [&'static str] {
         if self.number >= [1, 6, 2] { &["-w", "5"] } else { &[] }
     }

@@ -1,4 +1,4 @@
-//! Messages as a kernel (6.18) sent them, received from `NETLINK_ROUTE` after the command above each.
+//! Tests with messages of a kernel (6.18), received from `NETLINK_ROUTE` after the command above each.
 
 use super::{Address, Link};
 

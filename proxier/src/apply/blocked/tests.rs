@@ -1,4 +1,4 @@
-//! What each failure holds back, and what it does not.
+//! Tests of what each failure holds back and what it does not.
 
 use std::net::SocketAddr;
 
@@ -39,7 +39,7 @@ fn destination(key: VirtualServerKey) -> Change {
     ))
 }
 
-/// In a kernel that holds nothing.
+/// True if the change waits in an empty kernel.
 fn holds(held: &mut Blocked, stage: Stage, change: &Change) -> bool {
     held.holds(stage, change, &Observed::default())
 }
@@ -244,7 +244,7 @@ fn what_still_has_destinations_keeps_its_guard_its_entries_and_its_place() {
     }
 }
 
-/// Two virtual servers of IPv4 and one of IPv6, of which the second has a destination.
+/// Makes a state with two virtual servers of IPv4 and one of IPv6; the second one has a destination.
 fn cache(keys: [VirtualServerKey; 3]) -> Observed {
     let mut cache = Observed::default();
     keys.into_iter().for_each(|key| cache.record(&new_server(key)));
@@ -260,7 +260,7 @@ fn where_rules_could_not_be_written_destinations_come_to_what_those_that_stand_p
     cache.record(&Change::Set(SetChange::AddEntry(of(V4, SetName::LoadBalancer), at(new))));
     cache.record(&Change::Set(SetChange::AddEntry(of(V4, SetName::ClusterIp), at(old))));
     let rules = cache.rules.of_mut(V4);
-    // The name of the one set begins with that of the other.
+    // The name of one set begins with the name of the other.
     rules.chains = [
         (ChainKey { table: Table::Nat, chain: "KUBE-SERVICES" }, "KUBE-CLUSTER-IP"),
         (ChainKey { table: Table::Nat, chain: "KUBE-LOAD-BALANCER" }, "KUBE-LOAD-BALANCER-LOCAL"),

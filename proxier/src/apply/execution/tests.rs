@@ -1,4 +1,4 @@
-//! Order, and what a failure holds back.
+//! Tests of the order of changes and of what a failure holds back.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -101,7 +101,7 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
             )),
         ]
     };
-    // What each failure keeps.
+    // The removals in their order. Below, one of them fails and keeps others from being made.
     let [destination, permission, server, address, guard] = [
         "remove destination 10.96.0.1:80/tcp -> 10.244.2.1:80",
         "remove entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80",

@@ -1,4 +1,4 @@
-//! Flows that lead nowhere go, whatever became of their virtual server; flows of others stay.
+//! Tests that stale flows are removed whatever became of their virtual server, and that other flows stay.
 
 use proptest::prelude::*;
 
@@ -17,13 +17,14 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// What connection tracking has of a flow from `client` to `to`, whose answers go to `answered`.
+/// A flow from `client` to `to` whose replies go to `answered`, as connection tracking shows it.
 fn others(client: &str, to: &str, answered: &str) -> Flow {
     let (client, to, answered) = (socket(client), socket(to), socket(answered));
     Flow { client, frontend: to, server: to, answered, ..flow("192.0.2.1:1", "192.0.2.1:1") }
 }
 
-/// A proxy whose node port 30053 leads to an endpoint, and what then happens to it.
+/// Makes a proxy whose node port 30053 leads to an endpoint, then takes in `change` with these flows in the
+/// kernel.
 fn after_a_change(flows: &[Flow], change: impl IntoIterator<Item = Event>) -> FakeKernel {
     let mut proxier = complete();
     let mut kernel = FakeKernel::default();
@@ -35,7 +36,7 @@ fn after_a_change(flows: &[Flow], change: impl IntoIterator<Item = Event>) -> Fa
     kernel
 }
 
-/// The Service is deleted, and its slice with it.
+/// The events that delete the Service and its EndpointSlice.
 fn deletion() -> [Event; 2] {
     let [Event::Service(Update::Put(service)), _] = dns("10.244.2.2") else { return dns("") };
     let slice = SliceName::new("default", "a");
@@ -45,13 +46,13 @@ fn deletion() -> [Event; 2] {
 #[test]
 fn flows_that_only_look_like_answers_of_a_node_port_are_left_alone() {
     let theirs = [
-        // A pod's own, which masquerading sent from a port that is a node port's number.
+        // A pod's flow; masquerading chose a source port that is also a node port.
         others("10.244.1.9:5000", "8.8.8.8:53", "192.0.2.11:30053"),
-        // The host's own.
+        // A flow of the host itself.
         others("192.0.2.11:30053", "8.8.8.8:53", "192.0.2.11:30053"),
-        // Between others, one of whom sends from the address of a Service.
+        // A flow of other hosts, one of which sends from the address of a Service.
         others("10.96.0.10:53", "198.51.100.9:53", "10.96.0.10:53"),
-        // An endpoint's own, from another port than the one at which it serves.
+        // An endpoint's own flow, from another port than the one at which it serves.
         others("10.244.2.2:5000", "8.8.8.8:53", "192.0.2.11:30053"),
         others("10.244.2.2:8080", "8.8.8.8:53", "192.0.2.11:41000"),
     ];
@@ -110,7 +111,7 @@ fn a_flow_that_the_kernel_does_not_let_go_ends_no_round_in_a_circle() {
     assert!(kernel.flows.is_empty());
 }
 
-/// What there is of a Service: which kinds of addresses, and which of two endpoints.
+/// The shape of a Service: its kinds of addresses, and its endpoints out of two.
 type Shape = (bool, bool, bool, [bool; 2]);
 
 fn facts(n: u8, shape: Option<Shape>) -> [Event; 2] {
@@ -143,8 +144,8 @@ fn some_shape() -> impl Strategy<Value = Option<Shape>> {
     ))
 }
 
-/// Flows of a client to each destination of each virtual server; answers under way that have begun
-/// flows of their own; and flows of others, at each of them.
+/// The flows that may be in the kernel. The first list has those to each destination of each virtual server,
+/// and those begun by replies of each destination. The second list has flows of other programs.
 fn flows_of(kernel: &FakeKernel) -> (Vec<Flow>, Vec<Flow>) {
     let (mut ours, mut theirs) = (vec![], vec![]);
     for (key, server) in &kernel.state.servers {
@@ -160,7 +161,7 @@ fn flows_of(kernel: &FakeKernel) -> (Vec<Flow>, Vec<Flow>) {
 }
 
 proptest! {
-    /// Whatever comes and goes, and over restarts during which Services went.
+    /// Holds for any changes, and for restarts during which Services were deleted.
     #[test]
     fn no_flow_outlives_its_virtual_server_or_destination(
         history in prop::collection::vec((1..4u8, some_shape(), prop::bool::ANY), 1..12)

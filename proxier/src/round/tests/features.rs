@@ -1,4 +1,4 @@
-//! Nodes that lack a match, a target or a type of sets.
+//! Tests of nodes that lack a match, a target or a set type.
 //!
 //! The fake kernel refuses what needs a feature that it lacks, as Linux does.
 
@@ -21,7 +21,7 @@ fn lacking(missing: &[Feature]) -> FakeKernel {
     FakeKernel { missing: PerFamily { v4: missing.clone(), v6: missing }, ..FakeKernel::default() }
 }
 
-/// A Service that has an address of every kind, and one whose load balancer admits few.
+/// The events of a Service with every kind of address, and of one whose load balancer has source ranges.
 fn all_kinds() -> Vec<Event> {
     let mut open = service("open", &["10.96.0.1", "fd00:10:96::1"]);
     open.ports[0].node_port = Some(30080);
@@ -42,7 +42,7 @@ fn all_kinds() -> Vec<Event> {
     services.into_iter().chain(slices).collect()
 }
 
-/// The kernel that lacks these features after the Services have come.
+/// A kernel without these features, after all Services have been programmed.
 fn programmed(missing: &[Feature]) -> FakeKernel {
     let mut kernel = lacking(missing);
     let mut proxier = complete_with(local_detection());
@@ -53,7 +53,7 @@ fn programmed(missing: &[Feature]) -> FakeKernel {
     kernel
 }
 
-/// The addresses at which some endpoint takes connections.
+/// The addresses of virtual servers that have destinations.
 fn served_by(kernel: &FakeKernel) -> BTreeSet<IpAddr> {
     let servers = kernel.state.servers.iter();
     let takes = servers.filter(|(_, server)| server.destinations.iter().next().is_some());
@@ -141,7 +141,7 @@ fn what_is_loaded_later_is_used_and_what_is_gone_is_not_missed() {
         let outcome = proxier.round(&mut kernel, now());
         assert!(outcome.is_success(), "{feature}: {:?}", outcome.failed);
         let mut whole = programmed(&[]).state;
-        // Jumps stay as they were written.
+        // Jumps that stand are not rewritten.
         assert_eq!(format!("{:#?}", kernel.state), format!("{whole:#?}"), "{feature}");
 
         kernel.missing = lacking(&[feature]).missing;
@@ -149,7 +149,7 @@ fn what_is_loaded_later_is_used_and_what_is_gone_is_not_missed() {
         let outcome = proxier.round(&mut kernel, now());
         assert!(outcome.is_success(), "{feature}: {:?}", outcome.failed);
         whole = programmed(&[feature]).state;
-        // A set that nobody can make any more stays, empty.
+        // A set of a type that the kernel lacks stays and is empty.
         kernel.state.capacities.retain(|set, _| whole.sets.contains_key(set));
         kernel.state.sets.retain(|set, _| whole.sets.contains_key(set));
         assert_eq!(kernel.state, whole, "{feature}");
@@ -159,8 +159,8 @@ fn what_is_loaded_later_is_used_and_what_is_gone_is_not_missed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Nobody gets past source ranges who would be turned away if nothing were missing, but for the node where
-    /// `-m ipvs` is, and who needs no masquerading is served wherever no guard is.
+    /// Source ranges let in no client that they shut out when no feature is missing, except the node itself if
+    /// `-m ipvs` is missing. Clients that need no masquerading are served unless a guard is needed.
     #[test]
     fn lacking_features_let_nobody_in_and_leave_pods_served(
         history in some_history(),
@@ -201,8 +201,8 @@ proptest! {
                     let is_let_in = is_guarded && full.turns_away(client, key) && poor.serves(client, key);
                     prop_assert!(!is_let_in, "{:?} to {} without {:?}", client, key, lacked);
                 }
-                // What the rule for other ports of service addresses refuses, a node port at a cluster IP that an
-                // interface has too, answers where that rule cannot be had.
+                // A node port at a cluster IP that an interface has too is usually refused by the rule for
+                // other ports. It may answer where that rule is missing.
                 prop_assert!(
                     is_guarded || !full.serves(pod, key) || poor.serves(pod, key),
                     "pod to {} without {:?}", key, lacked

@@ -1,7 +1,8 @@
-//! No moment of a round treats a client otherwise than the wishes before, within and after it do.
+//! Tests that no moment of a round treats a client worse than the desired states before, within and after it
+//! do.
 //!
-//! In: histories, with and without faults. Out: what a client meets at any moment that no wish had for it. Does not
-//! look at how a round ends.
+//! Takes histories with and without faults. Finds what a client meets at any moment and in no desired state.
+//! Does not check the end of a round.
 
 use proptest::prelude::*;
 
@@ -15,7 +16,7 @@ use crate::testing::packet::{Client, Moment as Packets, moments};
 use crate::testing::{now, ready, service, service_port, slice};
 use std::net::IpAddr;
 
-/// True if an entry says that there is a Service at this address, protocol and port.
+/// True if an entry shows that a Service has this address, protocol and port.
 fn has_entry(state: &Observed, key: &VirtualServerKey) -> bool {
     let own = Entry::AddressPort(key.address, key.protocol, key.port);
     let names = [
@@ -28,7 +29,7 @@ fn has_entry(state: &Observed, key: &VirtualServerKey) -> bool {
     names.into_iter().any(|name| has(state, key, name, own))
 }
 
-/// What differs between two moments, as far as it can make a difference to packets.
+/// The difference between two moments, as far as packets can see it.
 struct Step {
     rules: PerFamily<bool>,
     addresses: BTreeSet<IpAddr>,
@@ -66,7 +67,7 @@ impl Step {
     }
 }
 
-/// Clients of each kind, and a node that has every address that histories speak of.
+/// Clients of each kind, and a node with all addresses that occur in histories.
 struct Clients {
     node: [IpAddr; 4],
     near: [Net; 2],
@@ -94,7 +95,8 @@ impl Clients {
         [outside[0], outside[1], outside[2], Client::Pod(pod), Client::Node]
     }
 
-    /// What a client meets at any of these moments and at no wish, as `look` finds it.
+    /// Collects the findings of `look` for each client and moment. `look` compares a moment with the desired
+    /// states.
     fn find(
         &self,
         wishes: &[Observed],
@@ -120,7 +122,7 @@ impl Clients {
         found
     }
 
-    /// Clients whom every wish serves and a moment does not.
+    /// Clients that every desired state serves and a moment does not.
     fn unserved(&self, wishes: &[Observed], moments: &[Observed]) -> Vec<String> {
         self.find(wishes, moments, |wishes, moment, client, key| {
             let is_lost =
@@ -129,15 +131,15 @@ impl Clients {
         })
     }
 
-    /// Clients whom a moment lets in although every wish turns them away, whose answers do not come back, or whom
-    /// a process of the node answers at a service address.
+    /// Clients that a moment lets in although every desired state turns them away. Also clients whose replies get
+    /// lost, or that reach a process of the node at a service address.
     fn unprotected(&self, wishes: &[Observed], moments: &[Observed]) -> Vec<String> {
         self.find(wishes, moments, |wishes, moment, client, key| {
             let is_shut = || {
                 wishes.iter().all(|wish| !wish.stands(key) || wish.turns_away(client, key))
                     && wishes.iter().any(|wish| wish.turns_away(client, key))
             };
-            // The node's own address is its processes' where no Service has the port.
+            // A process of the node may answer at the node's own address if no Service has the port.
             let is_service =
                 || moment.state.addresses.contains(&key.address) || has_entry(moment.state, key);
             if moment.serves(client, key) && is_shut() {
@@ -161,7 +163,7 @@ impl Clients {
     }
 }
 
-/// A proxier whose rounds are cut, and one that carries each event out at once and so says what was wished when.
+/// Two proxiers. The rounds of one are cut; the other carries each event out at once, for the desired states.
 struct Twins {
     proxier: Proxier,
     kernel: FakeKernel,
@@ -179,8 +181,8 @@ impl Twins {
         }
     }
 
-    /// Takes the events in, one piece of a round after each. Returns the kernel's state before them and what was wished
-    /// after each; the kernel's history is that of these events alone.
+    /// Takes in events and runs one piece of a round after each. Returns the kernel state before them and the
+    /// desired state after each. The kernel's history then has only the changes of these pieces.
     fn take_in(&mut self, events: Vec<Event>, effort: Budget, is_busy: bool) -> Vec<Observed> {
         let mut wishes = vec![self.kernel.state.clone()];
         self.kernel.history.clear();
@@ -199,7 +201,7 @@ impl Twins {
 }
 
 proptest! {
-    // Each looks at every moment for every client.
+    // Each case looks at every moment for every client.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
@@ -252,7 +254,7 @@ proptest! {
         for events in history {
             let wishes = twins.take_in(events, Budget(effort), false);
             let Twins { proxier, kernel, .. } = &mut twins;
-            // What has failed is tried again when its pause is over.
+            // Failed changes are tried again when they are due.
             for minute in minutes.by_ref().take(13) {
                 while proxier.step(kernel, after(minute), Budget(effort)).is_none() {}
             }
@@ -270,8 +272,8 @@ fn put(service: &Service) -> Event {
     Event::Service(Update::Put(service.clone()))
 }
 
-/// A Service of every kind through its life: it comes, gets a port, other policies, source ranges, another port number,
-/// and goes.
+/// The steps of a Service's life: it is created, gets ports, other policies and source ranges, loses them,
+/// gets another port number, and is deleted.
 fn life() -> Vec<(&'static str, Vec<Event>)> {
     let slice = |hosts: &[&str]| {
         let endpoints = hosts.iter().map(|host| ready(&format!("10.244.{host}"))).collect();
@@ -357,7 +359,7 @@ fn an_endpoint_that_comes_first_does_not_come_before_the_exemption_that_the_roun
     assert!(proxier.round(&mut kernel, now()).is_success());
     let before = kernel.state.clone();
     kernel.history.clear();
-    // The policy changes, among other things that keep the round busy; then a remote endpoint comes.
+    // The policy changes along with others, which keep the round busy; then a remote endpoint is added.
     for n in 1..=3u8 {
         let other = service(&format!("s{n}"), &[&format!("10.96.1.{n}")]);
         proxier.fold(Event::Service(Update::Put(other)));

@@ -1,4 +1,4 @@
-//! What others change in the kernel: put right, told, and left alone where it is theirs.
+//! Tests that changes by other programs are corrected and reported, and that their own objects stay.
 
 use super::*;
 use crate::apply::Differences;
@@ -6,7 +6,7 @@ use crate::diff::{ObservedServer, ServerChange};
 use crate::model::{Removed, TrafficPolicy};
 use crate::plan::{NodePortAddresses, ServerFlags, ServerSettings};
 
-/// A Service with a node port and an external address, both in the network 192.0.2.0/24 that is excluded.
+/// A Service with a node port and an external address, both in the excluded network 192.0.2.0/24.
 fn within_excluded() -> (Proxier, FakeKernel) {
     let mut proxier = excluding();
     let mut web = service("web", &["10.96.0.1"]);
@@ -27,7 +27,7 @@ fn excluding() -> Proxier {
     complete_with(Settings { exclude_nets: vec![net], ..settings() })
 }
 
-/// A virtual server that another program has made.
+/// A virtual server that another program has created.
 fn other(address: &str, port: u16) -> (VirtualServerKey, ObservedServer) {
     let settings = ServerSettings { scheduler: "sh".into(), flags: ServerFlags(0), timeout: 0 };
     let key = VirtualServerKey { protocol: Protocol::Tcp, address: ip(address), port };
@@ -69,7 +69,7 @@ fn a_removal_in_an_excluded_network_that_failed_is_tried_again() {
     kernel.refused = Some(|change| matches!(change, Change::Server(ServerChange::Remove(_))));
     delete_web(&mut proxier);
     assert!(!proxier.round(&mut kernel, now()).is_success());
-    // By now no set names them.
+    // Their set entries have been removed before them.
     assert_eq!(servers(&kernel).len(), 5);
     assert!(proxier.begin_audit());
     proxier.end_audit(kernel.state.clone().into(), now());
@@ -165,7 +165,7 @@ fn what_the_proxy_removes_itself_is_nobody_elses_change() {
     proxier.round(&mut kernel, now());
     proxier.fold(web());
     proxier.round(&mut kernel, now());
-    // The kernel's notice of the removal comes late.
+    // The kernel's notice of the removal arrives late.
     let removed = Event::Removed(Removed::Address(ip("10.96.0.1")));
     proxier.fold(removed.clone());
     assert!(!proxier.is_dirty());

@@ -1,4 +1,4 @@
-//! What one refused object does to the others, and when it is tried again.
+//! Tests of what one refused object does to others, and of when it is tried again.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -11,13 +11,13 @@ use crate::diff::{RulesChange, ServerChange, SetChange};
 use crate::model::{Completeness, Service, SourceRanges};
 use crate::plan::ServerSettings;
 
-/// The same instant each time: on a busy machine a test may take longer than the first pause.
+/// Returns the same instant each time. On a busy machine a test may take longer than the first pause.
 fn now() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(crate::testing::now)
 }
 
-/// The kernel takes no destination like this, and the API server admits it.
+/// An address that the API server admits and this kernel refuses as a destination.
 const ODD: &str = "192.0.2.255";
 
 fn put(service: &Service) -> Event {
@@ -33,7 +33,7 @@ fn refuses_odd(change: &Change) -> bool {
     matches!(change, Change::Server(ServerChange::AddDestination(_, to, _)) if to.ip() == ip(ODD))
 }
 
-/// A Service with an endpoint that the kernel refuses and one that it takes, and another Service.
+/// A Service with a refused and an accepted endpoint, and another Service.
 fn with_one_refused() -> (Proxier, FakeKernel) {
     let mut proxier = complete();
     let mut kernel = FakeKernel { refused: Some(refuses_odd), ..FakeKernel::default() };
@@ -70,7 +70,7 @@ fn one_object_that_is_refused_for_ever_lets_no_change_of_others_read_the_kernel_
     }
     assert_eq!((kernel.reads, kernel.server_reads), (1, 0));
     assert_eq!(tries(&kernel, refuses_odd), 1);
-    // Nor does a change of its own virtual server.
+    // A change of its own virtual server does not retry it either.
     proxier.fold(endpoints("odd", &[ODD, "10.244.2.9", "10.244.2.10"]));
     proxier.round(&mut kernel, now());
     assert_eq!((destinations(&kernel, "10.96.0.9"), tries(&kernel, refuses_odd)), (2, 1));
@@ -88,7 +88,7 @@ fn a_refused_object_is_tried_again_with_growing_pauses_until_it_is_taken() {
         pauses.push((next - at).as_millis() / 10);
         at = next;
     }
-    // The first one began a moment before this test asked for the time.
+    // The first pause began a moment before this test took the time.
     assert_eq!(pauses[1..], [50, 100, 200, 400, 800, 1600, 3000, 3000]);
     kernel.refused = None;
     let outcome = proxier.round(&mut kernel, at + Duration::from_secs(30));
@@ -116,7 +116,7 @@ fn a_failure_with_other_words_is_the_same_one() {
     assert_eq!((outcome.failed.len(), outcome.resolved.len()), (1, 0));
 }
 
-/// A load balancer that only 198.51.100.0/24 may use, whose guard the kernel refuses.
+/// A load balancer that admits only 198.51.100.0/24, on a kernel that refuses its guard.
 fn guarded() -> (Proxier, FakeKernel, Service) {
     let mut proxier = complete();
     let refused = |change: &Change| matches!(change, Change::Set(SetChange::AddEntry(set, _)) if set.name == SetName::LoadBalancerFw);
@@ -166,13 +166,13 @@ fn a_virtual_server_that_another_hand_has_made_or_taken_is_read_by_itself_and_pu
     proxier.fold(put(&service("web", &["10.96.0.1"])));
     proxier.fold(endpoints("web", &["10.244.2.1"]));
     proxier.round(&mut kernel, now());
-    // Taken.
+    // Another program removes the virtual server.
     kernel.state.servers.remove(&key("10.96.0.1"));
     proxier.fold(endpoints("web", &["10.244.2.1", "10.244.2.2"]));
     let outcome = proxier.round(&mut kernel, now());
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     assert_eq!((missing(&proxier, &kernel), kernel.server_reads), (String::new(), 1));
-    // Made, otherwise than it should be.
+    // Another program creates a virtual server with other settings.
     let made = Change::Server(ServerChange::Add(
         key("10.96.0.2"),
         ServerSettings {
@@ -238,7 +238,7 @@ fn a_set_that_another_hand_has_taken_makes_everything_be_read_once() {
     assert_eq!((missing(&proxier, &kernel), kernel.reads), (String::new(), 2));
 }
 
-/// Services of both families on a kernel that refuses something of IPv6, which blocks that family.
+/// A Service of both families on a kernel that refuses a change of IPv6, which blocks that family.
 fn six_blocked(refused: fn(&Change) -> bool) -> (Proxier, FakeKernel) {
     let mut proxier = complete();
     let mut kernel = FakeKernel { refused: Some(refused), ..FakeKernel::default() };
@@ -318,7 +318,7 @@ fn thousands_of_refused_objects_make_no_round_for_another_longer() {
     let outcome = proxier.round(&mut kernel, now());
     assert_eq!((outcome.failed.len(), outcome.held_back, outcome.refused), (0, 0, 3000));
     assert!(kernel.log.len() - before < 10, "{:?}", &kernel.log[before..]);
-    // Not all are tried again at once.
+    // Not all objects are tried again at once.
     let later = after(1);
     let failed = proxier.round(&mut kernel, later).failed.len();
     assert!((1..1000).contains(&failed), "{failed}");
@@ -399,7 +399,7 @@ proptest! {
             }
         }
         let before = kernel.reads;
-        // Everything changes, so that everything is met again.
+        // Every Service changes, so that every object is changed again.
         let all: Vec<_> = proxier.store.services().cloned().collect();
         for mut service in all {
             service.ports.iter_mut().for_each(|port| port.port += 1000);
@@ -418,7 +418,7 @@ proptest! {
     fn with_objects_refused_for_ever_everything_else_becomes_as_wished(
         history in some_history(), seconds in 0..40u64
     ) {
-        // Some of each kind, always the same.
+        // Some changes of each kind are refused, always the same ones.
         let refused = |change: &Change| change.to_string().bytes().map(usize::from).sum::<usize>() % 7 == 0
             && !matches!(change, Change::Rules(RulesChange::Write(_)) | Change::Set(SetChange::Create(_)) | Change::AddDevice);
         let mut proxier = complete();

@@ -1,10 +1,10 @@
-//! Rules that the kernel refuses for a reason that nobody foresees.
+//! Tests of rules that the kernel refuses for an unexpected reason.
 
 use super::*;
 use crate::diff::RulesChange;
 use crate::testing::ready;
 
-/// The kernel takes no rule for external IPs.
+/// True for rules of external IPs, which this kernel refuses.
 fn is_refused(change: &Change) -> bool {
     let Change::Rules(RulesChange::Write(step)) = change else { return false };
     let mut rules = step.rules.chains.values().flatten();
@@ -27,7 +27,7 @@ fn remove(proxier: &mut Proxier, name: &str) {
     proxier.fold(Event::Service(Update::Gone(ServiceName::new("default", name))));
 }
 
-/// How many destinations take new connections at the address.
+/// The number of destinations that take new connections at the address.
 fn takes(kernel: &FakeKernel, address: &str) -> usize {
     let at = |(key, _): &(&VirtualServerKey, _)| key.address == ip(address);
     let servers = kernel.state.servers.iter().filter(at);
@@ -54,7 +54,7 @@ fn what_the_rules_in_force_cover_is_served_and_the_rest_is_not() {
     assert_eq!([takes(&kernel, "10.96.0.1"), takes(&kernel, "10.96.0.3")], [2, 2]);
     assert_eq!(takes(&kernel, "203.0.113.1"), 0);
 
-    // Nobody was answered there, so that nothing waits for the rules to be taken.
+    // No client was served there, so that nothing waits for the rules.
     remove(&mut proxier, "b");
     proxier.round(&mut kernel, now());
     let outcome = proxier.round(&mut kernel, now());
@@ -76,7 +76,7 @@ fn a_service_whose_rules_were_never_taken_blocks_nobody_once_it_is_gone() {
         remove(proxier, "b");
     }
     put(&mut again, "a", "10.96.0.1", None);
-    // The same process, and one that is started anew on what the first has left.
+    // Once with the same process, and once with one that starts on what the first has left.
     for proxier in [&mut proxier, &mut again] {
         let mut kernel = kernel.clone();
         proxier.round(&mut kernel, now());

@@ -1,4 +1,4 @@
-//! Entries in our sets that somebody else has made and no plan makes.
+//! Tests of entries in this proxy's sets that another program has made and no plan makes.
 //!
 //! The fake kernel keeps either an exception or the entry with the same parts, as Linux does.
 
@@ -14,7 +14,7 @@ fn net(text: &str) -> Net {
     text.parse().expect("a network")
 }
 
-/// A load balancer that only these networks may use.
+/// The event of a load balancer that admits only these networks.
 fn guarded(ranges: &[&str]) -> Event {
     let service = service("guarded", &["10.96.0.2"]);
     Event::Service(Update::Put(Service {
@@ -48,7 +48,7 @@ fn set(name: SetName) -> SetKey {
     SetKey { family: Family::V4, name }
 }
 
-/// Somebody else makes the entry.
+/// Adds an entry, as another program would.
 fn insert(kernel: &mut FakeKernel, name: SetName, entry: Entry) {
     let entries = kernel.state.sets.get_mut(&set(name)).expect("the set");
     entries.extend([entry]);
@@ -57,7 +57,7 @@ fn insert(kernel: &mut FakeKernel, name: SetName, entry: Entry) {
     }
 }
 
-/// Reads the kernel, and gives what was done.
+/// Reads the kernel in a round, and returns the changes made.
 fn audit(proxier: &mut Proxier, kernel: &mut FakeKernel) -> Vec<String> {
     kernel.log.clear();
     proxier.invalidate();
@@ -124,7 +124,7 @@ fn an_exception_that_could_not_be_removed_takes_no_later_entry_with_it() {
 fn an_exception_that_waits_to_be_removed_takes_no_entry_with_it_that_is_added_first() {
     let (mut proxier, mut kernel) = settled();
     insert(&mut kernel, SetName::LoadBalancerSourceCidr, exception("198.51.100.9/32"));
-    // A round of several pieces.
+    // This round takes several pieces.
     let many = (1..20).map(|n| service(&format!("s{n}"), &[&format!("10.96.1.{n}")]));
     many.for_each(|service| proxier.fold(Event::Service(Update::Put(service))));
     proxier.invalidate();
@@ -133,7 +133,7 @@ fn an_exception_that_waits_to_be_removed_takes_no_entry_with_it_that_is_added_fi
     while proxier.step(&mut kernel, now(), Budget(1)).is_none() {}
     let entries = kernel.state.sets.get(&set(SetName::LoadBalancerSourceCidr));
     assert_eq!(entries, Some(&[admitted("198.51.100.9/32")].into()));
-    // And the other way round: what is wanted no longer, and waits, does not stay as an exception.
+    // The reverse case: an entry that waits to be removed does not stay as an exception.
     insert(&mut kernel, SetName::LoadBalancerSourceCidr, exception("198.51.100.9/32"));
     proxier.invalidate();
     proxier.fold(Event::Service(Update::Put(service("more", &["10.96.2.1"]))));

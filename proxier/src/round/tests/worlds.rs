@@ -1,6 +1,6 @@
-//! Worlds for properties: Services, slices and events that meet each other at few addresses and ports.
+//! Generates histories of Services, EndpointSlices and other events for property tests.
 //!
-//! In: nothing. Out: histories. Does not look at what becomes of them.
+//! Services share few addresses and ports, so that they conflict. Does not run any round.
 
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ pub(in crate::round) fn ip(text: &str) -> IpAddr {
 
 const RANGES: [&str; 3] = ["198.51.100.0/24", "192.0.2.0/24", "2001:db8:a::/48"];
 
-/// Services that meet each other at few addresses and ports. Most of the time a Service keeps its own.
+/// Generates Services that share few addresses and ports. Most Services keep their own.
 fn some_service() -> impl Strategy<Value = Service> {
     let plain = (0..4u8, 0..6u8, prop::bool::ANY, 0..4u8, prop::bool::ANY);
     let outside = (
@@ -90,7 +90,7 @@ fn some_endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     })
 }
 
-/// A slice of one family; its first name is the family's.
+/// Generates EndpointSlices of one family, with names of that family.
 fn some_slice_of(family: Family) -> impl Strategy<Value = Slice> {
     (0..5u8, 0..8u8, prop::collection::vec(some_endpoint(family), 0..4), 0..3usize).prop_map(
         move |(name, of, endpoints, more)| {
@@ -139,7 +139,7 @@ fn some_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Events in batches; each batch is one round.
+/// Generates batches of events; each batch is one round.
 pub(super) fn some_history() -> impl Strategy<Value = Vec<Vec<Event>>> {
     prop::collection::vec(prop::collection::vec(some_event(), 1..5), 1..8)
 }

@@ -1,8 +1,8 @@
-//! Which chains and jumps are iptables mode's, and how they go.
+//! Tests of which chains and jumps count as iptables mode's, and of how they are removed.
 
 use super::*;
 
-/// As kube-proxy 1.36 in iptables mode leaves it, shortened, with kubelet's and others' chains.
+/// A listing of kube-proxy 1.36 in iptables mode, shortened, with chains of kubelet and others.
 const LISTING: &str = r#"*mangle
 :PREROUTING ACCEPT [0:0]
 :KUBE-IPTABLES-HINT - [0:0]
@@ -107,7 +107,7 @@ fn of_every_mode_our_own_go_too_and_each_table_by_itself() {
     let filter = found.payload_of("filter");
     assert!(filter.contains("-D INPUT -m comment --comment \"kube-proxy firewall rules\""));
     assert!(filter.contains("-X KUBE-FORWARD\n-X KUBE-PROXY-CANARY\n-X KUBE-PROXY-FIREWALL\n"));
-    // Kubelet's, others', and a rule of others that merely looks alike.
+    // A chain of kubelet, a chain of others, and a rule of others that looks like kube-proxy's.
     for kept in ["KUBE-FIREWALL", "MINE", "of mine"] {
         assert!(!filter.contains(kept), "{kept}");
     }
