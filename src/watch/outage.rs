@@ -23,7 +23,7 @@ pub(super) struct WatchId(u32);
 
 #[derive(Default)]
 struct State {
-    /// Whose watches cannot go on, and why.
+    /// The watches that cannot continue, and why.
     failing: BTreeMap<WatchId, Trouble>,
     watches: u32,
     /// The causes that the operator was told of and that are not over.
