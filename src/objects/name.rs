@@ -1,7 +1,6 @@
 //! Checks the names of objects.
 //!
-//! Takes a text. Returns whether the API server accepts it as a name. Does not check empty names of
-//! objects.
+//! Takes a text. Returns whether the API server accepts it as a name. Does not read objects.
 //!
 //! Source: `apimachinery/pkg/util/validation`: `IsDNS1123Label`, `IsDNS1123Subdomain`.
 
