@@ -25,8 +25,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long further notices are collected before they are looked at. A first sync puts thousands of
-/// addresses on the dummy device, and a wakeup for each would cost as much as creating it.
+/// The time for which further notices are collected before they are looked at. A first sync puts
+/// thousands of addresses on the dummy device, and a wakeup for each would cost as much as creating
+/// it.
 const SETTLE_TIME: Duration = Duration::from_millis(10);
 
 /// Starts a thread that follows the addresses. It does not keep the process running. It ends when

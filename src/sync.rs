@@ -47,8 +47,8 @@ pub enum Error {
     Timer(#[from] std::io::Error),
 }
 
-/// How much of a round is done before the queue is looked at: about 50 ms in a big cluster on a
-/// slow machine.
+/// The part of a round that is done before the queue is looked at: about 50 ms in a big cluster on
+/// a slow machine.
 const ROUND_BUDGET: Budget = Budget(2000);
 
 /// Runs rounds until all sources of events are gone. `read` reads the whole kernel, as
@@ -313,7 +313,7 @@ impl fmt::Display for Milliseconds {
     }
 }
 
-/// How many new failures, and how many that are over, a round logs one by one.
+/// The number of new failures that a round logs one by one, and of those that are over.
 const MAX_LOGGED_FAILURES: usize = 20;
 
 impl Report {

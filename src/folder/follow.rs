@@ -27,15 +27,15 @@ use super::writing::{self, Writing};
 use super::{Error, Problem};
 use crate::lasting::{Area, Lasting};
 
-/// How long the folder has to be quiet before it is read.
+/// The time for which the folder has to be quiet before it is read.
 const QUIET: Duration = Duration::from_millis(50);
 /// The time after which a folder that is never quiet is read all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The time between two looks at all files without a notice.
 const UNASKED: Duration = Duration::from_secs(30);
-/// The same time while the folder is missing or cannot be watched.
+/// The time between two looks while the folder is missing or cannot be watched.
 const MISSING: Duration = Duration::from_secs(1);
-/// How long the first lists wait for files that are being written at the start.
+/// The longest time that the first lists wait for files that are being written at the start.
 const START: Duration = Duration::from_secs(30);
 
 /// A folder of manifests that is being followed.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::read::Stamp;
 
-/// How long a file that was written and not closed has to be quiet: not every file system reports a
-/// close.
+/// The time for which a file that was written and not closed has to be quiet: not every file system
+/// reports a close.
 const UNCLOSED: Duration = Duration::from_secs(10);
-/// How long a file has to be quiet that changed without a notice, as on a network file system.
+/// The time for which a file that changed without a notice, as on a network file system, has to be
+/// quiet.
 const UNANNOUNCED: Duration = Duration::from_secs(2);
 
 /// The files that are not read yet.

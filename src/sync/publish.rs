@@ -22,7 +22,7 @@ use crate::metrics::{Metrics, ObjectCounts};
 use crate::serve::{HealthTable, Moment, ProxyHealth};
 use crate::traffic::Traffic;
 
-/// How many conflicts that begin or end a round logs one by one.
+/// The number of conflicts that begin or end which a round logs one by one.
 const MAX_LOGGED_CONFLICTS: usize = 20;
 
 /// The places to which the results of rounds go.

@@ -47,7 +47,7 @@ pub struct ApiSettings {
     /// The pod's account, used if there is neither a kubeconfig nor a URL. `None` reads the
     /// environment.
     pub pod: Option<ServiceAccount>,
-    /// How long to wait for an address of this Node before its state is reported. Zero does not
+    /// The time to wait for an address of this Node before its state is reported. Zero does not
     /// wait.
     pub wait_for_node: Duration,
     /// True if this Node needs pod networks. The operator is warned if it has none.

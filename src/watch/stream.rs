@@ -25,7 +25,7 @@ use crate::objects::{Field, List};
 /// The longest wait for an answer to begin, and for the next line of a list that is being sent.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// How much longer than its own time limit a silent watch is kept.
+/// The time for which a silent watch is kept beyond its own time limit.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// The shortest life of a watch that is resumed at once.

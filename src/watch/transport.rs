@@ -22,7 +22,7 @@ use super::tls::{self, TlsError};
 /// The silence on an HTTP/2 connection after which the peer is pinged.
 const PING: Duration = Duration::from_secs(30);
 
-/// How long the answer to a ping is waited for.
+/// The time to wait for the answer to a ping.
 const PONG: Duration = Duration::from_secs(15);
 
 /// The silence after which the kernel closes a connection.

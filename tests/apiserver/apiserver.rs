@@ -45,7 +45,7 @@ pub struct ApiServer {
 pub struct Behaviour {
     /// The answer to `sendInitialEvents`.
     pub streaming: Streaming,
-    /// How a watch from a forgotten resource version is refused.
+    /// The way in which a watch from a forgotten resource version is refused.
     pub gone: Gone,
     /// The version with which streamed lists begin, as of a cache that lags behind.
     pub lag: Option<u64>,
@@ -81,20 +81,21 @@ pub struct Canned {
 /// The answer to a request for a streamed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streaming {
-    /// It is served, as since Kubernetes 1.32.
+    /// The list is served, as since Kubernetes 1.32.
     Served,
-    /// It is refused with this status, as by servers that know it but have it switched off.
+    /// The request is refused with this status, as by servers that know streamed lists but have
+    /// them switched off.
     Refused(u16),
     /// The parameters are ignored, as by servers before 1.27.
     Ignored,
 }
 
-/// How a watch from a forgotten resource version is refused.
+/// The way in which a watch from a forgotten resource version is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// By an ERROR event in the stream, as the API server does.
+    /// The watch is refused by an ERROR event in the stream, as the API server does.
     InStream,
-    /// By the HTTP status, as proxies and aggregated servers may.
+    /// The watch is refused by the HTTP status, as proxies and aggregated servers may do.
     ByStatus,
 }
 

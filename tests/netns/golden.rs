@@ -129,7 +129,7 @@ fn every_recorded_case_is_replayed() {
     assert_eq!(also, from_manifests::LISTED);
 }
 
-/// How long settled state must stay unchanged.
+/// The time for which settled state must stay unchanged.
 const STILLNESS: Duration = Duration::from_secs(1);
 
 fn replay(name: &str, source: impl FnOnce(&Namespace) -> Source) {

@@ -16,11 +16,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::node::Namespace;
 
-/// How long a client waits for a connection, and then for its answer. It is far above what a busy
-/// emulated machine needs, and below every retransmission of SCTP that would hide a loss.
+/// The time that a client waits for a connection, and then for its answer. It is far above what a
+/// busy emulated machine needs, and below every retransmission of SCTP that would hide a loss.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a client that connects repeatedly over TCP waits. TCP sends lost segments again long
-/// before. On a busy host an emulated machine may not run a program for some seconds.
+/// The time that a client waits which connects repeatedly over TCP. TCP sends lost segments again
+/// long before. On a busy host an emulated machine may not run a program for some seconds.
 const CALLERS_PATIENCE: Duration = Duration::from_secs(20);
 /// The time between two checks whether a server should stop.
 const ATTENTION: Duration = Duration::from_millis(20);

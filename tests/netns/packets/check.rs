@@ -17,8 +17,8 @@ use crate::traffic::{Protocol, ask, ask_within};
 /// takes more than a second. A change that waits for the next full comparison takes thirty seconds.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(20);
 
-/// How many associations may be lost while shares are counted. A broken destination loses every
-/// one.
+/// The number of associations that may be lost while shares are counted. A broken destination loses
+/// every one.
 const LOST: usize = 3;
 
 /// Returns the source of masqueraded connections to a pod: the node's address on the device towards

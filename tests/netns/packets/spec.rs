@@ -30,7 +30,7 @@ pub(super) struct Spec {
     pub(super) ingress: Option<Vec<Ingress>>,
     pub(super) source_ranges: Vec<String>,
     pub(super) health_check_port: Option<u16>,
-    /// How long a client stays with an endpoint, in seconds.
+    /// The time for which a client stays with an endpoint, in seconds.
     pub(super) affinity: Option<u32>,
 }
 

@@ -53,7 +53,7 @@ pub(super) enum Settings {
     Strict,
 }
 
-/// How long a destination may drain if that is limited.
+/// The longest time that a destination may drain if that is limited.
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// The zone of `node1`.

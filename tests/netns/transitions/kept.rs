@@ -10,9 +10,9 @@ use super::traffic::Callers;
 use super::world::{Client, Pair, World, frontends};
 use crate::proxy::{PATIENCE, Proxy, Source, until};
 
-/// How many connections each pair makes before a change, and after it has settled.
+/// The number of connections that each pair makes before a change, and after it has settled.
 const CONNECTIONS: usize = 3;
-/// How long a settled state must stay without another round.
+/// The time for which a settled state must stay without another round.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// The objects of a state, and the recorded result, if there is one.
@@ -28,7 +28,7 @@ impl State {
     }
 }
 
-/// How a state is reached from the one before.
+/// The way in which a state is reached from the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     /// The running proxy gets the new objects.

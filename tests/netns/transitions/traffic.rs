@@ -33,7 +33,7 @@ const BRIEF_PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_se
 /// segment again after a second. The kernel knows if it did, and then the connection counts as
 /// failed.
 const SLOW: Duration = Duration::from_millis(950);
-/// How many connections a namespace begins at once. More would only wait for each other.
+/// The number of connections that a namespace begins at once. More would only wait for each other.
 const AT_ONCE: usize = 4;
 /// The time after which the next connection may begin in any case.
 const TURN: Duration = Duration::from_millis(100);
