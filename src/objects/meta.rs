@@ -40,7 +40,7 @@ pub struct Annotations {
 }
 
 impl<L> Metadata<L> {
-    /// The resource version, if there is one.
+    /// Returns the resource version, if there is one.
     pub fn resource_version(&self) -> Option<&str> {
         self.resource_version.given().map(String::as_str)
     }

@@ -62,7 +62,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Reads what the settings name.
+    /// Reads the kubeconfig or the pod's account, and the server's URL, as the settings say.
     ///
     /// # Errors
     /// See [`ApiError`].

@@ -1,8 +1,8 @@
 //! Notes when the server refuses this client by a TLS alert.
 //!
-//! Takes the bytes of a connection and passes them on unchanged. Returns whether the last error was
-//! an alert that refused the client's certificate. Over HTTP/2 the library keeps only the text of
-//! such an error.
+//! Takes the bytes of a connection and passes them on unchanged. Notes whether an alert has refused
+//! the client's certificate since the last successful read. Over HTTP/2 the library keeps only the
+//! text of such an error.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tower::BoxError;
 
 use super::request_error::{RejectedBy, doubted_by};
 
-/// True if the last result read from a connection was an alert that refused the client.
+/// A flag that an alert sets which refuses the client. The next successful read clears it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alerts(Arc<AtomicBool>);
 

@@ -37,7 +37,7 @@ pub(super) struct World {
 pub(super) enum Settings {
     /// The pods' network is the `clusterCIDR`.
     ClusterCidr,
-    /// The same, and everything is masqueraded.
+    /// The pods' network is the `clusterCIDR`, and everything is masqueraded.
     MasqueradeAll,
     /// Local traffic cannot be detected.
     NoDetection,
