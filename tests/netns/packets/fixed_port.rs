@@ -113,9 +113,9 @@ fn a_new_association_from_the_same_port_follows_the_endpoint(kind: Kind) {
 }
 
 /// The longest time that a client may be without an answer. On a real machine it is within a
-/// second. Emulated, with every processor busy, 2.2 s were seen after a single change, and a
-/// starting proxy also reads the tracked flows of every family and protocol. A longer limit hides
-/// nothing: a stale flow in use never ends, and no comparison removes it.
+/// second. Emulated, with every processor busy, 2.2 s were seen after a single change. A starting
+/// proxy also reads the tracked flows of every family and protocol. A longer limit hides nothing: a
+/// stale flow in use never ends, and no comparison removes it.
 pub(super) const MOVED: Duration = AT_ONCE;
 
 /// Flows to every kind of address.
