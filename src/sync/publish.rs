@@ -142,8 +142,8 @@ impl Publish {
 
     /// Publishes the result of a round. A family's health checks change only if nothing failed that
     /// all its Services need: a load balancer must not send clients to a node that is not ready. A
-    /// single object that fails, perhaps forever, does not make other Services unhealthy (spec
-    /// 8.4).
+    /// single object that fails, perhaps forever, does not make other Services unhealthy
+    /// (spec 8.4).
     pub(super) fn round(
         &mut self,
         proxier: &Proxier,
