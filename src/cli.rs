@@ -1,9 +1,9 @@
 //! The command line as types.
 //!
-//! In: the arguments of the process. Out: a [`Command`], or a [`UsageError`] of one line. Without a
-//! subcommand the proxy runs, so that the binary takes kube-proxy's place; flags follow kube-proxy's
-//! rules: `_` is `-`, a boolean may stand alone or with `=false`, the last one wins, lists split at
-//! commas, a path that is empty is none. Never: files, except [`addresses`], and never the process' exit.
+//! Takes the arguments of the process. Returns a [`Command`], or a [`UsageError`] of one line. Without a subcommand the
+//! proxy runs, so that the binary can replace kube-proxy's. Flags follow kube-proxy's rules: `_` counts as `-`; a
+//! boolean may stand alone or with `=false`; the last value wins; lists are split at commas; an empty path counts as
+//! unset. Does not read files, except in [`addresses`]. Does not exit the process.
 
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -29,24 +29,24 @@ mod dump;
 mod flagz;
 mod ready;
 
-/// What the process is asked to do.
+/// The command that the arguments ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Run the proxy.
+    /// Run the proxy, or do what `--write-config-to` or `--init-only` asks for.
     Run(Box<RunArgs>),
     /// Print what would be programmed.
     Plan(PlanArgs),
-    /// Remove everything of ours from the kernel.
+    /// Remove everything of this proxy from the kernel.
     Cleanup(CleanupArgs),
     /// Print what the kernel holds.
     Dump(DumpArgs),
     /// Say whether the running proxy is ready.
     Ready(ReadyArgs),
-    /// Print this text and succeed: help, or the version.
+    /// Print this text, the help or the version, and succeed.
     Print(String),
 }
 
-/// How to run the proxy.
+/// The arguments of `run`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct RunArgs {
     /// Every flag of kube-proxy.
@@ -57,7 +57,7 @@ pub struct RunArgs {
     pub manifests: Option<PathBuf>,
 }
 
-/// What to plan and from what.
+/// The arguments of `plan`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct PlanArgs {
     /// Take objects from this YAML or JSON file, or from those in this folder
@@ -79,7 +79,7 @@ pub struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// An empty path is none, and there is nothing to plan from.
+    /// Refuses an empty `--manifests`, and unsets other paths that are empty.
     fn checked(mut self) -> Result<Self, UsageError> {
         if self.manifests.as_os_str().is_empty() {
             return Err(UsageError("--manifests <FILE_OR_DIR> is required".to_owned()));
@@ -89,7 +89,7 @@ impl PlanArgs {
         Ok(self)
     }
 
-    /// The same as flags of the proxy.
+    /// Returns these arguments as flags of the proxy.
     pub fn flags(&self) -> Flags {
         Flags {
             process: Process {
@@ -102,8 +102,7 @@ impl PlanArgs {
     }
 }
 
-/// The arguments make no sense; the process should print this and exit with
-/// [`UsageError::EXIT_CODE`].
+/// The error for arguments that make no sense. The process should print it and exit with [`UsageError::EXIT_CODE`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(String);
@@ -158,7 +157,7 @@ enum Verb {
     Ready(ReadyArgs),
 }
 
-/// Reads the arguments; the first is the name of the program.
+/// Parses the arguments. The first one is the name of the program.
 pub fn parse<I, T>(arguments: I) -> Result<Command, UsageError>
 where
     I: IntoIterator<Item = T>,
@@ -166,7 +165,7 @@ where
 {
     let arguments = plain_help(hyphenated(arguments))?;
     let program = program(arguments.first());
-    // A command is the first word. All others are flags, as with kube-proxy, which has no commands.
+    // A command is the first argument. All others are flags, as with kube-proxy, which has no commands.
     let command = arguments.get(1).and_then(|word| word.to_str());
     if command.is_some_and(|word| Line::command().find_subcommand(word).is_some()) {
         return verb(arguments);
@@ -183,7 +182,7 @@ where
     let line = match line {
         Ok((line, stray)) if stray.is_empty() => line,
         Ok((_, stray)) => return Err(refuse_stray(&stray, &words)),
-        // The commands are in the help of the whole line.
+        // Only the help of the whole line lists the commands.
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             return verb(vec![words.into_iter().next().unwrap_or_default(), "--help".into()]);
         }
@@ -192,7 +191,7 @@ where
     if let Some(text) = asked_version(line.version.as_deref(), &program)? {
         return Ok(Command::Print(text));
     }
-    // What is to be written is written first, and ends the process (spec 12.1).
+    // `--write-config-to` takes precedence over `--cleanup` and ends the process (spec 12.1).
     let process = &line.run.flags.process;
     if process.cleanup == Some(true) && process.write_config_to.is_none() {
         return Ok(Command::Cleanup(CleanupArgs::of(line.run.flags)));
@@ -200,7 +199,7 @@ where
     Ok(Command::Run(Box::new(line.run)))
 }
 
-/// Reads a command line that begins with a command.
+/// Parses a command line that begins with a command.
 fn verb(arguments: Vec<OsString>) -> Result<Command, UsageError> {
     let words = arguments.clone();
     let matches = pflag(Line::command()).mut_subcommands(pflag).try_get_matches_from(arguments);
@@ -223,7 +222,7 @@ fn program(argument: Option<&OsString>) -> String {
     name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A version to report instead is accepted, and nothing reports it.
+/// Returns the version to print, if any. `--version=v...` is accepted as kube-proxy does, but has no effect.
 fn asked_version(form: Option<&str>, program: &str) -> Result<Option<String>, UsageError> {
     match form {
         None => Ok(None),
@@ -239,7 +238,7 @@ fn asked_version(form: Option<&str>, program: &str) -> Result<Option<String>, Us
     }
 }
 
-/// The long names of the flags that were given.
+/// The long names of the flags that the command line gives.
 fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
     let is_given = |argument: &&Arg| {
         matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
@@ -251,14 +250,14 @@ fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
 /// The name of the argument that takes every word that is neither a flag nor a flag's value.
 const STRAY: &str = "stray";
 
-/// The command line without a command, read as pflag reads it.
+/// The command line without a command, with pflag's rules.
 fn run_command() -> clap::Command {
     let stray = Arg::new(STRAY).num_args(0..).action(ArgAction::Append).hide(true);
     pflag(RunLine::command().arg(stray.value_parser(OsStringValueParser::new())))
 }
 
-/// The words that kube-proxy refuses: it takes no arguments, but an empty one is none. Templates and
-/// systemd units (`${VARIABLE}`) write such.
+/// The arguments that kube-proxy refuses because they are not flags. An empty argument does not count: templates and
+/// systemd units (`${VARIABLE}`) may produce one.
 fn stray(matches: &ArgMatches) -> Vec<String> {
     let words = matches.get_many::<OsString>(STRAY).into_iter().flatten();
     let words = words.filter(|word| !word.is_empty());
@@ -279,8 +278,8 @@ fn refuse_stray(stray: &[String], words: &[OsString]) -> UsageError {
     UsageError(format!("unexpected argument{many} {}: {advice}", named.join(" ")))
 }
 
-/// Gives every option the manners of Go's pflag: a boolean's value follows `=` or is left out;
-/// any other value may begin with a hyphen.
+/// Gives every option the rules of Go's pflag. The value of a boolean follows `=` or is left out; any other value may
+/// begin with a hyphen.
 fn pflag(command: clap::Command) -> clap::Command {
     command.mut_args(|argument: Arg| {
         let is_plain = argument.get_id() == "version" || argument.get_id() == STRAY;
@@ -294,7 +293,7 @@ fn pflag(command: clap::Command) -> clap::Command {
                 .require_equals(true)
                 .default_missing_value("true")
         } else if argument.get_value_parser().type_id() == TypeId::of::<PathBuf>() {
-            // Unlike the parser for paths, this one takes an empty one.
+            // Unlike clap's parser for paths, this one accepts an empty path.
             argument
                 .value_parser(OsStringValueParser::new().map(PathBuf::from))
                 .allow_hyphen_values(true)
@@ -304,7 +303,7 @@ fn pflag(command: clap::Command) -> clap::Command {
     })
 }
 
-/// Replaces `_` by `-` in the names of long flags, up to a lone `--`.
+/// Replaces `_` by `-` in the names of long flags before a lone `--`.
 fn hyphenated<I, T>(arguments: I) -> Vec<OsString>
 where
     I: IntoIterator<Item = T>,
@@ -325,7 +324,7 @@ where
     arguments.into_iter().map(rewrite).collect()
 }
 
-/// `--help` with a value is `--help` alone, or nothing, up to a lone `--`.
+/// Replaces `--help=true` by `--help`, and removes `--help=false`, before a lone `--`.
 fn plain_help(arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
     let value = |text: &str| {
         let value = text.strip_prefix("--help=").or_else(|| text.strip_prefix("-h="));
@@ -346,7 +345,7 @@ fn plain_help(arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
     Ok(kept)
 }
 
-/// A boolean's value that stands apart, as pflag takes it of no flag either.
+/// The error for a boolean's value that stands apart from its flag, which pflag does not accept either.
 fn apart(error: &clap::Error, words: &[OsString]) -> Option<UsageError> {
     let kinds =
         [ErrorKind::UnknownArgument, ErrorKind::InvalidSubcommand, ErrorKind::ArgumentConflict];
@@ -357,7 +356,7 @@ fn apart(error: &clap::Error, words: &[OsString]) -> Option<UsageError> {
     value_apart(words, |value| text.contains(&format!("'{value}'")))
 }
 
-/// The first boolean that stands behind its flag and was taken for an argument.
+/// The error for the first boolean value that follows its flag as an argument of its own. `None` if there is none.
 fn value_apart(words: &[OsString], is_unexpected: impl Fn(&str) -> bool) -> Option<UsageError> {
     let pairs = words.windows(2).filter_map(|pair| match pair {
         [flag, value] => Some((flag.to_str()?, value.to_str()?)),
@@ -371,7 +370,7 @@ fn value_apart(words: &[OsString], is_unexpected: impl Fn(&str) -> bool) -> Opti
     Some(UsageError(format!("unexpected argument {value:?} (write {flag}={value})")))
 }
 
-/// What clap says without its advice: the first paragraph, and a similar flag if there is one.
+/// clap's error without its advice: the first paragraph, and a similar flag if clap suggests one.
 fn one_line(error: &clap::Error) -> UsageError {
     let text = error.to_string();
     let mut paragraphs = text.split("\n\n");

@@ -1,6 +1,6 @@
-//! The commands.
+//! The commands of the program.
 //!
-//! In: parsed arguments. Out: an exit, or one line that says why not. Never: argument parsing.
+//! Takes parsed arguments. Each command succeeds or returns an error. Does not parse arguments.
 
 pub mod cleanup;
 pub mod dump;

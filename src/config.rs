@@ -1,8 +1,8 @@
 //! The settings of the proxy.
 //!
-//! In: flags, a configuration file, and what surrounds the process. Out: one [`Config`] in which
-//! every value is typed and in range, or every problem at once. Never: kernel or API objects; the
-//! node's name is the only thing asked of the machine.
+//! Takes flags, a configuration file and the process's [`Environment`]. Returns one [`Config`] in which every value is
+//! typed and in range, or every problem at once. Does not touch kernel or API objects. Asks the machine only for its
+//! host name and for the environment variables of a pod.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -46,88 +46,88 @@ mod spans;
 /// Longest name of a network interface in bytes (`include/uapi/linux/if.h IFNAMSIZ`, less the final zero).
 pub const INTERFACE_NAME_MAX: usize = 15;
 
-/// The folder that is followed when there is no cluster and none was named.
+/// The folder of manifests that the proxy follows outside a cluster when the operator names no source.
 pub const DEFAULT_MANIFESTS: &str = "/etc/ipvs-proxy/manifests";
 
-/// Every setting, checked.
+/// The settings of the proxy, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This node's name: trimmed, lower case, never empty.
     pub node_name: Arc<str>,
-    /// Where Services and EndpointSlices come from.
+    /// The source of Services and EndpointSlices.
     pub source: Source,
-    /// What counts as traffic from this node's pods.
+    /// The way to recognize traffic from this node's pods.
     pub detect_local: DetectLocal,
     /// Bit of the packet mark that asks for masquerading, 0–31.
     pub masquerade_bit: u8,
-    /// All traffic to Services is masqueraded.
+    /// True if all traffic to Services is masqueraded.
     pub masquerade_all: bool,
     /// Settings of the virtual servers.
     pub ipvs: Ipvs,
-    /// Which of the node's addresses serve node ports.
+    /// The node's addresses that serve node ports.
     pub node_port_addresses: NodePortAddresses,
     /// Limits of connection tracking.
     pub conntrack: Conntrack,
     /// Addresses that the proxy listens on.
     pub serving: Serving,
-    /// What is logged.
+    /// Settings of the log.
     pub logging: Logging,
-    /// How often everything is compared anew with what the source said; more than zero.
+    /// `configSyncPeriod`; more than zero. It has no effect: the proxy keeps every object, so none is delivered again.
     pub config_sync_period: Duration,
     /// Score for the out-of-memory killer, -1000–1000.
     pub oom_score_adj: i16,
-    /// Whether somebody asked for that score; if not, it is a default that may be missed.
+    /// True if the operator set `oom_score_adj`. A failure to set the default is reported less loudly.
     pub oom_score_adj_is_given: bool,
-    /// Every feature gate.
+    /// Feature gates, each on or off.
     pub gates: Gates,
-    /// Whether upstream's results stand where the API promises others.
+    /// Chooses between kube-proxy's result and the API's promise where they differ.
     pub policy: Compatibility,
-    /// How long destinations may drain.
+    /// The longest times for which destinations may drain.
     pub drain: DrainLimits,
     /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`.
     pub ip_mode_proxy: Vec<Net>,
-    /// What metrics of each Service may cost, if they are asked for.
+    /// Bounds of the metrics of each Service; `None` if these metrics are off.
     pub service_metrics: Option<ServiceMetrics>,
-    /// Where root is told the names of virtual servers.
+    /// The path of the local socket at which root reads the names of virtual servers; `None` if there is none.
     pub local_socket: Option<PathBuf>,
-    /// What a change of the configuration files leads to.
+    /// The reaction to a change of the configuration files.
     pub on_config_change: OnConfigChange,
 }
 
-/// What metrics of each Service may cost.
+/// Bounds of the metrics of each Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceMetrics {
-    /// Of so many Services at most; more than zero.
+    /// The largest number of Services that have metrics of their own; more than zero.
     pub limit: u32,
-    /// So long a reading is good for.
+    /// The time for which a reading of the kernel's counters stays valid; more than zero.
     pub interval: Duration,
 }
 
-/// Where objects come from.
+/// The source of Services, EndpointSlices and the Node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// The API server that the environment of a pod names.
+    /// The API server that a pod's environment names.
     InCluster(Pace),
-    /// The API server of a kubeconfig, of `--master`, or of both: then `--master` is its address
-    /// and the kubeconfig has the credentials. At least one is there.
+    /// The API server of a kubeconfig, of `--master`, or of both: then `--master` gives the address and the kubeconfig
+    /// the credentials. At least one of the two is set.
     ApiServer {
         /// The kubeconfig's path.
         kubeconfig: Option<PathBuf>,
         /// The server's URL.
         master: Option<String>,
-        /// How many requests are allowed.
+        /// The limit of requests.
         pace: Pace,
     },
     /// A folder of manifests (for `plan` also a single file).
     Manifests(PathBuf),
 }
 
-/// How many requests a client may send.
+/// The limit of requests of an API client (`clientConnection`). It has no effect: the proxy sends few requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
-    /// Requests a second.
+    /// Requests per second.
     pub qps: f32,
-    /// Requests in a burst.
+    /// Requests in one burst.
     pub burst: u32,
 }
 
@@ -150,24 +150,25 @@ impl fmt::Display for Source {
     }
 }
 
-/// A URL as it may be shown.
+/// The URL without a user name and a password.
 pub fn without_password(url: &str) -> String {
     let (scheme, secret, rest) = password_apart(url);
     if secret.is_some() { format!("{scheme}{rest}") } else { url.to_owned() }
 }
 
-/// The URL with `xxxxx` for a name and a password in it, as a flag is shown to people.
+/// The URL with `xxxxx` in place of a user name and a password, as `/flagz` shows a flag.
 pub fn with_password_hidden(url: &str) -> String {
     let (scheme, secret, rest) = password_apart(url);
     if secret.is_some() { format!("{scheme}xxxxx@{rest}") } else { url.to_owned() }
 }
 
-/// The scheme with what follows it, a name and a password, and the rest. A password may have any character in it,
-/// a `/`, a `?` and a `#` included, if whoever wrote it did not escape them; so the last `@` ends it, and of a path
-/// with an `@` in it the part before is not shown either.
+/// Splits a URL into its scheme with `://`, its user name and password, and the rest.
+///
+/// An unescaped password may contain any character, even `/`, `?` and `#`, so the last `@` ends it. If the path has an
+/// `@`, the part of the URL before that counts as secret too.
 fn password_apart(url: &str) -> (&str, Option<&str>, &str) {
     let (scheme, rest) = match url.find("://") {
-        // A scheme has none of these; a password without one before it may have `://`.
+        // A scheme has none of these characters, but a password in a URL without a scheme may contain `://`.
         Some(at) if !url.get(..at).is_some_and(|scheme| scheme.contains(['@', ':', '/'])) => {
             url.split_at(at + "://".len())
         }
@@ -179,16 +180,17 @@ fn password_apart(url: &str) -> (&str, Option<&str>, &str) {
     }
 }
 
-/// How traffic of this node's pods is told from other traffic (`detectLocalMode`).
+/// The way to recognize traffic from this node's pods (`detectLocalMode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetectLocal {
-    /// Its source is in the cluster's pod network of the family, if one is given.
+    /// The source is in the cluster's pod network of its family. `None` for a family without such a network.
     ClusterCidr(PerFamily<Option<Net>>),
-    /// Its source is in the pod network of this node's Node object.
+    /// The source is in the pod network of this node's Node object.
     NodeCidr,
-    /// It comes in by this bridge; not empty. No interface has a name of more than [`INTERFACE_NAME_MAX`] bytes.
+    /// The traffic arrives at this bridge. Not empty. A name longer than [`INTERFACE_NAME_MAX`] bytes matches nothing.
     BridgeInterface(String),
-    /// It comes in by an interface whose name begins so; not empty, the same.
+    /// The traffic arrives at an interface whose name begins with this prefix. Not empty. A prefix longer than
+    /// [`INTERFACE_NAME_MAX`] bytes matches nothing.
     InterfaceNamePrefix(String),
 }
 
@@ -197,15 +199,15 @@ pub enum DetectLocal {
 pub struct Ipvs {
     /// The kernel's name of the scheduler; never empty.
     pub scheduler: String,
-    /// Virtual servers with addresses in these networks belong to others.
+    /// Virtual servers with addresses in these networks belong to other programs.
     pub exclude_cidrs: Vec<Net>,
-    /// Set `arp_ignore` and `arp_announce` so that service addresses are not announced.
+    /// True if the proxy sets `arp_ignore` and `arp_announce`, so that the node does not announce service addresses.
     pub strict_arp: bool,
-    /// Idle time of TCP connections in seconds; 0 leaves the kernel's.
+    /// Idle timeout of IPVS TCP connections in seconds; 0 keeps the kernel's.
     pub tcp_timeout: u32,
-    /// Time of TCP connections after a FIN in seconds; 0 leaves the kernel's.
+    /// Timeout of IPVS TCP connections after a FIN in seconds; 0 keeps the kernel's.
     pub tcp_fin_timeout: u32,
-    /// Idle time of UDP connections in seconds; 0 leaves the kernel's.
+    /// Idle timeout of IPVS UDP connections in seconds; 0 keeps the kernel's.
     pub udp_timeout: u32,
     /// Longest time between two full comparisons with the kernel; more than zero.
     pub sync_period: Duration,
@@ -213,93 +215,93 @@ pub struct Ipvs {
     pub min_sync_period: Duration,
 }
 
-/// Which of the node's addresses serve node ports (`nodePortAddresses`).
+/// The node's addresses that serve node ports (`nodePortAddresses`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortAddresses {
     /// The Node object's first address of each family.
     Primary,
-    /// Addresses in these networks; if there are none of a family, every address.
+    /// The node's addresses in these networks. In a family without such a network, every address.
     Nets(Vec<Net>),
 }
 
-/// Limits of connection tracking (`conntrack`); 0 leaves the kernel's.
+/// Limits of connection tracking (`conntrack`); 0 keeps the kernel's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conntrack {
     /// Connections per CPU.
     pub max_per_core: u32,
-    /// Connections at least, when `max_per_core` is not 0.
+    /// The least number of connections, unless `max_per_core` is 0.
     pub min: u32,
-    /// Idle time of established TCP connections.
+    /// Idle timeout of established TCP connections.
     pub tcp_established_timeout: Duration,
-    /// Time of TCP connections in CLOSE_WAIT.
+    /// Timeout of TCP connections in CLOSE_WAIT.
     pub tcp_close_wait_timeout: Duration,
-    /// Accept packets outside the TCP window.
+    /// True if the kernel accepts packets outside the TCP window.
     pub tcp_be_liberal: bool,
-    /// Time of UDP flows without answer.
+    /// Timeout of UDP flows without an answer.
     pub udp_timeout: Duration,
-    /// Time of UDP flows with answers.
+    /// Timeout of UDP flows with answers.
     pub udp_stream_timeout: Duration,
 }
 
 /// Addresses that the proxy listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
-    /// The node's address, unless unspecified; binds nothing.
+    /// The node's address, unless unspecified. The proxy does not listen on it.
     pub bind_address: IpAddr,
-    /// Where `/healthz` and `/livez` are served, if at all.
+    /// The address of `/healthz` and `/livez`; `None` if they are not served.
     pub healthz: Option<SocketAddr>,
-    /// Where `/metrics` and `/proxyMode` are served.
+    /// The address of `/metrics` and `/proxyMode`.
     pub metrics: SocketAddr,
-    /// A port that cannot be bound ends the process.
+    /// True if a port that cannot be bound ends the process.
     pub hard_fail: bool,
-    /// Profiles are served under `/debug/pprof`.
+    /// True if profiles are served under `/debug/pprof`.
     pub profiling: bool,
-    /// Metrics hidden in this version are shown.
+    /// True if metrics that are hidden in this version are shown.
     pub show_hidden_metrics: bool,
 }
 
-/// What is logged.
+/// Settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// The form of a line.
     pub format: LogFormat,
-    /// 0 what matters, 4 each change, 6 everything.
+    /// 0 logs important events, 4 each change, 6 everything.
     pub verbosity: u32,
-    /// Longest time a line may wait; more than zero. No line waits here.
+    /// The longest time a line may be buffered; more than zero. It has no effect: this proxy buffers no line.
     pub flush_frequency: Duration,
-    /// Levels of single source files; the first pattern that fits counts.
+    /// Levels of single source files; the first pattern that matches wins.
     pub vmodule: Vec<VModule>,
 }
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// A line for people.
+    /// A line of text in klog's format.
     Text,
-    /// One JSON object.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is asked of the machine.
+/// Facts about the machine and the process that settings depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// The name the kernel has for this host.
+    /// The kernel's name of this host (`uname`).
     pub host_name: String,
-    /// Whether the environment names an API server, as a pod's does.
+    /// Tells if the process runs in a pod.
     pub pod: Pod,
 }
 
-/// Whether the process runs in a pod.
+/// Tells if the process runs in a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pod {
     /// The environment names an API server.
     Inside,
-    /// It does not.
+    /// The environment names no API server.
     Outside,
 }
 
 impl Environment {
-    /// Asks the kernel and the environment.
+    /// Reads the host name from the kernel and the API server's variables from the environment.
     pub fn look() -> Self {
         let named = |key| std::env::var_os(key).is_some_and(|value| !value.is_empty());
         Self {
@@ -313,36 +315,36 @@ impl Environment {
     }
 }
 
-/// Why there is no [`Config`].
+/// The reason why there is no [`Config`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
     #[error("configuration file {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is no configuration.
+    /// The file is not a valid configuration file.
     #[error("configuration file {}: {source}", path.display())]
     Decode {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// What is wrong, with line and field.
+        /// The mistake, with line and field.
         source: DecodeFailure,
     },
     /// The settings cannot be written as YAML.
     #[error("cannot write the configuration: {0}")]
     Write(String),
-    /// Values that cannot be; all of them.
+    /// One or more values are invalid.
     #[error("invalid configuration{}: {}", of(files), joined(mistakes, problems))]
     Invalid {
-        /// The files that were read; the values are of one of them, or of flags.
+        /// The files that were read. The invalid values come from one of them, or from flags.
         files: Vec<PathBuf>,
         /// Fields of a wrong type.
         mistakes: Vec<yaml::Error>,
-        /// Values that are out of range, or do not go together.
+        /// Values that are out of range or contradict each other.
         problems: Vec<Problem>,
     },
 }
@@ -357,12 +359,11 @@ fn joined(mistakes: &[yaml::Error], problems: &[Problem]) -> String {
     mistakes.chain(problems.iter().map(Problem::to_string)).collect::<Vec<_>>().join("; ")
 }
 
-/// Makes the configuration of flags, of the files they name, and of the folder of manifests, which
-/// wins over an API server. The second value lists what was accepted but has no
-/// effect, or should be written otherwise.
+/// Builds the configuration from flags, the files they name, and the folder of manifests. The folder wins over an API
+/// server. The second value lists settings that were accepted but have no effect or should be written in another way.
 ///
 /// # Errors
-/// A file that cannot be read, or every problem at once.
+/// If a file cannot be read or values are invalid; all invalid values are reported at once.
 pub fn load(
     flags: &Flags,
     manifests: Option<&Path>,

@@ -1,20 +1,20 @@
-//! What commands print.
+//! Prints the output of commands.
 //!
-//! In: lines, or something that writes. Out: standard output for results, standard error for complaints. Never: a
-//! panic, or a failure, because nobody reads.
+//! Takes lines, or a closure that writes. Writes results to standard output and errors to standard error. Does not
+//! panic or fail because the reader has gone.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Context;
 
-/// How much is written at once: a result may have a hundred thousand lines.
+/// The size of the output buffer; a result may have a hundred thousand lines.
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
-/// Prints a result. A reader that stops reading is no error.
+/// Prints a result. A closed pipe is not an error.
 ///
 /// # Errors
-/// If standard output takes no more for another reason.
+/// If standard output cannot be written for another reason.
 pub fn print(result: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, io::stdout().lock());
     match result(&mut out).and_then(|()| out.flush()) {
@@ -25,12 +25,12 @@ pub fn print(result: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::R
     }
 }
 
-/// Prints a line of a result as soon as it is known, for who watches.
+/// Prints one line of a result at once, so that the operator can watch the progress.
 pub fn print_line(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Says in one line what went wrong.
+/// Prints an error in one line on standard error.
 pub fn print_error<T: Display>(what: T) {
     let _ = writeln!(io::stderr(), "ipvs-proxy: {what}");
 }

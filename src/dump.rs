@@ -1,8 +1,9 @@
-//! WHAT THE KERNEL HOLDS, FOR PEOPLE: frontends with their Services' names, sets, chains, addresses.
+//! Shows kernel state to operators: frontends with their Services' names, sets, chains and addresses.
 //!
-//! In: [`KernelSnapshot`](crate::kernel::holdings::Holdings), and [`Names`] from the running proxy's socket
-//! or from planning once more. Out: a [`Dump`] that has a stable form as JSON (`docs/dump.md`), and as
-//! a table. The socket tells whether the proxy is ready, too. Never: a change to the kernel, a credential, a wait of the sync thread for whoever asks.
+//! Takes a [`KernelSnapshot`](crate::kernel::snapshot::KernelSnapshot), and [`Names`] from the running proxy's socket
+//! or from a plan of its own. Returns a [`Dump`] with a stable form as JSON (`docs/dump.md`), and a form as a table.
+//! The socket also tells whether the proxy is ready. Does not change the kernel or read credentials. Does not make the
+//! sync thread wait for a client.
 
 pub use self::names::{Name, Names, Question, Questions, names, reply};
 pub use self::shape::{Dump, NamesFrom};

@@ -1,8 +1,8 @@
-//! WHAT THE CLUSTER IS TOLD: events about Services and this Node.
+//! Reports events about Services and this Node to the cluster.
 //!
-//! In: values, from any thread ([`Sink::tell`]). Out: one log line for each, and, where there is an
-//! API server, `events.k8s.io/v1` objects, equal ones gathered in a series ([`write()`]). Never: a
-//! sender that waits; what comes faster than it can be written is dropped and counted.
+//! Takes events from any thread ([`Sink::tell`]). Writes one log line for each. With an API server, also writes
+//! `events.k8s.io/v1` objects, with equal events joined in a series ([`write()`]). Does not make a sender wait: events
+//! that come faster than they can be written are dropped and counted.
 //!
 //! Source: spec 12.8.
 
@@ -21,34 +21,34 @@ mod rate;
 mod series;
 mod write;
 
-/// How many events may wait to be written.
+/// The largest number of events that wait to be written.
 pub const QUEUE: usize = 256;
 
-/// One thing to tell.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whether it is trouble.
+    /// The kind: expected, or a problem.
     pub kind: Kind,
-    /// Why it is told, in one UpperCamelCase word; 128 bytes at most.
+    /// The reason, in one UpperCamelCase word of at most 128 bytes.
     pub reason: &'static str,
-    /// What was being done, in one UpperCamelCase word; 128 bytes at most.
+    /// The action that led to the event, in one UpperCamelCase word of at most 128 bytes.
     pub action: &'static str,
-    /// What it is about.
+    /// The object that the event is about.
     pub regarding: Regarding,
-    /// The whole story for people; may be empty. The API server gets its first 1,024 bytes.
+    /// The full text for operators; may be empty. The API server gets its first 1,024 bytes.
     pub note: String,
 }
 
-/// Whether an event is trouble.
+/// The kind of an event: expected, or a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It is to be expected.
+    /// The event is expected.
     Normal,
-    /// Somebody should look.
+    /// The operator should look into the event.
     Warning,
 }
 
-/// What an event is about.
+/// The object that an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Regarding {
     /// A Service.
@@ -76,14 +76,14 @@ impl fmt::Display for Event {
     }
 }
 
-/// An event, and when it happened.
+/// An event, and the time when it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Notification {
     event: Event,
     at: SystemTime,
 }
 
-/// Where events are told. Clones share what they tell.
+/// Accepts events. Clones write to the same queue.
 #[derive(Clone, Debug)]
 pub struct Sink {
     queue: Option<mpsc::Sender<Notification>>,
@@ -97,7 +97,7 @@ pub struct Queue {
     dropped: Arc<AtomicU64>,
 }
 
-/// A sink whose events wait to be written.
+/// Creates a sink, and the queue of its events.
 pub fn channel() -> (Sink, Queue) {
     let (sender, told) = mpsc::channel(QUEUE);
     let dropped = Arc::<AtomicU64>::default();
@@ -105,12 +105,12 @@ pub fn channel() -> (Sink, Queue) {
 }
 
 impl Sink {
-    /// A sink whose events are log lines and nothing else.
+    /// Creates a sink that only writes log lines.
     pub fn log() -> Self {
         Self { queue: None, dropped: Arc::default() }
     }
 
-    /// Tells of an event, without waiting for anything.
+    /// Logs an event and queues it for the API server. Does not wait.
     pub fn tell(&self, event: Event) {
         match event.kind {
             Kind::Normal => tracing::info!("{event}"),
@@ -119,7 +119,7 @@ impl Sink {
         self.repeat(event);
     }
 
-    /// Tells the API server alone, of what the log has said already.
+    /// Queues an event for the API server, without a log line. Does not wait.
     pub fn repeat(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
         let told = Notification { event, at: SystemTime::now() };
@@ -135,8 +135,8 @@ impl Sink {
 }
 
 impl Queue {
-    /// The next event; `None` when every sink is gone. When the queue is empty, what was dropped
-    /// meanwhile is told.
+    /// Waits for the next event; `None` once every sink is gone. Logs the number of dropped events when the queue is
+    /// empty.
     async fn next(&mut self) -> Option<Notification> {
         if let Ok(told) = self.told.try_recv() {
             return Some(told);
@@ -148,7 +148,7 @@ impl Queue {
         self.told.recv().await
     }
 
-    /// An event that is there already.
+    /// The next event, if one waits.
     fn ready(&mut self) -> Option<Notification> {
         self.told.try_recv().ok()
     }

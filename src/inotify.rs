@@ -1,11 +1,11 @@
-//! Notices of inotify that tell nothing new.
+//! Recognizes inotify events that report no change.
 //!
-//! In: a notice. Out: whether it comes of reading. Never: a watch; who follows files has his own.
+//! Takes an event. Returns true if a reader caused it. Does not watch files; its users have watches of their own.
 
 use notify::Event;
 use notify::event::{AccessKind, AccessMode, EventKind};
 
-/// Reading a file makes notices too (opened, closed); those must not lead to another reading.
+/// True if the event comes from reading (open, close without writing), so that a reading does not trigger another one.
 pub(crate) fn is_reading(notice: &Event) -> bool {
     matches!(notice.kind, EventKind::Access(access)
         if access != AccessKind::Close(AccessMode::Write))

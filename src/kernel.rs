@@ -10,16 +10,16 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use proxier::apply::{
-    Cause, CauseKind, Connections, Kernel, KernelReading, Ready, Refusal, RulesReading,
+    Answered, Cause, CauseKind, Connections, Kernel, KernelReading, Ready, Refusal, RulesReading,
 };
-use proxier::diff::{Change, Flow, ObservedServer};
+use proxier::diff::{AddressChange, Change, Flow, ObservedServer, RulesChange, RulesStep};
 use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::{Missing, VirtualServerDestination, VirtualServerKey};
 
 use self::cause::cause;
 use self::flows::Flows;
-use self::link::AddressChange;
 use self::reader::KernelReader;
+use self::runs::{Run, answered, runs};
 
 mod cause;
 pub mod cleanup;
@@ -36,6 +36,7 @@ pub mod probe;
 mod program;
 pub mod reader;
 mod route;
+mod runs;
 mod servers;
 mod sets;
 pub mod snapshot;
@@ -51,38 +52,6 @@ pub struct LinuxKernel {
     missing: PerFamily<Missing>,
     /// Families whose rules could not be written since that.
     has_failed_rules: PerFamily<bool>,
-}
-
-/// Which part of the kernel a change goes to; neighbours of one part go there together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Link,
-    Addresses,
-    Sets,
-    Rules,
-    Servers,
-    Flows,
-    Leftovers,
-}
-
-fn part(change: &Change) -> Part {
-    match change {
-        Change::AddLink => Part::Link,
-        Change::AddAddress(_) | Change::RemoveAddress(_) => Part::Addresses,
-        Change::AddSet(_)
-        | Change::GrowSet(..)
-        | Change::AddEntry(..)
-        | Change::RemoveEntry(..) => Part::Sets,
-        Change::RemoveFlow(_) => Part::Flows,
-        Change::RemoveLegacyRules(_) => Part::Leftovers,
-        Change::WriteRules(_) => Part::Rules,
-        Change::AddServer(..)
-        | Change::UpdateServer(..)
-        | Change::AddDestination(..)
-        | Change::UpdateDestination(..)
-        | Change::RemoveDestination(..)
-        | Change::RemoveServer(_) => Part::Servers,
-    }
 }
 
 impl Kernel for LinuxKernel {
@@ -123,24 +92,31 @@ impl Kernel for LinuxKernel {
         self.flows.read(of, is_wanted, at_most)
     }
 
-    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+    fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>> {
         changes.iter().for_each(|change| tracing::debug!("{change}"));
-        let mut results = Vec::with_capacity(changes.len());
-        for run in changes.chunk_by(|a, b| part(a) == part(b)) {
-            results.extend(match run.first().map(part) {
-                Some(Part::Link) => run.iter().map(|_| self.add_link()).collect(),
-                Some(Part::Addresses) => self.change_addresses(run),
-                Some(Part::Sets) => self.tables.sets.carry_out(run),
-                Some(Part::Rules) => run.iter().map(|change| self.write_rules(change)).collect(),
-                Some(Part::Servers) => self.tables.servers.carry_out(run),
-                Some(Part::Flows) => self.flows.carry_out(run),
-                Some(Part::Leftovers) => {
-                    run.iter().map(|change| self.remove_legacy_rules(change)).collect()
+        let mut answers = Vec::with_capacity(changes.len());
+        for run in runs(changes) {
+            match run {
+                Run::Device => answers.push((Change::AddDevice, self.add_device())),
+                Run::Addresses(run) => {
+                    answers.extend(answered(self.change_addresses(run), Change::Address));
                 }
-                None => Vec::new(),
-            });
+                Run::Sets(run) => {
+                    answers.extend(answered(self.tables.sets.carry_out(run), Change::Set));
+                }
+                Run::Rules(change) => {
+                    let result = self.change_rules(&change);
+                    answers.push((Change::Rules(change), result));
+                }
+                Run::Servers(run) => {
+                    answers.extend(answered(self.tables.servers.carry_out(run), Change::Server));
+                }
+                Run::Flows(run) => {
+                    answers.extend(answered(self.flows.remove(run), Change::RemoveFlow));
+                }
+            }
         }
-        results
+        answers
     }
 }
 
@@ -153,34 +129,29 @@ impl LinuxKernel {
         self.tables.open_another()
     }
 
-    fn add_link(&mut self) -> Result<(), Cause> {
+    fn add_device(&mut self) -> Result<(), Cause> {
         self.tables.links.create().map_err(cause)?;
         self.tables.device = self.tables.links.index().map_err(cause)?;
         Ok(())
     }
 
-    fn change_addresses(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
-        let wanted: Vec<_> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::AddAddress(address) => Some(AddressChange::Add(*address)),
-                Change::RemoveAddress(address) => Some(AddressChange::Remove(*address)),
-                _ => None,
-            })
-            .collect();
+    fn change_addresses(&mut self, changes: Vec<AddressChange>) -> Vec<Answered<AddressChange>> {
         let Some(index) = self.tables.device else {
             let absent = CauseKind::Refused(Refusal::NotThere);
             let words = format!("there is no device {}", link::DEVICE);
             return all_failed(changes, &Cause::of(absent, words));
         };
-        match self.tables.links.change(index, &wanted) {
-            Ok(results) => results.into_iter().map(|result| result.map_err(cause)).collect(),
-            Err(error) => all_failed(changes, &cause(error)),
+        self.tables.links.carry_out(index, changes)
+    }
+
+    fn change_rules(&mut self, change: &RulesChange) -> Result<(), Cause> {
+        match change {
+            RulesChange::Write(step) => self.write_rules(step),
+            RulesChange::RemoveLegacy(family) => self.remove_legacy_rules(*family),
         }
     }
 
-    fn write_rules(&mut self, change: &Change) -> Result<(), Cause> {
-        let Change::WriteRules(step) = change else { return Ok(()) };
+    fn write_rules(&mut self, step: &RulesStep) -> Result<(), Cause> {
         let written = match self.tables.iptables.of(step.family) {
             Some(programs) => match programs.get() {
                 Ok(iptables) => iptables.write(step).map_err(cause),
@@ -191,13 +162,10 @@ impl LinuxKernel {
         *self.has_failed_rules.of_mut(step.family) |= written.is_err();
         written
     }
-}
 
-impl LinuxKernel {
     /// What nftables mode has left is harmless beside our own rules, so that a failure to remove it
-    /// is only told (spec 14.1).
-    fn remove_legacy_rules(&mut self, change: &Change) -> Result<(), Cause> {
-        let Change::RemoveLegacyRules(family) = *change else { return Ok(()) };
+    /// is only logged (spec 14.1).
+    fn remove_legacy_rules(&mut self, family: Family) -> Result<(), Cause> {
         if let Some(programs) = self.tables.iptables.of(family) {
             programs.get()?.remove_legacy_rules().map_err(cause)?;
         }
@@ -210,7 +178,7 @@ impl LinuxKernel {
     }
 }
 
-/// No single answer is known: every change counts as failed for the same cause.
-fn all_failed<T>(changes: &[T], cause: &Cause) -> Vec<Result<(), Cause>> {
-    changes.iter().map(|_| Err(cause.clone())).collect()
+/// Every change failed for the same cause: no answer to a single one is known.
+fn all_failed<C>(changes: Vec<C>, cause: &Cause) -> Vec<Answered<C>> {
+    changes.into_iter().map(|change| (change, Err(cause.clone()))).collect()
 }

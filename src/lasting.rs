@@ -1,31 +1,31 @@
-//! What lasts: everything that fails or is out of contact at present, and a reminder of it every ten minutes.
+//! Keeps the conditions that last, such as failures and lost contact, and reminds the operator of them.
 //!
-//! Takes from each part of the proxy when a condition begins and when it is over ([`Lasting::begin`],
-//! [`Lasting::end`]); those parts log both. Gives one log line for each condition that lasts, every ten minutes
-//! ([`Lasting::remind`]). Does not judge what a condition means, and the times are arguments but for that one task.
+//! Other parts of the proxy report and log when a condition begins and ends ([`Lasting::begin`], [`Lasting::end`]).
+//! Writes one log line every ten minutes for each condition that lasts ([`Lasting::remind`]). Does not interpret
+//! conditions. Apart from these public methods, takes the time as an argument.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often what lasts is told again.
+/// The interval of reminders.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// Conditions younger than this are not in a reminder: the log has told of them just now.
+/// The least age of a condition in a reminder. The log has just reported younger ones.
 const YOUNGEST: Duration = Duration::from_secs(60);
 
-/// How often is looked whether a reminder is due.
+/// The interval of checks whether a reminder is due.
 const CHECK_PERIOD: Duration = Duration::from_secs(30);
 
-/// The most conditions of one area that a reminder names; the others are counted.
+/// The most conditions of one area that a reminder names; others are only counted.
 const MOST_NAMED: usize = 10;
 
-/// What a condition is about. Reminders come in this order.
+/// The subject of a condition. Reminders are in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Area {
     /// The API server, or the folder of manifests.
     Source,
-    /// Changes that the kernel refuses, and what cannot be read of it.
+    /// Changes that the kernel refuses, and parts of it that cannot be read.
     Kernel,
     /// Ports of the proxy's own servers and of Services' health checks.
     Ports,
@@ -44,35 +44,34 @@ impl Area {
     }
 }
 
-/// The conditions that last. Clones share them.
+/// The conditions that hold at present. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Lasting(Arc<Mutex<Conditions>>);
 
 impl Lasting {
-    /// This condition holds at present. `key` tells it from others of its area; under a key that is known already
-    /// only the text is replaced.
+    /// Records that a condition holds. `key` identifies it within its area. If the key is known, only the text changes.
     pub fn begin(&self, area: Area, key: impl Into<String>, text: impl Into<String>) {
         self.conditions().begin(area, key.into(), text.into(), Instant::now());
     }
 
-    /// The condition is over, if it held.
+    /// Records that a condition is over. Has no effect if it did not hold.
     pub fn end(&self, area: Area, key: &str) {
         self.conditions().end(area, key);
     }
 
-    /// All conditions of this area are over.
+    /// Records that all conditions of this area are over.
     pub fn end_all(&self, area: Area) {
         self.conditions().0.remove(&area);
     }
 
-    /// All conditions that hold at present, as their texts, in the order of areas and keys.
+    /// Returns the texts of all conditions that hold at present, in the order of areas and keys.
     pub fn texts(&self) -> Vec<String> {
         let conditions = self.conditions();
         let areas = conditions.0.values();
         areas.flat_map(|area| area.held.values().map(|held| held.text.clone())).collect()
     }
 
-    /// Logs what lasts, every ten minutes, for ever.
+    /// Logs the conditions that last, every ten minutes, for ever.
     pub async fn remind(self) {
         loop {
             tokio::time::sleep(CHECK_PERIOD).await;
@@ -83,7 +82,7 @@ impl Lasting {
         }
     }
 
-    /// A panic elsewhere leaves the texts as good as they were.
+    /// Locks the conditions. A panic of another thread cannot leave them inconsistent.
     fn conditions(&self) -> MutexGuard<'_, Conditions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +93,7 @@ struct Conditions(BTreeMap<Area, AreaState>);
 
 #[derive(Debug, Default)]
 struct AreaState {
-    /// By their keys.
+    /// Conditions by their keys.
     held: BTreeMap<String, Held>,
     reminded: Option<Instant>,
 }
@@ -120,7 +119,7 @@ impl Conditions {
         }
     }
 
-    /// What is to be said now. It counts as said then.
+    /// Returns the lines that are due now, and counts them as logged.
     fn reminders(&mut self, now: Instant) -> Vec<String> {
         self.0.iter_mut().flat_map(|(area, state)| state.reminders(*area, now)).collect()
     }
@@ -154,7 +153,7 @@ impl AreaState {
 mod tests {
     use super::*;
 
-    /// The times, in minutes after the beginning, at which something is said when it is looked every half minute.
+    /// The minutes after `begin` at which lines are due, with a check every half minute.
     fn told(conditions: &mut Conditions, begin: Instant, minutes: u64) -> Vec<(u64, Vec<String>)> {
         let times =
             (0..=minutes * 2).map(|turn| begin + CHECK_PERIOD * u32::try_from(turn).unwrap());

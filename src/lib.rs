@@ -1,7 +1,7 @@
 //! The shell of ipvs-proxy: everything that waits, listens or touches the kernel.
 //!
-//! In: flags, files, an API server, the kernel. Out: a kernel as the pure core wishes it. Never: a
-//! decision about what the kernel should hold, which is [`proxier`]'s.
+//! Takes flags, files and the objects of an API server. Brings the kernel to the desired state that the pure core
+//! plans. Does not decide what the kernel should hold, which [`proxier`] does.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

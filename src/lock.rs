@@ -1,12 +1,11 @@
-//! One proxy for each network namespace.
+//! Ensures one proxy per network namespace.
 //!
-//! In: nothing. Out: a [`Lock`] that is held until it is dropped or the process ends, or who holds it. Never: a
-//! file that a killed process leaves behind; a wait for the holder.
+//! Returns a [`Lock`], held until it is dropped or the process ends, or else its holder. Leaves no file behind when
+//! the process is killed. Does not wait for the holder.
 //!
-//! The lock is the name of an abstract Unix socket. The kernel keeps such names for each network namespace, as it
-//! does virtual servers, sets and rules, so containers with different file systems see each other's, and frees a name
-//! when its process ends. Every user can take the name, so it counts only in the hands of somebody who could
-//! program the kernel.
+//! The lock is the name of an abstract Unix socket. The kernel keeps such names per network namespace, like virtual
+//! servers, sets and rules, so containers with different file systems see each other's. It frees a name when the
+//! process ends. Any user can take the name, so a holder counts only if it could program the kernel.
 
 use std::fmt;
 use std::io;
@@ -21,25 +20,25 @@ use tokio::net::unix::UCred;
 /// The name of the socket.
 const NAME: &str = "ipvs-proxy.io/lock";
 
-/// How often the name is tried for when its holder is gone as soon as it is looked at.
+/// The number of attempts to take the name while its holder disappears before it can be identified.
 const TRIES: usize = 5;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// `CAP_NET_ADMIN` in a mask of capabilities (capabilities(7)).
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
-/// The lock, held.
+/// The held lock.
 #[derive(Debug)]
 pub struct Lock {
     listener: UnixListener,
 }
 
-/// Who holds the lock.
+/// The process that holds the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The process's number as this process sees it; `None` in another PID namespace.
     pub pid: Option<i32>,
-    /// The user that it runs as, as this process sees it.
+    /// The user that the process runs as, as this process sees it.
     pub uid: u32,
 }
 
@@ -52,19 +51,19 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Why the lock was not taken.
+/// The reason why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another proxy, or a cleanup, is at work.
+    /// Another proxy, or a cleanup, holds the lock.
     #[error("{0} runs ipvs-proxy in this network namespace already: end it first")]
     Held(Holder),
-    /// Another proxy, or a cleanup, was at work a moment ago, or does not say who it is.
+    /// Another proxy, or a cleanup, held the lock a moment ago, or cannot be identified.
     #[error("another process runs ipvs-proxy in this network namespace already: end it first")]
     HeldBySomebody,
-    /// The name is in the hands of somebody who cannot program the kernel.
+    /// A process that cannot program the kernel has taken the name.
     #[error("{0} of user {uid} has taken the name of the lock and is no proxy", uid = .0.uid)]
     Misused(Holder),
-    /// The system gives no lock.
+    /// The system cannot provide the lock.
     #[error(transparent)]
     Unavailable(#[from] io::Error),
 }
@@ -73,15 +72,15 @@ impl Lock {
     /// Takes the lock of this thread's network namespace.
     ///
     /// # Errors
-    /// See [`Error`]; only of [`Error::Held`] and [`Error::HeldBySomebody`] it is known that another process is at work.
+    /// See [`Error`]. Only [`Error::Held`] and [`Error::HeldBySomebody`] mean that another proxy or cleanup runs.
     pub fn take() -> Result<Self, Error> {
         Self::take_named(NAME)
     }
 
-    /// The same under another name, for tests.
+    /// Takes a lock with another name, for tests.
     ///
     /// # Errors
-    /// The same.
+    /// See [`take`](Self::take).
     pub fn take_named(name: &str) -> Result<Self, Error> {
         let address = SocketAddr::from_abstract_name(name)?;
         for _ in 0..TRIES {
@@ -96,7 +95,7 @@ impl Lock {
             match holder(name) {
                 Ok(Some(holder)) if could_program(holder) => return Err(Error::Held(holder)),
                 Ok(Some(holder)) => return Err(Error::Misused(holder)),
-                // It has ended, or has the name and does not listen yet.
+                // The holder has ended, or has the name and does not listen yet.
                 Ok(None) => std::thread::sleep(RETRY_PAUSE),
                 Err(error) => {
                     tracing::debug!("the lock's holder is not known: {error}");
@@ -107,11 +106,11 @@ impl Lock {
         Err(Error::HeldBySomebody)
     }
 
-    /// Hangs up on whoever has looked at the lock, so that the next one can. Must run within the runtime; ends when
-    /// it is dropped.
+    /// Closes the connections of processes that look for the holder, so that the next one can connect. Must run within
+    /// the runtime. Ends when its future is dropped.
     ///
     /// # Errors
-    /// If the system gives no way to wait for them.
+    /// If the system cannot wait for connections.
     pub async fn answer(&self) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         loop {
@@ -122,7 +121,7 @@ impl Lock {
     }
 }
 
-/// Who listens under the name, if anybody does.
+/// Returns the process that listens under the name; `None` if no process does.
 fn holder(name: &str) -> io::Result<Option<Holder>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let peer =
@@ -135,13 +134,13 @@ fn holder(name: &str) -> io::Result<Option<Holder>> {
 }
 
 impl Holder {
-    /// The kernel says 0 for a process that cannot be seen from here.
+    /// Makes a holder of a socket's peer. The kernel reports the process ID 0 for a process in another PID namespace.
     fn of(peer: UCred) -> Self {
         Self { pid: peer.pid().filter(|pid| *pid > 0), uid: peer.uid() }
     }
 }
 
-/// Root, this process's own user, or whoever has the capability.
+/// True for root, for this process's own user, and for a process with the capability `CAP_NET_ADMIN`.
 fn could_program(holder: Holder) -> bool {
     let is_of_us = holder.uid == 0 || holder.uid == geteuid().as_raw();
     is_of_us || holder.pid.is_some_and(has_net_admin)
@@ -158,7 +157,7 @@ fn has_net_admin(pid: i32) -> bool {
 mod tests {
     use super::*;
 
-    /// A name that no other test has.
+    /// Returns a name that no other test uses.
     fn name(label: &str) -> String {
         format!("ipvs-proxy.io/test-{label}-{}", std::process::id())
     }
@@ -167,7 +166,7 @@ mod tests {
     fn the_second_one_is_told_who_is_first_until_that_one_ends() {
         let name = name("second");
         let lock = Lock::take_named(&name).unwrap();
-        // More often than a queue of connections is long.
+        // The holder does not accept connections, so this must not fill its queue.
         for _ in 0..3 {
             let error = Lock::take_named(&name).unwrap_err();
             let own = format!("process {} runs ipvs-proxy", std::process::id());

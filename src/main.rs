@@ -1,7 +1,7 @@
-//! The command line's entry point: arguments in, an exit code out.
+//! The entry point of the command line.
 //!
-//! Exit codes: 0 done or stopped by a signal, 1 an error, 2 arguments that make no sense. An error
-//! is one line on standard error. Never: a stack trace.
+//! Exit codes: 0 for success or a stop by a signal, 1 for an error, 2 for invalid arguments. An error is one line on
+//! standard error, without a stack trace.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             return ExitCode::from(UsageError::EXIT_CODE);
         }
     };
-    // Who reads a proxy's log reads nothing else.
+    // The operator finds the proxy's errors in its log, so they are written in the log's format.
     let tell: fn(&str) =
         if matches!(command, Command::Run(_)) { log } else { |error| print_error(error) };
     let result = match command {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Before the configuration is known there is no log.
+/// Logs an error. Prints it if the log has not been set up yet because there is no configuration.
 fn log(error: &str) {
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!("{error}");

@@ -1,9 +1,9 @@
-//! WHAT IS COUNTED: every metric of the proxy, declared once.
+//! Declares every metric of the proxy, once.
 //!
-//! In: what happens, told by who does it: a few atomic operations each. Out: the text of a scrape.
-//! Names, types, labels and buckets that begin with `kubeproxy_`, `rest_client_`, `kubernetes_` and
-//! `process_` are kube-proxy's (spec 11); `ipvs_proxy_` is our own. Never: a wait, a reading of the
-//! kernel's tables, or a metric that is counted and not scraped.
+//! Takes calls from the parts of the proxy, a few atomic operations each. Returns the text of a scrape. Names, types,
+//! labels and buckets that begin with `kubeproxy_`, `rest_client_`, `kubernetes_` and `process_` are kube-proxy's (spec
+//! 11); `ipvs_proxy_` is the prefix of this proxy's own. Does not wait or read the kernel's tables. Declares no metric
+//! that a scrape does not show.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,28 +34,28 @@ mod rounds;
 mod tables;
 pub mod text;
 
-/// Every metric.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// What the sync thread does.
+    /// Metrics of the sync thread.
     pub rounds: Rounds,
-    /// What it leaves in the kernel.
+    /// Metrics of the objects that the proxy has in the kernel.
     pub tables: Tables,
-    /// Who asks how the proxy is.
+    /// Metrics of answers to health probes.
     pub probes: Probes,
-    /// What is asked of the API server.
+    /// Metrics of requests to the API server.
     pub requests: Requests,
-    /// What the configuration files say.
+    /// Metrics of the configuration files.
     pub configuration: Configuration,
     started: SystemTime,
 }
 
 impl Metrics {
-    /// Nothing has happened yet.
+    /// Declares all metrics.
     ///
     /// # Errors
-    /// A declaration that contradicts itself or another one.
+    /// If a declaration contradicts itself or another one.
     pub fn new(build: &Build) -> Result<Self, Error> {
         let registry = Registry::new();
         let declare = Declare { registry: &registry, declared: RefCell::default() };
@@ -73,7 +73,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The text of a scrape, with what others have read for it.
+    /// Returns the text of a scrape, with families that the caller has read for it.
     pub fn scrape(&self, more: Vec<MetricFamily>) -> String {
         let mut families = self.registry.gather();
         families.extend(process::families());
@@ -82,7 +82,7 @@ impl Metrics {
         text::encode(&families)
     }
 
-    /// The text of a scrape of what says whether the proxy can be relied on (`/metrics/slis`).
+    /// Returns the text of a scrape of service level indicators (`/metrics/slis`).
     pub fn scrape_indicators(&self) -> String {
         let mut families = self.probes.indicators();
         families.extend(process::start_family());
@@ -90,7 +90,7 @@ impl Metrics {
         text::encode(&families)
     }
 
-    /// When the process began, in seconds since 1970.
+    /// Returns the time when the process began, in seconds since 1970.
     pub fn process_start(&self) -> u64 {
         process::start_time().map_or_else(|| seconds(self.started) as u64, |start| start as u64)
     }
@@ -101,12 +101,12 @@ fn seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A count as a gauge takes it.
+/// A count as the value of a gauge.
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Declares metrics, and counts them by how stable they are said to be.
+/// Declares metrics, and counts them by the stability level in their help texts.
 struct Declare<'a> {
     registry: &'a Registry,
     declared: RefCell<BTreeMap<String, u64>>,

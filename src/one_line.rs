@@ -1,10 +1,11 @@
-//! An error in one line.
+//! Writes an error in one line.
 //!
-//! In: an error with what caused it. Out: one line in which each is said once. Never: a text over several lines.
+//! Takes an error with its causes. Returns one line that has each text once.
 
 use std::error::Error;
 
-/// An error, then its causes: wrappers often say their cause's own text, and parsers append the place in further lines.
+/// Returns the first lines of the error and its causes. Skips a cause whose text is already there: wrappers often
+/// repeat it. Skips further lines, in which parsers show the place.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let first_line = |error: &dyn Error| error.to_string().lines().next().unwrap_or("").to_owned();
     let mut text = first_line(error);

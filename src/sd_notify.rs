@@ -1,7 +1,7 @@
-//! What the service manager is told: that the proxy is ready, and that it is about to end.
+//! Notifies the service manager that the proxy is ready or about to end.
 //!
-//! In: the socket that `NOTIFY_SOCKET` names. Out: datagrams of systemd's protocol (sd_notify(3)). Never:
-//! a wait, or a failure of the proxy because nobody listens.
+//! Takes the socket that `NOTIFY_SOCKET` names. Sends datagrams of systemd's protocol (sd_notify(3)). Does not wait,
+//! and only logs failures.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,14 +9,14 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// The service manager, if one has asked to be told.
+/// The service manager, if it has asked for notifications.
 #[derive(Debug)]
 pub struct Supervisor {
     socket: Option<(UnixDatagram, SocketAddr)>,
 }
 
 impl Supervisor {
-    /// The one that the environment names.
+    /// Returns the service manager that the environment names.
     pub fn from_environment() -> Self {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
             Some(name) => Self::at(&name),
@@ -24,7 +24,7 @@ impl Supervisor {
         }
     }
 
-    /// The one that listens here: a path, or after `@` an abstract name.
+    /// Returns the service manager at this path, or at an abstract name after `@`.
     pub fn at(name: &OsStr) -> Self {
         let socket = open(name);
         if let Err(error) = &socket {
@@ -33,12 +33,12 @@ impl Supervisor {
         Self { socket: socket.ok() }
     }
 
-    /// The first sync has laid every way that can be laid.
+    /// Notifies that the first sync has succeeded.
     pub fn ready(&self) {
         self.tell("READY=1");
     }
 
-    /// The process is about to end.
+    /// Notifies that the process is about to end.
     pub fn stopping(&self) {
         self.tell("STOPPING=1");
     }

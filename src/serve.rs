@@ -1,9 +1,7 @@
-//! WHAT THE PROXY ANSWERS: whether it keeps up, whether a Service is served on this node, what is
-//! counted and set.
+//! The proxy's HTTP servers: health, health checks of Services, metrics and settings.
 //!
-//! In: values that the sync thread leaves behind after a round ([`HealthTable`], [`ProxyHealth`],
-//! metrics). Out: HTTP answers to load balancers, probes and scrapers. Never: a question to the sync
-//! thread, a wait of its, or a change to what it programs.
+//! Takes values that the sync thread publishes after a round ([`HealthTable`], [`ProxyHealth`], metrics). Answers load
+//! balancers, probes and scrapers. Does not ask the sync thread or make it wait. Does not change kernel state.
 
 pub use self::health::{FamilyHealth, HealthStatus, Moment, ProxyHealth};
 pub use self::inspect::{ConfigurationNote, Inspect, Process};

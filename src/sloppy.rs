@@ -1,43 +1,43 @@
-//! Addresses and networks in every spelling that kube-proxy reads.
+//! Parses addresses and networks in every spelling that kube-proxy accepts.
 //!
-//! In: text of an object, a configuration or a flag. Out: the address or network that Kubernetes'
-//! `ParseIPSloppy` and `ParseCIDRSloppy` (`k8s.io/utils/net`) make of it, and whether the text is the
-//! usual spelling: numbers with leading zeros are decimal, and IPv4-mapped IPv6 is IPv4. Never: a
-//! judgement whether the address may be used, blanks around the text, a zone.
+//! Takes text of an object, a configuration or a flag. Returns the address or network that Kubernetes' `ParseIPSloppy`
+//! and `ParseCIDRSloppy` (`k8s.io/utils/net`) read, and whether its spelling is usual. Numbers with leading zeros are
+//! decimal, and IPv4-mapped IPv6 addresses are IPv4. Refuses spaces around the text, and zones. Does not judge whether
+//! the address may be used.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proxier::model::Net;
 
-/// A value and how it was written.
+/// A value and its spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed<T> {
-    /// What kube-proxy reads.
+    /// The value that kube-proxy reads.
     pub value: T,
-    /// How it was written.
+    /// The spelling of the text.
     pub spelling: Spelling,
 }
 
-/// How a value was written.
+/// Tells if other programs read the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
-    /// As every program reads it.
+    /// Every program reads this value.
     Usual,
-    /// As only some programs read it, or as another value: with leading zeros, or IPv4-mapped.
+    /// Some programs refuse the text or read another value: it has leading zeros, or is IPv4-mapped.
     Unusual,
 }
 
-/// Bits of an IPv4-mapped IPv6 network that only say that it is one (RFC 4291, 2.5.5.2).
+/// The bits that mark an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
 
-/// Reads an address; `None` if it is none.
+/// Reads an address; `None` if the text is not one.
 pub fn address(text: &str) -> Option<Parsed<IpAddr>> {
     let Parsed { value: written, spelling } = written(text)?;
     let value = unmapped(written);
     Some(Parsed { value, spelling: if value == written { spelling } else { Spelling::Unusual } })
 }
 
-/// Reads `ADDRESS/BITS`; `None` if it is no network. Bits behind the prefix may be set.
+/// Reads `ADDRESS/BITS`; `None` if the text is not a network. Bits after the prefix may be set.
 pub fn net(text: &str) -> Option<Parsed<Net>> {
     let (address, bits) = text.split_once('/')?;
     let Parsed { value: written, spelling } = written(address)?;
@@ -46,7 +46,7 @@ pub fn net(text: &str) -> Option<Parsed<Net>> {
     let net = Net::new(written, prefix).ok()?;
     let value = match (unmapped(written), prefix.checked_sub(MAPPED_BITS)) {
         (IpAddr::V4(ip), Some(prefix)) if written.is_ipv6() => Net::new(ip.into(), prefix).ok()?,
-        // Its prefix does not cover what says that it is mapped.
+        // The prefix is too short to cover the bits that mark a mapped address.
         (IpAddr::V4(_), None) if written.is_ipv6() => net.trunc(),
         _ => net,
     };
@@ -54,7 +54,7 @@ pub fn net(text: &str) -> Option<Parsed<Net>> {
     Some(Parsed { value, spelling: if is_usual { spelling } else { Spelling::Unusual } })
 }
 
-/// Reads `IPv4:PORT` or `[IPv6]:PORT`; `None` if it is neither, or the port is 0.
+/// Reads `IPv4:PORT` or `[IPv6]:PORT`; `None` if the text is neither, or the port is 0.
 pub fn socket(text: &str) -> Option<Parsed<SocketAddr>> {
     let (host, port) = text.rsplit_once(':')?;
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -64,14 +64,14 @@ pub fn socket(text: &str) -> Option<Parsed<SocketAddr>> {
     Some(Parsed { value: SocketAddr::new(ip.value, port), spelling: ip.spelling })
 }
 
-/// An address with a port behind it, both as they are written; IPv6 gets its brackets.
+/// Joins an address and a port without changing the address's spelling. IPv6 gets brackets.
 pub fn with_port(address: &str, port: i32) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-/// Reads an address that stays IPv6 if it is IPv4-mapped.
+/// Reads an address. An IPv4-mapped address stays IPv6.
 fn written(text: &str) -> Option<Parsed<IpAddr>> {
-    // Nearly every address is in the usual spelling: it is read once and not copied.
+    // Nearly every address has the usual spelling, so try that first, without a copy.
     if let Ok(value) = text.parse() {
         return Some(Parsed { value, spelling: Spelling::Usual });
     }
@@ -86,7 +86,7 @@ fn unmapped(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The address with each of its numbers, decimal or hexadecimal, written without leading zeros.
+/// Removes the leading zeros of each number of the address, decimal or hexadecimal.
 fn without_leading_zeros(address: &str) -> String {
     let mut plain = String::with_capacity(address.len());
     for word in address.split_inclusive(['.', ':']) {
@@ -98,7 +98,7 @@ fn without_leading_zeros(address: &str) -> String {
     plain
 }
 
-/// The text of a warning: what an unusual spelling is read as.
+/// The warning about an unusual spelling, with the value that is read.
 pub fn warning(text: &str, value: impl std::fmt::Display) -> String {
     format!("{text:?} is read as {value}, as kube-proxy does; other programs may read it otherwise")
 }
@@ -161,7 +161,7 @@ mod tests {
             ("::ffff:192.168.1.0/120", "192.168.1.0/24"),
             ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
             ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
-            // What says that it is mapped lies behind the prefix (Go's `IPNet` is masked).
+            // The marking bits are after the prefix, so the network is IPv6 (Go's `IPNet` is masked).
             ("::ffff:10.0.0.0/95", "::fffe:0:0/95"),
             ("::ffff:10.0.0.0/64", "::/64"),
             ("::ffff:10.0.0.0/0", "::/0"),

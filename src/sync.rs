@@ -246,6 +246,7 @@ impl Rounds {
         self.pace.ended(RoundResult {
             at,
             audited,
+            interfered: !outcome.differences.counts.is_empty(),
             counted,
             in_doubt: outcome.is_in_doubt,
             next_retry: outcome.next_retry,
@@ -397,7 +398,7 @@ mod tests {
     use std::thread;
 
     use proxier::apply::fake::FakeKernel;
-    use proxier::apply::{Connections, Ready, Refusal, RulesReading};
+    use proxier::apply::{Answered, Connections, Ready, Refusal, RulesReading};
     use proxier::diff::{Change, Flow, ObservedServer};
     use proxier::model::{Family, Node, PerFamily, Protocol, Update};
     use proxier::plan::{VirtualServerDestination, VirtualServerKey};
@@ -498,7 +499,7 @@ mod tests {
             self.0.flows(of, is_wanted, at_most)
         }
 
-        fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+        fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>> {
             self.0.carry_out(changes)
         }
     }

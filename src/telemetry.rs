@@ -1,9 +1,8 @@
-//! Logging, in the forms of Kubernetes' components.
+//! Sets up logging in the formats of Kubernetes' components.
 //!
-//! In: events of the `tracing` crate. Out: one line each on standard error, as klog writes them
-//! ([`Lines`]). Never: logs on standard output, which belongs to commands that print; a line that
-//! waits; a word of other crates below their level `info`, whose details could show what is secret,
-//! unless `IPVS_PROXY_LOG` asks for it.
+//! Takes events of the `tracing` crate. Writes one line for each on standard error, as klog does ([`Lines`]). Does not
+//! write to standard output, which belongs to commands that print. Buffers no lines. Drops details of other crates
+//! below the level `info`, which could show secrets, unless `IPVS_PROXY_LOG` asks for them.
 
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -13,18 +12,18 @@ use self::levels::Levels;
 pub use self::lines::Lines;
 use crate::config::Logging;
 
-/// The target of lines that are written at each round: from `-v=2` on.
+/// The target of lines that are logged once per round, from `-v=2` on.
 pub const ROUNDS: &str = "ipvs_proxy::rounds";
 
 mod fields;
 mod levels;
 mod lines;
 
-/// Says what is logged instead of flags.
+/// The environment variable that overrides the flags of the log.
 const VARIABLE: &str = "IPVS_PROXY_LOG";
 
-/// Starts logging as the configuration says. The variable `IPVS_PROXY_LOG` says instead what is
-/// logged, in the words of `tracing_subscriber` (`debug` shows each change of each round).
+/// Starts logging as the configuration says. The environment variable `IPVS_PROXY_LOG` overrides it with directives of
+/// `tracing_subscriber` (`debug` shows each change of each round).
 pub fn start(logging: &Logging) -> Verbosity {
     let asked = EnvFilter::try_from_env(VARIABLE);
     let refused = asked.as_ref().err().map(ToString::to_string);
@@ -38,7 +37,7 @@ pub fn start(logging: &Logging) -> Verbosity {
         }
     };
     let lines = fmt::layer().event_format(Lines::new(logging.format)).with_writer(std::io::stderr);
-    // Only a second call could fail, and the first one's choice then stands.
+    // Only a second call can fail, and then the first one's settings stay.
     let _ = tracing_subscriber::registry().with(levels).with(lines).try_init();
     if let Some(why) = refused {
         tracing::warn!("{VARIABLE}: {why}; -v and --vmodule say what is logged");
@@ -46,13 +45,13 @@ pub fn start(logging: &Logging) -> Verbosity {
     verbosity
 }
 
-/// How much is logged, to be changed while the process runs.
+/// The verbosity of the log, which can be changed while the process runs.
 #[derive(Clone, Debug, Default)]
 pub struct Verbosity(Option<reload::Handle<Levels, Registry>>);
 
 impl Verbosity {
-    /// Logs as `-v` with this number would. `--vmodule` goes on to count for its files. False if
-    /// something else says what is logged.
+    /// Sets the verbosity as `-v` does. `--vmodule` still counts for its files. Returns false if `IPVS_PROXY_LOG`
+    /// overrides the verbosity.
     #[must_use]
     pub fn set(&self, verbosity: u32) -> bool {
         let set =

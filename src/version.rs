@@ -1,14 +1,15 @@
-//! Which version this is.
+//! The version of this program.
 //!
-//! In: the name the program was started by. Out: what `--version` prints. Never: a question to
-//! anybody; everything is known when the program is built.
+//! Takes the name that the program was started with. Returns the output of `--version`. Everything is known at build
+//! time.
 
-/// The version of kube-proxy whose behaviour is the baseline.
+/// The version of kube-proxy that this program follows.
 pub const KUBE_PROXY: &str = "v1.36.2";
 /// The version of this program.
 pub const OWN: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
-/// One line. Under kube-proxy's name it begins as kube-proxy's own, which scripts take apart.
+/// Returns the version in one line. If the program is named kube-proxy, the line begins as kube-proxy's does, because
+/// scripts parse it.
 pub fn line(program: &str) -> String {
     match program {
         "kube-proxy" => format!("Kubernetes {KUBE_PROXY} (ipvs-proxy {OWN})\n"),
@@ -16,7 +17,7 @@ pub fn line(program: &str) -> String {
     }
 }
 
-/// The same in the form of `--version=raw`, with the fields of kube-proxy's that are known here.
+/// Returns the version in the form of `--version=raw`, with those of kube-proxy's fields that are known here.
 pub fn raw() -> String {
     let mut parts = KUBE_PROXY.trim_start_matches('v').split('.');
     let mut part = || parts.next().unwrap_or_default();
@@ -28,7 +29,7 @@ pub fn raw() -> String {
     )
 }
 
-/// The architecture's name in Go.
+/// Returns Go's name of the architecture.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,8 +1,7 @@
-//! YAML and JSON text as documents and values, with the place of every mistake.
+//! Splits YAML and JSON text into documents and decodes them, with the place of every mistake.
 //!
-//! In: the text of a file. Out: its documents, and values decoded from one of them; a mistake is
-//! an [`Error`] with line, column and field path. Never: files, and knowledge of what the values
-//! mean. JSON is read as the YAML that it is.
+//! Takes the text of a file. Returns its documents, and values decoded from one of them. A mistake is an [`Error`] with
+//! line, column and field path. Reads JSON as YAML. Does not read files. Does not know what the values mean.
 
 use std::fmt;
 
@@ -19,27 +18,27 @@ pub struct Document<'a> {
     pub text: &'a str,
 }
 
-/// What a key that occurs twice in one mapping means.
+/// The treatment of a key that occurs twice in one mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duplicates {
-    /// A mistake.
+    /// The key is a mistake.
     Refused,
-    /// The later one counts, as in the decoder of Kubernetes when it is lenient.
+    /// The last value wins, as in Kubernetes' lenient decoder.
     LastWins,
 }
 
-/// Why a document could not be decoded, and where.
+/// The reason why a document could not be decoded, and the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// Line in the file, from 1; 0 when unknown.
     pub line: u64,
     /// Column in that line, from 1; 0 when unknown.
     pub column: u64,
-    /// Path of the field, such as `spec.ports[0].port`; empty when the text is no YAML at all.
+    /// Path of the field, such as `spec.ports[0].port`; empty if the text is not YAML at all.
     pub field: String,
     /// The mistake, in one line.
     pub reason: String,
-    /// The mistake is a key that occurs twice.
+    /// True if the mistake is a key that occurs twice.
     pub duplicate: bool,
 }
 
@@ -57,9 +56,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Splits text where YAML does: at every line that begins with `---` as a word. Such a line ends
-/// whatever came before it, even a quoted or literal scalar (YAML 1.2.2, 9.1.2), so a document
-/// that is broken cannot swallow the next one.
+/// Splits text into documents at every line that begins with the word `---`, as YAML does. Such a line ends even a
+/// quoted or literal scalar (YAML 1.2.2, 9.1.2), so a broken document cannot swallow the next one.
 pub fn documents(text: &str) -> Vec<Document<'_>> {
     let mut found = Vec::new();
     let (mut start, mut start_line, mut offset) = (0, 0, 0);
@@ -82,6 +80,9 @@ fn begins_document(line: &str) -> bool {
 }
 
 /// Decodes one document.
+///
+/// # Errors
+/// The first mistake, with its place.
 pub fn decode<T: DeserializeOwned>(
     document: Document<'_>,
     duplicates: Duplicates,
@@ -90,10 +91,10 @@ pub fn decode<T: DeserializeOwned>(
         .map_err(|error| locate::<T>(document, duplicates, error))
 }
 
-/// Walks through one document with a seed. Of a key that occurs twice the later value is given.
+/// Decodes one document with a seed. The last value of a duplicate key wins.
 ///
 /// # Errors
-/// The first mistake of syntax, or of the seed, in words.
+/// The parser's or the seed's first error, as text.
 pub fn walk<'t, S: DeserializeSeed<'t>>(
     document: Document<'t>,
     seed: S,
@@ -106,7 +107,8 @@ pub fn walk<'t, S: DeserializeSeed<'t>>(
     .map_err(|error| error.to_string())
 }
 
-/// Decodes once more with the path in hand, which costs too much where nothing is wrong.
+/// Decodes again, now with the path of each field, to describe the error. Tracking the path of every document would
+/// cost too much.
 fn locate<T: DeserializeOwned>(
     document: Document<'_>,
     duplicates: Duplicates,
@@ -122,9 +124,9 @@ fn locate<T: DeserializeOwned>(
     describe(&error, document.lines_before, &track.path().to_string())
 }
 
-/// The limits are those of a folder that describes a large cluster; depth stays bounded, because
-/// it costs stack, and so does what aliases repeat, because a few lines could ask for any amount of it.
-/// Numbers are those of YAML 1.1, as in the decoder of Kubernetes: `010` is eight.
+/// The parser's options. Documents may be as long as a folder needs that describes a large cluster. Depth stays
+/// limited, because it costs stack. Repetition by aliases does too, because a few lines could ask for any amount of
+/// memory. Numbers are those of YAML 1.1, as in Kubernetes' decoder: `010` is eight.
 fn options(duplicates: Duplicates) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -147,10 +149,10 @@ fn describe(error: &serde_saphyr::Error, lines_before: u64, field: &str) -> Erro
         .location()
         .filter(|place| place.line() > 0)
         .map_or((0, 0), |place| (lines_before + place.line(), place.column()));
-    // The text alone: a place in it would count from the document's first line, not the file's.
+    // The text without its place, which would count from the document's first line, not the file's.
     let said = || UserMessageFormatter.format_message(error).into_owned();
     let reason = told(error).unwrap_or_else(said);
-    // Where the path was lost, it says `?`, and `.` for the whole.
+    // An unknown path ends with `?`, and the path of the whole document is `.`.
     let known = field.trim_end_matches(['?', '.']);
     Error {
         line,
@@ -161,7 +163,7 @@ fn describe(error: &serde_saphyr::Error, lines_before: u64, field: &str) -> Erro
     }
 }
 
-/// What the parser says in words of its own, in those of who writes a file.
+/// A clearer text for those errors that the parser describes in its own terms; `None` for others.
 fn told(error: &serde_saphyr::Error) -> Option<String> {
     use serde_saphyr::Error as E;
     let told = match error {

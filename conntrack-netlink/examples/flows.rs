@@ -1,7 +1,7 @@
 //! Lists the UDP flows to an address and port, or deletes them.
 //!
-//! In: `ADDRESS:PORT`, and `--delete` if they are to go. Out: one line for each; how many flows were
-//! looked at, and what that cost in memory. Never: a flow kept that does not go there.
+//! Takes `ADDRESS:PORT`, and `--delete` to delete the flows. Prints one line for each flow, the number of
+//! flows that were read, and the peak memory. Keeps only the flows to that address and port.
 //!
 //! ```sh
 //! cargo run --example flows -- 10.96.0.10:53

@@ -1,7 +1,8 @@
-//! The socket: listings and batches of deletions.
+//! The socket: lists flows and deletes them in batches.
 //!
-//! In: a selection; flows. Out: flows, one after the other; one result each. Never: a belief in the
-//! kernel's filter, an error for a flow that is gone, a table kept that nobody asked to keep.
+//! Takes a selection, or flows to delete. Gives flows one after the other, or one result for each deletion.
+//! Checks the selection itself and does not rely on the kernel's filter. A flow that is already gone is no
+//! error. Does not store the table.
 
 use netlink_batch::{KernelError, Socket};
 
@@ -18,7 +19,7 @@ const EINVAL: i32 = 22;
 const EPROTONOSUPPORT: i32 = 93;
 const EOPNOTSUPP: i32 = 95;
 
-/// A connection to connection tracking, in the network namespace of the thread that opened it.
+/// A socket for connection tracking, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Conntrack {
     socket: Socket,
@@ -26,11 +27,11 @@ pub struct Conntrack {
 }
 
 impl Conntrack {
-    /// Opens a socket. Whether the kernel has connection tracking shows with the first listing.
+    /// Opens a socket. The first listing shows whether the kernel has connection tracking.
     ///
     /// # Errors
-    /// If the system has no netfilter netlink at all ([`Error::Unsupported`]), or a system call
-    /// fails.
+    /// Returns [`Error::Unsupported`] if the system has no netfilter netlink at all, or another error if a
+    /// system call fails.
     pub fn open() -> Result<Self, Error> {
         let socket =
             Socket::open(netlink_batch::Family::Netfilter).map_err(|error| match &error {
@@ -44,27 +45,26 @@ impl Conntrack {
         Ok(Self { socket, filter: Filter::ByProtocol })
     }
 
-    /// The flows of a protocol with both directions known, all of them at once: some 140 bytes for
-    /// each. [`fold`](Conntrack::fold) keeps only what it is told to.
+    /// Returns the flows of a protocol with both directions known, all at once: about 140 bytes for each.
+    /// [`fold`](Conntrack::fold) stores only what its caller keeps.
     ///
     /// # Errors
-    /// If the table cannot be read in whole.
+    /// Returns an error if the table cannot be read completely.
     pub fn flows(&mut self, family: Family, protocol: Protocol) -> Result<Vec<Flow>, Error> {
         self.fold(&Selection::new(family, protocol), Vec::new, |flows, flow| flows.push(flow))
     }
 
-    /// Hands each selected flow with both directions known to `take`, as the kernel lists them: a
-    /// table of any size needs no more memory than one datagram and what `take` keeps.
+    /// Passes each selected flow with both directions known to `take`, in the order of the kernel's listing.
+    /// A table of any size needs no more memory than one datagram and whatever `take` keeps.
     ///
-    /// The kernel fills a datagram whenever the one before has been received; nothing is locked
-    /// meanwhile. Flows that come or go while it lists may be among them or not. One that stays
-    /// is among them, and is told twice in one case: the entry at which a datagram ended was deleted, and
-    /// the kernel tells its whole hash chain again (`ctnetlink_dump_table`). Where that
-    /// matters, keep them in a set. A dump that the kernel calls interrupted counts for nothing: the
-    /// next one begins with another value of `fresh`.
+    /// The kernel fills a datagram whenever the previous one has been received; nothing is locked meanwhile.
+    /// Flows that come or go during the listing may be missing from it. A flow that stays is listed. It is
+    /// listed twice in one case: the entry at which a datagram ended was deleted, and the kernel lists its
+    /// whole hash chain again (`ctnetlink_dump_table`). Where that matters, keep flows in a set. A dump that
+    /// the kernel reports as interrupted does not count: the next one begins with a new value from `fresh`.
     ///
     /// # Errors
-    /// If the table cannot be read in whole.
+    /// Returns an error if the table cannot be read completely.
     pub fn fold<T>(
         &mut self,
         selection: &Selection,
@@ -74,7 +74,7 @@ impl Conntrack {
         let all = match self.dump(selection, &mut fresh, &mut take) {
             Err(error) if self.filter == Filter::ByProtocol && is_unknown(&error) => {
                 self.filter = Filter::None;
-                // A kernel that refuses this too has no connection tracking, by now.
+                // A kernel that also refuses this request has no connection tracking at present.
                 self.dump(selection, &mut fresh, &mut take)
                     .inspect_err(|_| self.filter = Filter::ByProtocol)
             }
@@ -89,11 +89,11 @@ impl Conntrack {
         })
     }
 
-    /// Deletes flows, many in one send; one that is gone, or has been replaced by another with the
-    /// same addresses, counts as deleted.
+    /// Deletes flows, many in one send. A flow that is gone, or was replaced by another with the same
+    /// addresses, counts as deleted.
     ///
     /// # Errors
-    /// If the exchange fails as a whole: any of the flows may have been deleted.
+    /// Returns an error if the exchange fails as a whole. Any of the flows may have been deleted then.
     pub fn delete(&mut self, flows: &[Flow]) -> Result<Vec<Result<(), Refused>>, Error> {
         let settle = |result: Result<(), KernelError>| match result {
             Ok(()) | Err(KernelError { errno: ENOENT, .. }) => Ok(()),
@@ -115,7 +115,7 @@ impl Conntrack {
     ) -> Result<T, Error> {
         let request = message::list(selection, self.filter)?;
         Ok(self.socket.fold_dump(&request, fresh, |all, reply| {
-            // One that cannot be read spoils only itself.
+            // A reply that cannot be decoded does not spoil the rest of the listing.
             let flow = message::flow(reply).ok().flatten();
             if let Some(flow) = flow.filter(|flow| selection.contains(flow)) {
                 take(all, flow);
@@ -124,7 +124,7 @@ impl Conntrack {
     }
 }
 
-/// What the kernel says to a request that it has no code for, or a filter it does not know.
+/// True if the kernel has no code for the request, or does not know its filter.
 fn is_unknown(error: &Error) -> bool {
     matches!(
         error,

@@ -1,12 +1,12 @@
-//! What can go wrong.
+//! Errors of connection tracking.
 //!
-//! In: what the exchange or the kernel said. Out: words for an operator. Never: an error for a flow
-//! that was gone already.
+//! Takes the error of the exchange or the kernel. Gives a message for the operator. Deleting a flow that is
+//! already gone is not an error.
 
 use netlink_batch::KernelError;
 use netlink_batch::attribute::EncodeError;
 
-/// The exchange failed, or the kernel cannot do what was asked at all.
+/// The failure of an exchange, or of a request that the kernel cannot carry out at all.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,18 +16,18 @@ pub enum Error {
          `modprobe nf_conntrack_netlink` (CONFIG_NF_CT_NETLINK)"
     )]
     Unsupported,
-    /// The process may not use it.
+    /// The process may not use connection tracking.
     #[error("not permitted to use connection tracking: needs CAP_NET_ADMIN")]
     NotPermitted,
     /// The exchange failed.
     #[error(transparent)]
     Exchange(#[from] netlink_batch::Error),
-    /// A request does not fit a message.
+    /// A request does not fit into a message.
     #[error("cannot write the request: {0}")]
     Encode(#[from] EncodeError),
 }
 
-/// One flow could not be deleted.
+/// The kernel's refusal to delete one flow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot delete the flow: {0}")]
 pub struct Refused(pub KernelError);

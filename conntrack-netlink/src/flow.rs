@@ -1,7 +1,7 @@
-//! Flows: what connection tracking knows of a connection.
+//! Flows: the entries of connection tracking.
 //!
-//! In: addresses and ports. Out: plain values that compare. Never: counters, states, timeouts,
-//! which change while one looks.
+//! Contains addresses, ports and marks as plain values that compare. Does not contain counters, states or
+//! timeouts, which change all the time.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,23 +16,23 @@ pub struct Selection {
     pub family: Family,
     /// The transport protocol of the flows.
     pub protocol: Protocol,
-    /// The bits (first) that a flow's mark must have under a mask (second); `None` asks for every mark.
+    /// The bits (first) that a flow's mark must have under a mask (second); `None` selects every mark.
     pub mark: Option<(u32, u32)>,
 }
 
 impl Selection {
-    /// All flows of a protocol.
+    /// Returns a selection of all flows of a protocol.
     pub fn new(family: Family, protocol: Protocol) -> Self {
         Self { family, protocol, mark: None }
     }
 
-    /// Those of them whose mark, under `mask`, is `value`.
+    /// Returns a selection of only those flows whose mark, under `mask`, is `value`.
     #[must_use]
     pub fn with_mark(self, value: u32, mask: u32) -> Self {
         Self { mark: Some((value, mask)), ..self }
     }
 
-    /// Returns true if the selection asks for the flow.
+    /// True if the selection contains the flow.
     pub fn contains(&self, flow: &Flow) -> bool {
         let is_marked = |(value, mask)| flow.mark & mask == value & mask;
         flow.protocol == self.protocol
@@ -44,9 +44,9 @@ impl Selection {
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
-    /// Who sends.
+    /// The sender of the packets.
     pub source: SocketAddr,
-    /// Who receives.
+    /// The receiver of the packets.
     pub destination: SocketAddr,
 }
 
@@ -54,9 +54,9 @@ pub struct Tuple {
 /// `DNAT` and the like. IPVS writes its translation into the reply direction and sets neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Translated {
-    /// Its source (`IPS_SRC_NAT`).
+    /// True if the source was translated (`IPS_SRC_NAT`).
     pub source: bool,
-    /// Its destination (`IPS_DST_NAT`).
+    /// True if the destination was translated (`IPS_DST_NAT`).
     pub destination: bool,
 }
 
@@ -66,28 +66,28 @@ pub struct Translated {
 pub struct Flow {
     /// The transport protocol.
     pub protocol: Protocol,
-    /// The direction of the first packet, as it came.
+    /// The original direction: addresses and ports of the first packet as it arrived.
     pub original: Tuple,
-    /// The direction of the answer, as it comes: what was translated shows as the difference.
+    /// The reply direction: addresses and ports of the answer as it arrives. It shows what was translated.
     pub reply: Tuple,
     /// The ends that rules of the table `nat` have translated. A deletion does not compare them.
     pub translated: Translated,
-    /// The mark of the flow (`CTA_MARK`); 0 where nobody sets one. A deletion does not compare it.
+    /// The mark of the flow (`CTA_MARK`); 0 if none was set. A deletion does not compare it.
     pub mark: u32,
     /// The kernel's identifier (`CTA_ID`), if it gave one.
     pub id: Option<u32>,
-    /// The zone of the original direction; 0 where nobody uses zones.
+    /// The zone of the original direction; 0 if zones are not used.
     pub zone: u16,
 }
 
 impl Flow {
-    /// A flow that nobody has translated or marked, in zone 0, whatever its identifier.
+    /// Returns a flow in zone 0 without translation, mark or identifier.
     pub fn new(protocol: Protocol, original: Tuple, reply: Tuple) -> Self {
         let (translated, mark, id, zone) = (Translated::default(), 0, None, 0);
         Self { protocol, original, reply, translated, mark, id, zone }
     }
 
-    /// The family of its original direction.
+    /// Returns the family of the original direction.
     pub fn family(&self) -> Family {
         Family::of(self.original.source.ip())
     }

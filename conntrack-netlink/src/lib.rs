@@ -1,15 +1,14 @@
-//! Linux connection tracking over netlink: list the flows of a protocol, delete exactly these.
+//! Linux connection tracking over netlink: list the flows of a protocol, and delete individual flows.
 //!
-//! In: an address family and a protocol; flows to delete. Out: [`Flow`]s as the kernel has them, one
-//! after the other; one result for each deletion. What is asked of the kernel is filtered by family,
-//! protocol and mark at most, and looked at again here: the kernel's own filters by address and port
-//! choose wrong flows (see the README).
+//! Takes an address family and a protocol, or flows to delete. Gives [`Flow`]s one after the other, or one
+//! result for each deletion. Asks the kernel to filter by family, protocol and mark at most, and checks the
+//! result again. The kernel's own filters by address and port select wrong flows (see the README).
 //!
-//! Attributes newer than this crate never break a listing. Never: a flush, a panic on what the
-//! kernel sends, a child process, an async runtime.
+//! Attributes of later kernels do not break a listing. Does not flush the table, and does not panic on
+//! anything that the kernel sends. Uses no child process and no async runtime.
 //!
-//! [`message`] is the codec and touches no socket. [`Conntrack`] (feature `socket`, on by default)
-//! holds the socket.
+//! [`message`] is the codec and uses no socket. [`Conntrack`] (feature `socket`, on by default) has the
+//! socket.
 
 #[cfg(feature = "socket")]
 mod conntrack;
@@ -23,7 +22,7 @@ pub use conntrack::Conntrack;
 pub use error::{Error, Refused};
 pub use flow::{Family, Flow, Protocol, Selection, Translated, Tuple};
 
-// The README's example is a test.
+// The README's example is compiled as a test.
 #[cfg(all(doctest, feature = "socket"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,7 +1,7 @@
-//! Requests and answers as bytes.
+//! Encodes requests and decodes answers.
 //!
-//! In: flows, or a family and a protocol. Out: [`Request`]s; and from answers, flows. Never: a
-//! deletion that does not name one flow, a listing that fails for an attribute it does not know.
+//! Takes flows, or a family and a protocol, and gives [`Request`]s. Takes answers and gives flows. A deletion
+//! always identifies one flow. An unknown attribute does not fail a listing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,25 +17,25 @@ use crate::uapi::{
     IPCTNL_MSG_CT_NEW, IPS_DST_NAT, IPS_SRC_NAT, NFNETLINK_V0, NFNL_SUBSYS_CTNETLINK,
 };
 
-/// Whether the kernel is asked to leave other protocols out.
+/// The choice to let the kernel filter by protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// It is, by protocol number and nothing else.
+    /// The kernel filters by protocol number and nothing else.
     ByProtocol,
-    /// It is not: kernels before 5.8 do not know how, some refuse.
+    /// The kernel does not filter: kernels before 5.8 do not support it, and some refuse it.
     None,
 }
 
-/// Asks for the flows of a family, of a mark if one is wanted, and, if the kernel may filter by it, of a
-/// protocol. Every kernel knows the mark, or ignores it.
+/// Asks for the flows of a family. Also asks for a mark if the selection has one, and for the protocol if the
+/// kernel may filter by it. A kernel that does not know the mark ignores it.
 ///
 /// # Errors
-/// Never in practice: the attributes have fixed lengths.
+/// Returns no error in practice: the attributes have fixed lengths.
 pub fn list(selection: &Selection, filter: Filter) -> Result<Request, EncodeError> {
     let mut payload = header(selection.family);
     let mut writer = Writer::new(&mut payload);
     if let Some((value, mask)) = selection.mark {
-        // The kernel masks its own side of the comparison only (`ctnetlink_filter_match`).
+        // The kernel masks only its own side of the comparison (`ctnetlink_filter_match`).
         writer.be32(CTA_MARK, value & mask);
         writer.be32(CTA_MARK_MASK, mask);
     }
@@ -57,7 +57,7 @@ pub fn list(selection: &Selection, filter: Filter) -> Result<Request, EncodeErro
 /// Asks to delete one flow.
 ///
 /// # Errors
-/// Never in practice: the attributes have fixed lengths.
+/// Returns no error in practice: the attributes have fixed lengths.
 pub fn delete(flow: &Flow) -> Result<Request, EncodeError> {
     let mut payload = header(flow.family());
     let mut writer = Writer::new(&mut payload);
@@ -71,11 +71,11 @@ pub fn delete(flow: &Flow) -> Result<Request, EncodeError> {
     Ok(request(IPCTNL_MSG_CT_DELETE, payload))
 }
 
-/// Reads one answer to a listing; `None` for a flow without ports or addresses, and for a message
-/// of another kind.
+/// Decodes one answer to a listing. `None` for a flow without ports or addresses, and for a message of
+/// another kind.
 ///
 /// # Errors
-/// If the message is not what netlink allows.
+/// Returns an error if the message is malformed.
 pub fn flow(reply: ReplyRef<'_>) -> Result<Option<Flow>, DecodeError> {
     if reply.kind != kind(IPCTNL_MSG_CT_NEW) {
         return Ok(None);
@@ -106,13 +106,14 @@ pub fn flow(reply: ReplyRef<'_>) -> Result<Option<Flow>, DecodeError> {
             },
             mark,
             id,
-            // A zone of one direction stands in its tuple; the other one is nothing to a deletion.
+            // The zone of a single direction stands in its tuple; a deletion ignores that of the reply
+            // direction.
             zone: zone.or(zone_of_original).unwrap_or(0),
         },
     ))
 }
 
-/// `struct nfgenmsg`: family, version, two bytes nobody uses.
+/// The length of `struct nfgenmsg`: family, version, two unused bytes.
 const HEADER_LENGTH: usize = 4;
 
 fn header(family: Family) -> Vec<u8> {
@@ -151,7 +152,7 @@ fn write_tuple(
     })
 }
 
-/// A tuple as far as it has been read.
+/// A tuple whose attributes are still being read.
 #[derive(Default)]
 struct Half {
     protocol: Option<u8>,

@@ -1,8 +1,8 @@
-//! The crate against a real kernel and the `conntrack` tool.
+//! Tests of the crate against a real kernel and the `conntrack` tool.
 //!
-//! Each test runs in a network namespace of its own, so that they neither see each other nor the
-//! host. They need `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. Flows are
-//! made by the `conntrack` program, and what is left is read by it.
+//! Each test runs in its own network namespace, so that tests see neither each other nor the host. They need
+//! `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. The `conntrack` program creates
+//! flows and lists those that are left.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -46,7 +46,7 @@ fn name(protocol: Protocol) -> &'static str {
     }
 }
 
-/// An entry, in the words of `conntrack -I`, from a client's port to `to`, answered by `by`.
+/// Returns the arguments of `conntrack -I` for an entry from a client's port to `to`, answered by `by`.
 fn entry(protocol: Protocol, port: u16, to: (&str, u16), by: (&str, u16)) -> String {
     let client = if to.0.contains(':') { "fd00::1" } else { "192.0.2.1" };
     let state = match protocol {
@@ -72,7 +72,7 @@ fn addresses(family: Family) -> [&'static str; 3] {
     }
 }
 
-/// The destinations of what the tool lists.
+/// Returns the destinations of the entries that the tool lists.
 fn listed(family: Family, protocol: Protocol) -> Vec<String> {
     let family = match family {
         Family::Inet => "ipv4",
@@ -149,7 +149,7 @@ fn a_flow_that_is_gone_is_deleted_and_a_newer_one_with_its_addresses_stays() {
     assert_eq!(wire.delete(&old).expect("a batch"), [Ok(())]);
     conntrack(&entry);
     let new = wire.flows(Family::Inet, Protocol::UDP).expect("a listing");
-    // The kernel makes identifiers of the tuple among other things, and may make the same again.
+    // The kernel computes identifiers from the tuple and other values, and may compute the same one again.
     let mut other = new[0];
     other.id = other.id.map(|id| id ^ 1);
     assert_eq!(wire.delete(&[other]).expect("a batch"), [Ok(())]);
@@ -172,7 +172,7 @@ fn a_flow_of_a_zone_is_told_from_one_with_the_same_addresses_outside() {
     assert!(!conntrack("-L -p udp").contains("zone=7"));
     assert_eq!(listed(Family::Inet, Protocol::UDP).len(), 1);
 
-    // A zone of the original direction only.
+    // The zone applies to the original direction only.
     let other = self::entry(Protocol::UDP, 4444, (service, 53), (server, 53));
     conntrack(&format!("{other} --orig-zone 9"));
     let flows = wire.flows(Family::Inet, Protocol::UDP).expect("a listing");
@@ -183,7 +183,7 @@ fn a_flow_of_a_zone_is_told_from_one_with_the_same_addresses_outside() {
     assert_eq!(listed(Family::Inet, Protocol::UDP).len(), 1);
 }
 
-/// Makes an entry for each of these ports, by one call of the tool.
+/// Creates an entry for each of these ports with one call of the tool.
 fn fill(entries: impl Iterator<Item = String>) {
     let mut script = String::new();
     for entry in entries {
@@ -211,7 +211,7 @@ fn two_thousand_flows_go_in_one_batch() {
     assert_eq!(listed(Family::Inet, Protocol::UDP).len(), 1);
 }
 
-/// Returns the memory that the process holds now, and the most that it held since the last call, in KiB.
+/// Returns the current memory of the process and its peak since the last call, in KiB.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let of = |key: &str| {
@@ -219,12 +219,12 @@ fn memory() -> (u64, u64) {
         line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
     };
     let found = (of("VmRSS"), of("VmHWM"));
-    // 5: the peak begins anew (`Documentation/filesystems/proc.rst`).
+    // Writing 5 resets the peak (`Documentation/filesystems/proc.rst`).
     std::fs::write("/proc/self/clear_refs", "5").expect("clear_refs");
     found
 }
 
-/// In a process of its own, because other tests use memory too.
+/// Runs in a separate process, because other tests use memory too.
 #[test]
 fn a_large_table_is_looked_at_in_the_memory_of_one_datagram() {
     const CHILD: &str = "CONNTRACK_NETLINK_LARGE_TABLE";
@@ -243,7 +243,7 @@ fn a_large_table_is_looked_at_in_the_memory_of_one_datagram() {
     let ports = 5_000..35_000_u16;
     fill(ports.clone().map(|port| entry(Protocol::UDP, port, to, by)));
     let selection = Selection::new(Family::Inet, Protocol::UDP);
-    // A first look pays for what every look needs.
+    // The first listing allocates what every listing needs.
     wire.fold(&selection, || (), |(), _| ()).expect("a listing");
     let (before, _) = memory();
     let count = wire.fold(&selection, || 0, |count, _| *count += 1).expect("a listing");

@@ -1,7 +1,7 @@
-//! Replaces the contents of a `hash:ip` set in one step that no packet sees half of.
+//! Replaces the contents of a `hash:ip` set in one step, so that no packet sees part of it.
 //!
-//! In: a set's name and addresses of IPv4. Out: the set with exactly these; refused ones are named. Never: a
-//! moment in which the set is empty.
+//! Takes a set's name and IPv4 addresses. Gives the set exactly these, and prints the refused ones. The set
+//! is never empty meanwhile.
 //!
 //! ```sh
 //! cargo run --example replace -- blocked 192.0.2.1 192.0.2.2

@@ -1,8 +1,8 @@
 //! The elements of sets.
 //!
-//! In: addresses, ports and networks of a caller, or the text `ipset save` prints. Out: values
-//! that compare, sort and print as the kernel's do. Never: two spellings of one element: a network
-//! holds no host bits, and a single host is the same network with and without its prefix length.
+//! Takes addresses, ports and networks from the caller, or text as `ipset save` prints it. Gives values that
+//! compare, sort and print like the kernel's. Each element has only one form: a network contains no host
+//! bits, and a single host is the same network with and without its prefix length.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ pub use netlink_batch::Protocol;
 
 use crate::SetType;
 
-/// One element of a set. Prints as `ipset save` does.
+/// An element of a set. Prints as `ipset save` does.
 ///
 /// ```
 /// use ipset_netlink::{Entry, Protocol};
@@ -34,60 +34,60 @@ use crate::SetType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Entry {
-    /// Of a `hash:ip` set.
+    /// An element of a `hash:ip` set.
     Ip(IpAddr),
-    /// Of a `hash:ip,port` set.
+    /// An element of a `hash:ip,port` set.
     IpPort {
-        /// Address.
+        /// The address.
         ip: IpAddr,
-        /// Transport protocol.
+        /// The transport protocol.
         protocol: Protocol,
-        /// Port.
+        /// The port.
         port: u16,
     },
-    /// Of a `hash:ip,port,ip` set.
+    /// An element of a `hash:ip,port,ip` set.
     IpPortIp {
-        /// First address.
+        /// The first address.
         ip: IpAddr,
-        /// Transport protocol.
+        /// The transport protocol.
         protocol: Protocol,
-        /// Port.
+        /// The port.
         port: u16,
-        /// Second address.
+        /// The second address.
         ip2: IpAddr,
     },
-    /// Of a `hash:ip,port,net` set.
+    /// An element of a `hash:ip,port,net` set.
     IpPortNet {
-        /// Address.
+        /// The address.
         ip: IpAddr,
-        /// Transport protocol.
+        /// The transport protocol.
         protocol: Protocol,
-        /// Port.
+        /// The port.
         port: u16,
-        /// Network. The kernel refuses prefix length 0; two halves (`0.0.0.0/1`, `128.0.0.0/1`)
-        /// say the same.
+        /// The network. The kernel refuses prefix length 0; the two halves `0.0.0.0/1` and `128.0.0.0/1` have
+        /// the same meaning.
         net: Network,
     },
-    /// An exception (`nomatch`) of a `hash:ip,port,net` set: what it names does not match, although a
-    /// larger network of the set has it. In its set it takes the place of the [`Entry::IpPortNet`] with
-    /// the same parts: adding either one, with [`Repeat::Accept`](crate::Repeat::Accept), replaces the
-    /// other, and deleting either one deletes what is there.
+    /// An exception (`nomatch`) of a `hash:ip,port,net` set. Its network does not match, although a larger
+    /// network of the set contains it. It takes the place of the [`Entry::IpPortNet`] with the same parts.
+    /// Adding either with [`Repeat::Accept`](crate::Repeat::Accept) replaces the other, and deleting either
+    /// deletes whichever is there.
     IpPortNetNomatch {
-        /// Address.
+        /// The address.
         ip: IpAddr,
-        /// Transport protocol.
+        /// The transport protocol.
         protocol: Protocol,
-        /// Port.
+        /// The port.
         port: u16,
-        /// Network.
+        /// The network.
         net: Network,
     },
-    /// Of a `bitmap:port` set.
+    /// An element of a `bitmap:port` set.
     Port(u16),
 }
 
 impl Entry {
-    /// The type of the sets it belongs in.
+    /// Returns the type of the sets that the element belongs in.
     pub fn kind(&self) -> SetType {
         match self {
             Entry::Ip(_) => SetType::HashIp,
@@ -98,8 +98,8 @@ impl Entry {
         }
     }
 
-    /// Reads an element of a set of type `kind` in the form `ipset save` prints. The type is
-    /// needed: `10.0.0.1,tcp:80,10.0.0.2` may end in an address or in a network.
+    /// Parses an element of a set of type `kind` in the form that `ipset save` prints. The type is necessary,
+    /// because `10.0.0.1,tcp:80,10.0.0.2` may end in an address or in a network.
     ///
     /// ```
     /// use ipset_netlink::{Entry, SetType};
@@ -112,7 +112,7 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// [`InvalidEntry`] names the first part that is missing, superfluous or unreadable.
+    /// Returns an [`InvalidEntry`] for the first part that is missing, superfluous or unreadable.
     pub fn parse(kind: SetType, text: &str) -> Result<Self, InvalidEntry> {
         let mut parts = text.split(',');
         let mut part = || parts.next().ok_or(InvalidEntry::Parts(kind));
@@ -140,10 +140,10 @@ impl Entry {
     }
 }
 
-/// What follows an exception.
+/// The suffix of an exception.
 const NOMATCH: &str = " nomatch";
 
-/// `tcp:80`.
+/// Parses text like `tcp:80`.
 fn service(text: &str) -> Result<(Protocol, u16), InvalidEntry> {
     let (protocol, port) = text.split_once(':').ok_or(InvalidEntry::Service)?;
     Ok((protocol.parse()?, port.parse()?))
@@ -168,19 +168,19 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Why text is not an element.
+/// The reason why text is not an element.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidEntry {
-    /// Too few or too many parts between commas.
+    /// The text has too few or too many parts between commas.
     #[error("an element of {0} has as many parts as its type names")]
     Parts(SetType),
-    /// Not `protocol:port`.
+    /// The text is not `protocol:port`.
     #[error("a service is written protocol:port")]
     Service,
-    /// A port or protocol number is none, or too large.
+    /// A port or protocol is not a number, or too large.
     #[error(transparent)]
     Number(#[from] ParseIntError),
-    /// An address is none.
+    /// An address is unreadable.
     #[error(transparent)]
     Address(#[from] AddrParseError),
     /// A prefix is longer than the address.
@@ -188,26 +188,26 @@ pub enum InvalidEntry {
     Prefix(#[from] PrefixLenError),
 }
 
-/// A network without host bits. A single host prints without its prefix length, as `ipset` does.
+/// A network without host bits. A single host prints without its prefix length, as in `ipset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
 impl Network {
-    /// The network that holds the first `prefix` bits of `address`.
+    /// Returns the network of the first `prefix` bits of `address`.
     ///
     /// # Errors
     ///
-    /// [`PrefixLenError`] when the address has fewer bits.
+    /// Returns a [`PrefixLenError`] if the address has fewer bits.
     pub fn new(address: IpAddr, prefix: u8) -> Result<Self, PrefixLenError> {
         IpNet::new(address, prefix).map(Network::from)
     }
 
-    /// The first address.
+    /// Returns the first address of the network.
     pub fn address(&self) -> IpAddr {
         self.0.addr()
     }
 
-    /// The prefix length.
+    /// Returns the prefix length.
     pub fn prefix(&self) -> u8 {
         self.0.prefix_len()
     }

@@ -1,9 +1,8 @@
-//! What can go wrong, and with what.
+//! Errors of ipset commands.
 //!
-//! In: an error number of the kernel, the command it answers and the set type, because ipset uses
-//! the same number for different faults. Out: a [`Reason`], and an [`Error`] that adds the
-//! command and the set. Never: a number this crate does not know is lost; it is
-//! [`Reason::Kernel`].
+//! Takes an error number of the kernel, the command that it answers, and the set type: ipset uses the same
+//! number for different errors. Gives a [`Reason`], and an [`Error`] that adds the command and the set. A
+//! number that this crate does not know is kept as [`Reason::Kernel`].
 
 use std::{fmt, io};
 
@@ -17,7 +16,7 @@ use crate::{Entry, SetName, SetType, uapi};
 pub enum Operation {
     /// Open the socket and agree on a protocol version.
     Open,
-    /// Ask which revisions of a set type the kernel has.
+    /// Query the revisions of a set type that the kernel has.
     QueryType,
     /// Create a set.
     Create,
@@ -25,7 +24,7 @@ pub enum Operation {
     Add,
     /// Delete elements.
     Delete,
-    /// List one set or all.
+    /// List one set or all sets.
     List,
     /// Swap the contents of two sets.
     Swap,
@@ -54,27 +53,27 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A command failed.
+/// The failure of a command.
 #[derive(Debug, Error)]
 #[error("ipset {operation}{}: {reason}", Subject(set))]
 pub struct Error {
-    /// The command.
+    /// The command that failed.
     pub operation: Operation,
-    /// The set it concerned; the first of two; none for a command about all sets.
+    /// The set of the command, or the first of two. `None` for a command about all sets.
     pub set: Option<SetName>,
-    /// Why.
+    /// The reason of the failure.
     pub reason: Reason,
 }
 
 impl Error {
-    /// Completes a reason.
+    /// Returns a function that makes an error from a reason.
     #[cfg(feature = "socket")]
     pub(crate) fn of(operation: Operation, set: Option<SetName>) -> impl Fn(Reason) -> Error {
         move |reason| Error { operation, set, reason }
     }
 }
 
-/// A blank and the set's name, or nothing.
+/// A space and the set's name, or nothing.
 struct Subject<'a>(&'a Option<SetName>);
 
 impl fmt::Display for Subject<'_> {
@@ -83,33 +82,33 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
-/// An element the kernel refused; its neighbours were applied.
+/// An element that the kernel refused. The other elements of the command were applied.
 #[derive(Debug, Error)]
 #[error("{entry}: {reason}")]
 pub struct Refused {
-    /// The element.
+    /// The refused element.
     pub entry: Entry,
-    /// Why.
+    /// The reason of the refusal.
     pub reason: Reason,
 }
 
-/// Why a command or element failed.
+/// The reason why a command or element failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// There is no set of this name.
+    /// A set of this name does not exist.
     #[error("no such set")]
     NoSuchSet,
-    /// A set of this name is there: of another kind or size, or repetition was to be refused.
+    /// A set of this name exists. It has another type or size, or the caller asked to refuse repetition.
     #[error("a set of this name exists")]
     SetExists,
-    /// The element is in the set already.
+    /// The element is already in the set.
     #[error("element is in the set already")]
     ElementExists,
     /// The element is not in the set.
     #[error("element is not in the set")]
     ElementMissing,
-    /// The set holds as many elements as it may.
+    /// The set has reached its largest number of elements.
     #[error("set is full")]
     SetFull,
     /// Rules or other sets refer to the set, or it is being listed.
@@ -118,35 +117,35 @@ pub enum Reason {
     /// The sets to be swapped differ in type or family.
     #[error("sets differ in type or family")]
     TypeMismatch,
-    /// The kernel has no such set type, or not in this revision or family.
+    /// The kernel lacks this set type, or lacks it in this revision or family.
     #[error("kernel has no such set type (modprobe ip_set_hash_* or ip_set_bitmap_port)")]
     UnknownType,
-    /// The kernel's revisions of the set type are all newer than this crate.
+    /// The kernel's revisions of the set type are all newer than those of this crate.
     #[error("kernel's oldest revision of {kind} is {oldest}, newest known is {known}")]
     UnknownRevision {
         /// The set type.
         kind: SetType,
-        /// The oldest the kernel has.
+        /// The kernel's oldest revision.
         oldest: u8,
-        /// The newest this crate knows.
+        /// The newest revision that this crate knows.
         known: u8,
     },
-    /// The namespace has as many sets as it may.
+    /// The namespace has reached its largest number of sets.
     #[error("no room for another set")]
     TooManySets,
-    /// The set type does not know this family.
+    /// The set type does not support this family.
     #[error("set type does not know this family")]
     WrongFamily,
-    /// A prefix length the set type cannot hold; 0 in a `hash:ip,port,net`.
+    /// The set type cannot store this prefix length, such as 0 in a `hash:ip,port,net`.
     #[error("prefix length cannot be stored in this set type")]
     InvalidPrefix,
-    /// A port outside the bitmap's range, or a range the bitmap cannot have.
+    /// The port is outside the bitmap's range, or the bitmap cannot have this range.
     #[error("port is outside the set's range")]
     OutOfRange,
-    /// A value the set type cannot hold: the all-zero address, a protocol without ports.
+    /// The set type cannot store this value, such as the all-zero address or a protocol without ports.
     #[error("element cannot be stored in this set type")]
     InvalidElement,
-    /// The kernel misses what the set needs: the element is of another type or family.
+    /// The element lacks a part that the set needs, because it is of another type or family.
     #[error("element does not fit the set's type or family")]
     DoesNotFit,
     /// The process may not change the network namespace.
@@ -155,21 +154,21 @@ pub enum Reason {
     /// The kernel has no ipset.
     #[error("kernel has no ipset (modprobe ip_set)")]
     Unsupported,
-    /// The kernel's protocol versions are all older or all newer than this crate's.
+    /// The kernel's protocol versions are all older or all newer than those of this crate.
     #[error("kernel speaks ipset protocol {oldest} to {newest}, this program 6 to 7")]
     UnknownProtocol {
-        /// The oldest the kernel speaks.
+        /// The oldest version that the kernel supports.
         oldest: u8,
-        /// The newest the kernel speaks.
+        /// The newest version that the kernel supports.
         newest: u8,
     },
     /// Another error of the kernel.
     #[error("{0}")]
     Kernel(KernelError),
-    /// The exchange failed as a whole. Whether the command was applied is unknown.
+    /// The exchange failed as a whole. It is unknown whether the command was applied.
     #[error(transparent)]
     Transport(netlink_batch::Error),
-    /// The kernel's answer could not be read.
+    /// The kernel's answer could not be decoded.
     #[error("malformed answer: {0}")]
     Malformed(#[from] DecodeError),
     /// The request is larger than netlink allows.
@@ -184,7 +183,8 @@ impl From<netlink_batch::Error> for Reason {
 }
 
 impl Reason {
-    /// Reads the kernel's error to `operation` on a set of type `kind`, where it is known.
+    /// Returns the reason for the kernel's error in answer to `operation`. `kind` is the type of the set, if
+    /// it is known.
     pub fn of(operation: Operation, kind: Option<SetType>, error: KernelError) -> Self {
         match error.errno {
             uapi::IPSET_ERR_FIND_TYPE => Reason::UnknownType,
@@ -200,7 +200,7 @@ impl Reason {
         }
     }
 
-    /// Numbers that mean different things in answer to different commands.
+    /// Interprets numbers whose meaning depends on the command.
     fn of_operation(operation: Operation, errno: i32) -> Option<Self> {
         Some(match (operation, errno) {
             (Operation::Add, uapi::IPSET_ERR_EXIST) => Reason::ElementExists,
@@ -212,7 +212,7 @@ impl Reason {
         })
     }
 
-    /// Numbers that mean different things in different set types.
+    /// Interprets numbers whose meaning depends on the set type.
     fn of_type(kind: SetType, errno: i32) -> Option<Self> {
         Some(match (kind, errno) {
             (
@@ -231,8 +231,8 @@ impl Reason {
         })
     }
 
-    /// Numbers of the system, told by kind to keep them out of this crate. `EINVAL` or
-    /// `EOPNOTSUPP` to the first command is nfnetlink's word for a subsystem it does not have.
+    /// Interprets numbers of the system, by their kind, so that this crate need not define them. With
+    /// `EINVAL` or `EOPNOTSUPP` to the first command, nfnetlink reports that it lacks the subsystem.
     fn of_system(operation: Operation, errno: i32) -> Option<Self> {
         Some(match (operation, io::Error::from_raw_os_error(errno).kind()) {
             (_, io::ErrorKind::NotFound) => Reason::NoSuchSet,

@@ -1,7 +1,7 @@
-//! The socket side: commands sent, answers awaited.
+//! The socket: sends commands and waits for the answers.
 //!
-//! In: sets and elements. Out: done, or an [`Error`] naming command, set and reason; for elements,
-//! each refused one. Never: more than two rounds to add or delete any number of elements.
+//! Takes sets and elements. Gives success, or an [`Error`] with command, set and reason; for elements, gives
+//! each refused one. Adds or deletes any number of elements in at most two rounds.
 
 use netlink_batch::{Echo, KernelError, Options, Reply, Request, Socket, attribute::EncodeError};
 
@@ -12,26 +12,26 @@ use crate::{
     reply,
 };
 
-/// The sets of one network namespace: the one the thread was in at [`Ipset::open`].
+/// The sets of one network namespace, in which the thread was at [`Ipset::open`].
 #[derive(Debug)]
 pub struct Ipset {
     socket: Socket,
     dialect: Dialect,
-    /// The revision to create with, as negotiated.
+    /// The negotiated revision for creating sets, by type and family.
     revisions: Vec<((SetType, Family), u8)>,
 }
 
 impl Ipset {
-    /// Opens a socket and agrees with the kernel on a protocol version, which makes it load
-    /// `ip_set` if it can.
+    /// Opens a socket and agrees with the kernel on a protocol version. That makes the kernel load `ip_set`
+    /// if it can.
     ///
     /// # Errors
     ///
-    /// [`Reason::Unsupported`] when the kernel has no ipset, [`Reason::NotPermitted`] without
+    /// Returns [`Reason::Unsupported`] if the kernel has no ipset, [`Reason::NotPermitted`] without
     /// `CAP_NET_ADMIN`, [`Reason::UnknownProtocol`], or a failure of the socket.
     pub fn open() -> Result<Self, Error> {
         let failed = Error::of(Operation::Open, None);
-        // The kernel names a refused element in the request it sends back.
+        // The kernel puts the number of a refused element into the request that it sends back.
         let options = Options { echo: Echo::WholeRequest, ..Options::default() };
         let socket = Socket::open_with(netlink_batch::Family::Netfilter, options)
             .map_err(|error| failed(error.into()))?;
@@ -44,9 +44,9 @@ impl Ipset {
     ///
     /// # Errors
     ///
-    /// [`Reason::SetExists`] when there is one of this name: always if it differs in type, family,
-    /// capacity or range, else with [`Repeat::Refuse`]. [`Reason::UnknownType`] when the kernel
-    /// lacks the type.
+    /// Returns [`Reason::SetExists`] if a set of this name exists: always if it differs in type, family,
+    /// capacity or range, else with [`Repeat::Refuse`]. Returns [`Reason::UnknownType`] if the kernel lacks
+    /// the type.
     pub fn create(&mut self, spec: &SetSpec, repeat: Repeat) -> Result<(), Error> {
         let failed = Error::of(Operation::Create, Some(spec.name));
         let revision =
@@ -62,13 +62,13 @@ impl Ipset {
         }
     }
 
-    /// Adds elements and returns those the kernel refused, in no particular order. All others are
-    /// in the set.
+    /// Adds elements. Returns those that the kernel refused, in no particular order. All others are in the
+    /// set.
     ///
     /// # Errors
     ///
-    /// When the command failed as a whole, such as [`Reason::NoSuchSet`]. Should the set vanish
-    /// meanwhile, some elements may have been added.
+    /// Returns an error if the command failed as a whole, for example [`Reason::NoSuchSet`]. If the set is
+    /// deleted meanwhile, some elements may have been added.
     pub fn add(
         &mut self,
         set: &SetName,
@@ -78,12 +78,11 @@ impl Ipset {
         self.edit(Edit::Add, set, entries, repeat).map_err(Error::of(Operation::Add, Some(*set)))
     }
 
-    /// Deletes elements and returns those the kernel refused, in no particular order. All others
-    /// are gone.
+    /// Deletes elements. Returns those that the kernel refused, in no particular order. All others are gone.
     ///
     /// # Errors
     ///
-    /// As [`Ipset::add`].
+    /// Returns the same errors as [`Ipset::add`].
     pub fn delete(
         &mut self,
         set: &SetName,
@@ -94,52 +93,52 @@ impl Ipset {
             .map_err(Error::of(Operation::Delete, Some(*set)))
     }
 
-    /// One set with its elements.
+    /// Returns one set with its elements.
     ///
     /// # Errors
     ///
-    /// [`Reason::NoSuchSet`], or a failure of the exchange.
+    /// Returns [`Reason::NoSuchSet`], or a failure of the exchange.
     pub fn list(&mut self, set: &SetName) -> Result<Set, Error> {
         self.sets(Some(set), Detail::Elements)?.pop().ok_or_else(|| missing(*set))
     }
 
-    /// All sets with their elements.
+    /// Returns all sets with their elements.
     ///
     /// # Errors
     ///
-    /// [`Reason::NotPermitted`], or a failure of the exchange.
+    /// Returns [`Reason::NotPermitted`], or a failure of the exchange.
     pub fn list_all(&mut self) -> Result<Vec<Set>, Error> {
         self.sets(None, Detail::Elements)
     }
 
-    /// One set without its elements.
+    /// Returns one set without its elements.
     ///
     /// # Errors
     ///
-    /// As [`Ipset::list`].
+    /// Returns the same errors as [`Ipset::list`].
     pub fn header(&mut self, set: &SetName) -> Result<Header, Error> {
         let bare = self.sets(Some(set), Detail::Headers)?.pop();
         bare.map(|set| set.header).ok_or_else(|| missing(*set))
     }
 
-    /// The names of all sets.
+    /// Returns the names of all sets.
     ///
     /// # Errors
     ///
-    /// As [`Ipset::list_all`].
+    /// Returns the same errors as [`Ipset::list_all`].
     pub fn names(&mut self) -> Result<Vec<SetName>, Error> {
         self.dump(None, Detail::Names)
             .and_then(|replies| Ok(reply::names(payloads(&replies))?))
             .map_err(Error::of(Operation::List, None))
     }
 
-    /// Swaps the contents of two sets of one type and family, in one step that no packet sees half
-    /// of. What refers to a name goes on referring to it.
+    /// Swaps the contents of two sets of the same type and family, in one step. Rules keep referring to the
+    /// same name.
     ///
     /// # Errors
     ///
-    /// [`Reason::NoSuchSet`], [`Reason::TypeMismatch`]; [`Reason::InUse`] while anybody lists one of the
-    /// two, which passes: try again.
+    /// Returns [`Reason::NoSuchSet`] or [`Reason::TypeMismatch`]. Returns [`Reason::InUse`] while one of the
+    /// two is being listed; a later attempt succeeds.
     pub fn swap(&mut self, set: &SetName, other: &SetName) -> Result<(), Error> {
         self.set_command(Operation::Swap, set, self.dialect.swap(set, other))
     }
@@ -148,7 +147,7 @@ impl Ipset {
     ///
     /// # Errors
     ///
-    /// [`Reason::NoSuchSet`], [`Reason::InUse`], [`Reason::SetExists`] when the new name is taken.
+    /// Returns [`Reason::NoSuchSet`], [`Reason::InUse`], or [`Reason::SetExists`] if the new name is taken.
     pub fn rename(&mut self, set: &SetName, new: &SetName) -> Result<(), Error> {
         self.set_command(Operation::Rename, set, self.dialect.rename(set, new))
     }
@@ -157,7 +156,7 @@ impl Ipset {
     ///
     /// # Errors
     ///
-    /// [`Reason::NoSuchSet`], [`Reason::InUse`] while a rule or another set refers to it.
+    /// Returns [`Reason::NoSuchSet`], or [`Reason::InUse`] while a rule or another set refers to the set.
     pub fn destroy(&mut self, set: &SetName) -> Result<(), Error> {
         self.set_command(Operation::Destroy, set, self.dialect.destroy(set))
     }
@@ -166,7 +165,7 @@ impl Ipset {
     ///
     /// # Errors
     ///
-    /// [`Reason::NoSuchSet`].
+    /// Returns [`Reason::NoSuchSet`].
     pub fn flush(&mut self, set: &SetName) -> Result<(), Error> {
         self.set_command(Operation::Flush, set, self.dialect.flush(set))
     }
@@ -176,7 +175,7 @@ impl Ipset {
         Dialect::shared(reply::protocols(&answer)?)
     }
 
-    /// The newest revision of a type that the kernel and this crate share.
+    /// Returns the newest revision of a type that both the kernel and this crate know.
     fn revision(&mut self, spec: &SetSpec) -> Result<u8, Reason> {
         let key = (spec.kind, spec.family);
         if let Some((_, revision)) = self.revisions.iter().find(|(known, _)| *known == key) {
@@ -189,8 +188,9 @@ impl Ipset {
         Ok(revision)
     }
 
-    /// Two rounds: all elements in full messages; then, one to a message, those behind a refused
-    /// one, which the kernel has not looked at.
+    /// Adds or deletes elements in two rounds. The first sends all elements in full messages. The second
+    /// sends, one to a message, those after a refused element in its message, which the kernel has not
+    /// processed.
     fn edit(
         &mut self,
         edit: Edit,
@@ -206,8 +206,8 @@ impl Ipset {
         Ok(refused)
     }
 
-    /// Sends one message for each chunk. Returns the refused elements and, where one was, the rest
-    /// of its chunk.
+    /// Sends one message for each chunk. Returns the refused elements, and the rest of the chunk after each
+    /// of them.
     fn round<'a>(
         &mut self,
         edit: Edit,
@@ -251,7 +251,7 @@ impl Ipset {
         error.map_or(Ok(()), |error| Err(Reason::of(operation, kind, error)))
     }
 
-    /// The one message that answers a question.
+    /// Sends a request and returns the single message that answers it.
     fn ask(
         &mut self,
         operation: Operation,
@@ -279,7 +279,7 @@ fn payloads(replies: &[Reply]) -> impl Iterator<Item = &[u8]> {
     replies.iter().map(|reply| reply.payload.as_slice())
 }
 
-/// Why a question or dump failed.
+/// Returns the reason why a request or dump failed.
 fn failure(operation: Operation, kind: Option<SetType>, error: netlink_batch::Error) -> Reason {
     match error {
         netlink_batch::Error::Kernel(error) => Reason::of(operation, kind, error),
@@ -291,8 +291,8 @@ fn missing(set: SetName) -> Error {
     Error::of(Operation::List, Some(set))(Reason::NoSuchSet)
 }
 
-/// The reason of a refusal. The entry tells the set's type, or the kernel would say
-/// [`Reason::DoesNotFit`].
+/// Returns the reason of a refusal. The type of the entry is the type of the set, because otherwise the
+/// kernel would return [`Reason::DoesNotFit`].
 fn edit_reason(edit: Edit, entry: Option<&Entry>, error: KernelError) -> Reason {
     let operation = match edit {
         Edit::Add => Operation::Add,

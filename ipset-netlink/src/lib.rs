@@ -1,15 +1,15 @@
-//! Linux ipset over netlink: create sets, add and delete elements in packed batches, list, swap,
-//! rename, flush, destroy.
+//! Linux ipset over netlink: create sets, add and delete elements in packed batches, list, swap, rename,
+//! flush, destroy.
 //!
-//! In: [`SetSpec`]s and [`Entry`]s. Out: what the kernel did, each refused element with its
-//! [`Reason`]; listings as [`Set`]s. Many elements travel in one message
-//! (`IPSET_ATTR_ADT`), and one that is refused does not keep its neighbours out.
+//! Takes [`SetSpec`]s and [`Entry`]s. Gives each refused element with its [`Reason`], and listings as
+//! [`Set`]s. Many elements travel in one message (`IPSET_ATTR_ADT`), and a refused one does not keep the
+//! others out.
 //!
-//! Sets of types this crate does not know, and attributes newer than it, never break a listing.
-//! Never: a panic on what the kernel sends, a child process, an async runtime.
+//! Sets of unknown types and attributes of later kernels do not break a listing. Does not panic on anything
+//! that the kernel sends. Uses no child process and no async runtime.
 //!
-//! [`message`] and [`reply`] are the codec and touch no socket. [`Ipset`] (feature `socket`, on by
-//! default) holds the socket.
+//! [`message`] and [`reply`] are the codec and use no socket. [`Ipset`] (feature `socket`, on by default) has
+//! the socket.
 //!
 #![cfg_attr(feature = "socket", doc = "```no_run")]
 #![cfg_attr(not(feature = "socket"), doc = "```ignore")]
@@ -49,7 +49,7 @@ pub use message::Repeat;
 pub use name::{InvalidName, SetName};
 pub use set::{Family, Header, Kind, Set, SetSpec, SetType};
 
-// The README's example is a test.
+// The README's example is compiled as a test.
 #[cfg(all(doctest, feature = "socket"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

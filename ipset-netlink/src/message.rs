@@ -1,12 +1,11 @@
-//! Commands as netlink requests.
+//! Encodes commands as netlink requests.
 //!
-//! In: a command's subject as values. Out: a [`Request`] that is ready to be sent, written straight
-//! into its one buffer. Never: a socket, or an attribute a kernel of protocol 6 does not know.
+//! Takes the parameters of a command. Gives a [`Request`] that is ready to be sent, written directly into its
+//! buffer. Uses no socket, and no attribute that a kernel with protocol 6 does not know.
 //!
-//! Layout: `struct nfgenmsg`, then attributes, `IPSET_ATTR_PROTOCOL` first. Integers carry
-//! `NLA_F_NET_BYTEORDER` and nests `NLA_F_NESTED`; the kernel refuses them otherwise
-//! (`net/netfilter/ipset/ip_set_core.c`, `include/linux/netfilter/ipset/ip_set.h:
-//! ip_set_attr_netorder`).
+//! The layout is `struct nfgenmsg`, then attributes, beginning with `IPSET_ATTR_PROTOCOL`. Integers need
+//! `NLA_F_NET_BYTEORDER` and nests need `NLA_F_NESTED`; otherwise the kernel refuses them
+//! (`net/netfilter/ipset/ip_set_core.c`, `include/linux/netfilter/ipset/ip_set.h: ip_set_attr_netorder`).
 
 use std::{net::IpAddr, ops::RangeInclusive};
 
@@ -20,13 +19,13 @@ use netlink_packet_core::{NLA_F_NET_BYTEORDER, NLM_F_CREATE, NLM_F_EXCL};
 use crate::uapi::*;
 use crate::{Entry, Protocol, Reason, SetName, SetSpec, SetType};
 
-/// What to make of a command whose result is there already: the set or element to be added exists,
-/// the element to be deleted does not.
+/// The treatment of a command whose result already holds: the set or element to be added exists, or the
+/// element to be deleted does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repeat {
-    /// It succeeds, like `ipset -exist`. A set must still match in type and size.
+    /// The command succeeds, as with `ipset -exist`. A set must still match in type and size.
     Accept,
-    /// It fails.
+    /// The command fails.
     Refuse,
 }
 
@@ -39,41 +38,41 @@ impl Repeat {
     }
 }
 
-/// Which way elements go.
+/// The direction of a change to a set's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Edit {
-    /// Into the set.
+    /// Adds elements to the set.
     Add,
-    /// Out of the set.
+    /// Deletes elements from the set.
     Delete,
 }
 
-/// How much of a set to list.
+/// The detail with which sets are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Detail {
-    /// Names.
+    /// Names only.
     Names,
     /// Names and headers.
     Headers,
-    /// Everything.
+    /// Names, headers and elements.
     Elements,
 }
 
-/// The protocol version spoken, written into each command. What can fail in the methods that write
-/// one is only the length of [`Dialect::edit`]'s message.
+/// The protocol version in use, which each command contains. The methods return an error only if a message is
+/// too long, which can only happen in [`Dialect::edit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect(pub u8);
 
 impl Dialect {
-    /// The newest this crate speaks: the one to ask for the kernel's versions with.
+    /// The newest version that this crate supports. The kernel is asked for its versions with this one.
     pub const NEWEST: Dialect = Dialect(IPSET_PROTOCOL);
 
-    /// The newest that this crate and the kernel, which speaks those of `kernel`
-    /// ([`reply::protocols`](crate::reply::protocols)), have in common.
+    /// Returns the newest version that both this crate and the kernel support. `kernel` are the kernel's
+    /// versions, from [`reply::protocols`](crate::reply::protocols).
     ///
     /// # Errors
     ///
-    /// [`Reason::UnknownProtocol`] when they have none.
+    /// Returns [`Reason::UnknownProtocol`] if there is no common version.
     pub fn shared(kernel: RangeInclusive<u8>) -> Result<Self, Reason> {
         let (oldest, newest) = kernel.into_inner();
         let version = newest.min(IPSET_PROTOCOL);
@@ -83,12 +82,13 @@ impl Dialect {
         Ok(Dialect(version))
     }
 
-    /// Asks which protocol versions the kernel speaks; see [`reply::protocols`](crate::reply::protocols).
+    /// Asks for the protocol versions that the kernel supports; see
+    /// [`reply::protocols`](crate::reply::protocols).
     pub fn ask_protocol(self) -> Result<Request, EncodeError> {
         self.request(IPSET_CMD_PROTOCOL, 0, |_| Ok(()))
     }
 
-    /// Asks which revisions of a set type the kernel has; see
+    /// Asks for the revisions of a set type that the kernel has; see
     /// [`reply::revisions`](crate::reply::revisions).
     pub fn ask_type(self, spec: &SetSpec) -> Result<Request, EncodeError> {
         self.request(IPSET_CMD_TYPE, 0, |w| {
@@ -98,7 +98,7 @@ impl Dialect {
         })
     }
 
-    /// Creates a set of a type `revision` the kernel has.
+    /// Creates a set of a type `revision` that the kernel has.
     pub fn create(
         self,
         spec: &SetSpec,
@@ -129,12 +129,12 @@ impl Dialect {
         })
     }
 
-    /// Adds or deletes `entries`, numbered from one. Not atomic: the kernel stops at the first it
-    /// refuses and names it; see [`reply::refused_line`](crate::reply::refused_line).
+    /// Adds or deletes `entries`, numbered from one. Not atomic: the kernel stops at the first element that
+    /// it refuses and reports its number; see [`reply::refused_line`](crate::reply::refused_line).
     ///
     /// # Errors
     ///
-    /// [`EncodeError::TooLong`] from about 710 entries on; [`ENTRIES_PER_MESSAGE`] always fit.
+    /// Returns [`EncodeError::TooLong`] from about 710 entries on; [`ENTRIES_PER_MESSAGE`] always fit.
     pub fn edit(
         self,
         edit: Edit,
@@ -148,7 +148,7 @@ impl Dialect {
         };
         self.request_of(command, repeat.flag(), 64 + entries.len() * LONGEST_ENTRY, |w| {
             set_name(w, IPSET_ATTR_SETNAME, set)?;
-            // Zero until the kernel puts the number of the refused element here.
+            // The kernel replaces this zero by the number of a refused element.
             be32(w, IPSET_ATTR_LINENO, 0);
             w.nested(IPSET_ATTR_ADT, |w| {
                 (1..).zip(entries).try_for_each(|(line, entry)| element(w, entry, line))
@@ -156,7 +156,7 @@ impl Dialect {
         })
     }
 
-    /// Lists one set, or all. A dump; see [`reply::sets`](crate::reply::sets).
+    /// Lists one set or all sets. The request is a dump; see [`reply::sets`](crate::reply::sets).
     pub fn list(self, set: Option<&SetName>, detail: Detail) -> Result<Request, EncodeError> {
         self.request(IPSET_CMD_LIST, 0, |w| {
             set.map_or(Ok(()), |set| set_name(w, IPSET_ATTR_SETNAME, set))?;
@@ -169,7 +169,7 @@ impl Dialect {
         })
     }
 
-    /// Swaps the contents of two sets of one type and family.
+    /// Swaps the contents of two sets of the same type and family.
     pub fn swap(self, set: &SetName, other: &SetName) -> Result<Request, EncodeError> {
         self.request(IPSET_CMD_SWAP, 0, |w| {
             set_name(w, IPSET_ATTR_SETNAME, set)?;
@@ -177,7 +177,7 @@ impl Dialect {
         })
     }
 
-    /// Renames a set nothing refers to.
+    /// Renames a set to which no rule or set refers.
     pub fn rename(self, set: &SetName, new: &SetName) -> Result<Request, EncodeError> {
         self.request(IPSET_CMD_RENAME, 0, |w| {
             set_name(w, IPSET_ATTR_SETNAME, set)?;
@@ -185,8 +185,8 @@ impl Dialect {
         })
     }
 
-    /// Destroys a set nothing refers to. Newer kernels would accept that there is none
-    /// (`ip_set_core.c: ip_set_destroy`) unless told otherwise.
+    /// Destroys a set to which no rule or set refers. Without `NLM_F_EXCL`, newer kernels would accept that the
+    /// set does not exist (`ip_set_core.c: ip_set_destroy`).
     pub fn destroy(self, set: &SetName) -> Result<Request, EncodeError> {
         self.request(IPSET_CMD_DESTROY, NLM_F_EXCL, |w| set_name(w, IPSET_ATTR_SETNAME, set))
     }
@@ -221,19 +221,19 @@ impl Dialect {
     }
 }
 
-/// Elements to a message. More gain nothing: a message costs about as much as one element. Fewer
-/// bound the work of a refusal, behind which the rest of the message is sent again, and the size of
-/// the message, which the kernel then sends back whole.
+/// The number of elements in a message. More save nothing, because a message costs about as much as one
+/// element. After a refusal the rest of the message is sent again, so fewer elements limit that work. They
+/// also limit the size of the message, which the kernel sends back whole.
 pub const ENTRIES_PER_MESSAGE: usize = 256;
 
-/// Bytes of an IPv6 `hash:ip,port,net` element that is an exception.
+/// The size in bytes of the longest element: an exception in an IPv6 `hash:ip,port,net` set.
 const LONGEST_ENTRY: usize = 92;
 
-/// `struct nfgenmsg`: family `AF_INET` as the `ipset` tool says (ipset does not look at it),
-/// `NFNETLINK_V0`, no resource.
+/// The header `struct nfgenmsg`: family `AF_INET` as in the `ipset` tool (ipset ignores it), `NFNETLINK_V0`,
+/// no resource.
 pub(crate) const NFGENMSG: [u8; 4] = [2, 0, 0, 0];
 
-/// The family of a set on the wire; a bitmap's is `NFPROTO_UNSPEC`.
+/// Returns the family of a set on the wire; that of a bitmap is `NFPROTO_UNSPEC`.
 fn family(spec: &SetSpec) -> u8 {
     match spec.kind {
         SetType::BitmapPort => 0,

@@ -1,8 +1,8 @@
 //! The name of a set.
 //!
-//! In: text of a caller, or bytes of the kernel. Out: a name the kernel can hold, one to
-//! thirty-one bytes without NUL, kept inline so that it costs no allocation. Never: a name that
-//! was cut to fit. The kernel takes any bytes, so a foreign name need not be UTF-8.
+//! Takes text from the caller, or bytes from the kernel. Gives a name that the kernel can store: one to
+//! thirty-one bytes without NUL, stored inline without allocation. Does not truncate names. The kernel
+//! accepts any bytes, so a name that another program chose need not be UTF-8.
 
 use std::{
     fmt::{self, Write},
@@ -25,31 +25,31 @@ use crate::uapi::IPSET_MAXNAMELEN;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetName {
-    // Zeros behind the name, at least one: comparing the arrays compares the names.
+    // The bytes after the name are zero, and there is at least one: comparing the arrays compares the names.
     bytes: [u8; IPSET_MAXNAMELEN],
     length: u8,
 }
 
-/// Why bytes are not a set's name.
+/// The reason why bytes are not a set's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidName {
-    /// No bytes at all.
+    /// The name has no bytes.
     #[error("a set name cannot be empty")]
     Empty,
-    /// More than thirty-one bytes.
+    /// The name has more than thirty-one bytes.
     #[error("a set name has at most 31 bytes, this one has {0}")]
     TooLong(usize),
-    /// The kernel ends a name at NUL.
+    /// The name contains a NUL, at which the kernel would end it.
     #[error("a set name cannot hold a NUL byte")]
     Nul,
 }
 
 impl SetName {
-    /// Takes bytes as a name.
+    /// Converts bytes to a name.
     ///
     /// # Errors
     ///
-    /// [`InvalidName`] when they are none, too many, or hold a NUL.
+    /// Returns an [`InvalidName`] if there are no bytes or too many, or if they contain a NUL.
     pub fn new(name: impl AsRef<[u8]>) -> Result<Self, InvalidName> {
         let name = name.as_ref();
         if name.is_empty() {
@@ -68,12 +68,12 @@ impl SetName {
         Ok(SetName { bytes, length: name.len() as u8 })
     }
 
-    /// The name without padding or NUL.
+    /// Returns the name without padding or NUL.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 
-    /// The name and one NUL, as it travels.
+    /// Returns the name and one NUL, as in a message.
     pub(crate) fn with_nul(&self) -> &[u8] {
         self.bytes.get(..=usize::from(self.length)).unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! Answers of the kernel as values.
+//! Decodes the kernel's answers.
 //!
-//! In: payloads behind the netlink header, `struct nfgenmsg` first. Out: protocol versions, type
-//! revisions, sets. Attributes this crate does not know are skipped; elements it has no type for
-//! stay bytes. Never: a panic, or one strange set that hides the others.
+//! Takes payloads after the netlink header, beginning with `struct nfgenmsg`. Gives protocol versions, type
+//! revisions and sets. Skips unknown attributes. Elements of unknown types stay bytes. Does not panic, and
+//! one malformed set does not hide the others.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -20,25 +20,26 @@ use crate::{
     Entry, Family, Header, Kind, Network, Protocol, Set, SetName, SetType, message::NFGENMSG,
 };
 
-/// The protocol versions the kernel speaks, oldest to newest.
+/// Returns the protocol versions that the kernel supports, oldest to newest.
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when the answer names none or is malformed.
+/// Returns a [`DecodeError`] if the answer contains no version or is malformed.
 pub fn protocols(payload: &[u8]) -> Result<RangeInclusive<u8>, DecodeError> {
     range(payload, IPSET_ATTR_PROTOCOL, IPSET_ATTR_PROTOCOL_MIN)
 }
 
-/// The revisions of a set type the kernel has, oldest to newest.
+/// Returns the revisions of a set type that the kernel has, oldest to newest.
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when the answer names none or is malformed.
+/// Returns a [`DecodeError`] if the answer contains no revision or is malformed.
 pub fn revisions(payload: &[u8]) -> Result<RangeInclusive<u8>, DecodeError> {
     range(payload, IPSET_ATTR_REVISION, IPSET_ATTR_REVISION_MIN)
 }
 
-/// Oldest and newest of something; without an oldest, the newest is the only one.
+/// Returns the range from the attribute `oldest` to the attribute `newest`. Without `oldest`, the newest is
+/// the only one.
 fn range(payload: &[u8], newest: u16, oldest: u16) -> Result<RangeInclusive<u8>, DecodeError> {
     let (mut high, mut low) = (None, None);
     for attribute in attributes(payload)? {
@@ -53,20 +54,19 @@ fn range(payload: &[u8], newest: u16, oldest: u16) -> Result<RangeInclusive<u8>,
     Ok(low.unwrap_or(high)..=high)
 }
 
-/// The number of the element at which an [`edit`](crate::message::Dialect::edit) was refused, from
-/// one, out of the request as the kernel sent it back; `None` when the request was refused as a
-/// whole.
+/// Returns the number, from one, of the element at which an [`edit`](crate::message::Dialect::edit) was
+/// refused. `echo` is the request as the kernel sent it back. `None` if the request was refused as a whole.
 pub fn refused_line(echo: &[u8]) -> Option<u32> {
     let found = |attribute: &Attribute<'_>| attribute.kind == IPSET_ATTR_LINENO;
     let line = attributes(echo).ok()?.map_while(Result::ok).find(found)?.be32().ok()?;
     (line != 0).then_some(line)
 }
 
-/// The names in a listing, whatever its detail.
+/// Returns the names in a listing of any detail.
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when a message is malformed.
+/// Returns a [`DecodeError`] if a message is malformed.
 pub fn names<'a>(
     payloads: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<SetName>, DecodeError> {
@@ -78,11 +78,11 @@ pub fn names<'a>(
     Ok(names)
 }
 
-/// The sets in a listing with headers or elements. A set may spread over several messages.
+/// Returns the sets in a listing with headers or elements. A set may extend over several messages.
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when a message is malformed outside of its elements.
+/// Returns a [`DecodeError`] if a message is malformed outside its elements.
 pub fn sets<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Set>, DecodeError> {
     let mut sets: Vec<Set> = Vec::new();
     for payload in payloads {
@@ -98,7 +98,7 @@ pub fn sets<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Set>
     Ok(sets)
 }
 
-/// One message of a listing. Only a set's first one has type and parameters.
+/// One message of a listing. Only the first message of a set has type and parameters.
 struct Part<'a> {
     name: SetName,
     kind: Option<&'a [u8]>,
@@ -109,7 +109,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// `None` for a set without a name: the kernel allows it, but nothing can refer to it.
+    /// Reads a message. `None` for a set without a name: the kernel allows one, but it cannot be referred to.
     fn read(payload: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let (mut name, mut kind, mut family, mut revision) = (None, None, 0, 0);
         let (mut parameters, mut elements) = (Attributes::new(&[]), Attributes::new(&[]));
@@ -128,7 +128,7 @@ impl<'a> Part<'a> {
         Ok(name.map(|name| Part { name, kind, family, revision, parameters, elements }))
     }
 
-    /// The set this part begins, still without elements.
+    /// Returns the set that this message begins, without elements yet.
     fn begin(&self) -> Result<Set, DecodeError> {
         let kind = self.kind.unwrap_or_default();
         let mut header = Header {
@@ -168,7 +168,7 @@ impl<'a> Part<'a> {
         Ok(Set { header, entries: Vec::new(), opaque: Vec::new() })
     }
 
-    /// Adds this part's elements to `set`, up to the first whose length is a lie.
+    /// Adds this message's elements to `set`, up to the first one with a wrong length.
     fn fill(self, set: &mut Set) {
         if let (Kind::Known(_), []) = (&set.header.kind, set.entries.as_slice()) {
             set.entries.reserve(set.header.elements.min(1 << 16) as usize);
@@ -186,7 +186,8 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Reads one element of a set of type `kind`; `None` when it is more or less than an [`Entry`].
+/// Decodes one element of a set of type `kind`. `None` if it lacks a part of an [`Entry`] or has an invalid
+/// one.
 fn entry(kind: SetType, element: Attribute<'_>) -> Option<Entry> {
     let (mut ip, mut ip2, mut port, mut protocol, mut prefix) = (None, None, None, None, None);
     let mut is_exception = false;
@@ -235,12 +236,12 @@ fn address(attribute: Attribute<'_>) -> Option<IpAddr> {
     }
 }
 
-/// The value up to its first NUL.
+/// Returns the value up to its first NUL.
 fn text<'a>(attribute: Attribute<'a>) -> &'a [u8] {
     attribute.value.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// The attributes behind `struct nfgenmsg`.
+/// Returns the attributes after `struct nfgenmsg`.
 fn attributes(payload: &[u8]) -> Result<Attributes<'_>, DecodeError> {
     let attributes = payload.get(NFGENMSG.len()..);
     let short = || DecodeError::invalid_buffer("nfgenmsg", payload.len(), NFGENMSG.len());

@@ -1,8 +1,7 @@
-//! What a set is: its type, family and size, as asked for and as found.
+//! Sets: type, family and size, as requested by the caller or found in the kernel.
 //!
-//! In: a caller's wish ([`SetSpec`]), or a decoded listing ([`Set`]). Out: the same as values.
-//! Never: an error for a set of a type this crate does not know; it is listed as
-//! [`Kind::Other`], its elements untouched.
+//! Takes the caller's parameters ([`SetSpec`]), or a decoded listing ([`Set`]). A set of an unknown type is
+//! not an error: it is listed as [`Kind::Other`], and its elements stay bytes.
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
@@ -10,24 +9,24 @@ pub use netlink_batch::AddressFamily as Family;
 
 use crate::{Entry, Reason, SetName};
 
-/// The set types this crate reads and writes.
+/// The set types that this crate reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SetType {
-    /// `hash:ip`.
+    /// The type `hash:ip`.
     HashIp,
-    /// `hash:ip,port`.
+    /// The type `hash:ip,port`.
     HashIpPort,
-    /// `hash:ip,port,ip`.
+    /// The type `hash:ip,port,ip`.
     HashIpPortIp,
-    /// `hash:ip,port,net`.
+    /// The type `hash:ip,port,net`.
     HashIpPortNet,
-    /// `bitmap:port`.
+    /// The type `bitmap:port`.
     BitmapPort,
 }
 
 impl SetType {
-    /// Every type, in the order of declaration.
+    /// All types, in the order of declaration.
     pub const ALL: [SetType; 5] = [
         SetType::HashIp,
         SetType::HashIpPort,
@@ -36,7 +35,7 @@ impl SetType {
         SetType::BitmapPort,
     ];
 
-    /// The kernel's name of the type.
+    /// Returns the kernel's name of the type.
     pub const fn name(self) -> &'static str {
         match self {
             SetType::HashIp => "hash:ip",
@@ -47,9 +46,9 @@ impl SetType {
         }
     }
 
-    /// The newest revision this crate was written against: `IPSET_TYPE_REV_MAX` of
-    /// `net/netfilter/ipset/ip_set_{hash_*,bitmap_port}.c`. A set is created with this one or the
-    /// newest of the kernel, whichever is older.
+    /// Returns the newest revision that this crate was written for: `IPSET_TYPE_REV_MAX` of
+    /// `net/netfilter/ipset/ip_set_{hash_*,bitmap_port}.c`. A set is created with this revision or the
+    /// kernel's newest one, whichever is older.
     pub const fn newest_revision(self) -> u8 {
         match self {
             SetType::HashIp | SetType::HashIpPortIp => 6,
@@ -59,12 +58,12 @@ impl SetType {
         }
     }
 
-    /// The revision to create with: the newest that this crate and the kernel, which has those of
-    /// `kernel` ([`reply::revisions`](crate::reply::revisions)), both know.
+    /// Returns the revision for creating a set: the newest that both this crate and the kernel know. `kernel`
+    /// are the kernel's revisions, from [`reply::revisions`](crate::reply::revisions).
     ///
     /// # Errors
     ///
-    /// [`Reason::UnknownRevision`] when the kernel's are all newer.
+    /// Returns [`Reason::UnknownRevision`] if the kernel's revisions are all newer.
     pub fn shared_revision(self, kernel: RangeInclusive<u8>) -> Result<u8, Reason> {
         let (oldest, newest) = kernel.into_inner();
         let known = self.newest_revision();
@@ -86,7 +85,7 @@ impl fmt::Display for SetType {
     }
 }
 
-/// A set to be created.
+/// The parameters of a set to be created.
 ///
 /// ```
 /// use ipset_netlink::{Family, SetSpec, SetType};
@@ -97,31 +96,32 @@ impl fmt::Display for SetType {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetSpec {
-    /// Its name.
+    /// The name of the set.
     pub name: SetName,
-    /// Its type.
+    /// The type of the set.
     pub kind: SetType,
-    /// Family of the addresses in a hash; a bitmap ignores it.
+    /// The family of the addresses in a hash. A bitmap ignores it.
     pub family: Family,
-    /// Buckets of a hash to begin with; the kernel rounds up to a power of two and grows it.
+    /// The initial number of buckets of a hash. The kernel rounds it up to a power of two, and increases it
+    /// when needed.
     pub hash_size: u32,
-    /// Elements a hash may hold.
+    /// The largest number of elements of a hash.
     pub max_elements: u32,
-    /// Ports a bitmap can hold; a hash ignores it.
+    /// The ports that a bitmap can contain. A hash ignores them.
     pub ports: RangeInclusive<u16>,
 }
 
 impl SetSpec {
-    /// A set with the kernel's own defaults: 1,024 buckets, at most 65,536 elements, all ports.
+    /// Returns a set with the kernel's own defaults: 1,024 buckets, at most 65,536 elements, all ports.
     pub fn new(name: SetName, kind: SetType, family: Family) -> Self {
         let (hash_size, max_elements) = (1024, 65536);
         SetSpec { name, kind, family, hash_size, max_elements, ports: 0..=u16::MAX }
     }
 
-    /// Whether a set of this name in the kernel serves as this one: the type, the family and
-    /// capacity of a hash or the range of a bitmap, and elements that stay: a set with a default
-    /// timeout forgets them, and one with a netmask or bitmask keeps parts of addresses in their
-    /// place. Bucket count and revision are the kernel's.
+    /// True if a set of this name in the kernel can be used as this one. The type must be equal, and the
+    /// family and capacity of a hash or the range of a bitmap. Elements must also stay as they are added. So
+    /// a default timeout does not match, since elements expire, nor does a netmask or bitmask, which stores
+    /// only part of an address. Bucket count and revision do not matter.
     pub fn matches(&self, found: &Header) -> bool {
         let kind = found.name == self.name && found.kind == Kind::Known(self.kind);
         let is_cut = found.netmask.is_some() || found.bitmask.is_some();
@@ -144,7 +144,7 @@ impl SetSpec {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// One of the types this crate reads and writes.
+    /// A type that this crate reads and writes.
     Known(SetType),
     /// Another type, by the kernel's name for it.
     Other(String),
@@ -163,33 +163,33 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
-    /// Its name.
+    /// The name of the set.
     pub name: SetName,
-    /// Its type.
+    /// The type of the set.
     pub kind: Kind,
-    /// Its family; `None` where the type has none.
+    /// The family of the set; `None` if the type has none.
     pub family: Option<Family>,
-    /// Revision of its type.
+    /// The revision of the type.
     pub revision: u8,
-    /// Buckets of a hash.
+    /// The number of buckets of a hash.
     pub hash_size: Option<u32>,
-    /// Elements a hash may hold.
+    /// The largest number of elements of a hash.
     pub max_elements: Option<u32>,
-    /// Ports a bitmap can hold.
+    /// The ports that a bitmap can contain.
     pub ports: Option<RangeInclusive<u16>>,
-    /// Seconds a new element lives; `None` for a set without timeouts.
+    /// The lifetime of a new element in seconds; `None` for a set without timeouts.
     pub timeout: Option<u32>,
-    /// The prefix length to which each address is cut before it is kept or looked for; `None` where
-    /// addresses stay whole.
+    /// The prefix length to which each address is cut before it is stored or looked up. `None` if addresses
+    /// stay whole.
     pub netmask: Option<u8>,
-    /// The bits of each address that are kept and looked for, where it is not the first so many; `None`
-    /// where addresses stay whole or have a [`netmask`](Self::netmask).
+    /// The mask for the bits of each address that are stored and looked up, unless they form a prefix. `None`
+    /// if addresses stay whole or have a [`netmask`](Self::netmask).
     pub bitmask: Option<IpAddr>,
-    /// Rules and other sets that hold on to it; such a set cannot be destroyed.
+    /// The number of rules and other sets that refer to the set. A set with references cannot be destroyed.
     pub references: u32,
-    /// Elements in it, where the kernel counts them.
+    /// The number of elements, if the kernel counts them.
     pub elements: u32,
-    /// Bytes of kernel memory.
+    /// The kernel memory in bytes.
     pub memory: u32,
 }
 
@@ -197,13 +197,12 @@ pub struct Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Set {
-    /// What it is.
+    /// The set's type and parameters.
     pub header: Header,
-    /// Its elements, in the kernel's order. Timeouts, counters and comments of elements are left
-    /// out.
+    /// The elements, in the kernel's order, without their timeouts, counters and comments.
     pub entries: Vec<Entry>,
-    /// Elements this crate has no type for, as raw attributes: all of a [`Kind::Other`] set. Of a known
-    /// one only those that lack a part or have one that cannot be, which no kernel is known to send.
+    /// Elements that this crate cannot decode, as raw attributes: all of a [`Kind::Other`] set. In a set of a
+    /// known type, only those that lack a part or have an invalid one, which no kernel is known to send.
     pub opaque: Vec<Vec<u8>>,
 }
 
@@ -212,7 +211,7 @@ mod tests {
     use super::*;
     use crate::{message::tests::bytes, reply};
 
-    /// The answer to `IPSET_CMD_TYPE` of a kernel that has these revisions of `hash:ip,port`.
+    /// Returns the answer to `IPSET_CMD_TYPE` of a kernel that has these revisions of `hash:ip,port`.
     fn answer(oldest: u8, newest: u8) -> Vec<u8> {
         bytes(&format!(
             "
@@ -264,7 +263,8 @@ mod tests {
         assert!(!spec.matches(&Header { netmask: Some(24), ..kept.clone() }));
         let bitmask = Some("255.0.0.255".parse().unwrap());
         assert!(!spec.matches(&Header { bitmask, ..kept.clone() }));
-        // Zero: elements stay unless they are added with a timeout of their own; not created here.
+        // With timeout zero, elements stay unless they are added with their own timeout. This crate creates
+        // no such set.
         for timeout in [0, 600] {
             assert!(!spec.matches(&Header { timeout: Some(timeout), ..kept.clone() }));
         }

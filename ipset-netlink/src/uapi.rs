@@ -1,28 +1,27 @@
-//! Numbers of the kernel's ipset interface, under the kernel's names.
+//! Constants of the kernel's ipset interface, with the kernel's names.
 //!
 //! Source: `include/uapi/linux/netfilter/ipset/ip_set.h`, `ip_set_hash.h`, `ip_set_bitmap.h` and
-//! `include/uapi/linux/netfilter/nfnetlink.h`. Commands are the low byte of `nlmsg_type`, the
-//! subsystem the high one. Attribute numbers have three scopes (command, create, element) that
-//! share their low part; the comments give the gaps: numbers that exist and this crate never
-//! writes or reads.
+//! `include/uapi/linux/netfilter/nfnetlink.h`. Commands are the low byte of `nlmsg_type`, the subsystem the
+//! high one. Attribute numbers have three scopes (command, create, element) that share their low part. The
+//! comments list the gaps: numbers that exist and that this crate neither writes nor reads.
 
-/// Subsystem of ipset: the high byte of `nlmsg_type`.
+/// Number of the subsystem ipset, which is the high byte of `nlmsg_type`.
 pub const NFNL_SUBSYS_IPSET: u16 = 6;
 
-/// Newest protocol this crate speaks.
+/// Newest protocol version that this crate supports.
 pub const IPSET_PROTOCOL: u8 = 7;
-/// Oldest protocol this crate speaks.
+/// Oldest protocol version that this crate supports.
 pub const IPSET_PROTOCOL_MIN: u8 = 6;
-/// Room for a set or type name, the closing NUL included.
+/// Room for the name of a set or type in bytes, including the closing NUL.
 pub const IPSET_MAXNAMELEN: usize = 32;
 
 /// Return the protocol version.
 pub const IPSET_CMD_PROTOCOL: u16 = 1;
 /// Create a new, empty set.
 pub const IPSET_CMD_CREATE: u16 = 2;
-/// Destroy a set (or all: never sent by this crate).
+/// Destroy a set. Without a name it destroys all sets; this crate always sends one.
 pub const IPSET_CMD_DESTROY: u16 = 3;
-/// Remove all elements of a set (or of all: never sent by this crate).
+/// Remove all elements of a set. Without a name it applies to all sets; this crate always sends one.
 pub const IPSET_CMD_FLUSH: u16 = 4;
 /// Rename a set.
 pub const IPSET_CMD_RENAME: u16 = 5;
@@ -41,7 +40,7 @@ pub const IPSET_CMD_DEL: u16 = 10;
 pub const IPSET_CMD_TYPE: u16 = 13;
 // 14, 15: IPSET_CMD_GET_BYNAME, IPSET_CMD_GET_BYINDEX
 
-/// Protocol version, u8. First attribute of each message.
+/// Protocol version, u8. The first attribute of each message.
 pub const IPSET_ATTR_PROTOCOL: u16 = 1;
 /// Name of the set, NUL-terminated.
 pub const IPSET_ATTR_SETNAME: u16 = 2;
@@ -61,7 +60,7 @@ pub const IPSET_ATTR_DATA: u16 = 7;
 pub const IPSET_ATTR_ADT: u16 = 8;
 /// Number of the element, u32, at command level and inside each element.
 pub const IPSET_ATTR_LINENO: u16 = 9;
-/// Oldest protocol the kernel speaks, u8.
+/// Oldest protocol version that the kernel supports, u8.
 pub const IPSET_ATTR_PROTOCOL_MIN: u16 = 10;
 /// Oldest revision the kernel offers: the number of `IPSET_ATTR_PROTOCOL_MIN`.
 pub const IPSET_ATTR_REVISION_MIN: u16 = IPSET_ATTR_PROTOCOL_MIN;
@@ -76,29 +75,30 @@ pub const IPSET_ATTR_PORT: u16 = 4;
 pub const IPSET_ATTR_PORT_FROM: u16 = IPSET_ATTR_PORT;
 /// Last port of a bitmap or range, u16 in network order.
 pub const IPSET_ATTR_PORT_TO: u16 = 5;
-/// Seconds to live: of new elements in a header, of this element in a listing; u32, network order.
+/// Lifetime in seconds, u32 in network order. In a header it is that of new elements, in a listing that of
+/// this element.
 pub const IPSET_ATTR_TIMEOUT: u16 = 6;
 /// Transport protocol, u8.
 pub const IPSET_ATTR_PROTO: u16 = 7;
 /// Flags of a set or element, u32 in network order.
 pub const IPSET_ATTR_CADT_FLAGS: u16 = 8;
 // 10: IPSET_ATTR_MARK, 11: IPSET_ATTR_MARKMASK
-/// Nest, an address: of a set that keeps only these bits of each address.
+/// Nest: an address, in a set that stores only these bits of each address.
 pub const IPSET_ATTR_BITMASK: u16 = 12;
 // 13-16 unused, 17: IPSET_ATTR_INITVAL
 
-/// Buckets of a hash, u32 in network order.
+/// Number of buckets of a hash, u32 in network order.
 pub const IPSET_ATTR_HASHSIZE: u16 = 18;
-/// Elements a hash may hold, u32 in network order.
+/// Largest number of elements of a hash, u32 in network order.
 pub const IPSET_ATTR_MAXELEM: u16 = 19;
-/// u8: of a set whose elements are networks of this prefix length.
+/// Prefix length to which a set cuts its elements, u8.
 pub const IPSET_ATTR_NETMASK: u16 = 20;
 // 21: IPSET_ATTR_BUCKETSIZE, 22: IPSET_ATTR_RESIZE, 23: IPSET_ATTR_SIZE
-/// Elements in the set, u32 in network order; the kernel's to write.
+/// Number of elements in the set, u32 in network order; only the kernel writes it.
 pub const IPSET_ATTR_ELEMENTS: u16 = 24;
-/// References to the set (rules, list:set), u32 in network order; the kernel's to write.
+/// Number of references to the set (rules, list:set), u32 in network order; only the kernel writes it.
 pub const IPSET_ATTR_REFERENCES: u16 = 25;
-/// Bytes of kernel memory, u32 in network order; the kernel's to write.
+/// Kernel memory in bytes, u32 in network order; only the kernel writes it.
 pub const IPSET_ATTR_MEMSIZE: u16 = 26;
 
 // 17: IPSET_ATTR_ETHER, 18: IPSET_ATTR_NAME, 19: IPSET_ATTR_NAMEREF
@@ -108,18 +108,18 @@ pub const IPSET_ATTR_IP2: u16 = 20;
 pub const IPSET_ATTR_CIDR2: u16 = 21;
 // 22: IP2_TO, 23: IFACE, 24: BYTES, 25: PACKETS, 26: COMMENT, 27-29: SKBMARK, SKBPRIO, SKBQUEUE
 
-/// Inside an address nest: four bytes.
+/// An IPv4 address inside an address nest: four bytes.
 pub const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
-/// Inside an address nest: sixteen bytes.
+/// An IPv6 address inside an address nest: sixteen bytes.
 pub const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
 
-/// Where ipset's own error numbers begin.
+/// The first of ipset's own error numbers.
 pub const IPSET_ERR_PRIVATE: i32 = 4096;
-/// The message is malformed, or lacks what the set's type needs.
+/// The message is malformed, or lacks an attribute that the set's type needs.
 pub const IPSET_ERR_PROTOCOL: i32 = 4097;
-/// No such set type (in this revision or family).
+/// The set type does not exist, or not in this revision or family.
 pub const IPSET_ERR_FIND_TYPE: i32 = 4098;
-/// The namespace has all the sets it may have.
+/// The namespace has reached its largest number of sets.
 pub const IPSET_ERR_MAX_SETS: i32 = 4099;
 /// The set is referenced and cannot be destroyed.
 pub const IPSET_ERR_BUSY: i32 = 4100;
@@ -127,9 +127,9 @@ pub const IPSET_ERR_BUSY: i32 = 4100;
 pub const IPSET_ERR_EXIST_SETNAME2: i32 = 4101;
 /// Swap: the two sets differ in type or family.
 pub const IPSET_ERR_TYPE_MISMATCH: i32 = 4102;
-/// Add: the element is there. Delete: it is not.
+/// Add: the element exists. Delete: the element does not exist.
 pub const IPSET_ERR_EXIST: i32 = 4103;
-/// Prefix length out of range.
+/// The prefix length is out of range.
 pub const IPSET_ERR_INVALID_CIDR: i32 = 4104;
 // 4105: IPSET_ERR_INVALID_NETMASK
 /// The set type does not know this family.
@@ -137,10 +137,10 @@ pub const IPSET_ERR_INVALID_FAMILY: i32 = 4106;
 // 4107: IPSET_ERR_TIMEOUT
 /// The set is referenced and cannot be renamed.
 pub const IPSET_ERR_REFERENCED: i32 = 4108;
-// 4109: IPSET_ERR_IPADDR_IPV4, 4110: IPSET_ERR_IPADDR_IPV6, of which the kernel sends neither
+// 4109: IPSET_ERR_IPADDR_IPV4, 4110: IPSET_ERR_IPADDR_IPV6; the kernel sends neither of them
 // 4111: COUNTER, 4112: COMMENT, 4113: INVALID_MARKMASK, 4114: SKBINFO
 
-/// Where the numbers begin that mean different things in different set types.
+/// The first error number whose meaning depends on the set type.
 pub const IPSET_ERR_TYPE_SPECIFIC: i32 = 4352;
 /// hash: the set is full.
 pub const IPSET_ERR_HASH_FULL: i32 = IPSET_ERR_TYPE_SPECIFIC;
@@ -156,7 +156,7 @@ pub const IPSET_ERR_BITMAP_RANGE: i32 = IPSET_ERR_TYPE_SPECIFIC;
 /// bitmap: the range is too large.
 pub const IPSET_ERR_BITMAP_RANGE_SIZE: i32 = 4353;
 
-// 1: IPSET_FLAG_EXIST; over netlink the absence of NLM_F_EXCL says it
+// 1: IPSET_FLAG_EXIST; over netlink it is expressed by the absence of NLM_F_EXCL
 /// List: names only.
 pub const IPSET_FLAG_LIST_SETNAME: u32 = 1 << 1;
 /// List: headers only.

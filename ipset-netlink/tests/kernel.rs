@@ -1,8 +1,8 @@
-//! The crate against a real kernel and the `ipset` tool.
+//! Tests of the crate against a real kernel and the `ipset` tool.
 //!
-//! Each test runs in a network namespace of its own, so that they neither see each other nor the
-//! host. They need `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. What
-//! the crate writes, `ipset save` must show; what `ipset` writes, the crate must read.
+//! Each test runs in its own network namespace, so that tests see neither each other nor the host. They need
+//! `CAP_NET_ADMIN` over it: run the binary as root, or under `unshare -rn`. `ipset save` must show what the
+//! crate writes, and the crate must read what `ipset` writes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -57,7 +57,7 @@ fn restore(script: &str) {
     assert!(ipset.wait().expect("wait").success(), "ipset restore");
 }
 
-/// The elements `ipset save` shows, sorted.
+/// Returns the elements that `ipset save` shows, sorted.
 fn saved(set: &str) -> Vec<String> {
     let mut elements: Vec<_> = run("ipset", &format!("save {set}"))
         .lines()
@@ -88,9 +88,9 @@ fn address(family: Family, number: u32) -> IpAddr {
     }
 }
 
-/// The `number`th element of a set of this type, all different below 60,000.
+/// Returns the `number`th element of a set of this type; all below 60,000 differ.
 fn entry(kind: SetType, family: Family, number: u32) -> Entry {
-    // Only these does `ipset` print by name where there is no /etc/protocols.
+    // Without /etc/protocols, `ipset` prints only these protocols by name.
     let protocols = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
     let protocol = protocols[number as usize % protocols.len()];
     let (ip, ip2) = (address(family, number + 1), address(family, number << 8));
@@ -129,7 +129,7 @@ fn open_port(number: u16) -> Entry {
     Entry::Port(number)
 }
 
-/// An element of `hash:ip,port,net`, and the exception in its place.
+/// Returns an element of `hash:ip,port,net`, and the exception that takes its place.
 fn both_ways(text: &str) -> [Entry; 2] {
     [text.to_owned(), format!("{text} nomatch")]
         .map(|text| Entry::parse(SetType::HashIpPortNet, &text).expect("an entry"))
@@ -300,7 +300,7 @@ fn a_set_that_differs_is_not_taken_for_the_one_wanted() {
         assert_eq!(ipset.create(&spec, Repeat::Accept).is_ok(), netmask.is_none());
     }
 
-    // Since Linux 6.2.
+    // The kernel has bitmasks since Linux 6.2.
     if !attempt("ipset", "create masks hash:ip,port bitmask 255.255.0.255") {
         return println!("SKIP: no bitmask");
     }
@@ -322,7 +322,7 @@ fn without_rights_nothing_opens() {
         let error = Ipset::open().expect_err("no rights");
         return assert!(matches!(error.reason, Reason::NotPermitted), "{error}");
     }
-    // This very test once more, in a user namespace without rights over the network.
+    // Runs this same test again, in a user namespace without rights over the network.
     let program = env::current_exe().expect("this program");
     let again = Command::new("unshare")
         .arg("-U")
@@ -462,7 +462,8 @@ fn a_set_without_a_name_hides_no_other() {
     let mut ipset = fresh_namespace();
     let spec = SetSpec::new(name("x"), SetType::HashIp, Family::Inet);
     let mut create = Dialect::NEWEST.create(&spec, 0, Repeat::Refuse).expect("encode");
-    // Neither the tool nor this crate makes one: IPSET_ATTR_SETNAME "x" becomes "".
+    // Neither the tool nor this crate creates a set without a name, so the test changes IPSET_ATTR_SETNAME
+    // "x" to "".
     assert_eq!(create.payload[12..20], *b"\x06\0\x02\0x\0\0\0");
     create.payload[12..20].copy_from_slice(b"\x05\0\x02\0\0\0\0\0");
     let mut socket = Socket::open(netlink_batch::Family::Netfilter).expect("socket");

@@ -1,6 +1,6 @@
-//! Prints the virtual servers of this namespace with what they carry.
+//! Prints the virtual servers of this namespace with their destinations and connections.
 //!
-//! In: nothing. Out: one line for each virtual server and each of its destinations. Never: a change.
+//! Prints one line for each virtual server and each of its destinations. Changes nothing.
 //!
 //! ```sh
 //! cargo run --example table

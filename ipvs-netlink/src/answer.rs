@@ -1,7 +1,7 @@
-//! What the kernel answers: one message, one thing.
+//! The kernel's answers: decodes a message into a virtual server, a destination or another value.
 //!
-//! In: the payload of a reply. Out: the thing in it. A message with a command number or a shape
-//! that is not of this family is an error, never a panic; unknown attributes are kept.
+//! Takes the payload of a reply. Gives the value in it. A message with a command number or a shape that is
+//! not of this family is an error and does not cause a panic. Unknown attributes are kept.
 
 use netlink_batch::attribute::{Attribute, Attributes};
 use netlink_packet_core::{DecodeError, ErrorContext};
@@ -15,19 +15,19 @@ use crate::{
     wire,
 };
 
-/// One reply. The kernel answers a `GET` with the matching `NEW` or `SET`.
+/// A reply of the kernel. The kernel answers a `GET` with the matching `NEW` or `SET`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
     /// A virtual server.
     Service(Service),
-    /// A destination of the virtual server asked for.
+    /// A destination of the requested virtual server.
     Destination(Destination),
-    /// A sync daemon that runs.
+    /// A sync daemon that is running.
     Daemon(Daemon),
     /// The protocol timeouts.
     Timeouts(Timeouts),
-    /// Version and table size.
+    /// The version of IPVS and the size of its connection table.
     Info(Info),
 }
 
@@ -37,7 +37,7 @@ impl Answer {
     /// ```
     /// use ipvs_netlink::{Answer, Command, Protocol, Service, ServiceKey};
     ///
-    /// // What one adds is what one reads back, in the same message.
+    /// // A virtual server that was added is read back in the same message.
     /// let service = Service::new(ServiceKey::address(Protocol::UDP, "::1".parse()?, 53), "sh");
     /// let payload = Command::NewService(service.clone()).encode()?;
     /// assert_eq!(Answer::decode(&payload)?, Answer::Service(service));
@@ -46,17 +46,17 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] naming the attribute that is missing or malformed.
+    /// Returns a [`DecodeError`] with the name of the missing or malformed attribute.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         Self::decode_by(payload, Service::read, Destination::read)
     }
 
-    /// Reads a virtual server or a destination without its counters, which are two thirds of what the kernel tells of
-    /// it; any other answer as [`decode`](Answer::decode) does.
+    /// Reads a virtual server or a destination without its counters, which are two thirds of its attributes.
+    /// Reads any other answer like [`decode`](Answer::decode).
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] naming the attribute that is missing or malformed.
+    /// Returns a [`DecodeError`] with the name of the missing or malformed attribute.
     pub fn decode_without_counters(payload: &[u8]) -> Result<Self, DecodeError> {
         Self::decode_by(payload, Service::read_without_counters, Destination::read_without_counters)
     }
@@ -88,7 +88,7 @@ impl Answer {
     }
 }
 
-/// The attributes inside the one of type `kind`.
+/// Returns the attributes nested inside the one of type `kind`.
 fn nest<'a>(
     attributes: Attributes<'a>,
     kind: u16,

@@ -1,8 +1,8 @@
-//! The conversation with the kernel: commands applied.
+//! The client's commands: sends them to the kernel and returns the results.
 //!
-//! In: [`Command`]s. Out: a result for every one. Commands of a batch are applied in their order, and
-//! a refused one does not stop the ones after it. Never: more than one exchange at a time; a number
-//! of the family kept when the kernel knows it no more.
+//! Takes [`Command`]s. Gives one result for each. Commands of a batch are applied in their order, and a
+//! refused one does not stop those after it. Runs one exchange at a time. Looks up the family's number again
+//! when the kernel no longer knows it.
 
 use std::{fs::File, io};
 
@@ -21,9 +21,10 @@ use crate::{
 
 pub(crate) const ENOENT: i32 = 2;
 
-/// The calling thread's view: a thread may live in another network namespace than its process.
+/// The list of virtual servers as the calling thread sees it: a thread may be in another network namespace
+/// than its process.
 const TEXT: &str = "/proc/thread-self/net/ip_vs";
-/// The same; since Linux 7.1.
+/// The number of virtual servers as the calling thread sees it; since Linux 7.1.
 const STATUS: &str = "/proc/thread-self/net/ip_vs_status";
 
 /// A connection to the IPVS of the network namespace in which it was opened.
@@ -32,39 +33,39 @@ pub struct Client {
     pub(crate) socket: Socket,
     /// The number that the kernel gave the family when its module was loaded.
     pub(crate) family: u16,
-    /// `/proc/net/ip_vs` of the same network namespace, or why there is none.
+    /// `/proc/net/ip_vs` of the same network namespace, or the reason why it could not be opened.
     pub(crate) text: Result<File, io::ErrorKind>,
-    /// `/proc/net/ip_vs_status` of the same network namespace, where the kernel has it.
+    /// `/proc/net/ip_vs_status` of the same network namespace; `None` if the kernel lacks it.
     pub(crate) status: Option<File>,
-    /// What the last reading left out.
+    /// The replies and lines that the last reading could not decode.
     pub(crate) unreadable: Vec<Unreadable>,
 }
 
-/// What looking up the family again has shown.
+/// The result of looking up the family again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
-    /// Its number is what it was.
+    /// The family has the same number as before.
     Same,
-    /// The module was unloaded and loaded again.
+    /// The family has another number, because the module was unloaded and loaded again.
     Changed,
 }
 
 impl Client {
-    /// Opens a socket and looks the family up. Since about Linux 5.16 the lookup loads `ip_vs` where
-    /// the kernel may load modules by itself; with an earlier one load it first.
+    /// Opens a socket and looks up the family. Since about Linux 5.16 the lookup loads `ip_vs`, if the kernel
+    /// may load modules by itself. With an earlier kernel, load the module first.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] when the kernel has no IPVS.
+    /// Returns [`Error::Unsupported`] if the kernel has no IPVS.
     pub fn open() -> Result<Self, Error> {
         Self::open_with(Options::default())
     }
 
-    /// The same with a socket of these options.
+    /// Opens a socket with these options and looks up the family.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] when the kernel has no IPVS.
+    /// Returns [`Error::Unsupported`] if the kernel has no IPVS.
     pub fn open_with(options: Options) -> Result<Self, Error> {
         let mut socket = Socket::open_with(Family::Generic, options).map_err(|source| {
             Error::Transport { what: "open a generic-netlink socket".to_owned(), source }
@@ -77,13 +78,13 @@ impl Client {
 
     /// Applies all `commands`, in order, and returns one result for each.
     ///
-    /// They travel together; thousands cost a few system calls.
+    /// Sends them together, so thousands of commands cost a few system calls.
     ///
     /// # Errors
     ///
-    /// When the conversation itself fails. Any of the commands may have been applied then: read the
-    /// kernel's state again. [`Error::Unsupported`] when the module has been unloaded meanwhile; where
-    /// it has been loaded again the commands are sent once more.
+    /// Returns an error if the exchange itself fails. Any of the commands may have been applied then, so the
+    /// caller must read the kernel's state again. Returns [`Error::Unsupported`] if the module has been
+    /// unloaded meanwhile. If it has been loaded again, the commands are sent once more.
     pub fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), Error>>, Error> {
         let mut results = Vec::with_capacity(commands.len());
         let mut requests = Vec::with_capacity(commands.len());
@@ -100,7 +101,7 @@ impl Client {
         let unknown = |outcome: &Result<(), KernelError>| {
             outcome.as_ref().is_err_and(|error| error.errno == ENOENT)
         };
-        // It may be the family that there is none of.
+        // If the kernel no longer knows the family's number, every command is refused with ENOENT.
         if !outcomes.is_empty() && outcomes.iter().all(unknown) && self.renew()? == Renewal::Changed
         {
             requests.iter_mut().for_each(|request| request.kind = self.family);
@@ -125,7 +126,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when the kernel refuses it, or a failure of the conversation.
+    /// Returns [`Error::Refused`] if the kernel refuses the command, or another error if the exchange fails.
     pub fn run(&mut self, command: Command) -> Result<(), Error> {
         self.apply(std::slice::from_ref(&command))?.into_iter().collect()
     }
@@ -134,7 +135,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::AlreadyExists`], [`Refusal::UnknownScheduler`] among others.
+    /// Fails with [`Refusal::AlreadyExists`] or [`Refusal::UnknownScheduler`], among others.
     pub fn new_service(&mut self, service: Service) -> Result<(), Error> {
         self.run(Command::NewService(service))
     }
@@ -143,7 +144,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchService`], [`Refusal::UnknownScheduler`] among others.
+    /// Fails with [`Refusal::NoSuchService`] or [`Refusal::UnknownScheduler`], among others.
     pub fn set_service(&mut self, service: Service) -> Result<(), Error> {
         self.run(Command::SetService(service))
     }
@@ -152,7 +153,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchService`] among others.
+    /// Fails with [`Refusal::NoSuchService`], among others.
     pub fn delete_service(&mut self, key: ServiceKey) -> Result<(), Error> {
         self.run(Command::DeleteService(key))
     }
@@ -161,7 +162,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchService`], [`Refusal::AlreadyExists`] among others.
+    /// Fails with [`Refusal::NoSuchService`] or [`Refusal::AlreadyExists`], among others.
     pub fn new_destination(
         &mut self,
         service: ServiceKey,
@@ -174,7 +175,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchService`], [`Refusal::NoSuchDestination`] among others.
+    /// Fails with [`Refusal::NoSuchService`] or [`Refusal::NoSuchDestination`], among others.
     pub fn set_destination(
         &mut self,
         service: ServiceKey,
@@ -183,11 +184,11 @@ impl Client {
         self.run(Command::SetDestination(service, destination))
     }
 
-    /// Takes a destination off a virtual server.
+    /// Removes a destination from a virtual server.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchService`], [`Refusal::NoSuchDestination`] among others.
+    /// Fails with [`Refusal::NoSuchService`] or [`Refusal::NoSuchDestination`], among others.
     pub fn delete_destination(
         &mut self,
         service: ServiceKey,
@@ -200,7 +201,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotPermitted`] among others.
+    /// Fails with [`Refusal::NotPermitted`], among others.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.run(Command::Flush)
     }
@@ -209,7 +210,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotPermitted`] among others.
+    /// Fails with [`Refusal::NotPermitted`], among others.
     pub fn zero(&mut self) -> Result<(), Error> {
         self.run(Command::ZeroAll)
     }
@@ -218,7 +219,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchService`] among others.
+    /// Fails with [`Refusal::NoSuchService`], among others.
     pub fn zero_service(&mut self, key: ServiceKey) -> Result<(), Error> {
         self.run(Command::ZeroService(key))
     }
@@ -227,7 +228,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::InvalidArgument`] for more than `i32::MAX` clock ticks.
+    /// Fails with [`Refusal::InvalidArgument`] for more than `i32::MAX` clock ticks.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), Error> {
         self.run(Command::SetTimeouts(timeouts))
     }
@@ -236,7 +237,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::AlreadyExists`], [`Refusal::NoSuchInterface`] among others.
+    /// Fails with [`Refusal::AlreadyExists`] or [`Refusal::NoSuchInterface`], among others.
     pub fn new_daemon(&mut self, daemon: Daemon) -> Result<(), Error> {
         self.run(Command::NewDaemon(daemon))
     }
@@ -245,7 +246,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchDaemon`] among others.
+    /// Fails with [`Refusal::NoSuchDaemon`], among others.
     pub fn delete_daemon(&mut self, state: DaemonState) -> Result<(), Error> {
         self.run(Command::DeleteDaemon(state))
     }
@@ -264,7 +265,7 @@ impl Client {
         })
     }
 
-    /// Looks the family up again.
+    /// Looks up the family again.
     pub(crate) fn renew(&mut self) -> Result<Renewal, Error> {
         let family = look_up(&mut self.socket)?;
         let before = std::mem::replace(&mut self.family, family);

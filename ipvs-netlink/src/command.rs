@@ -1,7 +1,7 @@
-//! What changes the kernel: one command, one message, one result.
+//! The commands that change kernel state. Each is one message and has one result.
 //!
-//! In: a [`Command`]. Out: its payload, a sentence for the log, and what an error number means for
-//! it, because the kernel uses the same number for different things
+//! Takes a [`Command`]. Gives its payload, a description for the log, and the meaning of an error number. The
+//! meaning depends on the command, because the kernel uses the same number for different errors
 //! (`net/netfilter/ipvs/ip_vs_ctl.c: ip_vs_genl_set_cmd`, `ip_vs_genl_set_daemon`).
 
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::{
     wire,
 };
 
-/// A change.
+/// A change to kernel state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
@@ -34,7 +34,7 @@ pub enum Command {
     NewDestination(ServiceKey, Destination),
     /// Changes forwarding method, weight and thresholds of a destination.
     SetDestination(ServiceKey, Destination),
-    /// Takes a destination off a virtual server.
+    /// Removes a destination from a virtual server.
     DeleteDestination(ServiceKey, DestinationKey),
     /// Sets the counters of a virtual server and its destinations to zero.
     ZeroService(ServiceKey),
@@ -51,11 +51,11 @@ pub enum Command {
 }
 
 impl Command {
-    /// The message: generic-netlink header and attributes.
+    /// Encodes the message: generic-netlink header and attributes.
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] when the command cannot be said in the kernel's language.
+    /// Returns an [`EncodeError`] if the command cannot be expressed in netlink attributes.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         match self {
             Command::NewService(service) => encode_service(IPVS_CMD_NEW_SERVICE, service),
@@ -92,7 +92,7 @@ impl Command {
         }
     }
 
-    /// What `errno`, positive, means as the kernel's answer to this command.
+    /// Returns the meaning of `errno`, a positive number, as the kernel's answer to this command.
     pub fn refusal(&self, errno: i32) -> Refusal {
         match errno {
             EPERM => return Refusal::NotPermitted,
@@ -127,8 +127,8 @@ impl Command {
 }
 
 impl Command {
-    /// Whether the kernel did as told although it ended with `errno`: a sync daemon stopped before
-    /// its thread ever ran is stopped, with `EINTR` (`kthread_stop`).
+    /// True if the kernel carried out the command although it returned `errno`. A sync daemon that is stopped
+    /// before its thread has run is stopped, with `EINTR` (`kthread_stop`).
     #[cfg(feature = "socket")]
     pub(crate) fn is_done_despite(&self, errno: i32) -> bool {
         matches!(self, Command::DeleteDaemon(_)) && errno == EINTR
@@ -179,7 +179,7 @@ fn encode_service(command: u8, service: &Service) -> Result<Vec<u8>, EncodeError
     })
 }
 
-/// A message about a whole virtual server, by its key.
+/// Encodes a message about a whole virtual server, identified by its key.
 pub(crate) fn encode_key(command: u8, key: &ServiceKey) -> Result<Vec<u8>, EncodeError> {
     wire::message(command, |writer| write_key(writer, key))
 }

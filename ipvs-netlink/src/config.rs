@@ -1,4 +1,4 @@
-//! What belongs to the whole table: protocol timeouts, and what the kernel says of itself.
+//! Configuration of the whole table: protocol timeouts, and the version and size that the kernel reports.
 
 use netlink_batch::attribute::{Attributes, Writer};
 use netlink_packet_core::{DecodeError, ErrorContext};
@@ -11,14 +11,14 @@ use crate::{
     wire,
 };
 
-/// How long an idle connection stays, in seconds. To set zero leaves a timeout as it is.
+/// The times in seconds after which idle connections expire. Setting zero leaves a timeout unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Established TCP.
+    /// The timeout of established TCP connections.
     pub tcp: u32,
-    /// TCP after FIN.
+    /// The timeout of TCP connections after FIN.
     pub tcp_fin: u32,
-    /// UDP.
+    /// The timeout of UDP.
     pub udp: u32,
 }
 
@@ -29,7 +29,8 @@ impl Timeouts {
         writer.u32(IPVS_CMD_ATTR_TIMEOUT_UDP, self.udp);
     }
 
-    /// Reads a reply to `IPVS_CMD_GET_CONFIG`. A kernel without a protocol leaves it out.
+    /// Reads a reply to `IPVS_CMD_GET_CONFIG`. A kernel without a protocol leaves out its timeout, which
+    /// reads as zero.
     pub(crate) fn read(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
         let mut timeouts = Timeouts::default();
         for attribute in attributes {
@@ -44,20 +45,20 @@ impl Timeouts {
                 IPVS_CMD_ATTR_TIMEOUT_UDP => {
                     timeouts.udp = attribute.u32().context("IPVS_CMD_ATTR_TIMEOUT_UDP")?;
                 }
-                _ => {} // A protocol of a later kernel.
+                _ => {} // The timeout of a later kernel's protocol.
             }
         }
         Ok(timeouts)
     }
 }
 
-/// What the kernel says of its IPVS.
+/// The properties of the kernel's IPVS.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// Version, for example 1.2.1.
+    /// The version, for example 1.2.1.
     pub version: (u8, u8, u8),
-    /// Buckets of the connection table.
+    /// The number of buckets in the connection table.
     pub connection_table_size: u32,
 }
 
@@ -74,11 +75,11 @@ impl Info {
                 IPVS_INFO_ATTR_CONN_TAB_SIZE => {
                     size = Some(attribute.u32().context("IPVS_INFO_ATTR_CONN_TAB_SIZE")?);
                 }
-                _ => {} // Of a later kernel.
+                _ => {} // An attribute of a later kernel.
             }
         }
         let version = version.ok_or_else(|| wire::missing("IPVS_INFO_ATTR_VERSION"))?;
-        // NVERSION(): three bytes, the highest unused.
+        // The version is encoded by NVERSION(): three bytes, the highest unused.
         let [_, major, minor, patch] = version.to_be_bytes();
         Ok(Info {
             version: (major, minor, patch),

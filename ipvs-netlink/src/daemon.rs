@@ -1,8 +1,7 @@
-//! A connection synchronisation daemon: one may send (master), one may receive (backup).
+//! Connection synchronisation daemons: one may send (master), one may receive (backup).
 //!
-//! In: the attributes inside `IPVS_CMD_ATTR_DAEMON`, or a [`Daemon`] built by the caller. Out: the
-//! other of the two. Group, length, port and lifetime are known to Linux 4.3 and later; earlier
-//! kernels ignore them.
+//! Converts the attributes inside `IPVS_CMD_ATTR_DAEMON` to a [`Daemon`] and back. Linux 4.3 and later know
+//! group, length, port and lifetime; earlier kernels ignore them.
 
 use std::{
     fmt,
@@ -23,12 +22,12 @@ use crate::{
     wire,
 };
 
-/// Which of the two daemons.
+/// The role of a sync daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DaemonState {
-    /// Sends connections.
+    /// The daemon sends connections.
     Master,
-    /// Receives connections.
+    /// The daemon receives connections.
     Backup,
 }
 
@@ -55,27 +54,27 @@ impl fmt::Display for DaemonState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Daemon {
-    /// Sends or receives.
+    /// The role of the daemon.
     pub state: DaemonState,
-    /// Name of the multicast interface, at most 15 bytes.
+    /// The name of the multicast interface, at most 15 bytes.
     pub interface: String,
-    /// Which cluster, from 0 to 255; the kernel does not check and sends the lowest byte. A backup
-    /// with zero listens to all.
+    /// The identifier of the cluster, 0–255. The kernel does not check it and sends the lowest byte. A backup
+    /// with zero listens to all clusters.
     pub sync_id: u32,
-    /// Longest payload of a datagram, in bytes; zero for what fits the interface.
+    /// The longest payload of a datagram in bytes; zero means as long as the interface allows.
     pub max_length: u16,
-    /// Multicast group; none for 224.0.0.81.
+    /// The multicast group; `None` means 224.0.0.81.
     pub group: Option<IpAddr>,
-    /// UDP port; zero for 8848.
+    /// The UDP port; zero means 8848.
     pub port: u16,
-    /// Time to live of the datagrams; zero for one.
+    /// The time to live of the datagrams; zero means one.
     pub ttl: u8,
-    /// Attributes of later kernels, written back as they came.
+    /// Attributes of later kernels, written back unchanged.
     pub other: Vec<Unknown>,
 }
 
 impl Daemon {
-    /// A daemon with the kernel's defaults.
+    /// Returns a daemon with the kernel's defaults.
     pub fn new(state: DaemonState, interface: impl Into<String>, sync_id: u32) -> Self {
         Daemon {
             state,
@@ -143,7 +142,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The group that the kernel uses when none is given.
+    /// The multicast group that the kernel uses by default.
     pub const DEFAULT_GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 81));
 }
 

@@ -1,8 +1,7 @@
-//! A destination (real server): where it is, how packets get there, how much it serves.
+//! Destinations (real servers): address, forwarding method, weight and thresholds.
 //!
-//! In: the attributes inside `IPVS_CMD_ATTR_DEST`, or a [`Destination`] built by the caller. Out:
-//! the other of the two. Attributes that this crate does not know are kept in
-//! [`Destination::other`] and written back.
+//! Converts the attributes inside `IPVS_CMD_ATTR_DEST` to a [`Destination`] and back. Attributes that this
+//! crate does not know are kept in [`Destination::other`] and written back.
 
 use std::{
     fmt,
@@ -28,17 +27,17 @@ use crate::{
     wire,
 };
 
-/// What identifies a destination within its virtual server.
+/// The key of a destination within its virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DestinationKey {
-    /// Its address.
+    /// The address of the destination.
     pub address: IpAddr,
-    /// Its port; zero for the port that the client used.
+    /// The port of the destination; zero means the port that the client used.
     pub port: u16,
 }
 
 impl DestinationKey {
-    /// A destination's key.
+    /// Returns the key of a destination.
     pub fn new(address: IpAddr, port: u16) -> Self {
         DestinationKey { address, port }
     }
@@ -56,95 +55,95 @@ impl fmt::Display for DestinationKey {
     }
 }
 
-/// A destination.
+/// A destination of a virtual server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Destination {
-    /// Its address. Of another family than its virtual server only through a tunnel.
+    /// The address. It may be of another family than the virtual server's only with a tunnel.
     pub address: IpAddr,
-    /// Its port; zero for the port that the client used.
+    /// The port; zero means the port that the client used.
     pub port: u16,
-    /// How packets get there.
+    /// The method by which packets reach the destination.
     pub forward: ForwardMethod,
-    /// Its share of new connections, up to `i32::MAX`; zero for none, which keeps established ones.
+    /// The share of new connections, at most `i32::MAX`. Zero means no new connections; established ones
+    /// stay.
     pub weight: u32,
-    /// No new connections beyond so many; zero for no limit.
+    /// The number of connections above which the destination gets no new ones; zero means no limit.
     pub upper_threshold: u32,
-    /// New connections again below so many; at most the upper threshold.
+    /// The number of connections below which it gets new ones again; at most the upper threshold.
     pub lower_threshold: u32,
-    /// Connections it has; read only.
+    /// The current connections; read only.
     pub connections: Option<Connections>,
-    /// 32-bit counters; read only.
+    /// The 32-bit counters; read only.
     pub stats: Option<Box<Stats>>,
-    /// 64-bit counters; read only, Linux 4.1 and later.
+    /// The 64-bit counters; read only, Linux 4.1 and later.
     pub stats64: Option<Box<Stats64>>,
-    /// Attributes of later kernels, written back as they came.
+    /// Attributes of later kernels, written back unchanged.
     pub other: Vec<Unknown>,
 }
 
-/// Connections of a destination.
+/// The numbers of a destination's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// In a state that counts as active: established TCP, for example.
+    /// Connections in a state that counts as active, for example established TCP.
     pub active: u32,
-    /// The rest.
+    /// All other connections.
     pub inactive: u32,
     /// Persistence templates.
     pub persistent: u32,
 }
 
-/// How packets get to a destination.
+/// The method by which packets reach a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardMethod {
-    /// Destination address and port are rewritten, replies come back through here.
+    /// IPVS rewrites destination address and port, and replies come back through this host.
     #[default]
     Masquerade,
-    /// The destination is this host, and packets are delivered as they are.
+    /// The destination is this host, and packets are delivered unchanged.
     Local,
-    /// Packets are wrapped and sent on.
+    /// Packets are encapsulated and sent on.
     Tunnel(Tunnel),
-    /// Packets go to the destination's link address unchanged.
+    /// Packets go unchanged to the destination's link-layer address.
     DirectRoute,
-    /// Packets take the way they would have taken without IPVS.
+    /// Packets take the route that they would have taken without IPVS.
     Bypass,
     /// A value that this crate does not know.
     Other(u32),
 }
 
-/// What a tunnel wraps packets in. Kernels before 5.2 know only [`Tunnel::Ipip`] and take the
-/// others for it.
+/// The encapsulation of a tunnel. Kernels before 5.2 know only [`Tunnel::Ipip`] and take the others for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Tunnel {
-    /// IP in IP.
+    /// IP in IP encapsulation.
     #[default]
     Ipip,
     /// Generic UDP encapsulation.
     Gue {
-        /// UDP port of the tunnel, not zero.
+        /// The UDP port of the tunnel; not zero.
         port: u16,
-        /// `IP_VS_TUNNEL_ENCAP_FLAG_*`.
+        /// Flags `IP_VS_TUNNEL_ENCAP_FLAG_*`.
         flags: u16,
     },
     /// Generic routing encapsulation (Linux 5.3).
     Gre {
-        /// `IP_VS_TUNNEL_ENCAP_FLAG_*`.
+        /// Flags `IP_VS_TUNNEL_ENCAP_FLAG_*`.
         flags: u16,
     },
     /// A type that this crate does not know.
     Other {
-        /// `IPVS_DEST_ATTR_TUN_TYPE`.
+        /// The type `IPVS_DEST_ATTR_TUN_TYPE`.
         kind: u8,
-        /// `IPVS_DEST_ATTR_TUN_PORT`.
+        /// The port `IPVS_DEST_ATTR_TUN_PORT`.
         port: u16,
-        /// `IPVS_DEST_ATTR_TUN_FLAGS`.
+        /// The flags `IPVS_DEST_ATTR_TUN_FLAGS`.
         flags: u16,
     },
 }
 
 impl Destination {
-    /// A masqueraded destination of weight one without thresholds.
+    /// Returns a masqueraded destination with weight one and no thresholds.
     pub fn new(address: IpAddr, port: u16) -> Self {
         Destination {
             address,
@@ -160,7 +159,7 @@ impl Destination {
         }
     }
 
-    /// What identifies it within its virtual server.
+    /// Returns the key of the destination within its virtual server.
     pub fn key(&self) -> DestinationKey {
         DestinationKey { address: self.address, port: self.port }
     }
@@ -203,7 +202,7 @@ impl Destination {
         draft.finish()
     }
 
-    /// The same without the counters, which are two thirds of the attributes.
+    /// Reads the attributes without the counters, which are two thirds of them.
     pub(crate) fn read_without_counters(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
         Self::read(attributes.filter(|attribute| {
             let kind = attribute.as_ref().map(|attribute| attribute.kind);
@@ -237,7 +236,7 @@ impl ForwardMethod {
     }
 }
 
-/// A destination while its attributes come in, in whatever order.
+/// A destination whose attributes are still being read, in any order.
 #[derive(Default)]
 struct Draft<'a> {
     address: Option<&'a [u8]>,
@@ -321,7 +320,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Kernels before 3.18 do not tell the family; what follows an IPv4 address is zero.
+/// Guesses the family for kernels before 3.18, which do not send it: the bytes after an IPv4 address are
+/// zero.
 fn likely_family(address: &[u8]) -> AddressFamily {
     match address.get(4..16) {
         Some(rest) if rest.iter().any(|byte| *byte != 0) => AddressFamily::Inet6,

@@ -1,13 +1,13 @@
-//! What can go wrong, in the words of the family.
+//! Errors of the IPVS family.
 //!
-//! A [`Refusal`] is the kernel's answer to one command and says what to do about it; an [`Error`] is
-//! that with its command and the kernel's number, or a failure of the conversation.
+//! A [`Refusal`] is the kernel's reason to refuse one command. An [`Error`] is a refusal with its command and
+//! the kernel's number, or a failure of the exchange.
 
 use crate::AttributeError;
 #[cfg(feature = "socket")]
 use crate::{DecodeError, KernelError, TransportError};
 
-/// Why the kernel refused a command.
+/// The kernel's reason to refuse a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -23,16 +23,16 @@ pub enum Refusal {
     NoSuchInterface,
     /// The kernel has no such scheduler, and no module of that name (`ENOENT`).
     UnknownScheduler,
-    /// The same number for a virtual server with a persistence engine, which may be what is unknown.
+    /// The kernel has no such scheduler or no such persistence engine (`ENOENT`). The number does not tell
+    /// which, for a virtual server that has a persistence engine.
     UnknownSchedulerOrEngine,
-    /// The caller lacks `CAP_NET_ADMIN`; most kernels want it in the initial user namespace
-    /// (`EPERM`).
+    /// The caller lacks `CAP_NET_ADMIN`, which most kernels require in the initial user namespace (`EPERM`).
     NotPermitted,
-    /// An attribute is missing or out of range (`EINVAL`, `ERANGE`): a weight beyond `i32::MAX`, a
-    /// lower threshold above the upper, a name too long. Also a destination whose address is not
-    /// unicast, which is every address in a network namespace where `lo` has never been up.
+    /// An attribute is missing or out of range (`EINVAL`, `ERANGE`): a weight beyond `i32::MAX`, a lower
+    /// threshold above the upper, a name that is too long. Also a destination whose address is not unicast:
+    /// in a network namespace where `lo` has never been up, that is every address.
     InvalidArgument,
-    /// Something else; see the number.
+    /// Another reason; see the error number.
     Other,
 }
 
@@ -53,65 +53,65 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// A command that cannot be written down.
+/// The reason why a command cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The netmask is of another family than the virtual server.
     #[error("the netmask is of another address family than the virtual server")]
     NetmaskFamily,
-    /// A name is too long or has a NUL in it.
+    /// A name is too long or contains a NUL.
     #[error(transparent)]
     Attribute(#[from] AttributeError),
 }
 
-/// A command or query failed.
+/// The failure of a command or query.
 #[cfg(feature = "socket")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused.
+    /// The kernel refused a command or query.
     #[error("{what}: {refusal}: {source}")]
     Refused {
-        /// Why.
+        /// The reason.
         refusal: Refusal,
-        /// What: the command with its keys.
+        /// The command or query with its keys.
         what: String,
-        /// The kernel's number and words.
+        /// The kernel's error number and message.
         source: KernelError,
     },
     /// The running kernel has no IPVS.
     #[error("the kernel has no IPVS: load the module with `modprobe ip_vs` (CONFIG_IP_VS)")]
     Unsupported,
-    /// The command cannot be written down; it was not sent.
+    /// The command cannot be encoded; it was not sent.
     #[error("{what}: {source}")]
     Encode {
-        /// What: the command with its keys.
+        /// The command with its keys.
         what: String,
-        /// Why.
+        /// The reason.
         source: EncodeError,
     },
-    /// The kernel's answer is not what this crate knows.
+    /// This crate cannot decode the kernel's answer.
     #[error("{what}: {source}")]
     Decode {
-        /// What: the query.
+        /// The query.
         what: String,
-        /// Why.
+        /// The reason.
         source: DecodeError,
     },
-    /// The conversation failed: what was applied is unknown.
+    /// The exchange failed, so it is unknown what was applied.
     #[error("{what}: {source}")]
     Transport {
-        /// What: the command, query or batch.
+        /// The command, query or batch.
         what: String,
-        /// Why.
+        /// The reason.
         source: TransportError,
     },
 }
 
 #[cfg(feature = "socket")]
 impl Error {
-    /// The kernel's reason, when it refused.
+    /// Returns the kernel's reason, if it refused.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Error::Refused { refusal, .. } => Some(*refusal),

@@ -1,7 +1,7 @@
-//! Which virtual server: an address with protocol and port, or a firewall mark.
+//! The key of a virtual server: an address with protocol and port, or a firewall mark.
 //!
-//! These few attributes identify a virtual server in every command
-//! (`net/netfilter/ipvs/ip_vs_ctl.c: ip_vs_genl_parse_service`).
+//! The same few attributes identify a virtual server in every command (`net/netfilter/ipvs/ip_vs_ctl.c:
+//! ip_vs_genl_parse_service`).
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use crate::{
     wire,
 };
 
-/// The kernel's number of a family, of 16 bits here.
+/// Returns the kernel's number of an address family, which has 16 bits here.
 pub(crate) fn family_code(family: AddressFamily) -> u16 {
     family.number().into()
 }
@@ -31,46 +31,46 @@ pub(crate) fn family_of_code(code: u16) -> Result<AddressFamily, DecodeError> {
     family.ok_or_else(|| DecodeError::from(format!("address family {code}")))
 }
 
-/// A protocol's number, of 16 bits here. The kernel keeps whatever it is given, but no packet has more
-/// than 8.
+/// Returns the protocol with a number, which has 16 bits here. The kernel stores any value, but packets have
+/// only 8 bits.
 pub(crate) fn protocol_of_code(code: u16) -> Result<Protocol, DecodeError> {
     let number = u8::try_from(code);
     number.map(Protocol).map_err(|_| DecodeError::from(format!("protocol {code}")))
 }
 
-/// What identifies a virtual server.
+/// The key of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ServiceKey {
-    /// Packets to an address and port.
+    /// Packets to this address and port.
     Address {
-        /// Their protocol. The kernel forwards nothing for others than TCP, UDP and SCTP but accepts them.
+        /// The protocol. The kernel accepts any, but forwards only TCP, UDP and SCTP.
         protocol: Protocol,
-        /// Their destination address.
+        /// The destination address of the packets.
         address: IpAddr,
-        /// Their destination port; zero for every port, which needs persistence.
+        /// The destination port of the packets; zero means every port, which needs persistence.
         port: u16,
     },
-    /// Packets with a firewall mark.
+    /// Packets with this firewall mark.
     Mark {
-        /// Their family: each family has marks of its own.
+        /// The address family: each family has its own marks.
         family: AddressFamily,
-        /// The mark. The kernel takes zero for "no mark".
+        /// The mark; not zero, which the kernel takes for "no mark".
         mark: NonZeroU32,
     },
 }
 
 impl ServiceKey {
-    /// A virtual server at an address.
+    /// Returns the key of a virtual server at an address.
     pub fn address(protocol: Protocol, address: IpAddr, port: u16) -> Self {
         ServiceKey::Address { protocol, address, port }
     }
 
-    /// A virtual server for a firewall mark.
+    /// Returns the key of a virtual server for a firewall mark.
     pub fn mark(family: AddressFamily, mark: NonZeroU32) -> Self {
         ServiceKey::Mark { family, mark }
     }
 
-    /// The family of the packets.
+    /// Returns the family of the packets.
     pub fn family(&self) -> AddressFamily {
         match self {
             ServiceKey::Address { address, .. } => AddressFamily::of(*address),

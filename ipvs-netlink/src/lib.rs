@@ -1,16 +1,16 @@
-//! The IPVS generic-netlink family of the Linux kernel, whole: virtual servers and their
-//! destinations, protocol timeouts, sync daemons, counters.
+//! The complete IPVS generic-netlink family of the Linux kernel: virtual servers and their destinations,
+//! protocol timeouts, sync daemons, counters.
 //!
-//! In: typed [`Command`]s and [`Query`]s. Out: the kernel's answers as types, and for every command
-//! its own result. Nothing here knows why a virtual server exists.
+//! Takes typed [`Command`]s and [`Query`]s. Gives the kernel's answers as types, and a result for each
+//! command. Does not know why a virtual server exists.
 //!
-//! - The **codec** ([`Command`], [`Query`], [`Answer`] and the types inside) is pure: bytes to
-//!   types and back, unknown attributes kept, no panic on any input.
-//! - The **client** (feature `socket`, on by default) sends one command or thousands
-//!   in one go, and reads the whole table in one pass ([`Client::table`]).
-//! - [`proc`] reads `/proc/net/ip_vs`, which is what makes the one pass possible.
+//! - The **codec** ([`Command`], [`Query`], [`Answer`] and the types inside) is pure. It converts bytes to
+//!   types and back, keeps unknown attributes, and does not panic on any input.
+//! - The **client** (feature `socket`, on by default) sends one or thousands of commands at once, and reads
+//!   the whole table in one pass ([`Client::table`]).
+//! - [`proc`] reads `/proc/net/ip_vs`, which makes the single pass possible.
 //!
-//! Never: an async runtime, `unsafe`, a fork of `ipvsadm`.
+//! Uses no async runtime and no `unsafe`, and does not run `ipvsadm`.
 //!
 //! ```
 //! use ipvs_netlink::{Command, Destination, Protocol, Service, ServiceKey};
@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With a kernel:
+//! A client applies commands:
 //!
 #![cfg_attr(feature = "socket", doc = "```no_run")]
 #![cfg_attr(not(feature = "socket"), doc = "```ignore")]

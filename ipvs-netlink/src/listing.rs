@@ -1,7 +1,7 @@
-//! The conversation with the kernel: queries answered.
+//! The client's queries: sends them to the kernel and returns typed answers.
 //!
-//! In: [`Query`]s. Out: typed answers. One reply that cannot be read costs that one thing, never the
-//! rest of a listing: it is left out and named ([`Client::unreadable`]).
+//! Takes [`Query`]s. Gives typed answers. A reply that cannot be decoded does not spoil a listing: it is left
+//! out and reported ([`Client::unreadable`]).
 
 use std::io;
 
@@ -18,45 +18,46 @@ use crate::{
 const EPERM: i32 = 1;
 const ESRCH: i32 = 3;
 
-/// A dump of fewer bytes was one piece, for which the kernel stops all changes: `netlink_dump`
-/// offers at least `NLMSG_GOODSIZE`, which is a page without `struct skb_shared_info`.
+/// The size in bytes below which a dump was a single piece, during which the kernel blocks all changes.
+/// `netlink_dump` offers at least `NLMSG_GOODSIZE`, which is a page without `struct skb_shared_info`.
 const ONE_PIECE: usize = 3 << 10;
-/// How often the destinations of a virtual server are read until two readings agree.
+/// The number of attempts to read the destinations of a virtual server until two readings agree.
 const READINGS: usize = 5;
 
-/// Something that the kernel told, but not in a way that this crate can read.
+/// A reply or text of the kernel that this crate cannot decode.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// A reply: one virtual server, destination or daemon is missing from the listing.
+    /// A netlink reply. One virtual server, destination or daemon is missing from the listing.
     #[error("{what}: {source}")]
     Reply {
         /// The query.
         what: String,
-        /// Why.
+        /// The reason.
         source: DecodeError,
     },
-    /// A line of `/proc/net/ip_vs`: its virtual server was asked for by itself.
+    /// A line of `/proc/net/ip_vs`. Its virtual server was queried separately.
     #[error(transparent)]
     Line(#[from] proc::ParseError),
-    /// All of `/proc/net/ip_vs`: every virtual server was asked for by itself.
+    /// The whole file `/proc/net/ip_vs`. Every virtual server was queried separately.
     #[error("/proc/net/ip_vs: {0}")]
     Text(io::Error),
 }
 
 impl Client {
-    /// What the last of [`services`](Client::services), [`destinations`](Client::destinations),
-    /// [`daemons`](Client::daemons) and [`table`](Client::table) left out, or read in a slower way,
-    /// because the kernel told it in an unknown form. Empty with every kernel so far.
+    /// Returns what the last listing left out, or read in a slower way, because the kernel sent it in an
+    /// unknown form. The listing is the last call of [`services`](Client::services),
+    /// [`destinations`](Client::destinations), [`daemons`](Client::daemons) or [`table`](Client::table).
+    /// Empty with every kernel so far.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
     }
 
-    /// One virtual server, if there is such a one.
+    /// Returns one virtual server; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn service(&mut self, key: ServiceKey) -> Result<Option<Service>, Error> {
         let query = Query::Service(key);
         match self.ask(query) {
@@ -70,13 +71,13 @@ impl Client {
         }
     }
 
-    /// All virtual servers, in one dump, each once. Where some come or go meanwhile, in this network
-    /// namespace or another, a dump may skip some that stay: the kernel counts positions in a table
-    /// that all namespaces share. [`Client::table`] makes up for that.
+    /// Returns all virtual servers, each once, from one dump. If some come or go meanwhile, in this network
+    /// namespace or another, the dump may skip others: the kernel counts positions in a table that all
+    /// namespaces share. [`Client::table`] compensates for that.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn services(&mut self) -> Result<Vec<Service>, Error> {
         self.unreadable.clear();
         self.list_services(Answer::decode)
@@ -92,28 +93,29 @@ impl Client {
         Ok(services.into_iter().filter(|service| seen.insert(service.key)).collect())
     }
 
-    /// The destinations of a virtual server, each once; none when there is no such server.
+    /// Returns the destinations of a virtual server, each once and in no particular order. Empty if the
+    /// server does not exist.
     ///
-    /// A dump in several pieces counts positions in a list, so it skips or repeats some where others
-    /// come or go between two pieces, and the kernel does not say so. Many destinations are therefore
-    /// read until two readings agree; where none do, all that were seen are told, and one deleted
-    /// meanwhile may be among them. They come in no order.
+    /// A dump in several pieces counts positions in a list. So it skips or repeats some if others come or go
+    /// between two pieces, and the kernel does not report it. Many destinations are therefore read until two
+    /// readings agree. If none do, all destinations seen are returned, and one deleted meanwhile may be among
+    /// them.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn destinations(&mut self, service: ServiceKey) -> Result<Vec<Destination>, Error> {
         self.unreadable.clear();
         self.list_destinations(service)
     }
 
-    /// The destinations of a virtual server as one walk meets them, with connections and without
-    /// counters: at half the cost or less of [`destinations`](Client::destinations), for callers who
-    /// can do without one that was skipped because others came or went meanwhile.
+    /// Returns the destinations of a virtual server from one dump, with connections and without counters.
+    /// Costs at most half as much as [`destinations`](Client::destinations). If others come or go meanwhile,
+    /// one may be missing or occur twice.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn destinations_once(&mut self, service: ServiceKey) -> Result<Vec<Destination>, Error> {
         self.unreadable.clear();
         let query = Query::Destinations(service);
@@ -140,11 +142,11 @@ impl Client {
         Ok(found)
     }
 
-    /// The sync daemons that run.
+    /// Returns the sync daemons that are running.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn daemons(&mut self) -> Result<Vec<Daemon>, Error> {
         self.unreadable.clear();
         self.list(Query::Daemons, |answer| match answer {
@@ -153,11 +155,11 @@ impl Client {
         })
     }
 
-    /// The protocol timeouts.
+    /// Returns the protocol timeouts.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn timeouts(&mut self) -> Result<Timeouts, Error> {
         self.ask_one(Query::Timeouts, |answer| match answer {
             Answer::Timeouts(timeouts) => Some(timeouts),
@@ -165,11 +167,11 @@ impl Client {
         })
     }
 
-    /// Version and size of the connection table.
+    /// Returns the version and the size of the connection table.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn info(&mut self) -> Result<Info, Error> {
         self.ask_one(Query::Info, |answer| match answer {
             Answer::Info(info) => Some(info),
@@ -181,8 +183,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when the kernel refuses it, or a failure of the conversation. A reply that
-    /// cannot be read is an error in its place.
+    /// Returns [`Error::Refused`] if the kernel refuses the query, or another error if the exchange fails. A
+    /// reply that cannot be decoded is an error in its place in the list.
     pub fn ask(&mut self, query: Query) -> Result<Vec<Result<Answer, DecodeError>>, Error> {
         let replies = self.replies(query)?;
         Ok(replies.iter().map(|reply| Answer::decode(&reply.payload)).collect())
@@ -223,7 +225,8 @@ impl Client {
         found
     }
 
-    /// The messages that answer `query`; looks the family up again when the kernel knows it no more.
+    /// Returns the messages that answer `query`. Looks up the family again if the kernel no longer knows its
+    /// number.
     fn replies(&mut self, query: Query) -> Result<Vec<Reply>, Error> {
         let payload =
             query.encode().map_err(|source| Error::Encode { what: query.to_string(), source })?;
@@ -249,7 +252,7 @@ impl Client {
     }
 }
 
-/// What `pick` picks of the replies, and what cannot be read.
+/// Returns the replies that `pick` selects, and those that cannot be decoded.
 fn readable<T>(
     query: Query,
     replies: &[Reply],
@@ -290,7 +293,7 @@ fn once_each(destinations: Vec<Destination>) -> Reading {
     destinations.into_iter().map(|found| (found.key(), found)).collect()
 }
 
-/// Whether the last two readings saw the same destinations.
+/// True if the last two readings saw the same destinations.
 fn two_agree(readings: &[Reading]) -> bool {
     match readings {
         [.., one, other] => {
@@ -300,7 +303,7 @@ fn two_agree(readings: &[Reading]) -> bool {
     }
 }
 
-/// The last reading where it was confirmed; else all that were seen, as last seen.
+/// Returns the last reading if it was confirmed, else all destinations seen, each as last seen.
 fn joined(mut readings: Vec<Reading>) -> Vec<Destination> {
     let last = readings.len() - 1;
     let of_use = if two_agree(&readings) { readings.split_off(last) } else { readings };

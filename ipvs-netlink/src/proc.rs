@@ -1,32 +1,33 @@
-//! `/proc/net/ip_vs`: every virtual server with its destinations in one text; `/proc/net/ip_vs_status`: how many.
+//! Parser of `/proc/net/ip_vs` (every virtual server with its destinations) and `/proc/net/ip_vs_status`
+//! (their number).
 //!
-//! In: the text. Out: a [`Listing`] for each virtual server. The kernel has no netlink dump of
-//! destinations but one virtual server at a time, so for a large table this text is many times
-//! faster; what it lacks is what `net/netfilter/ipvs/ip_vs_ctl.c: ip_vs_info_seq_show` does not
-//! print:
+//! Takes the text. Gives a [`Listing`] for each virtual server. Over netlink the kernel dumps the
+//! destinations of only one virtual server at a time, so for a large table this text is many times faster. It
+//! lacks what `net/netfilter/ipvs/ip_vs_ctl.c: ip_vs_info_seq_show` does not print:
 //!
-//! - of a virtual server: flags but two, persistence engine, counters, the family of a firewall
-//!   mark. Timeout and netmask are printed in clock ticks and in no useful byte order, so they are
-//!   not read. One netlink dump of the virtual servers has all of it
-//!   ([`Client::table`](crate::Client::table) joins the two);
-//! - of a destination: thresholds, persistence templates, counters, the kind of a tunnel; and
-//!   "bypass" is printed as `Masq`.
+//! - For a virtual server: flags but two, persistence engine, counters, the family of a firewall mark.
+//!   Timeout and netmask are not read, because they are printed in clock ticks and in no useful byte order.
+//!   One netlink dump of the virtual servers has all of it
+//!   ([`Client::table`](crate::Client::table) joins the two).
+//! - For a destination: thresholds, persistence templates, counters, the kind of a tunnel. "Bypass" is
+//!   printed as `Masq`.
 //!
-//! **The text may lack virtual servers that stand, while nothing changes.** The kernel writes it a page at a
-//! time, and finds its place again by a number. Up to Linux 7.0 one table holds the virtual servers of
-//! all network namespaces, and the two halves of the walk count differently: `ip_vs_info_seq_next` counts
-//! each virtual server on its way, whosever it is, while `ip_vs_info_array`, which begins the next page
-//! at a number, counts those of its own namespace only. So each page is begun as many of the namespace's
-//! own too late as the pages before it passed by of others'. With one of another namespace one is missing,
-//! always the same for readers of one buffer size; with as many of others as of one's own, half of
-//! them. Nothing in the text shows it. Those of a netlink dump are counted in one way only, so that at rest
-//! it is whole, and [`Client::table`](crate::Client::table) asks for what the text lacks.
+//! **The text may lack virtual servers that exist, even while nothing changes.** The kernel writes the text a
+//! page at a time and finds its place again by a number. Up to Linux 7.0 one table holds the virtual servers
+//! of all network namespaces, and the two halves of the walk count differently. `ip_vs_info_seq_next` counts
+//! every virtual server that it passes, of any namespace. `ip_vs_info_array`, which begins the next page at a
+//! number, counts only those of its own namespace. So each page begins too late: it skips one own virtual
+//! server for each foreign one on the pages before. With one foreign virtual server, one is missing, always
+//! the same for readers with the same buffer size. With as many foreign ones as own ones, half of the own
+//! ones are missing. Nothing in the text shows it. A netlink dump counts in one way only and is complete
+//! while nothing changes. [`Client::table`](crate::Client::table) queries what the text lacks.
 //!
-//! Since Linux 7.1 each namespace has a table of its own, and the text is whole at rest. But tables grow
-//! and shrink by themselves, some time after virtual servers came or went, and a walk that meets that may pass
-//! some by. `/proc/net/ip_vs_status`, which is there since then, tells how many there are ([`parse_services`]).
+//! Since Linux 7.1 each namespace has its own table, and the text is complete while nothing changes. But
+//! tables grow and shrink by themselves, some time after virtual servers came or went, and a walk meanwhile
+//! may skip some. `/proc/net/ip_vs_status`, which exists since then, tells how many there are
+//! ([`parse_services`]).
 //!
-//! Never: a panic, or a line silently skipped; a text of another shape is a [`ParseError`].
+//! Does not panic, and does not skip a line silently: text in another format is a [`ParseError`].
 
 use std::{
     fmt,
@@ -42,65 +43,65 @@ use crate::{
 
 mod word;
 
-/// One virtual server with its destinations, as far as the text tells.
+/// A virtual server with its destinations, with the fields that the text contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// What identifies it.
+    /// The key of the virtual server.
     pub key: ListedKey,
-    /// Name of the scheduler; `none` for none.
+    /// The name of the scheduler; `none` for none.
     pub scheduler: String,
-    /// Which of [`ServiceFlags::PERSISTENT`](crate::ServiceFlags::PERSISTENT) and
-    /// [`ServiceFlags::ONE_PACKET`](crate::ServiceFlags::ONE_PACKET) are set. The text shows the
-    /// second one for IPv4 addresses and marks only.
+    /// The set flags among [`ServiceFlags::PERSISTENT`](crate::ServiceFlags::PERSISTENT) and
+    /// [`ServiceFlags::ONE_PACKET`](crate::ServiceFlags::ONE_PACKET). The text shows the second one for IPv4
+    /// addresses and marks only.
     pub flags: u32,
-    /// Its destinations, in the kernel's order.
+    /// The destinations, in the kernel's order.
     pub destinations: Vec<ListedDestination>,
 }
 
-/// What identifies a virtual server in the text.
+/// The key of a virtual server in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ListedKey {
-    /// Packets to an address and port.
+    /// Packets to this address and port.
     Address {
-        /// Their protocol.
+        /// The protocol of the packets.
         protocol: Protocol,
-        /// Their destination address.
+        /// The destination address of the packets.
         address: IpAddr,
-        /// Their destination port.
+        /// The destination port of the packets.
         port: u16,
     },
-    /// Packets with a firewall mark, of a family that the text does not tell.
+    /// Packets with this firewall mark; the text does not contain their family.
     Mark(NonZeroU32),
 }
 
-/// One destination, as far as the text tells.
+/// A destination, with the fields that the text contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ListedDestination {
-    /// Its address.
+    /// The address of the destination.
     pub address: IpAddr,
-    /// Its port.
+    /// The port of the destination.
     pub port: u16,
-    /// How packets get there.
+    /// The method by which packets reach the destination.
     pub forward: ListedForward,
-    /// Its share of new connections.
+    /// The share of new connections.
     pub weight: u32,
-    /// Connections that count as active.
+    /// The number of connections that count as active.
     pub active_connections: u32,
-    /// The other connections.
+    /// The number of all other connections.
     pub inactive_connections: u32,
 }
 
 impl ListedDestination {
-    /// What identifies it within its virtual server.
+    /// Returns the key of the destination within its virtual server.
     pub fn key(&self) -> DestinationKey {
         DestinationKey { address: self.address, port: self.port }
     }
 }
 
 impl From<&Destination> for ListedDestination {
-    /// What the text would tell of a destination.
+    /// Returns what the text would contain about a destination.
     fn from(destination: &Destination) -> Self {
         let connections = destination.connections.unwrap_or_default();
         ListedDestination {
@@ -110,7 +111,7 @@ impl From<&Destination> for ListedDestination {
                 ForwardMethod::Local => ListedForward::Local,
                 ForwardMethod::Tunnel(_) => ListedForward::Tunnel,
                 ForwardMethod::DirectRoute => ListedForward::DirectRoute,
-                // As the kernel does: ip_vs_fwd_name.
+                // The kernel prints the same: ip_vs_fwd_name.
                 ForwardMethod::Masquerade | ForwardMethod::Bypass | ForwardMethod::Other(_) => {
                     ListedForward::Masquerade
                 }
@@ -122,30 +123,30 @@ impl From<&Destination> for ListedDestination {
     }
 }
 
-/// A forwarding method, as far as the text tells.
+/// A forwarding method, as the text names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListedForward {
-    /// `Masq`: masquerading, or bypass.
+    /// The text `Masq`: masquerading, or bypass.
     Masquerade,
-    /// `Local`.
+    /// The text `Local`.
     Local,
-    /// `Tunnel`, of whatever kind.
+    /// The text `Tunnel`, for any encapsulation.
     Tunnel,
-    /// `Route`.
+    /// The text `Route`.
     DirectRoute,
 }
 
-/// A line that is not of the format.
+/// The error for a line that does not have the expected format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("/proc/net/ip_vs, line {line}: {expected}")]
 pub struct ParseError {
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What was to be there.
+    /// The item that was expected.
     pub expected: &'static str,
 }
 
-/// Reads the whole text.
+/// Parses the whole text.
 ///
 /// ```
 /// let text = "\
@@ -162,7 +163,7 @@ pub struct ParseError {
 ///
 /// # Errors
 ///
-/// [`ParseError`] with the number of the first line that is not of the format.
+/// Returns a [`ParseError`] with the number of the first line that does not have the expected format.
 pub fn parse(text: &str) -> Result<Vec<Listing>, ParseError> {
     let (listings, errors) = parse_readable(text);
     match errors.first() {
@@ -171,8 +172,8 @@ pub fn parse(text: &str) -> Result<Vec<Listing>, ParseError> {
     }
 }
 
-/// Reads what can be read. A virtual server is left out whole when its line, or one of its
-/// destinations', is not of the format; every such line is told.
+/// Parses as much as possible, and returns an error for each line that does not have the expected format.
+/// Leaves out a whole virtual server if its line, or the line of one of its destinations, has an error.
 pub fn parse_readable(text: &str) -> (Vec<Listing>, Vec<ParseError>) {
     let mut listings: Vec<Option<Listing>> = Vec::new();
     let mut errors = Vec::new();
@@ -195,8 +196,9 @@ pub fn parse_readable(text: &str) -> (Vec<Listing>, Vec<ParseError>) {
     (listings.into_iter().flatten().collect(), errors)
 }
 
-/// Returns the number of virtual servers in a network namespace, firewall marks included: the line `Services:` of
-/// `/proc/net/ip_vs_status` (`ip_vs_ctl.c: ip_vs_status_show`, since Linux 7.1); `None` if there is no such line.
+/// Returns the number of virtual servers in a network namespace, firewall marks included. It stands in the
+/// line `Services:` of `/proc/net/ip_vs_status` (`ip_vs_ctl.c: ip_vs_status_show`, since Linux 7.1). `None`
+/// if there is no such line.
 ///
 /// ```
 /// let text = "Conns:\t0\nConn buckets:\t4096 (12 bits, lfactor -4)\nServices:\t3\n";
@@ -206,7 +208,7 @@ pub fn parse_services(text: &str) -> Option<usize> {
     text.lines().find_map(|line| line.strip_prefix("Services:"))?.trim().parse().ok()
 }
 
-/// `TCP  0A600001:0050 rr persistent 75000 FFFFFFFF`, `FWM  00000007 wlc ops `.
+/// Parses a line like `TCP  0A600001:0050 rr persistent 75000 FFFFFFFF` or `FWM  00000007 wlc ops `.
 fn listing(line: &str) -> Result<Listing, &'static str> {
     let mut words = line.split_ascii_whitespace();
     let kind = words.next().ok_or("a protocol")?;
@@ -224,7 +226,7 @@ fn listing(line: &str) -> Result<Listing, &'static str> {
         match word {
             "ops" => flags |= IP_VS_SVC_F_ONEPACKET,
             "persistent" => flags |= IP_VS_SVC_F_PERSISTENT,
-            // Timeout and netmask, which follow "persistent".
+            // These are the timeout and netmask, which follow "persistent".
             _ if flags & IP_VS_SVC_F_PERSISTENT != 0 => {}
             _ => return Err("flags"),
         }
@@ -232,7 +234,7 @@ fn listing(line: &str) -> Result<Listing, &'static str> {
     Ok(Listing { key, scheduler, flags, destinations: Vec::new() })
 }
 
-/// ` C000020A:1F90      Masq    1      0          0`.
+/// Parses the rest of a line like ` C000020A:1F90      Masq    1      0          0`.
 fn destination(rest: &str) -> Result<ListedDestination, &'static str> {
     let mut words = words(rest);
     let place = words.next().and_then(address_and_port);
@@ -255,7 +257,7 @@ fn destination(rest: &str) -> Result<ListedDestination, &'static str> {
     })
 }
 
-/// `ip_vs_proto_name`: `net/netfilter/ipvs/ip_vs_core.c`.
+/// Returns the protocol that `ip_vs_proto_name` (`net/netfilter/ipvs/ip_vs_core.c`) prints with this name.
 fn protocol(name: &str) -> Option<Protocol> {
     Some(match name {
         "IP" => Protocol(0),
@@ -268,7 +270,7 @@ fn protocol(name: &str) -> Option<Protocol> {
     })
 }
 
-/// `0A600001:0050`, `[2001:0db8:0000:0000:0000:0000:0000:0053]:0035`.
+/// Parses `0A600001:0050` or `[2001:0db8:0000:0000:0000:0000:0000:0053]:0035`.
 fn address_and_port(word: &[u8]) -> Option<(IpAddr, u16)> {
     let (address, port) = word.split_at_checked(word.len().checked_sub(5)?)?;
     let address = match address.strip_prefix(b"[") {

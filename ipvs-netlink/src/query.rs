@@ -1,6 +1,6 @@
-//! What reads the kernel: a question about one thing, or a dump of many.
+//! The queries that read kernel state: for one object, or a dump of many.
 //!
-//! In: a [`Query`]. Out: its payload, and whether it is a dump. What the kernel answers is an
+//! Takes a [`Query`]. Gives its payload, and whether it is a dump. The kernel's reply is an
 //! [`Answer`](crate::Answer).
 
 use std::fmt;
@@ -14,30 +14,30 @@ use crate::{
     wire,
 };
 
-/// A question.
+/// A query about kernel state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Query {
-    /// One virtual server; the kernel says `ESRCH` when there is none.
+    /// One virtual server; the kernel returns `ESRCH` if it does not exist.
     Service(ServiceKey),
     /// All virtual servers.
     Services,
-    /// The destinations of one virtual server; none when there is no such server.
+    /// The destinations of one virtual server; none if it does not exist.
     Destinations(ServiceKey),
-    /// The sync daemons that run.
+    /// The sync daemons that are running.
     Daemons,
     /// The protocol timeouts.
     Timeouts,
-    /// Version and table size.
+    /// The version of IPVS and the size of its connection table.
     Info,
 }
 
 impl Query {
-    /// The message: generic-netlink header and attributes.
+    /// Encodes the message: generic-netlink header and attributes.
     ///
     /// # Errors
     ///
-    /// None today; the same type as [`Command::encode`](crate::Command::encode).
+    /// Returns no error today; the type is the same as for [`Command::encode`](crate::Command::encode).
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let bare = |number| wire::message(number, |_| Ok(()));
         match self {
@@ -50,7 +50,7 @@ impl Query {
         }
     }
 
-    /// Whether the message is sent with `NLM_F_DUMP`.
+    /// True if the message is sent with `NLM_F_DUMP`.
     pub fn is_dump(&self) -> bool {
         match self {
             Query::Services | Query::Destinations(_) | Query::Daemons => true,

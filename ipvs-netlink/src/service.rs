@@ -1,8 +1,8 @@
-//! A virtual server: what it is, how it schedules, what it counted.
+//! Virtual servers: key, scheduler, flags, persistence and counters.
 //!
-//! In: the attributes inside `IPVS_CMD_ATTR_SERVICE`, or a [`Service`] built by the caller. Out: the
-//! other of the two. Attributes that this crate does not know are kept in [`Service::other`] and
-//! written back. Never: a guess at an identifying attribute that is missing.
+//! Converts the attributes inside `IPVS_CMD_ATTR_SERVICE` to a [`Service`] and back. Attributes that this
+//! crate does not know are kept in [`Service::other`] and written back. Does not guess an identifying
+//! attribute that is missing.
 
 use std::{net::Ipv4Addr, num::NonZeroU32};
 
@@ -23,36 +23,36 @@ use crate::{
     wire,
 };
 
-/// A virtual server.
+/// A virtual server without its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Service {
-    /// What identifies it.
+    /// The key of the virtual server.
     pub key: ServiceKey,
-    /// Name of the scheduler, at most 15 bytes: `rr`, `wlc`, `mh`. `none` schedules nothing.
+    /// The name of the scheduler, at most 15 bytes: `rr`, `wlc`, `mh`. `none` schedules nothing.
     pub scheduler: String,
-    /// Flags. Read back, they always include [`ServiceFlags::HASHED`], which is the kernel's own: it is
-    /// never written: kernels until about 5.13 leak a virtual server that is added with it, and all put it
-    /// back where one is changed (`ip_vs_edit_service`).
+    /// The flags. When read, they always include [`ServiceFlags::HASHED`], which only the kernel sets. This
+    /// crate never writes it. Kernels until about 5.13 leak a virtual server that is added with it, and all
+    /// kernels set it again on a change (`ip_vs_edit_service`).
     pub flags: ServiceFlags,
-    /// How long a client stays with its destination after its last connection, in seconds.
-    /// Meaningless without [`ServiceFlags::PERSISTENT`]. The kernel counts it in ticks of 32 bits and wraps
-    /// without a word: with 1000 ticks a second above 4,294,967 seconds.
+    /// The time in seconds for which a client stays with its destination after its last connection. Without
+    /// [`ServiceFlags::PERSISTENT`] it has no meaning. The kernel counts it in 32-bit ticks and silently
+    /// wraps: with 1000 ticks a second, above 4,294,967 seconds.
     pub timeout: u32,
-    /// Which clients count as one for persistence.
+    /// The mask that groups clients for persistence.
     pub netmask: Netmask,
-    /// Name of the persistence engine, at most 15 bytes: `sip`.
+    /// The name of the persistence engine, at most 15 bytes: `sip`.
     pub persistence_engine: Option<String>,
-    /// 32-bit counters; read only.
+    /// The 32-bit counters; read only.
     pub stats: Option<Box<Stats>>,
-    /// 64-bit counters; read only, Linux 4.1 and later.
+    /// The 64-bit counters; read only, Linux 4.1 and later.
     pub stats64: Option<Box<Stats64>>,
-    /// Attributes of later kernels, written back as they came.
+    /// Attributes of later kernels, written back unchanged.
     pub other: Vec<Unknown>,
 }
 
 impl Service {
-    /// A virtual server without flags, for every client on its own.
+    /// Returns a virtual server without flags, whose netmask treats every client separately.
     pub fn new(key: ServiceKey, scheduler: impl Into<String>) -> Self {
         Service {
             key,
@@ -67,7 +67,7 @@ impl Service {
         }
     }
 
-    /// Refuses what has no meaning on the wire and would reach the kernel as something else.
+    /// Returns an error for values that have no encoding and would reach the kernel as something else.
     pub(crate) fn check(&self) -> Result<(), EncodeError> {
         match (self.key.family(), self.netmask) {
             (AddressFamily::Inet, Netmask::V4(_)) | (AddressFamily::Inet6, Netmask::V6(_)) => {
@@ -118,7 +118,7 @@ impl Service {
         draft.finish()
     }
 
-    /// The same without the counters.
+    /// Reads the attributes without the counters.
     pub(crate) fn read_without_counters(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
         Self::read(attributes.filter(|attribute| {
             let kind = attribute.as_ref().map(|attribute| attribute.kind);
@@ -127,43 +127,43 @@ impl Service {
     }
 }
 
-/// Flags of a virtual server, and which of them a command changes: the kernel keeps the bits
-/// outside the mask as they are (`ip_vs_genl_parse_service`).
+/// The flags of a virtual server, and a mask of those that a command changes. The kernel keeps the bits
+/// outside the mask unchanged (`ip_vs_genl_parse_service`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceFlags {
-    /// The bits.
+    /// The flag bits.
     pub value: u32,
-    /// The bits that count. All of them in what the kernel says.
+    /// The bits that a command changes; all bits in replies of the kernel.
     pub mask: u32,
 }
 
 impl ServiceFlags {
-    /// A client stays with its destination ([`Service::timeout`]).
+    /// A client stays with its destination for [`Service::timeout`].
     pub const PERSISTENT: u32 = IP_VS_SVC_F_PERSISTENT;
-    /// In the kernel's table; set by the kernel, never written.
+    /// The virtual server is in the kernel's table; set by the kernel, never written.
     pub const HASHED: u32 = IP_VS_SVC_F_HASHED;
-    /// Every UDP datagram is scheduled anew.
+    /// Every UDP datagram is scheduled separately.
     pub const ONE_PACKET: u32 = IP_VS_SVC_F_ONEPACKET;
-    /// Scheduler `sh`: another destination when the hashed one cannot serve.
+    /// Scheduler `sh` chooses another destination if the hashed one cannot serve.
     pub const SH_FALLBACK: u32 = IP_VS_SVC_F_SCHED_SH_FALLBACK;
-    /// Scheduler `sh`: the source port is hashed too.
+    /// Scheduler `sh` also hashes the source port.
     pub const SH_PORT: u32 = IP_VS_SVC_F_SCHED_SH_PORT;
-    /// Scheduler `mh`: another destination when the hashed one cannot serve.
+    /// Scheduler `mh` chooses another destination if the hashed one cannot serve.
     pub const MH_FALLBACK: u32 = IP_VS_SVC_F_SCHED_MH_FALLBACK;
-    /// Scheduler `mh`: the source port is hashed too.
+    /// Scheduler `mh` also hashes the source port.
     pub const MH_PORT: u32 = IP_VS_SVC_F_SCHED_MH_PORT;
 
-    /// These bits and no others.
+    /// Returns flags that set these bits and clear all others.
     pub const fn exactly(value: u32) -> Self {
         ServiceFlags { value, mask: u32::MAX }
     }
 
-    /// These bits of the mask; the rest stays as it is.
+    /// Returns flags that change only the bits in the mask.
     pub const fn within(value: u32, mask: u32) -> Self {
         ServiceFlags { value, mask }
     }
 
-    /// Whether all of `bits` are set.
+    /// True if all of `bits` are set.
     pub const fn contains(self, bits: u32) -> bool {
         self.value & bits == bits
     }
@@ -175,7 +175,7 @@ impl ServiceFlags {
         [a, b, c, d, e, f, g, h]
     }
 
-    /// Reads `struct ip_vs_flags`; a longer one's beginning.
+    /// Reads `struct ip_vs_flags`, ignoring bytes after it.
     fn from_bytes(value: &[u8]) -> Result<Self, DecodeError> {
         let short = || DecodeError::invalid_buffer("ip_vs_flags", value.len(), 8);
         let (bits, rest) = value.split_first_chunk::<4>().ok_or_else(short)?;
@@ -184,17 +184,17 @@ impl ServiceFlags {
     }
 }
 
-/// Which clients count as one for persistence.
+/// The mask that groups clients for persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Netmask {
-    /// A mask, of an IPv4 virtual server.
+    /// The mask of an IPv4 virtual server.
     V4(Ipv4Addr),
-    /// A prefix length from 1 to 128, of an IPv6 virtual server.
+    /// The prefix length of an IPv6 virtual server, from 1 to 128.
     V6(u8),
 }
 
 impl Netmask {
-    /// Every client is one of its own.
+    /// Returns the mask that treats every client separately.
     pub const fn host(family: AddressFamily) -> Self {
         match family {
             AddressFamily::Inet => Netmask::V4(Ipv4Addr::BROADCAST),
@@ -203,7 +203,7 @@ impl Netmask {
     }
 }
 
-/// A virtual server while its attributes come in, in whatever order.
+/// A virtual server whose attributes are still being read, in any order.
 #[derive(Default)]
 struct Draft<'a> {
     family: Option<u16>,
@@ -291,7 +291,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The kernel's `__be32`, which is a number in the host's order for IPv6.
+/// Decodes the kernel's `__be32`, which for IPv6 is a number in the host's byte order.
 fn netmask(bits: u32, family: AddressFamily) -> Result<Netmask, DecodeError> {
     match family {
         AddressFamily::Inet => Ok(Netmask::V4(Ipv4Addr::from(bits.to_ne_bytes()))),

@@ -1,8 +1,7 @@
 //! Counters of a virtual server or a destination, in the kernel's two widths.
 //!
-//! In: a nested `IPVS_*_ATTR_STATS` or `IPVS_*_ATTR_STATS64`. Out: the counters. Rates are averages
-//! over the last seconds (`net/netfilter/ipvs/ip_vs_est.c`). A counter that the kernel leaves out
-//! reads as zero.
+//! Takes a nested `IPVS_*_ATTR_STATS` or `IPVS_*_ATTR_STATS64`. Gives the counters. Rates are averages over
+//! the last seconds (`net/netfilter/ipvs/ip_vs_est.c`). A counter that the kernel leaves out reads as zero.
 
 use netlink_batch::attribute::{Attributes, Writer};
 use netlink_packet_core::{DecodeError, ErrorContext};
@@ -13,7 +12,7 @@ use crate::uapi::{
     IPVS_STATS_ATTR_OUTBYTES, IPVS_STATS_ATTR_OUTPKTS, IPVS_STATS_ATTR_OUTPPS,
 };
 
-/// One kind of counters: the struct, its reader and its writer, from one table of fields.
+/// Defines one kind of counters: the struct, its reader and its writer, from one table of fields.
 macro_rules! counters {
     (
         $(#[$struct_doc:meta])* $name:ident {
@@ -47,53 +46,53 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Counters as every kernel has them: 32 bits that wrap, but for bytes.
+    /// The counters that every kernel has: 32 bits that wrap, except for bytes.
     Stats {
-        /// Connections scheduled.
+        /// The number of scheduled connections.
         connections: u32 = IPVS_STATS_ATTR_CONNS,
-        /// Packets in.
+        /// The number of incoming packets.
         packets_in: u32 = IPVS_STATS_ATTR_INPKTS,
-        /// Packets out. Zero where replies do not pass here (direct routing, tunnels).
+        /// The number of outgoing packets. Zero if replies do not pass this host (direct routing, tunnels).
         packets_out: u32 = IPVS_STATS_ATTR_OUTPKTS,
-        /// Bytes in.
+        /// The number of incoming bytes.
         bytes_in: u64 = IPVS_STATS_ATTR_INBYTES,
-        /// Bytes out.
+        /// The number of outgoing bytes.
         bytes_out: u64 = IPVS_STATS_ATTR_OUTBYTES,
-        /// Connections a second.
+        /// Connections per second.
         connection_rate: u32 = IPVS_STATS_ATTR_CPS,
-        /// Packets in a second.
+        /// Incoming packets per second.
         packet_rate_in: u32 = IPVS_STATS_ATTR_INPPS,
-        /// Packets out a second.
+        /// Outgoing packets per second.
         packet_rate_out: u32 = IPVS_STATS_ATTR_OUTPPS,
-        /// Bytes in a second.
+        /// Incoming bytes per second.
         byte_rate_in: u32 = IPVS_STATS_ATTR_INBPS,
-        /// Bytes out a second.
+        /// Outgoing bytes per second.
         byte_rate_out: u32 = IPVS_STATS_ATTR_OUTBPS,
     }
 }
 
 counters! {
-    /// Counters of Linux 4.1 and later: 64 bits each.
+    /// The counters of Linux 4.1 and later: 64 bits each.
     Stats64 {
-        /// Connections scheduled.
+        /// The number of scheduled connections.
         connections: u64 = IPVS_STATS_ATTR_CONNS,
-        /// Packets in.
+        /// The number of incoming packets.
         packets_in: u64 = IPVS_STATS_ATTR_INPKTS,
-        /// Packets out. Zero where replies do not pass here (direct routing, tunnels).
+        /// The number of outgoing packets. Zero if replies do not pass this host (direct routing, tunnels).
         packets_out: u64 = IPVS_STATS_ATTR_OUTPKTS,
-        /// Bytes in.
+        /// The number of incoming bytes.
         bytes_in: u64 = IPVS_STATS_ATTR_INBYTES,
-        /// Bytes out.
+        /// The number of outgoing bytes.
         bytes_out: u64 = IPVS_STATS_ATTR_OUTBYTES,
-        /// Connections a second.
+        /// Connections per second.
         connection_rate: u64 = IPVS_STATS_ATTR_CPS,
-        /// Packets in a second.
+        /// Incoming packets per second.
         packet_rate_in: u64 = IPVS_STATS_ATTR_INPPS,
-        /// Packets out a second.
+        /// Outgoing packets per second.
         packet_rate_out: u64 = IPVS_STATS_ATTR_OUTPPS,
-        /// Bytes in a second.
+        /// Incoming bytes per second.
         byte_rate_in: u64 = IPVS_STATS_ATTR_INBPS,
-        /// Bytes out a second.
+        /// Outgoing bytes per second.
         byte_rate_out: u64 = IPVS_STATS_ATTR_OUTBPS,
     }
 }

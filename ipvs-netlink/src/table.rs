@@ -1,14 +1,18 @@
-//! The whole table in one pass: every virtual server exactly, with all its destinations.
+//! Reads the whole table in one pass: every virtual server exactly, with all its destinations.
 //!
-//! In: one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone
-//! has all destinations at once. Out: the two joined. Each is a walk over a living table that skips
-//! some when others come or go, even in another network namespace; so where the two differ, or are fewer
-//! than the kernel counts (since Linux 7.1), the virtual servers are dumped again until two dumps in a row
-//! are the same, what the text lacks is asked for by itself, and a virtual server once seen is left out only
-//! when the kernel says that it is gone. The text alone lacks some also at rest where other network namespaces
-//! have virtual servers ([`proc`] tells why): one more dump, and two questions for each of those, is
-//! what this costs. The cost is linear in what the table holds. Never: a wrong family for a firewall mark (the text does not tell
-//! it: those virtual servers are asked for one by one).
+//! Takes one netlink dump of the virtual servers and one reading of `/proc/net/ip_vs`, which alone has all
+//! destinations at once. Gives the two joined.
+//!
+//! Each of the two walks over a live table and skips some virtual servers if others come or go, even in
+//! another network namespace. The two may differ, or be fewer than the kernel counts (since Linux 7.1). Then
+//! the virtual servers are dumped again until two dumps in a row are equal, and what the text lacks is
+//! queried separately. A virtual server once seen is left out only if the kernel says that it is gone.
+//!
+//! If other network namespaces have virtual servers, the text lacks some even while nothing changes ([`proc`]
+//! explains why). This costs one more dump, and two queries for each of those. The cost is linear in the size
+//! of the table.
+//!
+//! The text does not contain the family of a firewall mark, so those virtual servers are queried one by one.
 
 use std::io::{Read, Seek};
 
@@ -19,12 +23,12 @@ use crate::{
     proc::{self, ListedDestination, ListedKey, Listing},
 };
 
-/// How often the virtual servers are dumped again at most, when the table moves.
+/// The largest number of repeated dumps of the virtual servers if the table changes.
 const MORE_DUMPS: usize = 4;
-/// Bytes of the text that show the schedulers in use, nearly always.
+/// The number of bytes of the text that nearly always show all schedulers in use.
 const SCHEDULERS_BUFFER_BYTES: u64 = 1 << 14;
 
-/// Tells if virtual servers are read with their counters, which make up half of a dump.
+/// The choice to read virtual servers with their counters, which make up half of a dump, or without.
 #[derive(Clone, Copy)]
 enum Counters {
     Read,
@@ -35,39 +39,39 @@ enum Counters {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VirtualServer {
-    /// The virtual server, exactly as netlink tells it; without its counters, unless they were asked for.
+    /// The virtual server, exactly as in netlink. Without its counters unless the caller asked for them.
     pub service: Service,
-    /// Its destinations, as far as `/proc/net/ip_vs` tells: see [`proc`] for what it does not.
+    /// The destinations, with the fields that `/proc/net/ip_vs` contains; [`proc`] lists those that it lacks.
     pub destinations: Vec<ListedDestination>,
 }
 
 impl Client {
-    /// Reads the whole table: exact virtual servers with their destinations' addresses, forwarding
-    /// methods, weights and connections.
+    /// Reads the whole table: exact virtual servers with their destinations' addresses, forwarding methods,
+    /// weights and connections.
     ///
-    /// Many times faster for a large table than [`Client::services`] with one
-    /// [`Client::destinations`] for each, and tolerant of a table that changes meanwhile: a virtual
-    /// server that was there throughout is missing only when the text and two dumps in a row that
-    /// are the same otherwise, or half a dozen walks, skipped it. One
-    /// deleted and added anew meanwhile may show its old attributes with its new destinations.
+    /// For a large table this is many times faster than [`Client::services`] with one
+    /// [`Client::destinations`] for each. It also tolerates a table that changes meanwhile. A virtual server
+    /// that existed throughout is missing only in two cases: the text and two equal dumps in a row skipped
+    /// it, or half a dozen walks did. One that is deleted and added again meanwhile may show its old
+    /// attributes with its new destinations.
     ///
-    /// A firewall mark costs two questions, as does a virtual server of which `/proc/net/ip_vs` has a
-    /// line of unknown form; where the file cannot be read at all (no `/proc` when the client was
-    /// opened, or the module loaded anew since) every virtual server does, which for a large table is
-    /// the slow way. [`Client::unreadable`] tells.
+    /// A firewall mark costs two queries, and so does a virtual server whose line in `/proc/net/ip_vs` has an
+    /// unknown form. If the file cannot be read at all, every virtual server costs two queries, which is slow
+    /// for a large table. That happens if there was no `/proc` when the client was opened, or if the module
+    /// was loaded again since then. [`Client::unreadable`] reports it.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn table(&mut self) -> Result<Vec<VirtualServer>, Error> {
         self.read_table(Counters::LeftOut)
     }
 
-    /// The same with the counters of the virtual servers: what all of them carry, in one pass.
+    /// Reads the whole table like [`table`](Self::table), with the counters of the virtual servers.
     ///
     /// # Errors
     ///
-    /// A failure of the conversation.
+    /// Returns an error if the exchange with the kernel fails.
     pub fn counted_table(&mut self) -> Result<Vec<VirtualServer>, Error> {
         self.read_table(Counters::Read)
     }
@@ -88,7 +92,7 @@ impl Client {
             for _ in 0..MORE_DUMPS {
                 let known = self.unreadable.len();
                 let again = self.list_services(decode)?;
-                // Named by the first dump.
+                // The first dump has reported the same replies.
                 self.unreadable.truncate(known);
                 let met = keys(&again);
                 services.extend(again.into_iter().filter(|new| seen.insert(new.key)));
@@ -106,15 +110,15 @@ impl Client {
         for service in services {
             match listed.remove(&service.key) {
                 Some(destinations) => servers.push(VirtualServer { service, destinations }),
-                // A mark, or not in the text: exactly, by itself.
+                // A mark, or a virtual server that is not in the text, is queried separately.
                 None => servers.extend(self.virtual_server(service.key, counters)?),
             }
         }
         Ok(servers)
     }
 
-    /// Whether one of the first virtual servers that `/proc/net/ip_vs` lists has this scheduler, which the kernel then
-    /// knows. False says nothing: it may be another one's, or the file not be there.
+    /// True if one of the first virtual servers that `/proc/net/ip_vs` lists has this scheduler, so that the
+    /// kernel knows it. False proves nothing: a later virtual server may have it, or the file may be missing.
     pub fn lists_scheduler(&mut self, name: &str) -> bool {
         let mut text = Vec::new();
         let read = self.text.as_mut().map(|file| {
@@ -126,7 +130,7 @@ impl Client {
         read.unwrap_or(false) && listings.iter().any(|listing| listing.scheduler == name)
     }
 
-    /// One virtual server with its destinations, unless it is gone.
+    /// Returns one virtual server with its destinations; `None` if it is gone.
     fn virtual_server(
         &mut self,
         key: ServiceKey,
@@ -155,7 +159,7 @@ impl Client {
         }
     }
 
-    /// How many virtual servers there are, where the kernel says so.
+    /// Returns the number of virtual servers, if the kernel provides it.
     fn count(&mut self) -> Option<usize> {
         let file = self.status.as_mut()?;
         let mut text = String::new();
@@ -163,7 +167,7 @@ impl Client {
         proc::parse_services(&text)
     }
 
-    /// What `/proc/net/ip_vs` tells by now; the kept file is read from its beginning.
+    /// Returns the current content of `/proc/net/ip_vs`; reads the open file from its beginning.
     fn listings(&mut self) -> Vec<Listing> {
         let mut text = String::new();
         let read = match &mut self.text {
@@ -184,7 +188,7 @@ fn keys(services: &[Service]) -> Vec<ServiceKey> {
     services.iter().map(|service| service.key).collect()
 }
 
-/// Whether both walks saw the same virtual servers; marks aside, which only one of them knows.
+/// True if both walks saw the same virtual servers, ignoring marks, which the text does not identify.
 fn agree(
     services: &[Service],
     seen: &HashSet<ServiceKey>,
@@ -197,8 +201,8 @@ fn agree(
     listed.keys().all(|key| seen.contains(key)) && services.iter().all(in_text)
 }
 
-/// The destinations of every virtual server whose key the text tells whole. Should the text have
-/// one twice, which it may when the table moves, the later reading counts.
+/// Returns the destinations of every virtual server whose complete key is in the text. If the text contains
+/// one twice, which may happen while the table changes, the later one counts.
 fn destinations_by_key(listings: Vec<Listing>) -> HashMap<ServiceKey, Vec<ListedDestination>> {
     let whole = listings.into_iter().filter_map(|listing| match listing.key {
         ListedKey::Address { protocol, address, port } => {

@@ -1,35 +1,35 @@
-//! `include/uapi/linux/ip_vs.h`, the netlink part, with the kernel's names.
+//! Constants of `include/uapi/linux/ip_vs.h`, the netlink part, with the kernel's names.
 //!
-//! Numbers and lengths as the kernel defines them; meanings are told where the types that use them
-//! are. Not here: the `setsockopt` interface (`IP_VS_SO_*`), which is older, IPv4 only and lacks
-//! half of the fields, and the connection flags beyond the forwarding method, which never leave
-//! the kernel.
+//! Contains numbers and lengths as the kernel defines them. Their meanings are explained at the types that
+//! use them. Does not contain the `setsockopt` interface (`IP_VS_SO_*`), which is older, IPv4 only and lacks
+//! half of the fields. Nor does it contain the connection flags beyond the forwarding method, which never
+//! leave the kernel.
 
-/// `IPVS_GENL_NAME`: name of the generic-netlink family.
+/// The name of the generic-netlink family (`IPVS_GENL_NAME`).
 pub const IPVS_GENL_NAME: &str = "IPVS";
-/// `IPVS_GENL_VERSION`: version of the generic-netlink family.
+/// The version of the generic-netlink family (`IPVS_GENL_VERSION`).
 pub const IPVS_GENL_VERSION: u8 = 1;
 
-/// Persistent: a client stays with its destination for the timeout.
+/// Persistence: a client stays with its destination for the timeout.
 pub const IP_VS_SVC_F_PERSISTENT: u32 = 0x0001;
-/// In the kernel's table; always set by the kernel, never by us.
+/// The virtual server is in the kernel's table. Always set by the kernel, never by this crate.
 pub const IP_VS_SVC_F_HASHED: u32 = 0x0002;
-/// One-packet scheduling: every UDP datagram is scheduled anew.
+/// One-packet scheduling: every UDP datagram is scheduled separately.
 pub const IP_VS_SVC_F_ONEPACKET: u32 = 0x0004;
-/// First flag of the scheduler.
+/// The first flag of the scheduler.
 pub const IP_VS_SVC_F_SCHED1: u32 = 0x0008;
-/// Second flag of the scheduler.
+/// The second flag of the scheduler.
 pub const IP_VS_SVC_F_SCHED2: u32 = 0x0010;
-/// Third flag of the scheduler.
+/// The third flag of the scheduler.
 pub const IP_VS_SVC_F_SCHED3: u32 = 0x0020;
-/// `sh`: when the hashed destination cannot serve, try another.
+/// Scheduler `sh`: use another destination if the hashed one cannot serve.
 pub const IP_VS_SVC_F_SCHED_SH_FALLBACK: u32 = IP_VS_SVC_F_SCHED1;
-/// `sh`: hash the source port too.
+/// Scheduler `sh`: hash the source port too.
 pub const IP_VS_SVC_F_SCHED_SH_PORT: u32 = IP_VS_SVC_F_SCHED2;
-/// `mh`: when the hashed destination cannot serve, try another
-/// (`net/netfilter/ipvs/ip_vs_mh.c`, not in the header).
+/// Scheduler `mh`: use another destination if the hashed one cannot serve (`net/netfilter/ipvs/ip_vs_mh.c`,
+/// not in the header).
 pub const IP_VS_SVC_F_SCHED_MH_FALLBACK: u32 = IP_VS_SVC_F_SCHED1;
-/// `mh`: hash the source port too (`net/netfilter/ipvs/ip_vs_mh.c`, not in the header).
+/// Scheduler `mh`: hash the source port too (`net/netfilter/ipvs/ip_vs_mh.c`, not in the header).
 pub const IP_VS_SVC_F_SCHED_MH_PORT: u32 = IP_VS_SVC_F_SCHED2;
 
 /// No sync daemon.
@@ -49,15 +49,15 @@ pub const IP_VS_CONN_F_LOCALNODE: u32 = 0x0001;
 pub const IP_VS_CONN_F_TUNNEL: u32 = 0x0002;
 /// Direct routing.
 pub const IP_VS_CONN_F_DROUTE: u32 = 0x0003;
-/// Around the (transparent) cache.
+/// Bypass of the (transparent) cache.
 pub const IP_VS_CONN_F_BYPASS: u32 = 0x0004;
-// 5..=7 unused.
+// The values 5 to 7 are unused.
 
-/// Bytes of a scheduler's name with its NUL.
+/// The longest name of a scheduler in bytes, with its NUL.
 pub const IP_VS_SCHEDNAME_MAXLEN: usize = 16;
-/// Bytes of a persistence engine's name with its NUL.
+/// The longest name of a persistence engine in bytes, with its NUL.
 pub const IP_VS_PENAME_MAXLEN: usize = 16;
-/// Bytes of an interface's name with its NUL.
+/// The longest name of an interface in bytes, with its NUL.
 pub const IP_VS_IFNAME_MAXLEN: usize = 16;
 
 /// Tunnel: IP in IP.
@@ -102,7 +102,7 @@ pub const IPVS_CMD_GET_DAEMON: u8 = 11;
 pub const IPVS_CMD_SET_CONFIG: u8 = 12;
 /// Get config settings.
 pub const IPVS_CMD_GET_CONFIG: u8 = 13;
-/// Only used in GET_INFO reply.
+/// Only used in replies to GET_INFO.
 pub const IPVS_CMD_SET_INFO: u8 = 14;
 /// Get general IPVS info.
 pub const IPVS_CMD_GET_INFO: u8 = 15;
@@ -148,7 +148,7 @@ pub const IPVS_SVC_ATTR_TIMEOUT: u16 = 8;
 pub const IPVS_SVC_ATTR_NETMASK: u16 = 9;
 /// Nested attribute for service stats.
 pub const IPVS_SVC_ATTR_STATS: u16 = 10;
-/// Name of ct retriever.
+/// Name of the persistence engine.
 pub const IPVS_SVC_ATTR_PE_NAME: u16 = 11;
 /// Nested attribute for service stats.
 pub const IPVS_SVC_ATTR_STATS64: u16 = 12;
@@ -192,7 +192,7 @@ pub const IPVS_DAEMON_ATTR_UNSPEC: u16 = 0;
 pub const IPVS_DAEMON_ATTR_STATE: u16 = 1;
 /// Multicast interface name.
 pub const IPVS_DAEMON_ATTR_MCAST_IFN: u16 = 2;
-/// SyncID we belong to.
+/// Identifier of the daemon's cluster (SyncID).
 pub const IPVS_DAEMON_ATTR_SYNC_ID: u16 = 3;
 /// UDP Payload Size.
 pub const IPVS_DAEMON_ATTR_SYNC_MAXLEN: u16 = 4;

@@ -1,11 +1,11 @@
-//! Attributes that this crate does not know: kept as they came, written back unchanged.
+//! Attributes that this crate does not know. They are kept and written back unchanged.
 
 use netlink_batch::attribute::{Attribute, EncodeError, Writer};
 
 /// An attribute of a later kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unknown {
-    /// `nla_type` as on the wire, with `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` where they were set.
+    /// The type (`nla_type`) as on the wire, with `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` if they were set.
     pub kind: u16,
     /// The bytes of the value, without padding.
     pub value: Vec<u8>,
@@ -16,7 +16,7 @@ impl Unknown {
         Unknown { kind: attribute.kind | attribute.flags, value: attribute.value.to_vec() }
     }
 
-    /// Writes kept attributes as they came.
+    /// Writes kept attributes unchanged.
     pub(crate) fn write_all(
         unknown: &[Unknown],
         writer: &mut Writer<'_>,

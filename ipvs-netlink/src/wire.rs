@@ -1,7 +1,7 @@
-//! What every message of the family has in common: the generic-netlink header, and addresses.
+//! The generic-netlink header and the addresses, which all messages of the family have in common.
 //!
-//! In: a command number and a closure that appends attributes. Out: one payload. An address is
-//! always 16 bytes on the wire (`union nf_inet_addr`), an IPv4 one in the first four.
+//! Takes a command number and a closure that appends attributes. Gives one payload. An address is always 16
+//! bytes on the wire (`union nf_inet_addr`), with an IPv4 address in the first four.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,9 +10,9 @@ use netlink_packet_core::DecodeError;
 
 use crate::{AddressFamily, EncodeError, uapi};
 
-/// `struct genlmsghdr`: command, version, two reserved bytes.
+/// The size of `struct genlmsghdr`: command, version, two reserved bytes.
 const GENL_HEADER: usize = 4;
-/// A virtual server with one destination; most messages are shorter.
+/// The size of a message with a virtual server and one destination; most messages are shorter.
 const USUAL_SIZE: usize = 192;
 
 /// Builds the payload of one message.
@@ -26,7 +26,7 @@ pub(crate) fn message(
     Ok(payload)
 }
 
-/// The command number of a message and the bytes of its attributes.
+/// Returns the command number of a message and the bytes of its attributes.
 pub(crate) fn split_header(payload: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
     match payload.split_at_checked(GENL_HEADER) {
         Some(([command, ..], attributes)) => Ok((*command, attributes)),
@@ -34,7 +34,7 @@ pub(crate) fn split_header(payload: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
     }
 }
 
-/// `union nf_inet_addr`.
+/// Encodes an address as `union nf_inet_addr`.
 pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => {
@@ -45,7 +45,7 @@ pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Reads `union nf_inet_addr`, or an IPv4 address alone.
+/// Decodes `union nf_inet_addr`, or only its first four bytes for an IPv4 address.
 pub(crate) fn address(value: &[u8], family: AddressFamily) -> Result<IpAddr, DecodeError> {
     let short = || DecodeError::invalid_ip_address(value.len());
     Ok(match family {
@@ -58,7 +58,7 @@ pub(crate) fn address(value: &[u8], family: AddressFamily) -> Result<IpAddr, Dec
     })
 }
 
-/// A mandatory attribute that the kernel left out.
+/// Returns the error for a mandatory attribute that the kernel left out.
 pub(crate) fn missing(name: &str) -> DecodeError {
     DecodeError::from(format!("{name} is missing"))
 }

@@ -1,6 +1,6 @@
-//! Names the network interfaces of this namespace.
+//! Prints the names of the network interfaces in this namespace.
 //!
-//! In: nothing. Out: one line for each, as the kernel lists them. Never: a change; rights are not needed.
+//! Prints one line for each interface, in the kernel's order. Changes nothing and needs no privileges.
 //!
 //! ```sh
 //! cargo run --example links
@@ -11,7 +11,7 @@ use netlink_batch::{Error, Family, Request, Socket};
 
 const RTM_GETLINK: u16 = 18;
 const IFLA_IFNAME: u16 = 3;
-/// `struct ifinfomsg`.
+/// The size of `struct ifinfomsg`.
 const HEADER: usize = 16;
 
 fn main() -> Result<(), Error> {

@@ -1,64 +1,64 @@
-//! Netlink attributes, appended to a `Vec<u8>` and read from a slice.
+//! Encoder and decoder of netlink attributes: appends to a `Vec<u8>`, reads from a slice.
 //!
-//! In: an attribute's type and value. Out: its bytes at the end of the caller's buffer; or, from
-//! bytes, an iterator of types and values that borrow from them. Never: an allocation for an
-//! attribute, a panic, a length that does not fit `nla_len`.
+//! Takes an attribute's type and value, and appends the bytes to the caller's buffer. Takes bytes, and gives
+//! an iterator of types and values that borrow from them. Does not allocate for an attribute, does not panic,
+//! and does not write a length that does not fit `nla_len`.
 //!
-//! Both are our own. `netlink-packet-core`'s `NlasIterator` lends a value only for its item's
-//! lifetime, reads each header several times, and was a fifth of what a burst of endpoint changes
-//! cost; its `Nla` and `Emitable` are made for attributes that exist as values: they measure each
-//! one, then fill a slice allocated before, and truncate a length beyond 65,535.
+//! This crate does not use those of `netlink-packet-core`. Its `NlasIterator` lends a value only for its
+//! item's lifetime and reads each header several times. It was a fifth of the cost of a burst of endpoint
+//! changes. Its `Nla` and `Emitable` are made for attributes that exist as values: they measure each one,
+//! then fill a slice allocated before. They also truncate a length beyond 65,535.
 
 use netlink_packet_core::{DecodeError, NLA_F_NESTED, NLA_HEADER_SIZE, NLA_TYPE_MASK};
 
-/// One attribute as read.
+/// An attribute that was read from bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attribute<'a> {
-    /// `nla_type` without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
+    /// The type (`nla_type`) without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
     pub kind: u16,
-    /// Which of those two were set; `kind | flags` is what was on the wire.
+    /// The flags among those two that were set; `kind | flags` was on the wire.
     pub flags: u16,
     /// The bytes of the value, without padding.
     pub value: &'a [u8],
 }
 
 impl<'a> Attribute<'a> {
-    /// The attributes inside this one.
+    /// Returns the attributes inside this one.
     pub fn nested(&self) -> Attributes<'a> {
         Attributes::new(self.value)
     }
 
-    /// The value as one byte.
+    /// Returns the value as one byte.
     pub fn u8(&self) -> Result<u8, DecodeError> {
         self.number().map(u8::from_ne_bytes)
     }
 
-    /// The value as a 16-bit number in the host's byte order.
+    /// Returns the value as a 16-bit number in the host's byte order.
     pub fn u16(&self) -> Result<u16, DecodeError> {
         self.number().map(u16::from_ne_bytes)
     }
 
-    /// The value as a 32-bit number in the host's byte order.
+    /// Returns the value as a 32-bit number in the host's byte order.
     pub fn u32(&self) -> Result<u32, DecodeError> {
         self.number().map(u32::from_ne_bytes)
     }
 
-    /// The value as a 64-bit number in the host's byte order.
+    /// Returns the value as a 64-bit number in the host's byte order.
     pub fn u64(&self) -> Result<u64, DecodeError> {
         self.number().map(u64::from_ne_bytes)
     }
 
-    /// The value as a 16-bit number in network byte order.
+    /// Returns the value as a 16-bit number in network byte order.
     pub fn be16(&self) -> Result<u16, DecodeError> {
         self.number().map(u16::from_be_bytes)
     }
 
-    /// The value as a 32-bit number in network byte order.
+    /// Returns the value as a 32-bit number in network byte order.
     pub fn be32(&self) -> Result<u32, DecodeError> {
         self.number().map(u32::from_be_bytes)
     }
 
-    /// The value as a 64-bit number in network byte order.
+    /// Returns the value as a 64-bit number in network byte order.
     pub fn be64(&self) -> Result<u64, DecodeError> {
         self.number().map(u64::from_be_bytes)
     }
@@ -69,12 +69,12 @@ impl<'a> Attribute<'a> {
         self.value.try_into().map_err(wrong)
     }
 
-    /// The value up to its first NUL, as text.
+    /// Returns the value up to its first NUL, as text.
     pub fn string(&self) -> Result<String, DecodeError> {
         Ok(String::from_utf8(self.text().to_vec())?)
     }
 
-    /// The value up to its first NUL, as text; bytes that are not UTF-8 are replaced.
+    /// Returns the value up to its first NUL, as text; bytes that are not UTF-8 are replaced.
     pub fn string_lossy(&self) -> String {
         String::from_utf8_lossy(self.text()).into_owned()
     }
@@ -84,14 +84,14 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The attributes in a slice, in order. Ends after the first malformed one.
+/// Iterates over the attributes in a slice, in order. Ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Attributes<'a> {
-    /// Reads from `bytes`, which begin with an attribute's header.
+    /// Reads from `bytes`, which must begin with an attribute's header.
     pub fn new(bytes: &'a [u8]) -> Self {
         Attributes { rest: bytes }
     }
@@ -113,7 +113,7 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// `struct nlattr`: a length that includes these four bytes, and a type.
+/// Splits off a `struct nlattr`: a length that includes these four bytes, a type, and the value.
 #[inline]
 fn split(bytes: &[u8]) -> Option<(Attribute<'_>, &[u8])> {
     let [a, b, c, d] = *bytes.first_chunk::<NLA_HEADER_SIZE>()?;
@@ -136,30 +136,30 @@ fn malformed(bytes: &[u8]) -> DecodeError {
     ))
 }
 
-/// An attribute that cannot be written.
+/// The error for an attribute that cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The value does not fit the 16-bit length of an attribute.
     #[error("attribute {kind} of {length} bytes is longer than 65,531")]
     TooLong {
-        /// `nla_type`.
+        /// The type (`nla_type`).
         kind: u16,
-        /// Bytes of the value.
+        /// The length of the value in bytes.
         length: usize,
     },
-    /// The text has a NUL in it, where the kernel would end it.
+    /// The text contains a NUL, at which the kernel would cut it off.
     #[error("the text of attribute {kind} contains NUL")]
     InteriorNul {
-        /// `nla_type`.
+        /// The type (`nla_type`).
         kind: u16,
     },
 }
 
-/// Appends attributes to a buffer.
+/// A writer that appends attributes to a buffer.
 ///
-/// `kind` is written as given: add `NLA_F_NET_BYTEORDER` to it for families that want the flag
-/// (ipset does). Only [`nested`](Writer::nested) adds its own flag.
+/// The methods write `kind` as given. Add `NLA_F_NET_BYTEORDER` to it for families that want the flag, such
+/// as ipset. Only [`nested`](Writer::nested) adds its own flag.
 ///
 /// ```
 /// use netlink_batch::attribute::{Attributes, Writer};
@@ -177,78 +177,79 @@ pub enum EncodeError {
 pub struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
-    /// Appends to `buffer`, whose length is a multiple of four (netlink's alignment).
+    /// Creates a writer that appends to `buffer`. Its length must be a multiple of four (netlink's
+    /// alignment).
     pub fn new(buffer: &'a mut Vec<u8>) -> Self {
         Writer(buffer)
     }
 
-    /// Bytes in the whole buffer by now.
+    /// Returns the current length of the whole buffer in bytes.
     pub fn position(&self) -> usize {
         self.0.len()
     }
 
-    /// One byte.
+    /// Appends one byte.
     pub fn u8(&mut self, kind: u16, value: u8) {
         self.fixed(kind, [value]);
     }
 
-    /// A 16-bit number in the host's byte order.
+    /// Appends a 16-bit number in the host's byte order.
     pub fn u16(&mut self, kind: u16, value: u16) {
         self.fixed(kind, value.to_ne_bytes());
     }
 
-    /// A 32-bit number in the host's byte order.
+    /// Appends a 32-bit number in the host's byte order.
     pub fn u32(&mut self, kind: u16, value: u32) {
         self.fixed(kind, value.to_ne_bytes());
     }
 
-    /// A 64-bit number in the host's byte order.
+    /// Appends a 64-bit number in the host's byte order.
     pub fn u64(&mut self, kind: u16, value: u64) {
         self.fixed(kind, value.to_ne_bytes());
     }
 
-    /// A 16-bit number in network byte order.
+    /// Appends a 16-bit number in network byte order.
     pub fn be16(&mut self, kind: u16, value: u16) {
         self.fixed(kind, value.to_be_bytes());
     }
 
-    /// A 32-bit number in network byte order.
+    /// Appends a 32-bit number in network byte order.
     pub fn be32(&mut self, kind: u16, value: u32) {
         self.fixed(kind, value.to_be_bytes());
     }
 
-    /// A 64-bit number in network byte order.
+    /// Appends a 64-bit number in network byte order.
     pub fn be64(&mut self, kind: u16, value: u64) {
         self.fixed(kind, value.to_be_bytes());
     }
 
-    /// A flag: an attribute without a value.
+    /// Appends a flag: an attribute without a value.
     pub fn flag(&mut self, kind: u16) {
         self.fixed(kind, []);
     }
 
-    /// Bytes of a length known at compile time: addresses and small structures.
+    /// Appends bytes of a length known at compile time, such as addresses and small structures.
     pub fn fixed<const N: usize>(&mut self, kind: u16, value: [u8; N]) {
         const { assert!(N <= MAX_VALUE_BYTES, "longer than an attribute") };
         self.append(kind, N, &value);
     }
 
-    /// Bytes.
+    /// Appends bytes.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::TooLong`] beyond 65,531 bytes; nothing is appended.
+    /// Returns [`EncodeError::TooLong`] beyond 65,531 bytes; nothing is appended then.
     pub fn bytes(&mut self, kind: u16, value: &[u8]) -> Result<(), EncodeError> {
         fits(kind, value.len())?;
         self.append(kind, value.len(), value);
         Ok(())
     }
 
-    /// Text and a closing NUL.
+    /// Appends text and a closing NUL.
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] when the text is too long or has a NUL in it; nothing is appended.
+    /// Returns an [`EncodeError`] if the text is too long or contains a NUL; nothing is appended then.
     pub fn nul_string(&mut self, kind: u16, value: &str) -> Result<(), EncodeError> {
         fits(kind, value.len() + 1)?;
         if value.as_bytes().contains(&0) {
@@ -261,11 +262,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// An attribute of attributes: what `fill` appends becomes its value, `NLA_F_NESTED` is set.
+    /// Appends an attribute of attributes: its value is what `fill` appends, and `NLA_F_NESTED` is set.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::TooLong`], or what `fill` returned; nothing is appended then.
+    /// Returns [`EncodeError::TooLong`], or the error of `fill`; nothing is appended then.
     pub fn nested(
         &mut self,
         kind: u16,
@@ -301,7 +302,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The longest value: `nla_len` counts the header too.
+/// The length of the longest value in bytes: `nla_len` counts the header too.
 const MAX_VALUE_BYTES: usize = u16::MAX as usize - NLA_HEADER_SIZE;
 
 fn fits(kind: u16, length: usize) -> Result<(), EncodeError> {
@@ -311,7 +312,7 @@ fn fits(kind: u16, length: usize) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// `nla_len` of a value that fits.
+/// Returns the bytes of `nla_len` for a value that fits.
 fn length_field(length: usize) -> [u8; 2] {
     ((length + NLA_HEADER_SIZE) as u16).to_ne_bytes()
 }

@@ -1,14 +1,14 @@
-//! Requests out, replies matched.
+//! Exchanges with the kernel: sends requests and matches the replies to them.
 //!
-//! In: requests, and datagrams from a [`Wire`]. Out: results by request, or the messages of a dump.
-//! Never: a reply with another sequence number or port is taken for ours (it is left over from an
-//! exchange that failed); never does a failed exchange leave its replies to the next one.
+//! Takes requests, and datagrams from a [`Wire`]. Gives results by request, or the messages of a dump.
+//! Ignores a reply with another sequence number or port: it is left over from an exchange that failed. A
+//! failed exchange leaves no replies for the next one.
 //!
-//! A chunk of a batch ends where its datagram would not fit the send buffer, or where its replies,
-//! should every request fail, might not fit the receive buffer. The kernel works through a datagram
-//! before `send` returns (`net/netlink/af_netlink.c: netlink_rcv_skb`), so nobody empties the
-//! receive buffer meanwhile; and what has not been answered by then never will be, so the results of
-//! a batch are never waited for.
+//! A batch is sent in chunks. A chunk ends where its datagram would not fit the send buffer. It also ends
+//! where its replies, if every request fails, might not fit the receive buffer. The kernel processes a
+//! datagram before `send` returns (`net/netlink/af_netlink.c: netlink_rcv_skb`), so the receive buffer is not
+//! emptied meanwhile. A request that is not answered by then will never be, so a batch never waits for
+//! results.
 
 use std::io;
 
@@ -23,40 +23,40 @@ use crate::{
     wire::{Granted, Received, Wait, Wire, io_error},
 };
 
-/// How often a dump is begun before its table counts as never at rest.
+/// The number of attempts to dump a table before giving up because it keeps changing.
 const DUMP_TRIES: u32 = 16;
-/// Room for one datagram. Dumps come in pieces of 32 KiB when the reader offers at least that much
-/// (`netlink_dump`); only single replies and echoed requests can be longer.
+/// The default room for one datagram in bytes. Dumps come in pieces of 32 KiB if the reader offers at least
+/// that much (`netlink_dump`). Only single replies and echoed requests can be longer.
 pub(crate) const DATAGRAM_SIZE: usize = 128 << 10;
-/// What the kernel may send at once without being asked for less (`NLMSG_GOODSIZE`, rounded up).
+/// The size in bytes that the kernel may send even to a reader with less room (`NLMSG_GOODSIZE`, rounded up).
 const LEAST_SIZE: usize = 8 << 10;
-/// What a capped error message with its explanation costs in the receive buffer: the kernel counts
-/// the socket buffer around it too.
+/// The bytes that a capped error message with its explanation costs in the receive buffer. The kernel also
+/// counts the socket buffer around it.
 const ERROR_COST: usize = 2048;
-/// The longest datagram sent: more brings no speed and costs the kernel one large allocation.
+/// The longest datagram sent, in bytes. A longer one is not faster and costs the kernel one large allocation.
 const SEND_SIZE: usize = 1 << 20;
 
 const EPERM: i32 = 1;
 const EINTR: i32 = 4;
 const ENOBUFS: i32 = 105;
 
-/// The state of a conversation with the kernel.
+/// A socket with the state of its exchanges.
 #[derive(Debug)]
 pub(crate) struct Exchange<W> {
     wire: W,
     granted: Granted,
-    /// The next sequence number. Zero is left to the kernel's own notifications.
+    /// The next sequence number. The kernel uses zero for its own notifications.
     next: u32,
     incoming: Vec<u8>,
 }
 
-/// Whether to go on receiving.
+/// The decision to continue or end receiving.
 enum Step<T> {
     More,
     End(T),
 }
 
-/// How one attempt to dump ended.
+/// The result of one attempt to dump.
 enum Dump<T> {
     Complete(T),
     Interrupted,
@@ -109,7 +109,7 @@ impl<W: Wire> Exchange<W> {
                 None => Ok(Step::End(())),
                 Some(error) => Err(error.into()),
             },
-            // The end of a reply in several messages; the acknowledgement is still to come.
+            // This ends a reply of several messages; the acknowledgement is still to come.
             NLMSG_DONE => message.done()?.map_or(Ok(Step::More), |error| Err(error.into())),
             kind => {
                 replies.push(Reply { kind, payload: message.payload.to_vec() });
@@ -119,7 +119,7 @@ impl<W: Wire> Exchange<W> {
         Ok(replies)
     }
 
-    /// How many of `requests` go into the next datagram: at least one.
+    /// Returns how many of `requests` go into the next datagram: at least one.
     fn chunk_len(&self, requests: &[Request]) -> usize {
         let mut send_room = (self.granted.send_buffer / 2).min(SEND_SIZE);
         let mut reply_room = self.granted.receive_buffer / 2;
@@ -137,14 +137,14 @@ impl<W: Wire> Exchange<W> {
         fitting.count().max(1)
     }
 
-    /// Exchanges one chunk. Every error comes unasked and before the last request's
-    /// acknowledgement, so that one ends the exchange; what had no error by then succeeded.
+    /// Exchanges one chunk. The kernel reports every error before it acknowledges the last request, so the
+    /// acknowledgement ends the exchange. Requests without an error by then have succeeded.
     ///
-    /// An end without it has two causes. `nfnetlink_rcv` answers a caller without rights with one
-    /// `EPERM`, to the first request, and drops the rest unread. And `netlink_rcv_skb` says nothing
-    /// of a request whose function returned `EINTR`: the last one's result is then known all the
-    /// same. (A closing `NLMSG_NOOP` would be acknowledged too, but SELinux takes it for an unknown
-    /// message of a route socket: a warning in the log each time, under some policies a refusal.)
+    /// The acknowledgement can be missing for two reasons. `nfnetlink_rcv` answers a caller without
+    /// privileges with one `EPERM` to the first request, and drops the rest unread. And `netlink_rcv_skb`
+    /// does not answer a request whose function returned `EINTR`; the result of the last request is then
+    /// known all the same. A closing `NLMSG_NOOP` would be acknowledged too. But SELinux takes it for an
+    /// unknown message of a route socket: it logs a warning each time, and refuses it under some policies.
     fn chunk(
         &mut self,
         requests: &[Request],
@@ -188,7 +188,7 @@ impl<W: Wire> Exchange<W> {
             match message.kind {
                 NLMSG_DONE => end(message.done()?, interrupted),
                 NLMSG_ERROR => end(message.error()?, interrupted),
-                // What is taken of an attempt that fails is thrown away: it need not be whole.
+                // The replies of a failed attempt are discarded, so they need not be complete.
                 _ if interrupted => Ok(Step::More),
                 kind => {
                     take(&mut all, ReplyRef { kind, payload: message.payload });
@@ -199,8 +199,8 @@ impl<W: Wire> Exchange<W> {
         Ok(if interrupted { Dump::Interrupted } else { Dump::Complete(all) })
     }
 
-    /// Sends `requests` in one datagram, `flags` on each and `NLM_F_ACK` on the last unless it is
-    /// a dump, and returns the first one's sequence number.
+    /// Sends `requests` in one datagram and returns the sequence number of the first. Sets `flags` on each,
+    /// and `NLM_F_ACK` on the last unless it is a dump.
     fn send(&mut self, requests: &[Request], flags: u16) -> Result<u32, Error> {
         let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let first = if self.next.checked_add(count).is_some() { self.next } else { 1 };
@@ -220,9 +220,9 @@ impl<W: Wire> Exchange<W> {
         Ok(first)
     }
 
-    /// Hands the messages that answer the `count` requests from number `first` on to `take`, with
-    /// the index of the request, until it says that the exchange is complete. Should it fail
-    /// before, the rest of its replies is thrown away.
+    /// Passes the replies to the `count` requests from number `first` on to `take`, with the index of the
+    /// request, until `take` ends the exchange. If the exchange fails first, discards the rest of its
+    /// replies.
     fn receive<T>(
         &mut self,
         first: u32,
@@ -270,9 +270,8 @@ impl<W: Wire> Exchange<W> {
         }
     }
 
-    /// Empties the receive queue. That also ends a dump under way, which goes on whenever its
-    /// reader makes room, and lifts the congestion mark after `ENOBUFS`. What might still come
-    /// later has an old sequence number.
+    /// Empties the receive queue. That also ends a running dump, which continues whenever its reader makes
+    /// room, and lifts the congestion mark after `ENOBUFS`. Later replies have an old sequence number.
     fn drain(&mut self) {
         loop {
             match self.wire.receive(&mut self.incoming, Wait::No) {
@@ -284,7 +283,7 @@ impl<W: Wire> Exchange<W> {
     }
 }
 
-/// The results of a chunk whose last request was not answered.
+/// Corrects the results of a chunk whose last request was not answered.
 fn settle(chunk: &mut [Result<(), KernelError>]) {
     if let [Err(error), rest @ ..] = chunk
         && error.errno == EPERM

@@ -1,11 +1,11 @@
-//! The netlink header around a message, written and read.
+//! The netlink header around a message: encoder and decoder.
 //!
-//! In: requests, or a datagram from the kernel. Out: bytes, or an iterator of [`Message`]s
-//! borrowing from the datagram, and the [`KernelError`] inside an error message. Never: a panic on
-//! a short or lying length.
+//! Takes requests and gives bytes. Takes a datagram from the kernel and gives an iterator of [`Message`]s
+//! that borrow from it, and the [`KernelError`] inside an error message. Does not panic on a short or wrong
+//! length.
 //!
-//! Lengths, flags and error messages follow `include/uapi/linux/netlink.h`; where what lies in an
-//! error message follows `net/netlink/af_netlink.c: netlink_ack`.
+//! Lengths, flags and error messages follow `include/uapi/linux/netlink.h`. The layout of an error message
+//! follows `net/netlink/af_netlink.c: netlink_ack`.
 
 use netlink_packet_core::{
     DecodeError, NLM_F_ACK_TLVS, NLM_F_CAPPED, NetlinkBuffer, parse_i32, parse_u32,
@@ -17,7 +17,7 @@ pub(crate) const HEADER: usize = 16;
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLMSGERR_ATTR_OFFS: u16 = 2;
-// NLMSGERR_ATTR_COOKIE 3, _POLICY 4, _MISS_TYPE 5, _MISS_NEST 6: not shown to callers.
+// Callers do not get NLMSGERR_ATTR_COOKIE 3, _POLICY 4, _MISS_TYPE 5 and _MISS_NEST 6.
 
 /// Appends `request` with its header, padded to the alignment of the next message.
 pub(crate) fn append(buffer: &mut Vec<u8>, request: &Request, flags: u16, sequence: u32) {
@@ -32,7 +32,7 @@ pub(crate) fn append(buffer: &mut Vec<u8>, request: &Request, flags: u16, sequen
     buffer.resize(buffer.len().next_multiple_of(4), 0);
 }
 
-/// The size of `request` on the wire.
+/// Returns the size of `request` on the wire in bytes.
 pub(crate) fn framed_len(request: &Request) -> usize {
     HEADER + request.payload.len().next_multiple_of(4)
 }
@@ -47,7 +47,7 @@ pub(crate) struct Message<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// The messages of one datagram; ends after the first malformed one.
+/// Returns the messages of one datagram; ends after the first malformed one.
 pub(crate) fn messages(datagram: &[u8]) -> Messages<'_> {
     Messages { rest: datagram }
 }
@@ -79,8 +79,8 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 impl Message<'_> {
-    /// Reads an `NLMSG_ERROR`: the error number (zero: an acknowledgement), the header of the
-    /// request, its payload unless capped, then attributes.
+    /// Reads an `NLMSG_ERROR`: the error number, the header of the request, its payload unless capped, then
+    /// attributes. Error number zero is an acknowledgement and gives `None`.
     pub(crate) fn error(&self) -> Result<Option<KernelError>, DecodeError> {
         let (errno, rest) = split_errno(self.payload)?;
         if errno == 0 {
@@ -106,8 +106,8 @@ impl Message<'_> {
         .map(Some)
     }
 
-    /// Reads an `NLMSG_DONE`: the result of the dump, then attributes. Absent in old kernels'
-    /// shortest form, which means success.
+    /// Reads an `NLMSG_DONE`: the result of the dump, then attributes. Old kernels' shortest form has no
+    /// result, which means success.
     pub(crate) fn done(&self) -> Result<Option<KernelError>, DecodeError> {
         if self.payload.is_empty() {
             return Ok(None);
@@ -139,8 +139,8 @@ impl Message<'_> {
     }
 }
 
-/// The leading error number, made positive. Zero and the harmless positive result codes that some
-/// dumps leave in `NLMSG_DONE` are success.
+/// Splits off the leading error number and makes it positive. Returns zero, which is success, also for the
+/// harmless positive result codes that some dumps leave in `NLMSG_DONE`.
 fn split_errno(payload: &[u8]) -> Result<(i32, &[u8]), DecodeError> {
     let Some((code, rest)) = payload.split_at_checked(4) else {
         return Err(DecodeError::invalid_buffer("netlink result code", payload.len(), 4));

@@ -1,11 +1,11 @@
-//! Address families and transport protocols, as every netlink family of networking numbers them.
+//! Address families and transport protocols, numbered as in every netlink family of networking.
 //!
-//! In: numbers of the kernel, or names. Out: values that compare and print. Never: a protocol that
-//! cannot be said because nobody has given it a name here.
+//! Takes the kernel's numbers, or names. Gives values that compare and print. Represents protocols without a
+//! name here, too.
 
 use std::{fmt, net::IpAddr, num::ParseIntError, str::FromStr};
 
-/// IPv4 or IPv6.
+/// An IP address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AddressFamily {
     /// IPv4: `AF_INET`, which is also `NFPROTO_IPV4`.
@@ -15,7 +15,7 @@ pub enum AddressFamily {
 }
 
 impl AddressFamily {
-    /// The family of an address.
+    /// Returns the family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::Inet,
@@ -23,7 +23,7 @@ impl AddressFamily {
         }
     }
 
-    /// The kernel's number: 2 or 10.
+    /// Returns the kernel's number: 2 or 10.
     pub const fn number(self) -> u8 {
         match self {
             Self::Inet => 2,
@@ -31,14 +31,14 @@ impl AddressFamily {
         }
     }
 
-    /// The family of this number, if it is one of the two.
+    /// Returns the family with this number; `None` for any other number.
     pub fn of_number(number: u8) -> Option<Self> {
         [Self::Inet, Self::Inet6].into_iter().find(|family| family.number() == number)
     }
 }
 
 impl fmt::Display for AddressFamily {
-    /// `inet` or `inet6`.
+    /// Prints `inet` or `inet6`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Inet => "inet",
@@ -49,7 +49,7 @@ impl fmt::Display for AddressFamily {
 
 /// A transport protocol by its IANA number.
 ///
-/// Prints and reads the name of the four that have ports, the number of any other.
+/// Prints and parses the name of the four protocols that have ports, and the number of any other.
 ///
 /// ```
 /// use netlink_batch::Protocol;

@@ -1,22 +1,22 @@
 //! Synchronous netlink for programs that change many kernel objects at once.
 //!
-//! In: [`Request`]s, already encoded by the crate that knows the family. Out: for a batch one
-//! result a request, in order; for a dump or a question the replies.
+//! Takes [`Request`]s, already encoded by a crate that knows the family. Gives one result per request for a
+//! batch, in order; gives the replies for a dump or a single request.
 //!
-//! - **Batches.** Many requests travel in one `send`; only the last one asks for an
-//!   acknowledgement, because the kernel reports errors unasked and an acknowledgement for every
-//!   request of a large batch overflows the receive buffer (`ENOBUFS`: operations applied, replies
-//!   lost). Errors find their request by sequence number.
-//! - **Dumps** are read again when the kernel says that they were interrupted
-//!   (`NLM_F_DUMP_INTR`), and an error in `NLMSG_DONE` is an error.
-//! - **Notices** of multicast groups are taken as they wait; that some were lost is never hidden.
-//! - **Errors** carry the kernel's own words (extended acknowledgements) where it gives any.
+//! - **Batches.** Many requests travel in one `send`. Only the last one asks for an acknowledgement, because
+//!   the kernel reports errors in any case. Acknowledging every request of a large batch overflows the
+//!   receive buffer (`ENOBUFS`): operations are applied and replies lost. Errors are matched to their
+//!   request by sequence number.
+//! - **Dumps** are repeated if the kernel says that they were interrupted (`NLM_F_DUMP_INTR`). An error in
+//!   `NLMSG_DONE` is reported.
+//! - **Notices** of multicast groups are read as they wait. Lost notices are always reported.
+//! - **Errors** contain the kernel's own message (extended acknowledgements) if there is one.
 //!
-//! Never: an async runtime, a thread, a panic on what the kernel sends, a reply of one exchange
-//! taken for a reply of another.
+//! Uses no async runtime and no thread. Does not panic on anything that the kernel sends, and does not mix up
+//! the replies of different exchanges.
 //!
-//! Without the feature `socket`, which is on by default, the crate is what codecs need: attributes,
-//! requests and errors, with no system call.
+//! Without the feature `socket`, which is on by default, the crate has what codecs need: attributes, requests
+//! and errors, without system calls.
 //!
 #![cfg_attr(feature = "socket", doc = "```no_run")]
 #![cfg_attr(not(feature = "socket"), doc = "```ignore")]

@@ -1,34 +1,34 @@
-//! What travels: a request on its way to the kernel and a reply on its way back.
+//! The messages of an exchange: a request to the kernel and a reply from it.
 //!
-//! Both are a message type and a payload. The netlink header around them (length, sequence
-//! number, port) belongs to the exchange and is never seen by callers.
+//! Both are a message type and a payload. The netlink header around them (length, sequence number, port)
+//! belongs to the exchange, and callers never see it.
 
-/// One message to the kernel.
+/// A message to the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// `nlmsg_type`: for example `RTM_NEWADDR`, a generic-netlink family id, or
+    /// The message type (`nlmsg_type`): for example `RTM_NEWADDR`, a generic-netlink family id, or
     /// `(subsystem << 8) | command` of nfnetlink.
     pub kind: u16,
-    /// `nlmsg_flags` such as `NLM_F_CREATE` and `NLM_F_EXCL`. `NLM_F_REQUEST` is implied, and the
-    /// exchange adds `NLM_F_ACK` and `NLM_F_DUMP` where they belong.
+    /// Flags (`nlmsg_flags`) such as `NLM_F_CREATE` and `NLM_F_EXCL`. `NLM_F_REQUEST` is implied, and the
+    /// exchange adds `NLM_F_ACK` and `NLM_F_DUMP` where they are needed.
     pub flags: u16,
     /// Everything after the netlink header: the family's own header and the attributes.
     pub payload: Vec<u8>,
 }
 
-/// One message from the kernel.
+/// A message from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// `nlmsg_type`.
+    /// The message type (`nlmsg_type`).
     pub kind: u16,
     /// Everything after the netlink header.
     pub payload: Vec<u8>,
 }
 
-/// One message from the kernel while it still lies in the socket's buffer.
+/// A message from the kernel that borrows from the socket's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyRef<'a> {
-    /// `nlmsg_type`.
+    /// The message type (`nlmsg_type`).
     pub kind: u16,
     /// Everything after the netlink header.
     pub payload: &'a [u8],

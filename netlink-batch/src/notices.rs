@@ -1,8 +1,7 @@
-//! What the kernel tells everybody who listens: multicast groups.
+//! Notices that the kernel sends to all listeners of a multicast group.
 //!
-//! In: a netlink protocol and the numbers of groups. Out: the messages that wait, and, apart from
-//! them, that some were lost. Never: a wait that was not asked for; the descriptor fits a poll loop
-//! or an async runtime as well.
+//! Takes a netlink protocol and group numbers. Gives the messages that wait, and reports separately if some
+//! were lost. Waits only if asked to. The descriptor also works in a poll loop or an async runtime.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,23 +14,23 @@ use crate::{
     wire::{self, Received, Wait, Wire, io_error},
 };
 
-/// Room for one datagram. Notices come one in a datagram, each smaller than a page or two.
+/// The room for one datagram in bytes. Each notice has its own datagram and is smaller than a page or two.
 const RECEIVE_SIZE: usize = 32 << 10;
-/// Message types below this one are netlink's own (`NLMSG_MIN_TYPE`).
+/// The lowest message type of a family; those below belong to netlink itself (`NLMSG_MIN_TYPE`).
 const LEAST_KIND: u16 = 16;
 
 const ENOBUFS: i32 = 105;
 
-/// One message to all listeners.
+/// A message to all listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice<'a> {
-    /// `nlmsg_type`.
+    /// The message type (`nlmsg_type`).
     pub kind: u16,
     /// Everything after the netlink header.
     pub payload: &'a [u8],
 }
 
-/// A socket that listens, in the network namespace of the thread that opened it.
+/// A listening socket, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Notices {
     socket: netlink_sys::Socket,
@@ -39,12 +38,12 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Opens a socket and joins `groups`, by number (`RTNLGRP_LINK` is 1). Of the options only the
-    /// receive buffer matters: how much may wait before notices are lost.
+    /// Opens a socket and joins `groups`, by number (`RTNLGRP_LINK` is 1). The only option that matters is
+    /// the receive buffer: it limits how many notices may wait before some are lost.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] naming the system call.
+    /// Returns [`Error::Io`] with the name of the system call.
     pub fn open(family: Family, groups: &[u32], options: Options) -> Result<Self, Error> {
         let (socket, _) = wire::open(family, options)?;
         for group in groups {
@@ -53,22 +52,22 @@ impl Notices {
         Ok(Self { socket, incoming: vec![0; RECEIVE_SIZE] })
     }
 
-    /// Waits, for as long as it takes, until there is something to take.
+    /// Waits without a time limit until there is a message to take.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the socket cannot be waited for.
+    /// Returns [`Error::Io`] if waiting for the socket fails.
     pub fn wait(&self) -> Result<(), Error> {
         let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
         wire::retry(|| poll(&mut sockets, None)).map(drop).map_err(io_error("poll"))
     }
 
-    /// Hands on every message that waits, until none does.
+    /// Passes every waiting message to `hear`, until none is left.
     ///
     /// # Errors
     ///
-    /// [`Error::StateUnknown`] when some were lost; all that were left have been handed on, and
-    /// what comes from now on is whole again. [`Error::Io`] when the socket cannot be read.
+    /// Returns [`Error::StateUnknown`] if some were lost. All others have been passed on by then, and later
+    /// notices are complete again. Returns [`Error::Io`] if the socket cannot be read.
     pub fn take(&mut self, mut hear: impl FnMut(Notice<'_>)) -> Result<(), Error> {
         let mut is_whole = true;
         loop {
@@ -86,7 +85,7 @@ impl Notices {
     }
 }
 
-/// False if a part of the datagram makes no sense: what it said is lost.
+/// Passes on the messages of a datagram. False if part of the datagram is malformed and therefore lost.
 fn hand_on(datagram: &[u8], hear: &mut impl FnMut(Notice<'_>)) -> bool {
     for message in frame::messages(datagram) {
         match message {

@@ -1,8 +1,8 @@
-//! The socket callers hold.
+//! The netlink socket that callers use.
 //!
-//! In: a netlink protocol and options. Out: batches, dumps and single questions answered, one
-//! exchange at a time. Never: shared between threads at once (`&mut self`), never a second dump
-//! begun before the first ended, which the kernel refuses with `EBUSY`.
+//! Takes a netlink protocol and options. Gives answers to batches, dumps and single requests, one exchange at
+//! a time. Threads cannot share it at once (`&mut self`). It never starts a second dump before the first has
+//! ended, which the kernel would refuse with `EBUSY`.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::{
     wire,
 };
 
-/// Which netlink protocol a socket speaks.
+/// The netlink protocol of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Family {
-    /// `NETLINK_ROUTE`: links, addresses, routes.
+    /// The protocol `NETLINK_ROUTE`: links, addresses, routes.
     Route,
-    /// `NETLINK_GENERIC`: families found by name, IPVS among them.
+    /// The protocol `NETLINK_GENERIC`: families found by name, such as IPVS.
     Generic,
-    /// `NETLINK_NETFILTER`: ipset, conntrack, nftables.
+    /// The protocol `NETLINK_NETFILTER`: ipset, conntrack, nftables.
     Netfilter,
 }
 
@@ -34,36 +34,36 @@ impl Family {
     }
 }
 
-/// How much of a refused request the kernel sends back.
+/// The part of a refused request that the kernel sends back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Echo {
-    /// Its header, which is all that is needed to know which one it was (`NETLINK_CAP_ACK`).
+    /// The header, which suffices to identify the request (`NETLINK_CAP_ACK`).
     #[default]
     HeaderOnly,
-    /// All of it, in [`KernelError::echo`].
+    /// The whole request, in [`KernelError::echo`].
     WholeRequest,
 }
 
-/// How a socket behaves.
+/// The options of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How much of a refused request comes back.
+    /// The part of a refused request that the kernel sends back.
     pub echo: Echo,
-    /// How long to wait for a reply to a question or dump before [`Error::TimedOut`]. The kernel
-    /// has normally answered before `send` returns; batches rely on it and never wait.
+    /// The longest wait for a reply to a single request or dump before [`Error::TimedOut`]. Normally the
+    /// kernel has answered before `send` returns; batches rely on that and never wait.
     pub receive_timeout: Duration,
-    /// Bytes of the receive buffer to ask for: how many replies may wait. The kernel doubles the
-    /// number for its own books, has a least one, and a largest one for callers without
-    /// `CAP_NET_ADMIN` (`net.core.rmem_max`). It is a limit, not an allocation.
+    /// The requested size of the receive buffer in bytes, which limits how many replies may wait. The kernel
+    /// doubles it for its own bookkeeping. It enforces a minimum, and a maximum for callers without
+    /// `CAP_NET_ADMIN` (`net.core.rmem_max`). This is a limit, not an allocation.
     pub receive_buffer: usize,
-    /// Bytes of room for one datagram. A dump comes in pieces of at most 32 KiB and of at most this, and for each
-    /// piece the kernel allocates and clears that much, however little it has to say
-    /// (`net/netlink/af_netlink.c: netlink_dump`): a page or two suits many small dumps.
+    /// The room for one datagram in bytes. A dump comes in pieces of at most 32 KiB and of at most this size.
+    /// For each piece the kernel allocates and clears that much, however short its content
+    /// (`net/netlink/af_netlink.c: netlink_dump`). A page or two suits many small dumps.
     pub datagram: usize,
 }
 
 impl Default for Options {
-    /// Header only, ten seconds, 16 MiB, 128 KiB.
+    /// Returns the defaults: header only, ten seconds, 16 MiB, 128 KiB.
     fn default() -> Self {
         Options {
             echo: Echo::default(),
@@ -74,7 +74,7 @@ impl Default for Options {
     }
 }
 
-/// One netlink socket, in the network namespace of the thread that opened it.
+/// A netlink socket, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Socket {
     exchange: Exchange<netlink_sys::Socket>,
@@ -85,19 +85,19 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] naming the system call.
+    /// Returns [`Error::Io`] with the name of the system call.
     pub fn open(family: Family) -> Result<Self, Error> {
         Self::open_with(family, Options::default())
     }
 
     /// Opens a socket.
     ///
-    /// Send and receive buffers are enlarged beyond the system's limit where the process may do
-    /// so, up to the limit elsewhere.
+    /// Enlarges the send and receive buffers beyond the system's limit if the process may do so, else up to
+    /// the limit.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] naming the system call.
+    /// Returns [`Error::Io`] with the name of the system call.
     pub fn open_with(family: Family, options: Options) -> Result<Self, Error> {
         let (socket, granted) = wire::open(family, options)?;
         Ok(Socket { exchange: Exchange::new(socket, granted, options) })
@@ -105,45 +105,44 @@ impl Socket {
 
     /// Sends all `requests` and returns one result for each, in order.
     ///
-    /// They travel in as few sends as the buffers allow. A refused request does not stop the ones
-    /// after it. Where the socket's user may nothing at all, every request is refused with `EPERM`.
+    /// Uses as few sends as the buffers allow. A refused request does not stop those after it. If the process
+    /// has no privileges at all, every request is refused with `EPERM`.
     ///
-    /// A request whose work in the kernel ended with `EINTR` is not answered
-    /// (`net/netlink/af_netlink.c: netlink_rcv_skb`). As the last one of its send it is told as
-    /// refused with that number, before others it cannot be told from one that succeeded. What it
-    /// means is up to the family; IPVS has then stopped a sync daemon that had not begun to run.
+    /// The kernel does not answer a request that ended with `EINTR` (`net/netlink/af_netlink.c:
+    /// netlink_rcv_skb`). If it is the last one of its send, it is reported as refused with `EINTR`.
+    /// Otherwise it looks like a success. The meaning depends on the family: IPVS has then stopped a sync
+    /// daemon that had not begun to run.
     ///
     /// # Errors
     ///
-    /// When the exchange itself fails, with [`Error::StateUnknown`] among others: any of the
-    /// requests may have been applied.
+    /// Returns an error if the exchange itself fails, for example [`Error::StateUnknown`]. Any of the
+    /// requests may have been applied then.
     pub fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), KernelError>>, Error> {
         self.exchange.batch(requests)
     }
 
     /// Reads a table: sends `request` with `NLM_F_DUMP` and returns every message of the answer.
     ///
-    /// Begins again, a few times, when the table changed meanwhile.
+    /// Repeats the dump a few times if the table changed meanwhile.
     ///
     /// # Errors
     ///
-    /// [`Error::Kernel`] when the kernel refuses or aborts the dump, [`Error::Interrupted`] when
-    /// no attempt saw a table at rest, or a failure of the exchange.
+    /// Returns [`Error::Kernel`] if the kernel refuses or aborts the dump, [`Error::Interrupted`] if the
+    /// table changed during every attempt, or another error if the exchange fails.
     pub fn dump(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
         self.exchange.dump(request)
     }
 
-    /// Reads a table without keeping it: hands every message of the answer to `take` as it comes.
+    /// Reads a table without storing it: passes every message of the answer to `take` as it comes.
     ///
-    /// A large table needs no more memory than one datagram and what `take` keeps. An attempt that
-    /// was interrupted because the table changed counts for nothing: the next one begins with a value
-    /// of its own from `fresh`, so that no message is told twice and none is missing. Only the value
-    /// of the attempt that came to its end is returned; whatever else `take` changes must bear to be
-    /// changed by several attempts.
+    /// A large table needs no more memory than one datagram and whatever `take` keeps. An attempt that was
+    /// interrupted because the table changed does not count. Each attempt begins with a new value from
+    /// `fresh`, so that no message counts twice and none is missing. Only the value of the complete attempt
+    /// is returned. Other state that `take` changes may be changed by several attempts.
     ///
     /// # Errors
     ///
-    /// As [`dump`](Socket::dump).
+    /// Returns the same errors as [`dump`](Socket::dump).
     pub fn fold_dump<T>(
         &mut self,
         request: &Request,
@@ -153,11 +152,11 @@ impl Socket {
         self.exchange.fold_dump(request, fresh, take)
     }
 
-    /// Sends one request and returns the messages that answer it; often there is exactly one.
+    /// Sends one request and returns the messages that answer it; often exactly one.
     ///
     /// # Errors
     ///
-    /// [`Error::Kernel`] when the kernel refuses, or a failure of the exchange.
+    /// Returns [`Error::Kernel`] if the kernel refuses the request, or another error if the exchange fails.
     pub fn ask(&mut self, request: &Request) -> Result<Vec<Reply>, Error> {
         self.exchange.ask(request)
     }

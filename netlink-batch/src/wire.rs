@@ -1,12 +1,12 @@
-//! The socket as the exchange sees it: datagrams out, datagrams in.
+//! The socket as the exchange sees it: sends and receives datagrams.
 //!
-//! In: a whole datagram to send. Out: a whole datagram received, or the error number. Never: half
-//! a datagram; one that does not fit the buffer is an error ([`Received::Truncated`]), because a
-//! cut dump looks like a complete one.
+//! Takes a whole datagram to send. Gives a whole received datagram, or the error number. A datagram that does
+//! not fit the buffer is an error ([`Received::Truncated`]), because a truncated dump looks like a complete
+//! one.
 //!
-//! `netlink-sys` makes and binds the descriptor and turns netlink's own options on. `rustix` does
-//! what that crate has no call for (`SO_RCVBUFFORCE`, `SO_SNDBUFFORCE`, `SO_RCVTIMEO`, receiving
-//! into a slice) on the same descriptor, without unsafe code.
+//! `netlink-sys` creates and binds the descriptor and sets netlink's own options. `rustix` does what that
+//! crate has no call for, on the same descriptor and without unsafe code: `SO_RCVBUFFORCE`, `SO_SNDBUFFORCE`,
+//! `SO_RCVTIMEO`, and receiving into a slice.
 
 use std::{io, time::Duration};
 
@@ -25,10 +25,10 @@ use rustix::{
 
 use crate::{Echo, Error, Family, Options};
 
-/// Usually asked for in both directions.
+/// The default size of the send and receive buffers in bytes.
 pub(crate) const BUFFER_SIZE: usize = 16 << 20;
 
-/// What the exchange needs of a socket; scripted in tests.
+/// The operations that the exchange needs of a socket; scripted in tests.
 pub(crate) trait Wire {
     /// Sends one datagram.
     fn send(&mut self, datagram: &[u8]) -> io::Result<()>;
@@ -37,40 +37,40 @@ pub(crate) trait Wire {
     fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> io::Result<Received>;
 }
 
-/// Whether to wait for a datagram.
+/// The choice between waiting for a datagram and not waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Up to the receive timeout.
+    /// Waits up to the receive timeout.
     Timeout,
-    /// Not at all: the queue is being emptied.
+    /// Does not wait.
     No,
 }
 
-/// One datagram's fate.
+/// The result of receiving a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// This many bytes of the buffer are filled.
+    /// The datagram is complete and fills this many bytes of the buffer.
     Whole(usize),
     /// The datagram had this many bytes, more than the buffer.
     Truncated(usize),
 }
 
-/// What the kernel granted.
+/// The properties of the socket that the kernel granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
-    /// The address of the socket.
+    /// The netlink port, which is the socket's address.
     pub(crate) port: u32,
-    /// How much of a refused request comes back.
+    /// The part of a refused request that comes back.
     pub(crate) echo: Echo,
-    /// Bytes of `SO_SNDBUF`, the limit of one datagram to the kernel.
+    /// The size in bytes of `SO_SNDBUF`, which limits one datagram to the kernel.
     pub(crate) send_buffer: usize,
-    /// Bytes of `SO_RCVBUF`, the limit of replies waiting.
+    /// The size in bytes of `SO_RCVBUF`, which limits the replies that wait.
     pub(crate) receive_buffer: usize,
 }
 
 impl Wire for Socket {
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
-        // Without a destination the kernel is meant (`netlink_sendmsg`: dst_portid 0).
+        // Without a destination, a datagram goes to the kernel (`netlink_sendmsg`: dst_portid 0).
         retry(|| send(&*self, datagram, SendFlags::empty())).map(drop)
     }
 
@@ -84,17 +84,17 @@ impl Wire for Socket {
     }
 }
 
-/// Opens, binds and tunes a socket.
+/// Opens, binds and configures a socket.
 pub(crate) fn open(family: Family, options: Options) -> Result<(Socket, Granted), Error> {
     let mut socket = Socket::new(family.protocol()).map_err(io_error("socket"))?;
     let port = socket.bind_auto().map_err(io_error("bind"))?.port_number();
-    // Kernels before 4.12 explain no error, and those before 4.2 echo every request whole: both are less, and
-    // both are read. What they do not know they refuse with ENOPROTOOPT.
+    // Kernels before 4.12 explain no error, and those before 4.2 echo every request whole. This crate can
+    // read both. They refuse unknown options with ENOPROTOOPT.
     optional(socket.set_ext_ack(true)).map_err(io_error("NETLINK_EXT_ACK"))?;
     let echo = match options.echo {
         Echo::HeaderOnly => match optional(socket.set_cap_ack(true)) {
             Ok(Known::Yes) => Echo::HeaderOnly,
-            // Room is kept for what comes.
+            // The receive buffer needs room for whole requests.
             Ok(Known::No) => Echo::WholeRequest,
             Err(error) => return Err(io_error("NETLINK_CAP_ACK")(error)),
         },
@@ -110,7 +110,7 @@ pub(crate) fn open(family: Family, options: Options) -> Result<(Socket, Granted)
         || set_socket_send_buffer_size(&socket, BUFFER_SIZE),
     )
     .map_err(errno("SO_SNDBUF"))?;
-    // The kernel rounds up to its clock's tick; zero would mean "for ever".
+    // The kernel rounds up to its clock tick; zero would mean no timeout.
     let timeout = options.receive_timeout.max(Duration::from_millis(1));
     set_socket_timeout(&socket, Timeout::Recv, Some(timeout)).map_err(errno("SO_RCVTIMEO"))?;
     let granted = Granted {
@@ -122,14 +122,14 @@ pub(crate) fn open(family: Family, options: Options) -> Result<(Socket, Granted)
     Ok((socket, granted))
 }
 
-/// Whether the kernel knows an option.
+/// The kernel's knowledge of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Yes,
     No,
 }
 
-/// The result of setting an option that one can do without.
+/// Returns the result of setting an option that is not essential.
 fn optional(result: io::Result<()>) -> io::Result<Known> {
     match result {
         Ok(()) => Ok(Known::Yes),
@@ -140,7 +140,7 @@ fn optional(result: io::Result<()>) -> io::Result<Known> {
     }
 }
 
-/// Sets a buffer size beyond the system's limit, or up to it when we may not.
+/// Sets a buffer size beyond the system's limit, or up to it if the process lacks the privilege.
 fn forced(
     force: impl FnOnce() -> Result<(), Errno>,
     plain: impl FnOnce() -> Result<(), Errno>,
@@ -151,7 +151,7 @@ fn forced(
     }
 }
 
-/// Repeats a call that a signal has ended.
+/// Repeats a call that a signal has interrupted.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
     loop {
         match call() {
@@ -161,7 +161,7 @@ pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result
     }
 }
 
-/// Names the operation that failed.
+/// Returns a function that wraps an I/O error with the name of the failed operation.
 pub(crate) fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { operation, source }
 }

@@ -1,7 +1,7 @@
-//! The transport against the kernel that runs the tests, in a network namespace of its own.
+//! Tests of the transport against the running kernel, in a network namespace of their own.
 //!
-//! Every test runs itself again under `unshare` (util-linux), so no privileges are needed where user
-//! namespaces are allowed, and nothing outside the namespace is touched.
+//! Every test runs itself again under `unshare` (util-linux). So no privileges are needed where user
+//! namespaces are allowed, and nothing outside the namespace changes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may panic
 
@@ -16,13 +16,13 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-/// `RTNLGRP_IPV4_IFADDR`.
+/// The multicast group `RTNLGRP_IPV4_IFADDR`.
 const IPV4_ADDRESSES: u32 = 5;
 const IFA_LOCAL: u16 = 2;
 const LOOPBACK: u32 = 1;
 const COUNT: u32 = 5000;
 
-/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
+/// The message type `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
 const DELETE_CONNECTION: u16 = 1 << 8 | 2;
 
 const EPERM: i32 = 1;
@@ -31,12 +31,12 @@ const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
 
-/// Runs `body` in a fresh network namespace.
+/// Runs `body` in a new network namespace.
 fn in_namespace(test: &str, body: impl FnOnce()) {
     in_namespaces("-rn", test, body);
 }
 
-/// Runs `body` in the namespaces that these options of `unshare` make.
+/// Runs `body` in the namespaces that these options of `unshare` create.
 fn in_namespaces(options: &str, test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "NETLINK_BATCH_TEST_INSIDE";
     if env::var_os(INSIDE).is_some() {
@@ -52,7 +52,7 @@ fn in_namespaces(options: &str, test: &str, body: impl FnOnce()) {
     assert!(status.success(), "{test} failed in its namespace");
 }
 
-/// `ip address add ADDRESS/PREFIX dev INDEX`, refusing a second time.
+/// Returns the request `ip address add ADDRESS/PREFIX dev INDEX`, which is refused the second time.
 fn new_address(address: Ipv4Addr, prefix: u8, index: u32) -> Request {
     let mut payload = vec![2, prefix, 0, 0];
     payload.extend_from_slice(&index.to_ne_bytes());
@@ -141,16 +141,16 @@ fn the_kernel_explains_a_refusal() {
             }
             other => panic!("{other:?}"),
         }
-        // The socket goes on to work.
+        // The socket still works.
         assert_eq!(socket.batch(&[new_address(address(1), 32, LOOPBACK)]).unwrap(), [Ok(())]);
         assert_eq!(addresses(&mut socket), [address(1)]);
     });
 }
 
-/// Five milliseconds would do; a wait for an answer takes ten seconds.
+/// An exchange that does not wait takes about five milliseconds; a wait for an answer takes ten seconds.
 #[test]
 fn without_rights_every_netfilter_request_is_refused_at_once() {
-    // Root of a user namespace that does not own the network namespace.
+    // The test runs as root of a user namespace that does not own the network namespace.
     in_namespaces("-r", "without_rights_every_netfilter_request_is_refused_at_once", || {
         let mut socket = match Socket::open(Family::Netfilter) {
             Err(error) => return println!("SKIP: no netfilter sockets here: {error}"),
@@ -165,7 +165,7 @@ fn without_rights_every_netfilter_request_is_refused_at_once() {
     });
 }
 
-/// The kernel takes one reply beyond the limit of the receive buffer and drops the next.
+/// The kernel accepts one reply beyond the limit of the receive buffer and drops the next.
 #[test]
 fn an_overflow_leaves_the_state_unknown_and_the_socket_usable() {
     in_namespace("an_overflow_leaves_the_state_unknown_and_the_socket_usable", || {
@@ -173,7 +173,7 @@ fn an_overflow_leaves_the_state_unknown_and_the_socket_usable() {
         let mut socket = Socket::open_with(Family::Route, options).unwrap();
         let mut payload = vec![0; 16];
         payload[4..8].copy_from_slice(&LOOPBACK.to_ne_bytes());
-        // Answered with the link, then with the acknowledgement.
+        // The kernel answers with the link, then with the acknowledgement.
         let link = Request { kind: RTM_GETLINK, flags: 0, payload };
         assert!(matches!(socket.ask(&link), Err(Error::StateUnknown)));
         assert!(matches!(socket.batch(std::slice::from_ref(&link)), Err(Error::StateUnknown)));

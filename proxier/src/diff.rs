@@ -5,7 +5,9 @@
 //! what already is, a word about objects that are not ours.
 
 pub use self::cache::KernelCache;
-pub use self::change::{Change, ChangeSet, Moment, RulesStep};
+pub use self::change::{
+    AddressChange, Change, ChangeSet, Moment, RulesChange, RulesStep, ServerChange, SetChange,
+};
 pub use self::destinations::Destinations;
 pub use self::flow::Flow;
 pub(crate) use self::flow::{
@@ -58,7 +60,7 @@ impl Comparison<'_> {
     pub fn changes(&self, extent: Scan<'_>) -> ChangeSet {
         let mut changes = ChangeSet::default();
         if !self.observed.link {
-            changes.push(Change::AddLink);
+            changes.push(Change::AddDevice);
         }
         self.compare_addresses(extent, &mut changes);
         self.compare_sets(extent, &mut changes);
@@ -66,7 +68,7 @@ impl Comparison<'_> {
         for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
             self.compare_rules(family, &mut changes);
             if *self.observed.legacy_rules.of(family) {
-                changes.push(Change::RemoveLegacyRules(family));
+                changes.push(Change::Rules(RulesChange::RemoveLegacy(family)));
             }
         }
         changes

@@ -1,10 +1,11 @@
-//! The pure core of an IPVS service proxy.
+//! The core of an IPVS service proxy: pure, synchronous, and without I/O.
 //!
-//! Four rooms, one way: [`model`] holds the facts, [`plan`] turns facts into a wish, [`diff`]
-//! compares the wish with what the kernel has and names the changes, [`apply`] walks the changes
-//! through a kernel in an order that never breaks a working address. [`Proxier`] holds them
-//! together for one round after another. Nothing here opens a socket, reads a clock, touches a
-//! file or waits.
+//! Data goes one way through four modules. [`model`] holds the facts about cluster and node. [`plan`]
+//! computes the desired state from the facts. [`diff`] compares the desired state with the kernel state and
+//! names the changes. [`apply`] carries out the changes in an order that keeps working addresses working.
+//! [`Proxier`] holds the four together and runs one round after another.
+//!
+//! Does not open a socket, read a clock, touch a file or wait.
 
 pub mod apply;
 pub mod diff;

@@ -1,9 +1,9 @@
-//! THE FACTS: what the cluster and the node say, in our words.
+//! The facts about the cluster and the node, in this crate's own types.
 //!
-//! In: values that a door has already converted and checked ([`Event`]). Out: the [`Store`], which
-//! folds events into facts and names the Services they touch. Never: a Kubernetes type, a wish
-//! about the kernel, a clock. What cannot be programmed (port 0, an address of the wrong family,
-//! an unknown protocol) is turned away at the door and does not get here.
+//! Takes [`Event`]s, whose values are already converted and checked. Gives the [`Store`], which folds events
+//! into facts and names the Services that they affect. Contains no Kubernetes types, no desired state and no
+//! clock. Conversion rejects what cannot be programmed (port 0, an address of the wrong family, an unknown
+//! protocol), so it does not get here.
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
 pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};

@@ -1,8 +1,8 @@
-//! THE WISH: what the kernel should hold for the facts at hand.
+//! The plan: computes the kernel state that the facts at hand require.
 //!
-//! In: one Service with its slices, the node, and the [`Settings`]. Out: a [`ServicePlan`] for
-//! each Service, gathered in [`Desired`], which counts who wants what. Never: a look at what the
-//! kernel has, at what was planned before, at connection counts or at time.
+//! Takes one Service with its slices, the node, and the [`Settings`]. Gives a [`ServicePlan`] for each
+//! Service. [`Desired`] combines them and counts how many of them need each kernel object. Does not look at
+//! kernel state, at earlier plans, at connection counts or at the time.
 
 pub use self::backend::NoLocalEndpoints;
 pub use self::counts::DirtyKeys;

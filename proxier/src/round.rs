@@ -15,7 +15,8 @@ use crate::apply::{
     Refused,
 };
 use crate::diff::{
-    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, StaleCandidates,
+    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, SetChange,
+    StaleCandidates,
 };
 use crate::model::{
     Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store, TriggerTime,
@@ -46,6 +47,8 @@ pub struct Proxier {
     proven: Proven,
     /// What others have changed since a round last told.
     differences: Differences,
+    /// Whether others have removed something, so that what the next reading finds changed is theirs too.
+    has_interference: bool,
     /// Whether what is believed was read since it was last compared with the wish.
     compares_all: bool,
     work: Option<Work>,
@@ -92,6 +95,7 @@ impl Proxier {
             cache: None,
             proven: Proven::default(),
             differences: Differences::default(),
+            has_interference: false,
             compares_all: false,
             work: None,
             refused: Refused::default(),
@@ -273,7 +277,8 @@ impl Proxier {
         kernel.enters(Part::Plan);
         let has_news = self.is_dirty();
         self.plan();
-        let audited = std::mem::take(&mut self.compares_all);
+        let has_interference = std::mem::take(&mut self.has_interference);
+        let audited = std::mem::take(&mut self.compares_all) || has_interference;
         let mut failures = std::mem::take(&mut self.unreported);
         let (mut cache, is_whole) = match self.cache.take() {
             Some(cache) => (cache, audited),
@@ -337,7 +342,9 @@ impl Proxier {
         work.due.append(&mut draining);
         work.walk.discard(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
-        changes.retain(|change| !change.is_last() && !matches!(change, Change::GrowSet(..)));
+        changes.retain(|change| {
+            !change.is_last() && !matches!(change, Change::Set(SetChange::Grow(..)))
+        });
         changes.extend(self.growth(&changes, &work.walk, work.cache.state()));
         work.servers.extend(&touched.servers);
         if changes.len() > MAX_PREEMPTING_CHANGES {

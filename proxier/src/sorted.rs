@@ -1,24 +1,24 @@
-//! Sets and maps that are written once or seldom, without room to spare.
+//! Sorted sets and maps that are written once or rarely and use no spare memory.
 //!
-//! In: elements in any order. Out: lookups by bisection, elements in order. Never: a node of a tree
-//! for each handful of elements: a cluster has tens of thousands of sets with one to ten elements,
-//! for which a tree allocates several times what they need.
+//! Takes elements in any order. Gives lookups by binary search, and iteration in order. Does not use tree
+//! nodes: a cluster has tens of thousands of sets with one to ten elements, and a tree allocates several
+//! times what they need.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Where a key is that two sides may have.
+/// The side or sides on which a key occurs, with the values there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side<A, B> {
-    /// On the left side only.
+    /// The key occurs on the left side only.
     Left(A),
-    /// On the right side only.
+    /// The key occurs on the right side only.
     Right(B),
-    /// On both.
+    /// The key occurs on both sides.
     Both(A, B),
 }
 
-/// Walks two sides in the order of their keys, in which both must come, once along each.
+/// Merges two sides, each sorted by key, in one pass. Yields each key once with its value or values.
 pub(crate) fn join<K: Ord, A, B>(
     left: impl IntoIterator<Item = (K, A)>,
     right: impl IntoIterator<Item = (K, B)>,
@@ -42,34 +42,34 @@ pub(crate) fn join<K: Ord, A, B>(
     })
 }
 
-/// A set that never changes. Copies share it.
+/// A sorted set that never changes. Clones share its memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SortedSet<T>(Arc<[T]>);
 
 impl<T: Ord> SortedSet<T> {
-    /// True if the element is in it.
+    /// True if the set contains the element.
     pub fn contains(&self, element: &T) -> bool {
         self.0.binary_search(element).is_ok()
     }
 }
 
 impl<T> SortedSet<T> {
-    /// The elements in order.
+    /// Iterates over the elements in order.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
 
-    /// The least element.
+    /// Returns the smallest element.
     pub fn first(&self) -> Option<&T> {
         self.0.first()
     }
 
-    /// How many elements there are.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True if there is none.
+    /// True if the set has no elements.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -77,7 +77,7 @@ impl<T> SortedSet<T> {
 
 impl<T> Default for SortedSet<T> {
     fn default() -> Self {
-        // Nothing is allocated for it.
+        // An empty slice allocates nothing.
         Self(Arc::default())
     }
 }
@@ -100,12 +100,12 @@ impl<'a, T> IntoIterator for &'a SortedSet<T> {
     }
 }
 
-/// A map for few keys, or for keys that come in order: inserting in between moves what is behind.
+/// A sorted map for few keys, or for keys that arrive in order. Inserting in between moves all later entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortedMap<K, V>(Vec<(K, V)>);
 
 impl<K: Ord, V> SortedMap<K, V> {
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.find(key).ok().and_then(|at| self.0.get(at)).map(|(_, value)| value)
     }
@@ -115,7 +115,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.find(key).is_ok()
     }
 
-    /// Gives a key a value.
+    /// Sets the value of a key.
     pub fn insert(&mut self, key: K, value: V) {
         match self.find(&key) {
             Ok(at) => {
@@ -127,7 +127,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         }
     }
 
-    /// Takes a key's value away.
+    /// Removes a key and its value.
     pub fn remove(&mut self, key: &K) {
         if let Ok(at) = self.find(key) {
             self.0.remove(at);
@@ -140,32 +140,32 @@ impl<K: Ord, V> SortedMap<K, V> {
 }
 
 impl<K, V> SortedMap<K, V> {
-    /// Keys and values in the order of the keys.
+    /// Iterates over keys and values, in the order of the keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + Clone {
         self.0.iter().map(|(key, value)| (key, value))
     }
 
-    /// The keys in order.
+    /// Iterates over the keys in order.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// The values in the order of their keys.
+    /// Iterates over the values, in the order of their keys.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
     }
 
-    /// The same, to be changed.
+    /// Iterates over the values for modification, in the order of their keys.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True if there is none.
+    /// True if the map has no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -177,11 +177,12 @@ impl<K, V> Default for SortedMap<K, V> {
     }
 }
 
-/// Of two values of one key the later counts.
+/// Collects pairs in any order. If a key occurs several times, its last value stays.
 impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let mut pairs: Vec<(K, V)> = pairs.into_iter().collect();
-        // Stable, and reversed, so that the last of equal keys is the first.
+        // `sort_by` is stable and `dedup_by` keeps the first of equal keys: after `reverse`, that is the last
+        // one.
         pairs.reverse();
         pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
         pairs.dedup_by(|(a, _), (b, _)| a == b);

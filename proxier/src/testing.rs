@@ -1,6 +1,6 @@
-//! Builders and the address plan of fixtures.
+//! Builders and the address plan of fixtures, for tests only.
 //!
-//! In: a few words. Out: facts. Never: used outside tests.
+//! Takes a few strings. Gives Services, slices, endpoints and settings.
 //!
 //! | what | IPv4 | IPv6 |
 //! | --- | --- | --- |
@@ -23,18 +23,18 @@ use crate::plan::Settings;
 /// The name of this node.
 pub const NODE: &str = "node1";
 
-/// The time, for tests to which it makes no difference.
+/// Returns the current time, for tests whose result does not depend on it.
 #[expect(clippy::disallowed_methods, reason = "tests have to begin somewhere")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Settings for this node, everything else as by default.
+/// Returns default settings with this node's name.
 pub fn settings() -> Settings {
     Settings { node_name: NODE.into(), ..Settings::default() }
 }
 
-/// A Service `default/NAME` with one TCP port 80 and the given cluster IPs.
+/// Returns a Service `default/NAME` with one TCP port 80 and the given cluster IPs.
 pub fn service(name: &str, cluster_ips: &[&str]) -> Service {
     let ips: Vec<IpAddr> = cluster_ips.iter().filter_map(|text| text.parse().ok()).collect();
     Service {
@@ -54,13 +54,13 @@ pub fn service(name: &str, cluster_ips: &[&str]) -> Service {
     }
 }
 
-/// A port without a node port.
+/// Returns a Service port without a node port.
 pub fn service_port(name: &str, protocol: Protocol, port: u16) -> ServicePort {
     ServicePort { name: name.into(), protocol, port, node_port: None }
 }
 
-/// The slice `default/NAME` of a Service, with port 8080 under the name `http`; its family is the
-/// first endpoint's.
+/// Returns the slice `default/NAME` of a Service, with port 8080 named `http`. Its family is that of the
+/// first endpoint; IPv4 without endpoints.
 pub fn slice(name: &str, service: &str, endpoints: Vec<Endpoint>) -> Slice {
     Slice {
         name: SliceName::new("default", name),
@@ -72,7 +72,7 @@ pub fn slice(name: &str, service: &str, endpoints: Vec<Endpoint>) -> Slice {
     }
 }
 
-/// A ready endpoint; its node follows from the address plan.
+/// Returns a ready endpoint. Its node follows from the address plan.
 pub fn ready(address: &str) -> Endpoint {
     let node =
         if address.contains("244.1.") || address.contains("244:1:") { NODE } else { "node2" };
@@ -86,12 +86,12 @@ pub fn ready(address: &str) -> Endpoint {
     }
 }
 
-/// An endpoint that is going but still serves.
+/// Returns an endpoint that is terminating but still serves.
 pub fn terminating(address: &str) -> Endpoint {
     Endpoint { ready: false, terminating: true, ..ready(address) }
 }
 
-/// An endpoint that does not serve.
+/// Returns an endpoint that neither is ready nor serves.
 pub fn unready(address: &str) -> Endpoint {
     Endpoint { ready: false, serving: false, ..ready(address) }
 }

@@ -1,36 +1,36 @@
-//! The file that lists a node's interface addresses for a plan.
+//! Reads the file that lists a node's interface addresses for a plan.
 //!
-//! In: lines `DEVICE ADDRESS/PREFIX`; blank lines and what follows `#` do not count. Out: the
-//! addresses as the model has them. Never: a line skipped because it could not be read.
+//! Takes lines of `DEVICE ADDRESS/PREFIX`. Ignores blank lines and comments that begin with `#`. Returns the addresses
+//! as the model has them. Refuses a line that it cannot read instead of skipping it.
 
 use std::path::Path;
 
 use proxier::model::{InterfaceAddress, Net};
 
-/// Why there are no addresses.
+/// The reason why there are no addresses.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressesError {
     /// The file cannot be read.
     #[error("{file}: {source}")]
     Read {
-        /// The file.
+        /// The file's path.
         file: String,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A line is not what it should be.
+    /// A line has the wrong form.
     #[error("{file}:{line}: {reason}")]
     Line {
-        /// The file.
+        /// The file's path.
         file: String,
-        /// The line, from 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The mistake in the line.
         reason: String,
     },
 }
 
-/// Reads the file.
+/// Reads the addresses of the file at `path`.
 pub fn addresses(path: &Path) -> Result<Vec<InterfaceAddress>, AddressesError> {
     let file = path.display().to_string();
     let text = match std::fs::read_to_string(path) {

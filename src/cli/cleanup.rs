@@ -1,6 +1,6 @@
-//! The arguments of `cleanup`, and of `--cleanup`, which removes the same.
+//! The arguments of `cleanup`, and of the flag `--cleanup`, which does the same.
 //!
-//! In: parsed values. Out: what is to be removed and what is others'. Never: files.
+//! Takes parsed values. Returns them as flags of the proxy. Does not read files.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use clap::Args;
 use crate::config::Flags;
 use crate::config::flags::{Process, Proxy, list, named};
 
-/// What to remove.
+/// The arguments of `cleanup`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct CleanupArgs {
     /// Print what would be removed, and change nothing
@@ -24,18 +24,18 @@ pub struct CleanupArgs {
     /// Leave others' virtual servers in these networks alone: those that no entry of our sets names
     #[arg(long, value_name = "CIDRS", value_parser = list)]
     pub ipvs_exclude_cidrs: Option<Vec<Vec<String>>>,
-    /// What stood beside kube-proxy's `--cleanup`, if it was that; it counts alone then.
+    /// The other flags beside kube-proxy's `--cleanup`; then only they count. `None` for the command.
     #[arg(skip)]
     pub beside: Option<Box<Flags>>,
 }
 
 impl CleanupArgs {
-    /// What kube-proxy's `--cleanup` asks for, given its other flags.
+    /// Returns the arguments for kube-proxy's `--cleanup` with its other flags.
     pub(super) fn of(flags: Flags) -> Self {
         Self { beside: Some(Box::new(flags)), ..Self::default() }
     }
 
-    /// The same as flags of the proxy.
+    /// Returns these arguments as flags of the proxy.
     pub fn flags(&self) -> Flags {
         if let Some(flags) = &self.beside {
             return Flags::clone(flags);

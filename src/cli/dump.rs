@@ -1,6 +1,6 @@
 //! The arguments of `dump`.
 //!
-//! In: parsed values. Out: in which form, and who says names. Never: files.
+//! Takes parsed values. Returns the form of the output and the sources of names. Does not read files.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::config::Flags;
 use crate::config::flags::{Api, Process, named};
 
-/// What to print, and who is asked for names.
+/// The arguments of `dump`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct DumpArgs {
     /// The form
@@ -47,7 +47,7 @@ pub enum Form {
 }
 
 impl DumpArgs {
-    /// An empty path is none.
+    /// Unsets empty paths.
     pub(super) fn checked(mut self) -> Self {
         for path in [&mut self.socket, &mut self.manifests, &mut self.config] {
             *path = named(path);
@@ -56,7 +56,7 @@ impl DumpArgs {
         self
     }
 
-    /// True if something is said of where names could be had without a running proxy.
+    /// True if an argument names a source of Service names other than the running proxy.
     pub fn names_a_source(&self) -> bool {
         self.manifests.is_some()
             || self.kubeconfig.is_some()
@@ -64,7 +64,7 @@ impl DumpArgs {
             || self.config.is_some()
     }
 
-    /// The same as flags of the proxy.
+    /// Returns these arguments as flags of the proxy.
     pub fn flags(&self) -> Flags {
         Flags {
             process: Process {

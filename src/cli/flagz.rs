@@ -1,8 +1,8 @@
-//! Every flag with its value, for who asks the running process.
+//! Lists every flag with its value for `/flagz`.
 //!
-//! In: the arguments of the process. Out: names and values as kube-proxy prints them: defaults where a
-//! flag was not given, also where a configuration file counts instead. Never: a password, which only
-//! the URL of `--master` could have.
+//! Takes the arguments of the process. Returns names and values as kube-proxy prints them. A flag that was not given
+//! has its default, even if a configuration file sets another value. Hides the password that the URL of `--master` may
+//! have.
 //!
 //! Source: spec 10.3, 12.4.
 
@@ -78,7 +78,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("write-config-to", ""),
 ];
 
-/// Every flag of the proxy. Of arguments that make no sense, which nobody gets to see, the defaults.
+/// Returns every flag of the proxy with its value. Invalid arguments give the defaults; such a process does not run.
 pub fn flagz<I, T>(arguments: I) -> BTreeMap<String, String>
 where
     I: IntoIterator<Item = T>,
@@ -108,7 +108,7 @@ fn given(matches: &ArgMatches, id: &str) -> Option<Vec<String>> {
     Some(values.map(|value| value.to_string_lossy().into_owned()).collect())
 }
 
-/// As a value of the default's kind.
+/// Writes given values in the form that the default has.
 fn spelled(name: &str, given: &[String], default: &str) -> String {
     if default == "[]" {
         let words: Vec<_> = given.iter().filter_map(|text| list(text).ok()).flatten().collect();

@@ -1,7 +1,7 @@
 //! The arguments of `ready`.
 //!
-//! In: parsed values. Out: which running proxy is asked. Never: files, so that a probe asks the proxy that
-//! runs and not the one that its configuration file would start.
+//! Takes parsed values. Returns the path of the running proxy's socket. Does not read files, so that a probe asks the
+//! proxy that runs, even if its configuration file has changed.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use clap::Args;
 use crate::config::extension::DEFAULT_SOCKET;
 use crate::config::flags::named;
 
-/// Which running proxy is asked.
+/// The arguments of `ready`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct ReadyArgs {
     /// The socket of the running proxy (its localSocket) [default: /run/ipvs-proxy/ipvs-proxy.sock]
@@ -19,13 +19,13 @@ pub struct ReadyArgs {
 }
 
 impl ReadyArgs {
-    /// An empty path is none.
+    /// Unsets an empty path.
     pub(super) fn checked(mut self) -> Self {
         self.socket = named(&self.socket);
         self
     }
 
-    /// The socket's path.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
     }

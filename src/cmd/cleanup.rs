@@ -1,8 +1,8 @@
-//! `cleanup`: the kernel without anything of ours.
+//! The command `cleanup`, which removes everything of this proxy from the kernel.
 //!
-//! In: what is others'. Out: a line for each thing that was removed, or would be, on standard output,
-//! and one for each that could not be on standard error. Never: an end before everything has been
-//! tried; a failure because there is nothing to remove; a removal beside a running proxy, unless forced.
+//! Takes the networks whose virtual servers belong to other programs. Prints a line for each object that was removed,
+//! or would be, and reports each failure on standard error. Tries everything before it ends. Does not fail if there is
+//! nothing to remove. Does not remove anything while a proxy runs, unless forced.
 
 use anyhow::bail;
 
@@ -12,13 +12,13 @@ use crate::console::{print_error, print_line};
 use crate::kernel::cleanup::{Cleanup, Found};
 use crate::lock::{self, Lock};
 
-/// Removes everything of ours from the kernel, or says what that is.
+/// Removes everything of this proxy from the kernel, or lists it with `--dry-run`.
 ///
 /// # Errors
-/// If the configuration cannot be read, or something could not be looked at or removed.
+/// If the configuration cannot be read, or an object could not be read or removed.
 pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
     let exclude = config::exclude_cidrs(&arguments.flags())?;
-    // Held to the end, so that no proxy starts in between.
+    // Held to the end, so that no proxy starts meanwhile.
     let _lock = lock(arguments)?;
     let (mut removal, found) = Cleanup::look(&exclude);
     found.troubles.iter().for_each(print_error);
@@ -41,7 +41,7 @@ pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The lock of this network namespace, if it is needed and can be had.
+/// Takes the lock of this network namespace, if it is needed and available.
 fn lock(arguments: &CleanupArgs) -> anyhow::Result<Option<Lock>> {
     if arguments.dry_run == Some(true) {
         return Ok(None);
@@ -60,7 +60,7 @@ fn lock(arguments: &CleanupArgs) -> anyhow::Result<Option<Lock>> {
     }
 }
 
-/// How many steps would fail, as far as that can be known.
+/// Lists the items to remove. Returns the number of removals that are known to fail.
 fn announce(found: &Found) -> usize {
     let mut failing = 0;
     for item in &found.items {
@@ -75,7 +75,7 @@ fn announce(found: &Found) -> usize {
     failing
 }
 
-/// How many steps failed.
+/// Removes the items. Returns the number of removals that failed.
 fn remove(removal: &mut Cleanup, found: &Found) -> usize {
     let mut failed = 0;
     for (item, result) in found.items.iter().zip(removal.remove(&found.items)) {

@@ -1,8 +1,7 @@
-//! `dump`: what the kernel holds, with the names of Services.
+//! The command `dump`, which prints kernel state with the names of Services.
 //!
-//! In: the kernel; names from the running proxy, else from the API server or manifests if those are
-//! given. Out: a table or JSON on standard output; on standard error what could not be had. Never: a
-//! change to anything.
+//! Reads the kernel. Takes names from the running proxy, else from the API server or manifests if the arguments name
+//! them. Prints a table or JSON on standard output, and problems on standard error. Changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,13 +25,13 @@ use crate::lasting::Lasting;
 use crate::watch::NodesWatched;
 use crate::{addresses, sync, telemetry};
 
-/// How long an API server may take to list everything.
+/// The longest time that an API server may take to list all objects.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prints a dump.
 ///
 /// # Errors
-/// If the configuration cannot be, or a part of the kernel cannot be read.
+/// If the configuration is invalid, or a part of the kernel state cannot be read.
 pub fn dump(arguments: &DumpArgs) -> anyhow::Result<()> {
     let (flags, manifests) = (arguments.flags(), arguments.manifests.as_deref());
     let load = || config::load(&flags, manifests, &Environment::look());
@@ -59,7 +58,7 @@ pub fn dump(arguments: &DumpArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Names, and who said them; what does not answer is told of and passed over.
+/// Returns names and their source. Reports a source that does not answer, and goes on to the next one.
 fn find_names(arguments: &DumpArgs, config: Option<&Config>) -> (Names, NamesFrom) {
     let path = socket(arguments, config);
     match ask::ask(&path) {
@@ -94,14 +93,14 @@ fn from(source: &Source) -> NamesFrom {
     }
 }
 
-/// Plans as the proxy would, and names what came of it.
+/// Plans as the proxy would, and returns the names of the planned frontends.
 fn plan_names(config: &Config) -> anyhow::Result<Names> {
     let everywhere = PerFamily { v4: true, v6: true };
     let mut proxier = Proxier::new(settings::planning(config, everywhere, true));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listing = list(config, &mut proxier);
     let listed = runtime.block_on(async { tokio::time::timeout(LIST_TIMEOUT, listing).await });
-    // A program that fetches credentials may never end. Neither it nor the thread that waits for it is waited for.
+    // A program that fetches credentials may never end, so neither it nor its thread is waited for.
     runtime.shutdown_background();
     if listed.is_err() {
         end_children();
@@ -111,21 +110,21 @@ fn plan_names(config: &Config) -> anyhow::Result<Names> {
     Ok(names(&proxier))
 }
 
-/// Ends the programs that this process has started and that still run: whoever dumps again and again must not leave
-/// one each time. Where the kernel does not tell its children (`CONFIG_PROC_CHILDREN`) they go on.
+/// Ends the child processes that still run, so that repeated dumps do not leave one each. Has no effect on a kernel
+/// that does not list children (`CONFIG_PROC_CHILDREN`).
 fn end_children() {
     let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     for thread in threads {
         let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
         let children = children.split_whitespace().filter_map(|number| number.parse().ok());
         for child in children.filter_map(Pid::from_raw) {
-            // It may have ended by itself.
+            // The process may have ended by itself.
             let _ = kill_process(child, Signal::KILL);
         }
     }
 }
 
-/// Takes in the first lists of everything.
+/// Folds events into `proxier` until everything has been listed once.
 async fn list(config: &Config, proxier: &mut Proxier) -> anyhow::Result<()> {
     let (sender, mut events) = mpsc::channel(sync::QUEUE);
     let source = Opened::new(config, None, &Lasting::default()).await?;

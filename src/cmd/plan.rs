@@ -1,7 +1,7 @@
-//! `plan`: the state that would be programmed, without root and without a kernel.
+//! The command `plan`, which prints the desired state without root and without a kernel.
 //!
-//! In: manifests, a configuration, the node's interface addresses. Out: five texts in the formats
-//! of the kernel's own tools. Never: a read or a change of the kernel.
+//! Takes manifests, a configuration and the node's interface addresses. Writes five texts in the formats of the
+//! kernel's own tools. Does not read or change the kernel.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::{folder, telemetry};
 /// Plans once and writes the result.
 ///
 /// # Errors
-/// If an input cannot be read or an output not be written.
+/// If an input cannot be read, or an output cannot be written.
 pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     let (config, warnings) =
         config::load(&arguments.flags(), Some(&arguments.manifests), &Environment::look())?;
@@ -32,7 +32,7 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     let (events, problems) = folder::load(&arguments.manifests, &config.node_name)?;
     let is_broken = |problem: &_| matches!(problem, folder::Problem::Broken { .. });
     if arguments.manifests.is_file() && problems.iter().any(is_broken) {
-        // A plan of half a file is no plan. In a folder one file hides nothing else.
+        // A plan of half a file would mislead. In a folder, a broken file does not hide the other files.
         let broken: Vec<_> = problems.iter().map(ToString::to_string).collect();
         anyhow::bail!("{}", broken.join("; "));
     }

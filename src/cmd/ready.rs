@@ -1,7 +1,7 @@
-//! `ready`: whether the running proxy has synced once.
+//! The command `ready`, which checks that the running proxy has synced once.
 //!
-//! In: the path of its local socket. Out: success, or one line that says why it is not ready, for a probe
-//! that runs it every few seconds. Never: a wait of more than a few seconds; a look at the kernel.
+//! Takes the path of the proxy's local socket. Succeeds, or returns an error of one line for a readiness probe. Waits
+//! for a few seconds at most. Does not look at the kernel.
 
 use anyhow::bail;
 
@@ -9,10 +9,10 @@ use crate::cli::ReadyArgs;
 use crate::console::print_line;
 use crate::dump::ask;
 
-/// Asks the running proxy.
+/// Asks the running proxy whether its first sync has succeeded.
 ///
 /// # Errors
-/// If it does not run, does not answer, or its first sync has not succeeded yet.
+/// If no proxy answers at the socket, or its first sync has not succeeded yet.
 pub fn ready(arguments: &ReadyArgs) -> anyhow::Result<()> {
     let path = arguments.path();
     match ask::is_ready(path) {

@@ -1,8 +1,8 @@
-//! A rehearsal of a start.
+//! Checks whether the process would start with a new configuration.
 //!
-//! In: a configuration that is not in force, and the one that is. Out: nothing if the process would come up with the
-//! first one, else the first thing that would keep it from that. Never: a change to the kernel's tables, at most a
-//! module is loaded; a port that stays taken; a try of a port that this process itself has.
+//! Takes the new configuration and the one in force. Returns the first problem that would prevent a start. Does not
+//! change the kernel's tables, but may load a kernel module. Does not keep ports, and does not try the ports that this
+//! process holds.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use crate::kernel::LinuxKernel;
 use crate::lasting::Lasting;
 use crate::serve::try_to_listen;
 
-/// How long all of it may take: a program for credentials or `iptables` may hang.
+/// The longest time for the whole check: a program for credentials or `iptables` may hang.
 const REHEARSAL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a start would fail.
+/// The reason why a start would fail.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// Something is missing. It may come.
+    /// Something is missing. A later attempt may succeed.
     #[error("{0:#}")]
     Fails(#[from] anyhow::Error),
-    /// Something hangs. It is not tried again, or more and more would hang.
+    /// Something hangs. There is no other attempt, since each one would leave another hanging thread.
     #[error("whatever a start waits for has not come within {REHEARSAL_TIMEOUT:?}")]
     Hangs,
 }
 
-/// Rehearses a start with `config` while `in_force` is in force.
+/// Checks a start with `config` while `in_force` is in force.
 ///
 /// # Errors
-/// What would keep it from coming up.
+/// The first problem that would prevent the start.
 pub(super) async fn rehearse(config: &Config, in_force: &Config) -> Result<(), Refusal> {
     let rehearsal = async {
         Opened::new(config, None, &Lasting::default()).await?.try_access().await?;
@@ -53,7 +53,7 @@ async fn try_kernel(config: Config) -> anyhow::Result<()> {
     .await?
 }
 
-/// A field, and the address that it names.
+/// A field of the configuration and the address that it sets.
 type Listener = (&'static str, SocketAddr);
 
 fn listeners(config: &Config) -> Vec<Listener> {
@@ -62,8 +62,8 @@ fn listeners(config: &Config) -> Vec<Listener> {
     health.into_iter().chain(metrics).collect()
 }
 
-/// A port that this process has will be free. Whether another address is there to listen on at that port cannot be
-/// known before.
+/// Checks that each address can be listened on. Skips ports that this process holds: they are free after its end, but
+/// another address at such a port cannot be tried before.
 fn try_ports(wanted: &[Listener], held: &[Listener]) -> anyhow::Result<()> {
     for (at, (field, address)) in wanted.iter().enumerate() {
         let others = wanted.iter().skip(at + 1);
@@ -95,7 +95,7 @@ mod tests {
         let said = try_ports(&[("metricsBindAddress", address)], &[]).unwrap_err();
         let said = format!("{said:#}");
         assert!(said.starts_with(&format!("metricsBindAddress: {address}: ")), "{said}");
-        // Also by a wildcard of the other family.
+        // The wildcard of the other family includes this address.
         let everywhere = SocketAddr::new("::".parse().unwrap(), address.port());
         assert!(try_ports(&[("metricsBindAddress", everywhere)], &[]).is_err());
         try_ports(&[("metricsBindAddress", address)], &[("healthzBindAddress", everywhere)])

@@ -1,10 +1,9 @@
-//! The configuration files, followed while the proxy runs.
+//! Follows the configuration files while the proxy runs.
 //!
-//! In: the flags that name the files, and the settings in force. Out: a log line, metrics and a line of `/statusz`
-//! when the files say something else, since that takes effect at the next start; and where the settings in force ask
-//! for it (`exitOnConfigChange`), an end of the process, so that whoever supervises it starts it again. Never: an end
-//! before a rehearsal of the start has succeeded; an end because of a file that is unreadable or invalid, or of fields
-//! that have no effect.
+//! Takes the flags that name the files, and the settings in force. When the files hold other settings, writes a log
+//! line, metrics and a line of `/statusz`: the change takes effect at the next start. With `exitOnConfigChange` in
+//! force, ends the process, so that its supervisor starts it again. Does not end the process before a check of the
+//! start has succeeded. Ignores fields without effect. Only reports a file that is unreadable or invalid.
 //!
 //! Source: spec 12.5 and Q-51. `Departs:` from upstream in what counts as a change, see `docs/compatibility.md`.
 
@@ -19,40 +18,39 @@ use crate::metrics::{ConfigFiles, Metrics};
 use crate::serve::ConfigurationNote;
 use crate::watch::random;
 
-/// The process ends at a random moment within so long, so that not every node of a cluster that is given a new
-/// configuration starts at once.
+/// The range of the random delay before the process ends, so that not every node of a cluster restarts at once.
 const SPREAD: Duration = Duration::from_secs(60);
 
-/// How long until a rehearsal that failed is tried again, where the process is to end.
+/// The pause before a failed check of a start is repeated, if the process is to end.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// What is in force.
+/// The settings in force.
 pub(super) struct InForce {
     given: RawConfig,
     config: Config,
     spread: Duration,
 }
 
-/// What a look at the files has found.
+/// The result of reading the files.
 #[derive(Debug, PartialEq)]
 enum Look {
     Same,
-    /// These fields make a difference, and that is all the settings.
+    /// These fields make a difference. The configuration is the whole of the new settings.
     Other(Vec<String>, Box<Config>),
-    /// They are no configuration.
+    /// The files hold no valid configuration.
     Invalid(String),
 }
 
-/// What follows from it.
+/// The conclusion from reading the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The files say what is in force.
+    /// The files hold the settings in force.
     InForce,
-    /// A start would succeed, and make a difference in these fields.
+    /// A start would succeed, and change these fields.
     Pending(String),
     /// A start would fail.
     Unusable(String),
-    /// The same, and it may succeed later without a change of the files.
+    /// A start would fail now, but may succeed later without a change of the files.
     NotYet(String),
 }
 
@@ -61,7 +59,7 @@ impl InForce {
         Self { given: given.clone(), config: config.clone(), spread: SPREAD }
     }
 
-    /// Follows the files, and waits until the process is to end because of them.
+    /// Follows the files until the process is to end because of a change. Returns the reason.
     pub(super) async fn ends(
         self,
         arguments: &RunArgs,
@@ -90,7 +88,7 @@ impl InForce {
         };
         loop {
             let mut changed = pin!(files.changed());
-            // Once at first: a change between the reading and the watch must not be missed.
+            // The files are read once before the first change, which may have come before the watch.
             loop {
                 let mut verdict = self.judge(self.look(arguments, here), &rehearse).await;
                 told.tell(&verdict);
@@ -98,7 +96,7 @@ impl InForce {
                     (&verdict, self.config.on_config_change)
                 {
                     self.wait_for_the_moment(fields).await;
-                    // Much may have happened meanwhile.
+                    // The files may have changed again during the wait.
                     verdict = self.judge(self.look(arguments, here), &rehearse).await;
                     if let Verdict::Pending(fields) = &verdict {
                         return anyhow::anyhow!(
@@ -162,7 +160,7 @@ impl InForce {
     }
 }
 
-/// Who is told of the files.
+/// Reports conclusions about the configuration files to the log, metrics and `/statusz`.
 pub(super) struct Notification {
     metrics: Arc<Metrics>,
     note: ConfigurationNote,
@@ -170,12 +168,12 @@ pub(super) struct Notification {
 }
 
 impl Notification {
-    /// The log, these metrics, and whoever reads this note.
+    /// Reports to the log, to `metrics`, and to the note that `/statusz` shows.
     pub(super) fn new(metrics: Arc<Metrics>, note: ConfigurationNote) -> Self {
         Self { metrics, note, last: Verdict::InForce }
     }
 
-    /// Nothing is told twice.
+    /// Reports a conclusion, unless it is the same as the last one.
     fn tell(&mut self, verdict: &Verdict) {
         if *verdict == self.last {
             return;

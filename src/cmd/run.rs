@@ -1,12 +1,11 @@
-//! `run`: the proxy itself.
+//! The command `run`: the proxy itself.
 //!
-//! In: flags. Out: a kernel that follows its source of objects and the node's addresses, until a
-//! signal. Never: a change to the kernel before the first lists are complete, or when the process
-//! ends: everything stays as it is for the next one to adopt.
+//! Takes flags. Keeps the kernel in sync with the source of objects and the node's addresses until a signal comes. Does
+//! not change the kernel before the first lists are complete. Leaves kernel state in place at the end, for the next
+//! process to adopt.
 //!
-//! Threads: this one waits for the source, the configuration and signals, and for nothing else;
-//! `addresses` waits for the kernel to tell
-//! of addresses; `sync` runs rounds and owns the kernel.
+//! Threads: this one waits for the source, the configuration and signals, and for nothing else; `addresses` waits for
+//! the kernel to report addresses; `sync` runs rounds and owns the kernel.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -37,10 +36,11 @@ use crate::serve::{ConfigurationNote, Process, ProxyHealth};
 use crate::watch::{Api, ApiSettings, NodesWatched};
 use crate::{addresses, dump, folder, sync, telemetry, version, watch};
 
-/// Runs the proxy until SIGTERM or SIGINT; or does what `--write-config-to` or `--init-only` asks for.
+/// Runs the proxy until SIGTERM or SIGINT, or does what `--write-config-to` or `--init-only` asks for.
 ///
 /// # Errors
-/// What keeps it from starting, or from preparing the kernel; that its configuration has changed.
+/// If the proxy cannot start, cannot prepare the kernel, or fails later. If it ends because its configuration has
+/// changed.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let here = Environment::look();
     let mut given = RawConfig::read(&arguments.flags)?;
@@ -82,7 +82,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         }
     });
     supervisor.stopping();
-    // What still waits for a server or the kernel is not waited for.
+    // Tasks that wait for a server or the kernel are abandoned.
     runtime.shutdown_background();
     result
 }
@@ -94,7 +94,7 @@ fn write_config(given: &RawConfig, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What needs more rights than a later run: modules, the device, settings under `/proc/sys`. Unlike
+/// Does what needs more privileges than a later run: loads modules, creates the device, writes `/proc/sys`. Unlike
 /// upstream (spec Q-54) it needs no API server.
 fn initialise(config: &Config) -> anyhow::Result<()> {
     let (mut kernel, _) = LinuxKernel::open(settings::node_setup(config))?;
@@ -110,14 +110,14 @@ struct Stop {
 }
 
 impl Stop {
-    /// From now on they end nothing by themselves.
+    /// Catches the signals from now on.
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot wait for signals");
         let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
         Ok(Self { terminate: listen(terminate)?, interrupt: listen(interrupt)? })
     }
 
-    /// Waits for one of them, and says which one has come.
+    /// Waits for one of the signals, and logs its name.
     async fn asked(&mut self) {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -127,16 +127,16 @@ impl Stop {
     }
 }
 
-/// Does what may wait for the kernel or a program on a thread of its own, so that this one hears
-/// signals. Nobody waits for that thread when the process is to end.
+/// Runs work that may wait for the kernel or a program on another thread, so that this thread can receive signals. The
+/// end of the process does not wait for that thread.
 pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("a thread has died")
 }
 
-/// Lowering the score needs CAP_SYS_RESOURCE; without it the proxy works all the same. A default that the
-/// rights of a pod do not allow is nothing that its operator has to do anything about.
+/// Sets the out-of-memory score. Lowering it needs CAP_SYS_RESOURCE, but the proxy works without it. A failure to set
+/// the default is only a debug line: the operator did not ask for it.
 fn set_oom_score(config: &Config) {
     let score = config.oom_score_adj;
     match std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
@@ -169,7 +169,7 @@ async fn serve(
         hold_lock()?;
         let (kernel, capabilities) = LinuxKernel::open(node_setup)?;
         let reader = kernel.open_reader()?;
-        // The thread that follows the addresses says what is wrong if they cannot be read.
+        // An error is ignored here: the thread that follows the addresses reports it.
         let addresses = addresses::now().unwrap_or_default();
         if let Some(remark) = warnings::excluded_node_addresses(&exclude, &addresses) {
             tracing::warn!("{remark}");
@@ -234,11 +234,11 @@ async fn tell_ready(supervisor: Arc<Supervisor>, synced: oneshot::Receiver<()>) 
     }
 }
 
-/// Takes the lock of this network namespace until the process has ended, threads that still change the kernel
-/// included. Must be called within the runtime.
+/// Takes the lock of this network namespace. Holds it until the process has ended, including threads that still change
+/// the kernel. Must be called within the runtime.
 ///
 /// # Errors
-/// If another proxy runs here. A system that gives no lock is no reason to serve nobody.
+/// If another proxy runs in this namespace. Other failures are only logged: the proxy then runs without the lock.
 fn hold_lock() -> anyhow::Result<()> {
     match Lock::take() {
         Ok(lock) => {
@@ -256,7 +256,7 @@ fn hold_lock() -> anyhow::Result<()> {
     }
 }
 
-/// Lets `dump` ask for names and `ready` for readiness; Services do not need that socket.
+/// Answers `dump` and `ready` at the local socket. Services do not need the socket, so a failure is only logged.
 fn answer_at_socket(config: &Config, health: Arc<ProxyHealth>) -> Questions {
     let (names, questions) = Questions::channel(1);
     let is_ready = Box::new(move || health.has_synced());
@@ -279,14 +279,14 @@ fn sync_ended(
     }
 }
 
-/// A source that is known to be there, as far as that can be known without waiting for it.
+/// A source of objects that has been opened and checked as far as is possible without waiting for it.
 pub(super) enum Opened {
     Api(Box<Api>),
     Folder(Box<folder::Folder>),
 }
 
 impl Opened {
-    /// Requests to an API server are counted in `requests`, if anywhere; what lasts is kept in `lasting`.
+    /// Opens the source. Counts requests to an API server in `requests`, and keeps conditions that last in `lasting`.
     pub(super) async fn new(
         config: &Config,
         requests: Option<Requests>,
@@ -316,7 +316,7 @@ impl Opened {
         Ok(Self::Api(Box::new(api)))
     }
 
-    /// The address of the API server, if there is one and it is not only known by a name.
+    /// The address of the API server; `None` without an API server, or if its URL has a name instead.
     fn server_address(&self) -> Option<IpAddr> {
         match self {
             Self::Folder(_) => None,
@@ -324,10 +324,10 @@ impl Opened {
         }
     }
 
-    /// Finds out whether whoever asks there is answered.
+    /// Checks that the source accepts this proxy's requests.
     ///
     /// # Errors
-    /// What the API server says, or why it does not.
+    /// The API server's refusal, or the reason why it does not answer.
     pub(super) async fn try_access(&self) -> anyhow::Result<()> {
         match self {
             Self::Folder(_) => Ok(()),
@@ -337,8 +337,8 @@ impl Opened {
         }
     }
 
-    /// Where events are told: to the API server, if the objects come from there. Must be called
-    /// within the runtime.
+    /// Returns the sink of events: the API server if objects come from there, else the log alone. Must be called within
+    /// the runtime.
     fn tell(&self, host_name: String) -> Sink {
         match self {
             Self::Folder(_) => Sink::log(),

@@ -1,7 +1,7 @@
-//! The proxy's own servers, and what the sync thread leaves behind for them.
+//! Starts the proxy's own servers, and connects them with the sync thread.
 //!
-//! In: the configuration, what the process is, where events go. Out: servers that run, and a
-//! [`Publish`] for the sync thread. Never: a wait for a port.
+//! Takes the configuration, facts about the process, and the sink of events. Returns running servers, and a
+//! [`Publish`] for the sync thread. Does not wait for a port.
 
 use std::sync::Arc;
 
@@ -24,19 +24,19 @@ use crate::sync::publish::Publish;
 use crate::traffic::{Limits, Traffic};
 use crate::version;
 
-/// Servers that run. They end with this value.
+/// The running servers. They end when this value is dropped.
 pub(super) struct Servers {
     running: JoinSet<Unbound>,
     health: Arc<ProxyHealth>,
 }
 
 impl Servers {
-    /// Whether the proxy keeps up, which they answer with.
+    /// Returns the health of the proxy, which the servers report.
     pub(super) fn health(&self) -> Arc<ProxyHealth> {
         Arc::clone(&self.health)
     }
 
-    /// Waits until the process has to end because a port cannot be had; for ever as a rule.
+    /// Waits until a server fails for good, which ends the process. Usually waits for ever.
     pub(super) async fn end(&mut self) -> anyhow::Error {
         match self.running.join_next().await {
             Some(Ok(unbound)) => unbound.into(),
@@ -46,7 +46,7 @@ impl Servers {
     }
 }
 
-/// What is counted, from the beginning of the process.
+/// Declares the metrics of the process.
 pub(super) fn metrics(config: &Config) -> anyhow::Result<Arc<Metrics>> {
     let build = Build {
         kube_proxy: version::KUBE_PROXY,
@@ -56,15 +56,15 @@ pub(super) fn metrics(config: &Config) -> anyhow::Result<Arc<Metrics>> {
     Ok(Arc::new(Metrics::new(&build).context("cannot declare the metrics")?))
 }
 
-/// Where the parts of the proxy tell what happens and what lasts.
+/// The sinks of events and of conditions that last.
 #[derive(Clone)]
 pub(super) struct Telling {
     pub(super) events: Sink,
     pub(super) lasting: Lasting,
 }
 
-/// Starts everything that answers and tells; what it answers with comes from the sync thread. Must be
-/// called within the runtime.
+/// Starts all servers. The sync thread gives them their values through the returned [`Publish`]. Must be called within
+/// the runtime.
 pub(super) fn start(
     config: &Config,
     process: Process,
@@ -84,7 +84,7 @@ pub(super) fn start(
     let health = Arc::new(ProxyHealth::new(families, config.ipvs.sync_period));
     health.started();
     if matches!(config.source, Source::Manifests(_)) {
-        // They say nothing of nodes as a rule, and there is no autoscaler.
+        // Manifests usually have no Node, and no cluster autoscaler removes the node.
         health.needs_no_node();
     }
     let traffic = traffic(config)?;
@@ -101,14 +101,13 @@ pub(super) fn start(
     Ok((servers, publish))
 }
 
-/// By what the health checks of Services judge the proxy: by nothing where its health server is
-/// switched off (spec 10.2).
+/// The proxy health that health checks of Services include; `None` if the health server is switched off (spec 10.2).
 fn judged(config: &Config, health: &Arc<ProxyHealth>) -> Option<Arc<ProxyHealth>> {
     config.serving.healthz.map(|_| Arc::clone(health))
 }
 
-/// As many files as the process may have, which is what Go's runtime does: the connections of all servers
-/// may be more than the 1024 that a process has at first.
+/// Raises the number of open files to the hard limit, as Go's runtime does. The connections of all servers may be more
+/// than the usual soft limit of 1024.
 fn allow_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -116,8 +115,8 @@ fn allow_files() {
     }
 }
 
-/// The kernel's counters are read by a socket of their own, which the thread that reads opens when it
-/// is asked first: this one must not wait for the kernel.
+/// Starts the thread that reads the counters of Services, if the configuration asks for them. The thread opens its
+/// socket at the first reading, so that this one need not wait for the kernel.
 fn traffic(config: &Config) -> anyhow::Result<Option<Traffic>> {
     let Some(wanted) = config.service_metrics else { return Ok(None) };
     let services = usize::try_from(wanted.limit).unwrap_or(usize::MAX);

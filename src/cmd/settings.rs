@@ -1,7 +1,7 @@
-//! The configuration in the core's words.
+//! Translates the configuration into the settings of the core and of the kernel.
 //!
-//! In: a checked [`Config`] and what the node can do. Out: the planner's settings, the kernel's,
-//! and the periods. Never: a default; those are the configuration's.
+//! Takes a checked [`Config`] and the node's capabilities. Returns the settings of the plan and of the kernel, and the
+//! periods of rounds. Does not apply defaults, which the configuration does.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::config::{Config, DetectLocal, INTERFACE_NAME_MAX, NodePortAddresses, 
 use crate::kernel::{node_setup, sysctl};
 use crate::sync::pace::Periods;
 
-/// What the plan needs to know.
+/// Returns the settings of the plan.
 pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully: bool) -> Settings {
     let (local_detection, locality) = local_detection(&config.detect_local);
     Settings {
@@ -33,21 +33,22 @@ pub(super) fn planning(config: &Config, families: PerFamily<bool>, random_fully:
         external_ips: config.gates.is_on(gates::EXTERNAL_IPS),
         ip_mode_proxy: config.ip_mode_proxy.clone(),
         policy: config.policy,
-        // Found out when the kernel is prepared.
+        // Known only after the kernel has been prepared.
         missing: PerFamily::default(),
         drain: config.drain,
     }
 }
 
-/// Whether any traffic can count as coming from pods of this node.
+/// Tells if any traffic can count as traffic from this node's pods.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locality {
     Possible,
-    /// What is to be detected does not exist.
+    /// No interface can have the configured name.
     Nothing,
 }
 
-/// `iptables` refuses a name that no interface can have, and with it every rule, so such a name is in none.
+/// Returns the detection of local traffic. Drops a name that is too long for an interface: `iptables` would refuse the
+/// name, and every other rule with it.
 fn local_detection(wanted: &DetectLocal) -> (LocalDetection, Locality) {
     let detection = match wanted {
         DetectLocal::ClusterCidr(nets) => LocalDetection::ClusterCidr(nets.clone()),
@@ -57,7 +58,7 @@ fn local_detection(wanted: &DetectLocal) -> (LocalDetection, Locality) {
         {
             return (LocalDetection::default(), Locality::Nothing);
         }
-        // The longest names begin with nothing but themselves, and `NAME+` would be too long for `iptables`.
+        // A prefix of full length matches only itself, and `NAME+` would be too long for `iptables`.
         DetectLocal::InterfaceNamePrefix(name) if name.len() == INTERFACE_NAME_MAX => {
             LocalDetection::BridgeInterface(name.clone())
         }
@@ -67,7 +68,7 @@ fn local_detection(wanted: &DetectLocal) -> (LocalDetection, Locality) {
     (detection, Locality::Possible)
 }
 
-/// What the kernel needs before the first virtual server.
+/// Returns what the kernel needs before the first virtual server.
 pub(super) fn node_setup(config: &Config) -> node_setup::NodeSetup {
     let conntrack = &config.conntrack;
     node_setup::NodeSetup {
@@ -93,7 +94,7 @@ pub(super) fn node_setup(config: &Config) -> node_setup::NodeSetup {
     }
 }
 
-/// Without the Node's addresses `primary` is every address: worth a wait, as upstream's.
+/// The longest wait for the Node. Until it is known `primary` means every address, so kube-proxy waits too.
 pub(super) fn wait_for_node(config: &Config) -> Duration {
     match config.node_port_addresses {
         NodePortAddresses::Primary => Duration::from_secs(30),
@@ -101,12 +102,12 @@ pub(super) fn wait_for_node(config: &Config) -> Duration {
     }
 }
 
-/// How often rounds may and must be.
+/// Returns the shortest and longest time between rounds.
 pub(super) fn periods(config: &Config) -> Periods {
     Periods { min: config.ipvs.min_sync_period, max: config.ipvs.sync_period }
 }
 
-/// The kernel counts whole seconds; what is left over is cut off, as upstream does.
+/// Whole seconds, as the kernel counts them. The rest is cut off, as in kube-proxy.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs()
 }

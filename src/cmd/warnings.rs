@@ -1,7 +1,7 @@
-//! What an operator should know of settings that are in force (spec 12.6).
+//! Warnings about settings in force (spec 12.6).
 //!
-//! In: a checked configuration, and which families the node can serve. Out: one remark each, or why the two cannot go
-//! together. Never: a word of a setting that does what it says.
+//! Takes a checked configuration and the families that the node can serve. Returns one warning per setting with an
+//! unexpected effect, or an error if the two contradict each other. Says nothing about other settings.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use proxier::model::{Family, InterfaceAddress, Net, PerFamily};
 
 use crate::config::{Config, DetectLocal, NodePortAddresses, Source};
 
-/// Refuses local detection by networks of which the node has no family: nothing would ever be local.
+/// Refuses local detection by networks whose family the node does not serve: no traffic would ever be local.
 ///
 /// # Errors
-/// If so.
+/// If `clusterCIDR` has networks, but none of a family that the node serves.
 pub(super) fn refuse(config: &Config, families: &PerFamily<bool>) -> anyhow::Result<()> {
     let DetectLocal::ClusterCidr(nets) = &config.detect_local else { return Ok(()) };
     let (is_there, is_here) = (nets.v4.is_some() || nets.v6.is_some(), |family: &Family| {
@@ -27,7 +27,7 @@ pub(super) fn refuse(config: &Config, families: &PerFamily<bool>) -> anyhow::Res
     Ok(())
 }
 
-/// All remarks.
+/// Returns all warnings.
 pub(super) fn warnings(config: &Config, families: &PerFamily<bool>) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.drain.dead_node.is_some() && matches!(config.source, Source::Manifests(_)) {
@@ -42,7 +42,7 @@ pub(super) fn warnings(config: &Config, families: &PerFamily<bool>) -> Vec<Strin
     warnings
 }
 
-/// The families that are served and for which nothing is named.
+/// Names the served families for which nothing is configured. `None` if there is no such family.
 fn missing(is_named: impl Fn(Family) -> bool, families: &PerFamily<bool>) -> Option<String> {
     let is_missing = |family: &Family| *families.of(*family) && !is_named(*family);
     let missing: Vec<_> =
@@ -59,8 +59,7 @@ fn open_node_ports(addresses: &NodePortAddresses, families: &PerFamily<bool>) ->
     ))
 }
 
-/// Tells of networks that have addresses of the node although virtual servers of others are left alone in them
-/// (`ipvs.excludeCIDRs`).
+/// Warns about addresses of the node in networks whose virtual servers belong to other programs (`ipvs.excludeCIDRs`).
 pub(super) fn excluded_node_addresses(
     exclude: &[Net],
     addresses: &[InterfaceAddress],
@@ -79,7 +78,7 @@ pub(super) fn excluded_node_addresses(
 
 fn undetected(detect_local: &DetectLocal, families: &PerFamily<bool>) -> Option<String> {
     let DetectLocal::ClusterCidr(nets) = detect_local else { return None };
-    // Without any it is a choice.
+    // Without any network the operator has chosen not to detect local traffic.
     let is_chosen = nets.v4.is_some() || nets.v6.is_some();
     let family = missing(|family| nets.of(family).is_some(), families).filter(|_| is_chosen)?;
     Some(format!(
@@ -87,7 +86,7 @@ fn undetected(detect_local: &DetectLocal, families: &PerFamily<bool>) -> Option<
     ))
 }
 
-/// Settings that mean a family which the node does not serve.
+/// Settings that name a family which the node does not serve.
 fn unused(config: &Config, family: Family) -> Vec<String> {
     let is_of =
         |address: &SocketAddr| Family::of(address.ip()) == family && !address.ip().is_unspecified();

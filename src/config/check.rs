@@ -1,7 +1,7 @@
-//! Settings as given → [`Config`].
+//! Checks settings and makes a [`Config`] of them.
 //!
-//! In: what files and flags set. Out: the configuration with every default filled in, or every
-//! problem, each with the path that kube-proxy names it by. Never: a stop at the first problem.
+//! Takes the settings of files and flags. Returns the configuration with every default filled in, or every problem with
+//! the field's path as kube-proxy writes it. Does not stop at the first problem.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) mod gates;
 mod logging;
 mod service_metrics;
 
-/// One value that cannot be.
+/// One invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The field's path as kube-proxy writes it, such as
@@ -33,7 +33,7 @@ pub struct Problem {
     pub field: String,
     /// The value as given.
     pub value: String,
-    /// What it has to be.
+    /// The rule that the value breaks.
     pub reason: String,
 }
 
@@ -44,15 +44,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What stands before a field that is not the proxy's own.
+/// The prefix of a field's path: the kind of kube-proxy's document, or nothing for a field of the proxy's own.
 fn kind_of(field: &str) -> &'static str {
     if field.starts_with(extension::KIND) { "" } else { "KubeProxyConfiguration." }
 }
 
-/// The previous minor version of the one whose behaviour is the baseline.
+/// The minor version before the kube-proxy version that this proxy follows.
 const PREVIOUS_MINOR: &str = "1.35";
 
-/// Checks everything. The second value lists what is taken but read otherwise than other programs may read it.
+/// Checks all settings. The second value lists values that are accepted, but that other programs may read differently.
 pub(super) fn check(
     raw: &Raw,
     manifests: Option<&Path>,
@@ -105,14 +105,15 @@ pub(super) fn check(
     if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
 }
 
-/// `ipvs.excludeCIDRs` by itself.
+/// Checks `ipvs.excludeCIDRs` alone.
 pub(super) fn exclude_cidrs(words: &[String]) -> Result<Vec<Net>, Vec<Problem>> {
     let mut check = Check::default();
     let nets = check.nets("KubeProxyIPVSConfiguration.ExcludeCidrs", words);
     if check.problems.is_empty() { Ok(nets) } else { Err(check.problems) }
 }
 
-/// Where listeners are by default: on all addresses or on loopback, of the bind address' family.
+/// The default addresses of the health server (all addresses) and of the metrics server (loopback), in the family of
+/// the bind address.
 pub(super) fn listeners(raw: &Raw) -> (&'static str, &'static str) {
     let bind = sloppy::address(raw.bind_address.as_deref().unwrap_or_default());
     match bind.map(|bind| Family::of(bind.value)) {
@@ -121,11 +122,11 @@ pub(super) fn listeners(raw: &Raw) -> (&'static str, &'static str) {
     }
 }
 
-/// Collects problems; every method returns some value, which counts only if there are none.
+/// Collects problems. Every method returns some value, which is used only if there are no problems at the end.
 #[derive(Default)]
 struct Check {
     problems: Vec<Problem>,
-    /// What is taken, and should be written otherwise.
+    /// Values that are accepted, but that other programs may read differently.
     warnings: Vec<String>,
 }
 
@@ -253,7 +254,7 @@ impl Check {
         }
     }
 
-    /// A whole number from `lowest` to `highest`, in a type that holds them.
+    /// Returns a whole number from `lowest` to `highest`, in a type that holds them.
     fn int<T: TryFrom<i32> + Default>(
         &mut self,
         field: &str,
@@ -274,7 +275,7 @@ impl Check {
         T::default()
     }
 
-    /// A duration that is not negative; `default` in seconds.
+    /// Returns a duration that is not negative. `default` is in seconds.
     fn time(&mut self, field: &str, value: Option<GoDuration>, default: i64) -> Duration {
         let value = value.unwrap_or(GoDuration::from_secs(default));
         value.checked().unwrap_or_else(|| {
@@ -283,7 +284,7 @@ impl Check {
         })
     }
 
-    /// A duration greater than zero; `default` in seconds.
+    /// Returns a duration greater than zero. `default` is in seconds.
     fn period(&mut self, field: &str, value: Option<GoDuration>, default: i64) -> Duration {
         let value = value.unwrap_or(GoDuration::from_secs(default));
         value.checked().filter(|period| !period.is_zero()).unwrap_or_else(|| {
@@ -292,7 +293,8 @@ impl Check {
         })
     }
 
-    /// Whole seconds, cut off, as the kernel takes them. It refuses more than it can count, which is told then.
+    /// Returns whole seconds, rounded down, as the kernel takes them. The kernel refuses more than it can count, and
+    /// that error is reported when the value is set.
     fn seconds(&mut self, field: &str, value: Option<GoDuration>) -> u32 {
         u32::try_from(self.time(field, value, 0).as_secs()).unwrap_or(u32::MAX)
     }

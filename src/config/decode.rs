@@ -1,8 +1,8 @@
-//! A document → its fields, and every one of them that is of a wrong type.
+//! Decodes a document into its fields and reports every field of a wrong type.
 //!
-//! In: a document, and the same as a tree. Out: the fields that could be read, the others unset, and a
-//! mistake for each of those, with its place. Never: a stop at the first mistake; text that is taken
-//! for a number or a boolean because it looks like one, which Go's decoder does not do either.
+//! Takes a document and its tree. Returns the fields that could be read, and a mistake with its place for each other
+//! field, which stays unset. Does not stop at the first mistake. Does not take quoted text for a number or a boolean:
+//! Go's decoder does not do that either.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::spans::Places;
 use crate::yaml::{self, Document, Duplicates, Error};
 
-/// After so many mistakes nobody reads on. Each costs another reading of the document.
+/// The most mistakes that one document reports. Each costs another decoding of the document.
 const MAX_DECODE_ERRORS: usize = 100;
 
-/// Reads the fields of a document of this kind.
+/// Decodes the fields of a document of this kind.
 pub(super) fn decode<T: DeserializeOwned + Serialize + Default>(
     document: Document<'_>,
     tree: &Value,
@@ -37,14 +37,14 @@ pub(super) fn decode<T: DeserializeOwned + Serialize + Default>(
             mended.insert(mistake.field);
         } else {
             let is_out = take_out(&mut rest, &mistake.field);
-            // The first has its place; the others had one in the text below.
+            // The first mistake has its place in the file. The others were found in `text` below, so theirs are wrong.
             mistakes.push(if is_of_file { mistake } else { Error { line: 0, ..mistake } });
             if !is_out || mistakes.len() == MAX_DECODE_ERRORS {
                 break T::default();
             }
         }
         is_of_file = false;
-        // JSON is YAML, but its places are others.
+        // JSON is YAML, but its lines are not those of the file.
         let text = rest.to_string();
         let left = Document { lines_before: 0, text: &text };
         read = yaml::decode(left, Duplicates::LastWins);
@@ -65,8 +65,8 @@ pub(super) fn decode<T: DeserializeOwned + Serialize + Default>(
     (value, mistakes)
 }
 
-/// Removes the field of this path, such as `ipvs.syncPeriod`; of an element, the whole list, so that the
-/// others keep their numbers. Tells whether there was one.
+/// Removes the field at this path, such as `ipvs.syncPeriod`. For an element of a list it removes the whole list, so
+/// that the other elements keep their indices. Returns false if there is no such field.
 fn take_out(tree: &mut Value, path: &str) -> bool {
     let list = path.strip_suffix(']').and_then(|path| path.rsplit_once('['));
     let field = list.map_or(path, |(list, _)| list);
@@ -75,16 +75,16 @@ fn take_out(tree: &mut Value, path: &str) -> bool {
     parent.and_then(|fields| fields.remove(key)).is_some()
 }
 
-/// Where the field of this path is in a tree.
+/// The JSON pointer of the field at this path.
 fn pointer(path: &str) -> String {
     let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
     steps.map(|step| format!("/{}", step.trim_end_matches(']'))).collect()
 }
 
-/// Spells the number at this path as JSON does, to which Go's decoder turns YAML before it looks at
-/// fields: `1e3` and `1000.0` are whole numbers, and `1_000` is one of any kind. False if there is none.
+/// Rewrites the number at this path as JSON spells it; Go's decoder turns YAML into JSON before it reads fields. Thus
+/// `1e3` and `1000.0` are whole numbers, and `1_000` is a number. Returns false if there is no whole number.
 fn mend(tree: &mut Value, path: &str) -> bool {
-    /// Up to here a float is one whole number only.
+    /// Up to this value (2^53) every whole number is exact in a float.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let Some(value) = tree.pointer_mut(&pointer(path)).filter(|value| value.is_number()) else {
         return false;
@@ -96,12 +96,12 @@ fn mend(tree: &mut Value, path: &str) -> bool {
     !value.is_f64()
 }
 
-/// The path of a field of what is at a path.
+/// The path of a field below another path.
 pub(super) fn below(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }
 
-/// Finds text in quotes that was understood as a number or a boolean.
+/// Finds text in quotes that was decoded as a number or a boolean.
 fn compare(tree: &Value, understood: &Value, path: String, mistakes: &mut Vec<Error>) {
     let wanted = match (tree, understood) {
         (Value::Object(fields), Value::Object(understood)) => {
@@ -131,7 +131,7 @@ fn compare(tree: &Value, understood: &Value, path: String, mistakes: &mut Vec<Er
     });
 }
 
-/// Whether text can only have been meant as text: without quotes it would be something else.
+/// True if the text must have been quoted: without quotes YAML would read another type.
 fn is_in_quotes(text: &str) -> bool {
     let plain = Document { lines_before: 0, text };
     yaml::decode::<Value>(plain, Duplicates::LastWins).is_ok_and(|plain| !plain.is_string())

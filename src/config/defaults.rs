@@ -1,6 +1,6 @@
-//! What a setting is that nobody has given (spec 12.2).
+//! Defaults of settings that the configuration leaves unset (spec 12.2).
 //!
-//! In: nothing. Out: values, each with its unit. Never: the defaults of flags, which differ from these on purpose.
+//! Each value has its unit. Does not hold the defaults of flags, which differ on purpose.
 
 /// `bindAddress`.
 pub(super) const BIND_ADDRESS: &str = "0.0.0.0";

@@ -1,8 +1,7 @@
-//! In which settings two configurations differ.
+//! Names the settings in which two configurations differ.
 //!
-//! In: two configurations, and what was given for each. Out: whether a start with the other one would make any
-//! difference, and the names of the fields that do. Never: a difference in how the same is written, or in a field
-//! that has no effect in IPVS mode.
+//! Takes two configurations and the settings they were made of. Returns the names of the fields that would change the
+//! proxy's behaviour after a restart. Ignores spelling, and fields that have no effect in IPVS mode.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::extension::ExtensionConfig;
 use super::gates::{self, Gates};
 use super::{Config, Pace, RawConfig, Source};
 
-/// Fields of kube-proxy's document that have no effect here, each with all that is below it.
+/// Fields of kube-proxy's document that have no effect in this proxy, each with all fields below it.
 const IDLE: &[&str] = &[
     "clientConnection.acceptContentTypes",
     "clientConnection.burst",
@@ -32,22 +31,22 @@ const IDLE: &[&str] = &[
     "winkernel",
 ];
 
-/// The gates that make a difference to a running proxy; those of the log only admit settings.
+/// The gates that change a running proxy. The gates of the log only permit other settings.
 const GATES: &[&str] = &[gates::EXTERNAL_IPS, gates::FLAGZ, gates::STATUSZ];
 
 impl Config {
-    /// True if a start with the other one would make no difference.
+    /// True if a restart with the other configuration would change nothing.
     pub fn has_the_effect_of(&self, other: &Self) -> bool {
         self.with_effect() == other.with_effect()
     }
 
-    /// A copy in which all that has no effect is the same.
+    /// A copy in which fields without effect have fixed values.
     fn with_effect(&self) -> Self {
         let mut config = self.clone();
         config.config_sync_period = Duration::ZERO;
         config.logging.flush_frequency = Duration::ZERO;
         config.serving.show_hidden_metrics = false;
-        // It says how loudly a score is missed that cannot be had.
+        // This field only decides how loudly a failure to set the score is reported.
         config.oom_score_adj_is_given = false;
         config.gates = Gates::of(None);
         match &mut config.source {
@@ -60,8 +59,7 @@ impl Config {
     }
 }
 
-/// The names of the fields in which a start with the other configuration would make a difference; none if it would
-/// make none.
+/// The names of the fields that would change the proxy's behaviour after a restart with the new configuration.
 pub(super) fn fields(old: (&RawConfig, &Config), new: (&RawConfig, &Config)) -> Vec<String> {
     let gates = GATES.iter().filter(|gate| old.1.gates.is_on(gate) != new.1.gates.is_on(gate));
     let gates: Vec<_> = gates.map(|gate| format!("featureGates.{gate}")).collect();
@@ -185,7 +183,7 @@ mod tests {
         }
     }
 
-    /// A field of kube-proxy's document is idle or makes a difference; one that is renamed is neither.
+    /// Detects an idle field whose name is not, or no longer, in kube-proxy's document.
     #[test]
     fn every_idle_field_is_one_of_the_document() {
         let effective = read("windowsRunAsService: true").0.effective();

@@ -1,9 +1,8 @@
-//! Configuration files → what their documents set.
+//! Reads configuration files.
 //!
-//! In: the text of a file, YAML or JSON. Out: [`Documents`]. Unknown and duplicate keys are warnings, as
-//! upstream; every field of a wrong type is a mistake with line and path, and does not count. Never: a
-//! judgement of values; a field that is taken for another kind's, or passed over because our own
-//! document has a version that we do not know.
+//! Takes the text of a file, YAML or JSON. Returns [`Documents`]. Unknown and duplicate keys are warnings, as upstream.
+//! Every field of a wrong type is a mistake with line and path, and stays unset. Does not check values. Refuses a
+//! document of the proxy's own kind with an unknown version instead of skipping it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,25 +18,25 @@ use crate::yaml::{self, Document, Duplicates};
 pub(super) const KUBE_PROXY: (&str, &str) =
     ("kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration");
 
-/// What a file says.
+/// The contents of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Documents {
-    /// kube-proxy's document, with the proxy's own one of the same file. Zeros and empty strings that
-    /// mean "the default" are unset.
+    /// kube-proxy's document, with the proxy's own document of the same file. Zeros and empty strings that mean "the
+    /// default" are unset.
     pub(super) raw: Raw,
-    /// What was accepted but has no effect.
+    /// Messages about keys and documents that were accepted but have no effect.
     pub(super) warnings: Vec<String>,
     /// Every field of a wrong type; it is unset in `raw`.
     pub(super) mistakes: Vec<yaml::Error>,
 }
 
-/// Why the text is no configuration file.
+/// The reason why a text is not a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeFailure {
-    /// Broken YAML.
+    /// The YAML is broken.
     #[error(transparent)]
     Decode(#[from] yaml::Error),
-    /// A document of another kind.
+    /// The document has another kind.
     #[error(
         "expected apiVersion kubeproxy.config.k8s.io/v1alpha1 and kind KubeProxyConfiguration, \
          found apiVersion {api_version:?} and kind {kind:?}"
@@ -48,10 +47,10 @@ pub enum DecodeFailure {
         /// The document's `kind`; empty if it has none.
         kind: String,
     },
-    /// The proxy's own document is there more than once.
+    /// There is more than one document of the proxy's own kind.
     #[error("there is more than one {}", extension::KIND)]
     Twice,
-    /// A document that is to be the proxy's own one and is not of its version, or not of its kind.
+    /// A document has the proxy's own kind or group, but not the known version or kind.
     #[error(
         "expected apiVersion {} and kind {}, found apiVersion {api_version:?} and kind {kind:?}",
         extension::API_VERSION,
@@ -63,22 +62,22 @@ pub enum DecodeFailure {
         /// The document's `kind`; empty if it has none.
         kind: String,
     },
-    /// A file for the proxy's own document alone has none, or more documents.
+    /// A file for the proxy's own document holds no document, or several.
     #[error(
         "expected one document, of apiVersion {} and kind {}, found {count}",
         extension::API_VERSION,
         extension::KIND
     )]
     NotAlone {
-        /// How many there are.
+        /// The number of documents.
         count: usize,
     },
 }
 
-/// Reads a file that has the proxy's own document and no other.
+/// Reads a file that holds the proxy's own document and no other.
 ///
 /// # Errors
-/// Another document, more of them, broken YAML.
+/// If the file holds another document or several, or its YAML is broken.
 pub(super) fn parse_own(text: &str) -> Result<Documents, DecodeFailure> {
     let documents: Vec<_> = filled(text).collect();
     let [document] = documents[..] else {
@@ -94,10 +93,10 @@ pub(super) fn parse_own(text: &str) -> Result<Documents, DecodeFailure> {
     Ok(found)
 }
 
-/// Reads the first document of a file, and the proxy's own one, wherever it stands.
+/// Reads kube-proxy's document, which is the first one, and the proxy's own document, wherever it stands in the file.
 ///
 /// # Errors
-/// A file without kube-proxy's document, an own one of another version, broken YAML.
+/// If kube-proxy's document is missing, the proxy's own has another version, or the YAML is broken.
 pub(super) fn parse(text: &str) -> Result<Documents, DecodeFailure> {
     let mut found = Documents::default();
     let (mut raw, mut own): (Option<Raw>, Option<ExtensionConfig>) = (None, None);
@@ -131,14 +130,14 @@ pub(super) fn parse(text: &str) -> Result<Documents, DecodeFailure> {
     Ok(found)
 }
 
-/// There is no document of kube-proxy's, and our own one at most.
+/// The error for a file without kube-proxy's document. `is_ours` is true if the file holds the proxy's own document.
 fn alone(is_ours: bool) -> DecodeFailure {
     let (api_version, kind) =
         if is_ours { (extension::API_VERSION, extension::KIND) } else { ("", "") };
     DecodeFailure::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() }
 }
 
-/// The documents in which there is anything.
+/// The documents that are not blank.
 fn filled(text: &str) -> impl Iterator<Item = Document<'_>> {
     yaml::documents(text).into_iter().filter(|document| !is_blank(document))
 }
@@ -150,16 +149,15 @@ fn is_blank(document: &Document<'_>) -> bool {
     })
 }
 
-/// Whether a look at the text rules out that the document is ours; a further one of somebody else's
-/// may be anything, even broken.
+/// False if the text rules out the proxy's own document. Other documents after the first may be anything, even broken.
 fn may_be_own(text: &str) -> bool {
     text.contains(extension::KIND) || text.contains(extension::GROUP)
 }
 
-/// Whether the document is the proxy's own one.
+/// True if the document is the proxy's own.
 ///
 /// # Errors
-/// If it has our group or kind, and is not of the version that we know: it must not be passed over.
+/// If the document has the proxy's group or kind, but not the known version: it must not be skipped.
 fn is_own(api_version: &str, kind: &str) -> Result<bool, DecodeFailure> {
     if (api_version, kind) == (extension::API_VERSION, extension::KIND) {
         return Ok(true);
@@ -179,7 +177,7 @@ fn named(tree: &Value) -> (String, String) {
 }
 
 impl Documents {
-    /// Of a key that occurs twice the last one counts, with a warning for each.
+    /// Decodes the document. The last of duplicate keys wins, with a warning for each.
     fn tree(&mut self, document: Document<'_>) -> Result<(Value, Duplicates), yaml::Error> {
         let error = match yaml::decode(document, Duplicates::Refused) {
             Ok(tree) => return Ok((tree, Duplicates::Refused)),
@@ -195,7 +193,7 @@ impl Documents {
         Ok((yaml::decode(document, Duplicates::LastWins)?, Duplicates::LastWins))
     }
 
-    /// The fields of a document of this kind.
+    /// Decodes the fields of a document of this kind, and collects mistakes and unknown fields.
     fn fields<T: DeserializeOwned + Serialize + Default>(
         &mut self,
         document: Document<'_>,
@@ -211,7 +209,7 @@ impl Documents {
     }
 }
 
-/// Names every key of `tree` that `known`, all fields in their place, does not have.
+/// Adds a warning for every key of `tree` that is not in `known`, which has every field.
 fn unknown_fields(tree: &Value, known: &Value, path: &str, warnings: &mut Vec<String>) {
     let (Value::Object(tree), Value::Object(known)) = (tree, known) else { return };
     for (key, value) in tree {

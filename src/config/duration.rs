@@ -1,7 +1,7 @@
-//! Durations as Go writes them: `1h0m0s`, `1.5h`, `-30s`, `100ms`.
+//! Durations in Go's syntax: `1h0m0s`, `1.5h`, `-30s`, `100ms`.
 //!
-//! In: text of a flag or a configuration field. Out: a signed number of nanoseconds, as in Go.
-//! Never: a bare number (only `0` needs no unit), and no overflow: what does not fit is refused.
+//! Takes text of a flag or a configuration field. Returns a signed number of nanoseconds, as in Go. Refuses a bare
+//! number (only `0` needs no unit), and values out of range.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GoDuration(i64);
 
-/// The text is no duration.
+/// The error for a text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a duration such as 30s or 1h15m")]
 pub struct NotADuration(String);
@@ -21,20 +21,20 @@ pub struct NotADuration(String);
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 impl GoDuration {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// So many nanoseconds.
+    /// Returns a duration of `nanos` nanoseconds.
     pub const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)
     }
 
-    /// So many seconds; beyond about 292 years, the longest duration there is.
+    /// Returns a duration of `seconds` seconds, at most the longest one, about 292 years.
     pub const fn from_secs(seconds: i64) -> Self {
         Self(seconds.saturating_mul(NANOS_PER_SECOND))
     }
 
-    /// The duration, or `None` if it is negative.
+    /// Returns the duration, or `None` if it is negative.
     pub fn checked(self) -> Option<Duration> {
         u64::try_from(self.0).ok().map(Duration::from_nanos)
     }
@@ -65,7 +65,7 @@ impl FromStr for GoDuration {
     }
 }
 
-/// One number with its unit, in nanoseconds, and what follows it.
+/// Reads one number with its unit. Returns nanoseconds and the text after it, or `None` if the text is no such term.
 fn term(text: &str) -> Option<(i128, &str)> {
     let (whole, rest) = digits(text);
     let (fraction, rest) = rest.strip_prefix('.').map_or(("", rest), digits);
@@ -84,7 +84,7 @@ fn term(text: &str) -> Option<(i128, &str)> {
         _ => return None,
     };
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    // Digits below a nanosecond of an hour are cut off, as in Go.
+    // More digits would be below one nanosecond even in hours; Go cuts them off too.
     let fraction = fraction.get(..fraction.len().min(18))?;
     let parts: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
     let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -97,7 +97,7 @@ fn digits(text: &str) -> (&str, &str) {
 }
 
 impl fmt::Display for GoDuration {
-    /// As Go prints it: `1h0m0s`, `1m30s`, `1.5s`, `250ms`, `0s`.
+    /// Writes the duration as Go prints it: `1h0m0s`, `1m30s`, `1.5s`, `250ms`, `0s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 < 0 {
             f.write_str("-")?;

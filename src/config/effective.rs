@@ -1,8 +1,7 @@
-//! The settings in force, in kube-proxy's own words.
+//! Writes the settings in force as a `KubeProxyConfiguration`.
 //!
-//! In: settings as given. Out: a `KubeProxyConfiguration` with every field, defaults filled in, as
-//! kube-proxy writes it: the periods of other modes are zero, and fields that may be left out are left
-//! out. Never: a judgement; it is made of settings that have passed the check.
+//! Takes raw settings that have passed the check. Returns every field with defaults filled in, as kube-proxy writes it:
+//! the periods of other modes are zero, and optional fields are omitted. Does not check values.
 //!
 //! Source: spec 12.2 and 12.5, and files that kube-proxy has written.
 
@@ -15,7 +14,7 @@ use super::file::{LoggingOptions, Raw, StreamOptions};
 use super::{Error, check, defaults, go_yaml};
 use crate::sloppy;
 
-/// The settings as JSON.
+/// Returns the settings as JSON.
 pub(super) fn effective(raw: &Raw) -> Value {
     let (any, loopback) = check::listeners(raw);
     let mut settings = json!({
@@ -56,7 +55,7 @@ pub(super) fn effective(raw: &Raw) -> Value {
     settings
 }
 
-/// The settings as YAML, keys sorted, with the proxy's own document if it says anything.
+/// Returns the settings as YAML with sorted keys, followed by the proxy's own document if it has any field.
 pub(super) fn yaml(raw: &Raw) -> Result<String, Error> {
     let mut text = go_yaml::document(&effective(raw));
     if raw.own != ExtensionConfig::default() {
@@ -134,7 +133,7 @@ fn ipvs(raw: &Raw) -> Value {
     })
 }
 
-/// The periods are those of another mode, and kube-proxy forgets them.
+/// The periods belong to iptables mode, so kube-proxy writes zeros.
 fn iptables(raw: &Raw) -> Value {
     let iptables = &raw.iptables;
     json!({
@@ -180,7 +179,7 @@ fn non_empty<'a>(given: &'a Option<String>, default: &'a str) -> &'a str {
     given.as_deref().filter(|text| !text.is_empty()).unwrap_or(default)
 }
 
-/// A bare IP gets the usual port.
+/// The address; a bare IP gets the default port.
 fn listener(given: &Option<String>, default: &str, port: u16) -> String {
     let address = given.as_deref().unwrap_or(default);
     if sloppy::address(address).is_some() {
@@ -190,7 +189,7 @@ fn listener(given: &Option<String>, default: &str, port: u16) -> String {
     }
 }
 
-/// No element is written as none at all, as Go writes a slice that was never made.
+/// The list, or null if it is empty, as Go writes a nil slice.
 fn list(given: &Option<Vec<String>>) -> Value {
     given.as_ref().filter(|words| !words.is_empty()).map_or(Value::Null, |words| json!(words))
 }
@@ -199,7 +198,7 @@ fn time(given: Option<GoDuration>, default: i64) -> String {
     given.unwrap_or(GoDuration::from_secs(default)).to_string()
 }
 
-/// A whole number without a fraction, and the others as short as they were given.
+/// Writes a whole number without a fraction, and others with as few digits as identify the `f32`.
 fn number(value: f32) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e9 {
         return (value as i64).into();

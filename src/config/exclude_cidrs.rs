@@ -1,17 +1,16 @@
-//! Which networks' virtual servers are others', when nothing else of the configuration is asked for.
+//! Reads `ipvs.excludeCIDRs` without the rest of the configuration.
 //!
-//! In: flags and the file they name, whatever its mode; even if other values in it cannot be, unless the
-//! flag `--cleanup` asks, beside which kube-proxy judges everything (spec 12.1).
-//! Out: networks, or every problem. Never: the rest of the configuration.
+//! Takes flags and the file they name, in any mode. Returns networks, or every problem. Other invalid values do not
+//! matter, except beside the flag `--cleanup`, where kube-proxy checks everything (spec 12.1).
 
 use proxier::model::Net;
 
 use super::{Environment, Error, Flags, RawConfig, check};
 
-/// `--ipvs-exclude-cidrs`, or `ipvs.excludeCIDRs` of the file, which counts alone if there is one.
+/// Returns `ipvs.excludeCIDRs` of the configuration file, or without a file the flag `--ipvs-exclude-cidrs`.
 ///
 /// # Errors
-/// If the file cannot be read, or an entry is no network; beside `--cleanup`, any problem.
+/// If the file cannot be read, or an entry is not a network. Beside `--cleanup`, if any value is invalid.
 pub fn exclude_cidrs(flags: &Flags) -> Result<Vec<Net>, Error> {
     let mut given = RawConfig::read(flags)?;
     if flags.process.cleanup == Some(true) {

@@ -1,7 +1,7 @@
 //! `IPVSProxyConfiguration`: settings that kube-proxy does not have.
 //!
-//! In: a document of a configuration file, or a file of its own. Out: an [`ExtensionConfig`] with every field
-//! that it sets. Never: a field of kube-proxy's; that document stays valid for kube-proxy itself.
+//! Takes a document of a configuration file, or of a file of its own, by way of serde. Returns an [`ExtensionConfig`]
+//! with the fields that it sets. Adds no field to kube-proxy's document, which stays valid for kube-proxy itself.
 
 use std::path::PathBuf;
 
@@ -26,44 +26,43 @@ pub struct ExtensionConfig {
     pub api_version: Option<String>,
     /// `IPVSProxyConfiguration`.
     pub kind: Option<String>,
-    /// The API's promise instead of upstream's result: no fall-back to other nodes' endpoints under
-    /// local internal traffic policy, source ranges of the other family alone close this one, no
-    /// node ports in a family for which `primary` finds no address. Default false.
+    /// True for the API's promise instead of kube-proxy's result. Then local internal traffic policy does not fall back
+    /// to other nodes' endpoints; source ranges of one family alone close the other one; and there are no node ports in
+    /// a family for which `primary` finds no address. Default false.
     pub strict_traffic_policies: Option<bool>,
-    /// How long a destination that has left may keep its connections; 0 is without limit, and the
-    /// default.
+    /// The time for which a removed destination may keep its connections. 0 means no limit, and is the default.
     pub graceful_termination_timeout: Option<GoDuration>,
-    /// The same for a destination on a node that is gone or not ready, if it is shorter; 0 makes no
-    /// difference, and is the default.
+    /// The time for a removed destination on a node that is gone or not ready. Counts only if it is shorter than the
+    /// other limit. 0 means no separate limit, and is the default.
     pub unreachable_node_termination_timeout: Option<GoDuration>,
-    /// Whether what each Service carries is told by `/metrics`. Default false.
+    /// True if `/metrics` has counters of each Service. Default false.
     pub service_metrics: Option<bool>,
-    /// Of how many Services it is told at most, in the order of their names. Default 1000.
+    /// The largest number of Services that have such counters, in the order of their names. Default 1000.
     pub service_metrics_limit: Option<u32>,
-    /// How long a reading of the kernel's counters is good for. Default 10 s.
+    /// The time for which a reading of the kernel's counters stays valid. Default 10 s.
     pub service_metrics_interval: Option<GoDuration>,
     /// Networks in which load-balancer addresses are treated as those with `ipMode: Proxy`. Default none.
     #[serde(rename = "ipModeProxyCIDRs")]
     pub ip_mode_proxy_cidrs: Option<Vec<String>>,
-    /// The path of the socket at which root learns the names of virtual servers; empty for none.
+    /// The path of the socket at which root reads the names of virtual servers; empty for none.
     /// Default `/run/ipvs-proxy/ipvs-proxy.sock`.
     pub local_socket: Option<PathBuf>,
-    /// Whether the process ends once its configuration files have changed and a start with them would succeed,
-    /// so that it is started again with them. Default false.
+    /// True if the process exits after its configuration files have changed, so that it is restarted with them. It
+    /// exits only if a start with the new files would succeed. Default false.
     pub exit_on_config_change: Option<bool>,
 }
 
-/// What a change of the configuration files leads to.
+/// The reaction to a change of the configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConfigChange {
-    /// It is told, and takes effect at the next start.
+    /// The proxy logs the change, which takes effect at the next start.
     Tell,
-    /// The process ends, to be started again, if a start would succeed.
+    /// The process exits, to be restarted, if a start with the new files would succeed.
     Exit,
 }
 
 impl ExtensionConfig {
-    /// `exitOnConfigChange` or its default.
+    /// Returns `exitOnConfigChange` or its default.
     pub(super) fn on_config_change(&self) -> OnConfigChange {
         match self.exit_on_config_change {
             Some(true) => OnConfigChange::Exit,
@@ -71,7 +70,7 @@ impl ExtensionConfig {
         }
     }
 
-    /// `localSocket` or its default, unless there is to be none.
+    /// Returns `localSocket` or its default; `None` if it is set to the empty path.
     pub(super) fn socket(&self) -> Option<PathBuf> {
         let path = self.local_socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into());
         (!path.as_os_str().is_empty()).then_some(path)

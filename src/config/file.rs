@@ -1,8 +1,7 @@
-//! `KubeProxyConfiguration` v1alpha1 as settings that are set or not.
+//! `KubeProxyConfiguration` v1alpha1 as settings that are set or unset.
 //!
-//! In: a document, by way of serde. Out: a [`Raw`] with every field that it sets. Never: defaults or
-//! judgement of values, which are the check's; nor text, which is what `documents` reads. The flags fill
-//! the same structure.
+//! Takes a document by way of serde. Returns a [`Raw`] with the fields that it sets; flags fill the same structure.
+//! Does not apply defaults or check values, which `check` does. Does not parse text, which `documents` does.
 
 use std::collections::BTreeMap;
 
@@ -52,15 +51,15 @@ pub struct Raw {
     pub config_sync_period: Option<GoDuration>,
     pub port_range: Option<String>,
     pub windows_run_as_service: Option<bool>,
-    /// Not a field of the file: `--master`.
+    /// The flag `--master`; not a field of the file.
     #[serde(skip)]
     pub master: Option<String>,
-    /// Not a field of the document: the proxy's own one, of the same file or another.
+    /// The proxy's own document, of the same file or another; not a field of this document.
     #[serde(skip)]
     pub own: ExtensionConfig,
 }
 
-/// `clientConnection`: how the API server is reached.
+/// `clientConnection`: the connection to the API server.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the published configuration API")]
@@ -115,7 +114,7 @@ pub struct StreamOptions {
     pub info_buffer_size: Option<String>,
 }
 
-/// `nftables`: means nothing in IPVS mode.
+/// `nftables`: no effect in IPVS mode.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the published configuration API")]
@@ -126,7 +125,7 @@ pub struct Nftables {
     pub min_sync_period: Option<GoDuration>,
 }
 
-/// `winkernel`: means nothing on Linux.
+/// `winkernel`: no effect on Linux.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the published configuration API")]
@@ -139,7 +138,7 @@ pub struct Winkernel {
     pub forward_health_check_vip: Option<bool>,
 }
 
-/// `iptables`: two of its settings are used in IPVS mode too.
+/// `iptables`: two of its fields are used in IPVS mode too.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the published configuration API")]
@@ -191,7 +190,8 @@ pub struct Conntrack {
     pub udp_stream_timeout: Option<GoDuration>,
 }
 
-/// Upstream cannot tell these from unset ones (its defaults apply "if zero").
+/// Unsets zeros and empty strings of fields in which kube-proxy cannot tell them from unset ones. Its defaults apply
+/// "if zero".
 pub(super) fn forget_zeros(raw: &mut Raw) {
     fn unset<T: PartialEq>(value: &mut Option<T>, zero: &T) {
         if value.as_ref() == Some(zero) {
@@ -222,7 +222,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// In a map of Go's a null is the zero of its values.
+/// Reads a map in which null means false: in a Go map null is the zero value.
 fn null_is_false<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<BTreeMap<String, bool>>, D::Error> {
@@ -231,7 +231,7 @@ fn null_is_false<'de, D: Deserializer<'de>>(
     Ok(gates.map(|gates| gates.into_iter().map(set).collect()))
 }
 
-/// `logging.flushFrequency` alone may also be a number.
+/// Reads `logging.flushFrequency`, the only duration that may also be a number of nanoseconds.
 fn duration_or_nanoseconds<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<GoDuration>, D::Error> {

@@ -1,9 +1,8 @@
 //! kube-proxy's flags, by subject.
 //!
-//! In: argument values, already split and spelled with hyphens by `cli`. Out: [`Flags`], in which
-//! a flag that was not given is `None`. Never: defaults, which are the check's, and the question
-//! which flag counts beside a configuration file, which [`Flags::settings`] and
-//! [`Flags::over_file`] answer.
+//! Takes argument values that `cli` has split and spelled with hyphens. Returns [`Flags`], in which a flag that was not
+//! given is `None`. Does not apply defaults, which `check` does. [`Flags::settings`] and [`Flags::over_file`] say which
+//! flag counts beside a configuration file.
 
 use std::path::PathBuf;
 
@@ -43,7 +42,7 @@ pub struct Flags {
     pub given: Vec<String>,
 }
 
-/// What the process does and with which settings.
+/// The task of the process, and the source of its settings.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Process")]
 pub struct Process {
@@ -74,7 +73,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// An empty path is none, as with pflag, where the empty text is what was never set.
+    /// Unsets empty paths: to pflag the empty text means unset.
     pub(crate) fn forget_empty(&mut self) {
         for path in [&mut self.config, &mut self.extra_config, &mut self.write_config_to] {
             *path = named(path);
@@ -82,12 +81,12 @@ impl Process {
     }
 }
 
-/// The path, unless it is empty.
+/// The path; `None` if it is empty.
 pub fn named(path: &Option<PathBuf>) -> Option<PathBuf> {
     path.clone().filter(|path| !path.as_os_str().is_empty())
 }
 
-/// Where Services and EndpointSlices come from.
+/// The source of Services and EndpointSlices.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "API server")]
 pub struct Api {
@@ -111,7 +110,7 @@ pub struct Api {
     pub config_sync_period: Option<GoDuration>,
 }
 
-/// What is programmed and how.
+/// Settings of virtual servers, node ports and masquerading.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Proxy")]
 pub struct Proxy {
@@ -167,7 +166,7 @@ pub struct Proxy {
     pub nodeport_addresses: Option<Vec<Vec<String>>>,
 }
 
-/// What counts as traffic from this node's pods.
+/// The way to recognize traffic from this node's pods.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Local traffic")]
 pub struct Local {
@@ -242,7 +241,7 @@ pub struct Serving {
     pub metrics_port: Option<i32>,
 }
 
-/// What is logged; these win over the file.
+/// Settings of the log; these flags win over the file.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Logging")]
 pub struct Logging {
@@ -257,7 +256,7 @@ pub struct Logging {
     pub vmodule: Option<Vec<Option<VModule>>>,
 }
 
-/// Flags that mean nothing to this proxy.
+/// Flags without effect in this proxy.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Accepted without effect")]
 pub struct Unused {
@@ -293,7 +292,7 @@ pub struct Unused {
     pub log_json_info_buffer_size: Option<String>,
 }
 
-/// Nothing is no gate and no mistake, as in a list that ends with a comma.
+/// Reads `NAME=BOOL`. Returns `None` for an empty text, such as the part after the last comma of a list.
 fn gate(text: &str) -> Result<Option<(String, bool)>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -313,8 +312,8 @@ fn vmodule(text: &str) -> Result<Option<VModule>, String> {
     item.map(Some).ok_or_else(|| "expected PATTERN=LEVEL".to_owned())
 }
 
-/// Reads a whole number as Go's `strconv.ParseInt` does with base 0: `10`, `0x1f`, `0o17`, `017`, `0b1`,
-/// digits parted by single `_`, one of which may follow the prefix.
+/// Reads a whole number as Go's `strconv.ParseInt` does with base 0: `10`, `0x1f`, `0o17`, `017`, `0b1`. A single `_`
+/// may separate digits, and may follow the prefix.
 fn integer(text: &str) -> Result<i32, String> {
     let refuse = || "expected a whole number".to_owned();
     let (sign, digits) = match text.strip_prefix(['-', '+']) {

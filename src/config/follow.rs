@@ -1,8 +1,8 @@
-//! Noticing that a configuration file has changed.
+//! Detects changes of configuration files.
 //!
-//! In: the paths of files. Out: a word when one of them may have changed: written in place, replaced by
-//! another, or reached through symbolic links of which one was, as when a ConfigMap is updated. Never:
-//! a look at what is in them; a wake-up for a mere reading.
+//! Takes the paths of files. Reports when one of them may have changed: when it is written in place or replaced, or
+//! when a symbolic link on its path changes, as at an update of a ConfigMap. Does not read the files. Ignores mere
+//! readings.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,29 +15,29 @@ use tokio::time::{Instant, timeout};
 
 use crate::inotify::is_reading;
 
-/// A file has to be left alone for so long before it is read.
+/// The time for which a file must be left alone before it is read.
 const QUIET: Duration = Duration::from_millis(200);
-/// But not longer than so.
+/// The longest wait for such a pause.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// While a folder is not there nobody tells of it, and it is looked for this often.
+/// The interval of looking for a folder that does not exist, since the kernel reports nothing about it.
 const UNASKED: Duration = Duration::from_secs(60);
 
-/// Files that are being watched.
+/// Watches configuration files.
 #[derive(Debug)]
 pub struct FileWatcher {
     paths: Vec<PathBuf>,
     watcher: INotifyWatcher,
     places: BTreeSet<PathBuf>,
-    /// Whether each folder on the way is watched, so that nothing has to be looked for unasked.
+    /// True if every folder on the paths is watched, so that nothing must be looked for at intervals.
     is_whole: bool,
     arrived: Arc<Notify>,
 }
 
 impl FileWatcher {
-    /// Watches these files from now on.
+    /// Watches these files from now on. An empty list never reports a change.
     ///
     /// # Errors
-    /// If the kernel watches nothing more.
+    /// If the kernel refuses another inotify instance.
     pub fn new(paths: Vec<PathBuf>) -> notify::Result<Self> {
         let arrived = Arc::new(Notify::new());
         let told = Arc::clone(&arrived);
@@ -53,7 +53,7 @@ impl FileWatcher {
         Ok(followed)
     }
 
-    /// Waits until a file may have changed and was then left alone for a moment.
+    /// Waits until a file may have changed and has then been left alone for a moment.
     pub async fn changed(&mut self) {
         if self.paths.is_empty() {
             return std::future::pending().await;
@@ -68,20 +68,21 @@ impl FileWatcher {
         self.watch();
     }
 
-    /// Waits until no notice has come for a moment; others may write into the same folder all the time.
+    /// Waits until no notice has come for a moment, but not for long: other programs may write into the same folder.
     async fn quiet(&self) {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end && timeout(QUIET, self.arrived.notified()).await.is_ok() {}
     }
 
-    /// Links lead to other folders after a change. One that is not there is not watched.
+    /// Watches the folders and files that the paths lead to now, since links may lead elsewhere after a change. Skips
+    /// folders and files that do not exist.
     fn watch(&mut self) {
         let ways: Vec<_> = self.paths.iter().map(|path| WatchedPath::to(path)).collect();
         let folders: BTreeSet<_> = ways.iter().flat_map(|way| &way.folders).collect();
         let places: BTreeSet<_> =
             folders.into_iter().chain(ways.iter().map(|way| &way.file)).collect();
         for gone in self.places.iter().filter(|place| !places.contains(place)) {
-            // It may have been removed, and the watch with it.
+            // The kernel removes the watch of a folder that is removed, so this may fail.
             let _ = self.watcher.unwatch(gone);
         }
         let watcher = &mut self.watcher;
@@ -90,23 +91,23 @@ impl FileWatcher {
             watched.inspect_err(|error| tracing::debug!("{error}")).is_ok()
         };
         self.places = places.into_iter().filter(&mut watch).cloned().collect();
-        // A file that is not there comes by its folder.
+        // The watch of its folder reports a file that does not exist yet.
         let mut folders = ways.iter().flat_map(|way| &way.folders);
         self.is_whole = folders.all(|folder| self.places.contains(folder));
     }
 }
 
-/// How a file is reached.
+/// The folders and the file that a path leads through.
 struct WatchedPath {
-    /// Where the way may change: the folder of each symbolic link, and that of the file.
+    /// The folders in which the path may change: that of each symbolic link, and that of the file.
     folders: Vec<PathBuf>,
-    /// The file, behind all links: one that is mounted here, or has another name elsewhere, is written to without a
-    /// word to this folder.
+    /// The file behind all links. Writing to a file that is mounted here, or has a second name elsewhere, is not
+    /// reported to its folder.
     file: PathBuf,
 }
 
 impl WatchedPath {
-    /// Goes the way that the kernel goes, link by link.
+    /// Follows the path as the kernel does, link by link.
     fn to(path: &Path) -> Self {
         let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead: VecDeque<PathBuf> = parts(&named);
@@ -133,7 +134,7 @@ impl WatchedPath {
     }
 }
 
-/// As many links as the kernel follows (`MAXSYMLINKS`).
+/// The number of links that the kernel follows (`MAXSYMLINKS`).
 const LINKS: usize = 40;
 
 fn parts(path: &Path) -> VecDeque<PathBuf> {

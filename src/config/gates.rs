@@ -1,8 +1,7 @@
-//! Feature gates: which there are, and which are on.
+//! Feature gates: the known ones, and which of them are on.
 //!
-//! In: what is set. Out: every gate of kube-proxy with its stage, and whether it is on. `AllAlpha` and
-//! `AllBeta` speak for the gates of their stage that are not set themselves. Never: a gate that
-//! kube-proxy does not know; what one means.
+//! Takes the gates that are set. Returns every gate of kube-proxy with its stage, and whether it is on. `AllAlpha` and
+//! `AllBeta` decide for the gates of their stage that are not set themselves. Ignores unknown gates.
 //!
 //! Source: spec 11.2, 12.7.
 
@@ -16,28 +15,28 @@ mod known;
 pub const FLAGZ: &str = "ComponentFlagz";
 /// The gate of `/statusz`.
 pub const STATUSZ: &str = "ComponentStatusz";
-/// The one that says what is programmed.
+/// The gate of external IPs of Services, the only one that changes what is programmed.
 pub const EXTERNAL_IPS: &str = "AllowServiceExternalIPs";
-/// The gate of the logging options that are still being tried out.
+/// The gate of the alpha logging options.
 pub const LOGGING_ALPHA: &str = "LoggingAlphaOptions";
-/// The gate of the JSON format.
+/// The gate of the log's JSON format.
 pub const LOGGING_BETA: &str = "LoggingBetaOptions";
 
-/// How far a feature has come.
+/// The maturity of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It is tried out.
+    /// The feature is experimental.
     Alpha,
-    /// It is nearly there.
+    /// The feature is nearly complete.
     Beta,
-    /// It is there for good.
+    /// The feature is generally available.
     General,
-    /// It will go.
+    /// The feature will be removed.
     Deprecated,
 }
 
 impl Stage {
-    /// As metrics name it.
+    /// Returns the stage's name in metrics; empty for general availability.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,7 +47,7 @@ impl Stage {
         }
     }
 
-    /// The gate that speaks for all of the stage.
+    /// The name of the gate that switches all gates of the stage.
     fn all(self) -> Option<&'static str> {
         match self {
             Self::Alpha => Some("AllAlpha"),
@@ -58,12 +57,12 @@ impl Stage {
     }
 }
 
-/// Every gate.
+/// All known feature gates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gates(BTreeMap<&'static str, (Stage, bool)>);
 
 impl Gates {
-    /// The defaults, and over them what is set; names that nobody knows say nothing.
+    /// Returns the defaults, overridden by the gates that are set. Unknown names are ignored.
     pub(super) fn of(set: Option<&BTreeMap<String, bool>>) -> Self {
         let set = |name: &str| set.and_then(|set| set.get(name)).copied();
         let gates = KNOWN.iter().flat_map(|(stage, default, names)| {
@@ -73,13 +72,13 @@ impl Gates {
         Self(gates.collect())
     }
 
-    /// Whether this one is on.
+    /// True if this gate is on; false for an unknown name.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|(_, is_on)| *is_on)
     }
 
-    /// All, by name: stage, and whether on.
+    /// Lists all gates by name, each with its stage and true if it is on.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, Stage, bool)> {
         self.0.iter().map(|(name, (stage, is_on))| (*name, *stage, *is_on))
     }

@@ -1,23 +1,23 @@
-//! YAML as Go writes it.
+//! Writes YAML as Go writes it.
 //!
-//! In: a tree of values. Out: text, keys sorted, each list as deep as its key, quotes only where Go's
-//! writer (`sigs.k8s.io/yaml`) has them. Never: lines that are broken because they are long.
+//! Takes a tree of values. Returns text with sorted keys, lists indented as deep as their keys, and quotes only where
+//! Go's writer (`sigs.k8s.io/yaml`) has them. Does not break long lines.
 //!
 //! Source: `goyaml.v2` `encode.go`, `resolve.go` and `emitterc.go`, and files that kube-proxy has written.
 
 use serde_json::{Map, Value};
 
-/// What a plain word must not begin with.
+/// Characters with which a plain scalar must not begin.
 const INDICATORS: &[char] =
     &['#', ',', '[', ']', '{', '}', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`'];
 
-/// Words that YAML 1.1 takes for something else, in lower case.
+/// Words that YAML 1.1 does not read as text, in lower case.
 const WORDS: &[&str] = &[
     "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", ".inf", "+.inf",
     "-.inf", ".nan",
 ];
 
-/// The tree as a document.
+/// Returns the tree as a document.
 pub(super) fn document(tree: &Value) -> String {
     let mut text = String::new();
     match tree {
@@ -29,7 +29,7 @@ pub(super) fn document(tree: &Value) -> String {
 }
 
 fn map(fields: &Map<String, Value>, depth: usize, text: &mut String) {
-    // Where the text already stands behind the dash of a list, the first key goes on there.
+    // If the text ends with the dash of a list, the first key continues that line.
     for (key, value) in fields {
         if !text.ends_with("- ") {
             text.push_str(&"  ".repeat(depth));
@@ -62,7 +62,7 @@ fn list(elements: &[Value], depth: usize, text: &mut String) {
     }
 }
 
-/// What needs one line only; of lists and maps, the empty ones.
+/// A value that fits on one line: a scalar, an empty list or an empty map.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => word(text),
@@ -70,10 +70,11 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Text, quoted if it must be: twice what would be something else without, once what would be no word.
+/// The text, quoted if it must be: in double quotes if YAML would otherwise read another type, in single quotes if it
+/// is not a plain scalar.
 fn word(text: &str) -> String {
     if is_something_else(text) || text.chars().any(char::is_control) {
-        // JSON's text in quotes is YAML's.
+        // A JSON string is a double-quoted YAML string.
         Value::from(text).to_string()
     } else if is_no_word(text) {
         format!("'{}'", text.replace('\'', "''"))
@@ -82,7 +83,7 @@ fn word(text: &str) -> String {
     }
 }
 
-/// Whether Go's reader takes the text for a null, a boolean, a number or a time.
+/// True if Go's reader takes the text for a null, a boolean, a number or a time.
 fn is_something_else(text: &str) -> bool {
     let digits = text.replace('_', "").to_ascii_lowercase();
     let unsigned = digits.trim_start_matches(['-', '+']);
@@ -100,7 +101,7 @@ fn is_something_else(text: &str) -> bool {
         || is_date(text)
 }
 
-/// Whether the text begins as `2001-12-14` does; times are left out of what may stand plain.
+/// True if the text begins with a date such as `2001-12-14`. Go's writer quotes dates and times.
 fn is_date(text: &str) -> bool {
     let mut parts = text.splitn(3, '-');
     let mut number = |digits: usize| {
@@ -111,7 +112,7 @@ fn is_date(text: &str) -> bool {
     text.len() >= 8 && number(4) && number(2) && number(2)
 }
 
-/// Whether the text means something to the writer of blocks.
+/// True if the text has characters that have a meaning in YAML's block style.
 fn is_no_word(text: &str) -> bool {
     text.starts_with(INDICATORS)
         || text.starts_with([' ', '\t'])

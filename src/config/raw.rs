@@ -1,7 +1,7 @@
-//! What files and flags set, before it is judged.
+//! The settings of files and flags before they are checked.
 //!
-//! In: flags and the files they name. Out: [`RawConfig`], from which the checked [`Config`] and the
-//! settings in kube-proxy's own words are made. Never: a judgement; that is the check's.
+//! Takes flags and the files they name. Returns a [`RawConfig`], from which the checked [`Config`] and the settings in
+//! force are made. Does not check values itself.
 
 use std::path::{Path, PathBuf};
 
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::yaml;
 
-/// Everything that is set, the flags over the files, and what is to be said of it.
+/// The settings of files, overridden by flags, and warnings about them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawConfig {
     raw: Raw,
     files: Vec<PathBuf>,
-    /// Neither `--write-config-to` nor `--init-only` ends the process before anything is followed.
+    /// True if the process goes on to follow a source: neither `--write-config-to` nor `--init-only` ends it before.
     follows: bool,
-    /// What was accepted but has no effect.
+    /// Messages about settings that were accepted but have no effect or should be written in another way.
     pub warnings: Vec<String>,
 }
 
@@ -31,8 +31,8 @@ impl RawConfig {
     /// Reads the files that the flags name.
     ///
     /// # Errors
-    /// A file that cannot be read or is no configuration. Of one in which a field is of a wrong type,
-    /// every problem at once.
+    /// If a file cannot be read or is not a configuration. If a field is of a wrong type, every problem of the settings
+    /// is reported at once.
     pub fn read(flags: &Flags) -> Result<Self, Error> {
         let process = &flags.process;
         let mut given = Self {
@@ -81,10 +81,10 @@ impl RawConfig {
         Ok(found)
     }
 
-    /// Judges it. A folder of manifests wins over an API server.
+    /// Checks the settings. A folder of manifests wins over an API server.
     ///
     /// # Errors
-    /// Every problem at once.
+    /// If values are invalid; all are reported at once.
     pub fn check(&mut self, manifests: Option<&Path>, here: &Environment) -> Result<Config, Error> {
         let (config, warnings) = check::check(&self.raw, manifests, here)
             .map_err(|problems| self.invalid(Vec::new(), problems))?;
@@ -97,10 +97,10 @@ impl RawConfig {
         Ok(config)
     }
 
-    /// Judges it for who only cleans up, which kube-proxy does in every mode it has.
+    /// Checks the settings of a process that only cleans up, which kube-proxy does in each of its modes.
     ///
     /// # Errors
-    /// Every problem at once.
+    /// If values are invalid; all are reported at once.
     pub(super) fn check_in_any_mode(mut self, here: &Environment) -> Result<Self, Error> {
         let is_known = |mode: &String| ["iptables", "nftables"].contains(&mode.as_str());
         self.raw.mode = self.raw.mode.filter(|mode| !is_known(mode));
@@ -114,7 +114,7 @@ impl RawConfig {
         Error::Invalid { files: self.files.clone(), mistakes, problems }
     }
 
-    /// `ipvs.excludeCIDRs`, as it is written.
+    /// The text of `ipvs.excludeCIDRs`.
     pub(super) fn exclude_cidrs(&self) -> &[String] {
         self.raw.ipvs.exclude_cidrs.as_deref().unwrap_or_default()
     }
@@ -124,27 +124,27 @@ impl RawConfig {
         &self.raw.own
     }
 
-    /// The names of the fields in which a start with the other configuration would make a difference; none if it
-    /// would make none. Each stands beside the settings that were made of it.
+    /// Returns the names of the fields that would change the proxy's behaviour after a restart with the other
+    /// configuration. Each [`Config`] belongs to the raw settings beside it.
     pub fn differs_in(&self, config: &Config, other: (&Self, &Config)) -> Vec<String> {
         difference::fields((self, config), other)
     }
 
-    /// The settings in force as `kubeproxy.config.k8s.io/v1alpha1`, every default filled in.
+    /// Returns the settings in force as `kubeproxy.config.k8s.io/v1alpha1`, with every default filled in.
     pub fn effective(&self) -> Value {
         effective::effective(&self.raw)
     }
 
-    /// The same as YAML, with the proxy's own document after it if anything is set there.
+    /// Returns the settings in force as YAML, followed by the proxy's own document if any of its fields is set.
     ///
     /// # Errors
-    /// What the writer of YAML says.
+    /// If the proxy's own document cannot be written as YAML.
     pub fn yaml(&self) -> Result<String, Error> {
         effective::yaml(&self.raw)
     }
 }
 
-/// Only one gate says what is programmed; the others are kube-proxy's own affairs.
+/// A warning that names the gates that are set but have no effect in this proxy.
 fn idle_gates(raw: &Raw) -> Option<String> {
     let gates = raw.feature_gates.iter().flatten().map(|(name, _)| name.as_str());
     let idle: Vec<_> = gates.filter(|name| !check::gates::GATES.contains(name)).collect();

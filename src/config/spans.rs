@@ -1,7 +1,7 @@
-//! Where the fields of a document stand.
+//! Finds the places of a document's fields.
 //!
-//! In: a document. Out: line and column of each field's value, and every key that stands in its mapping
-//! a second time. Never: an error; of a document that cannot be read, nothing.
+//! Takes a document. Returns line and column of each field's value, and every duplicate key. Returns nothing for a
+//! document that cannot be read; does not report its errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,12 +13,12 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use super::decode::below;
 use crate::yaml::{Document, Error};
 
-/// Places in a file, both numbers from 1.
+/// The places of a document's fields in its file; lines and columns count from 1.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     fields: BTreeMap<String, (u64, u64)>,
     lines_before: u64,
-    /// A word for each key that stands in its mapping again.
+    /// An error for each key that occurs in its mapping again.
     pub(super) repeated: Vec<Error>,
 }
 
@@ -36,7 +36,7 @@ impl Places {
         places
     }
 
-    /// Line and column of the value at this path, such as `ipvs.excludeCIDRs[1]`.
+    /// Returns line and column of the value at this path, such as `ipvs.excludeCIDRs[1]`.
     pub(super) fn of_field(&self, path: &str) -> Option<(u64, u64)> {
         self.fields.get(path).copied()
     }
@@ -74,7 +74,7 @@ impl Places {
     }
 }
 
-/// What a value is made of.
+/// A value of a document, reduced to its structure.
 enum Node {
     Leaf,
     List(Vec<Spanned<Node>>),

@@ -1,9 +1,8 @@
-//! The running proxy's side: a local socket at which root learns the names of virtual servers, and whether the
-//! proxy is ready.
+//! Serves the running proxy's local socket, at which root asks for the names of virtual servers and for readiness.
 //!
-//! In: connections of this host's root, each with one request. Out: one JSON document each, and the end of
-//! the connection. Never: more than a few conversations at a time, more than one about names, one that
-//! lasts, an answer to another user, a wait of the sync thread.
+//! Takes connections of this host's root, each with one request. Sends one JSON document and closes the connection.
+//! Limits the number and the duration of connections, and sends names to one client at a time. Does not answer other
+//! users. Does not make the sync thread wait.
 
 use std::fs;
 use std::io;
@@ -22,32 +21,32 @@ use tokio::time::timeout;
 use super::ask::{Readiness, Request, Told, folder_of};
 use super::names::{self, Names};
 
-/// How long a conversation may last, a round of the sync thread and a slow reader included.
+/// The longest duration of a connection, including a round of the sync thread and a slow reader.
 const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a request may take to arrive. Who asks sends it at once.
+/// The longest time in which a request may arrive. Clients send it at once.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many conversations there may be at a time; a probe, and people.
+/// The largest number of connections at a time: a probe and some operators.
 const MAX_CONVERSATIONS: usize = 16;
 
-/// The pause after a connection could not be taken.
+/// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// What requests are answered with.
+/// The sources of answers.
 pub struct Knowledge {
     /// The name of this node.
     pub node: Arc<str>,
-    /// Who knows the names of virtual servers: the sync thread, when it looks.
+    /// The channel to the sync thread, which answers questions for names between rounds.
     pub names: mpsc::Sender<names::Question>,
-    /// Whether the first sync has succeeded, known at any time.
+    /// True if the first sync has succeeded. Can be called at any time.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Answers at a path from now on. Must be called within the runtime.
+/// Starts to answer at the socket `path`. Must be called within the runtime.
 ///
 /// # Errors
-/// If the socket cannot be made, its folder is not safe, or a process that lives listens there.
+/// If the socket cannot be created, its folder is not safe, or a living process listens there.
 pub fn start(path: &Path, knowledge: Knowledge) -> io::Result<()> {
     let listener = listen(path)?;
     let teller = Teller { knowledge, turn: Mutex::new(()) };
@@ -55,19 +54,19 @@ pub fn start(path: &Path, knowledge: Knowledge) -> io::Result<()> {
     Ok(())
 }
 
-/// The socket is made in a folder that nobody else can enter, and takes its name, and the place of one that
-/// ended process has left, only once nobody else may use it.
+/// Creates the listening socket. It is created in a folder that no other user can enter. Only when its permissions are
+/// set is it renamed to `path`, where it may replace the socket of a process that has ended.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let folder = folder_of(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     refuse_unsafe(folder)?;
-    // Two processes that find an old socket must not both take its place. The lock ends with this function.
+    // Two processes that find an old socket must not both replace it. The lock ends with this function.
     let locked = fs::File::open(folder)?;
     locked.try_lock()?;
     refuse_living(path)?;
     let closed = folder.join(format!(".{}", std::process::id()));
     let unnamed = closed.join("s");
-    // A process of the same number, as in every container, may have ended in between.
+    // An ended process may have had the same process ID, as is usual in containers.
     passed_over(fs::remove_file(&unnamed))?;
     passed_over(fs::remove_dir(&closed))?;
     fs::DirBuilder::new().mode(0o700).create(&closed)?;
@@ -79,11 +78,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Refuses to take the place of a process that lives: whoever asks there would get this one's answers.
+/// Refuses to replace the socket of a living process: that process's clients would get this proxy's answers.
 fn refuse_living(path: &Path) -> io::Result<()> {
     match net::UnixStream::connect(path) {
         Ok(_) => {}
-        // It lives, and is another user's.
+        // The process lives, and belongs to another user.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         Err(_) => return Ok(()),
     }
@@ -91,7 +90,7 @@ fn refuse_living(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::AddrInUse, text))
 }
 
-/// What is not there need not be removed.
+/// Ignores that a file to remove does not exist.
 fn passed_over(removed: io::Result<()>) -> io::Result<()> {
     removed.or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => Ok(()),
@@ -99,8 +98,8 @@ fn passed_over(removed: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// Refuses a folder in which another user can put something else in the socket's place, or that another user
-/// can replace as a whole because of a folder above it.
+/// Refuses a folder in which another user can replace the socket. Checks the folders above it too, since a user who can
+/// write there can replace the whole folder.
 fn refuse_unsafe(folder: &Path) -> io::Result<()> {
     let folder = folder.canonicalize()?;
     for folder in folder.ancestors() {
@@ -115,8 +114,8 @@ fn refuse_unsafe(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whom else a folder's owner and mode let rename or remove what others have in it. An access control list
-/// shows in the bits of the group.
+/// Names the users, beside root and this one, whom a folder's owner and mode let rename or remove files of others.
+/// `None` if there are none. An access control list shows in the bits of the group.
 fn unsafe_because(owner: u32, mode: u32) -> Option<String> {
     const STICKY: u32 = 0o1000;
     if owner != 0 && owner != geteuid().as_raw() {
@@ -162,14 +161,14 @@ fn is_of_root(stream: &UnixStream) -> bool {
     peer.is_ok_and(|uid| may_ask(uid, geteuid().as_raw()))
 }
 
-/// Root may ask, and whoever the proxy itself runs as.
+/// True for root and for the user that the proxy itself runs as.
 fn may_ask(user: u32, own: u32) -> bool {
     user == 0 || user == own
 }
 
 struct Teller {
     knowledge: Knowledge,
-    /// Names of a big cluster are tens of megabytes: one conversation about them at a time.
+    /// Held by the one connection that is sent names, which take tens of megabytes in a large cluster.
     turn: Mutex<()>,
 }
 

@@ -1,7 +1,7 @@
-//! What is asked and said at the local socket, and how it is heard.
+//! The protocol of the local socket, and its client.
 //!
-//! In: the path of a running proxy's socket. Out: its [`Names`], or whether it is ready; else why that is not
-//! known. Never: a wait without an end, or more memory than a big cluster's names need.
+//! Takes the path of a running proxy's socket. Returns its [`Names`], or whether it is ready, or the reason why that is
+//! unknown. Limits the time and the memory for an answer.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -19,29 +19,29 @@ use tokio::net::UnixStream;
 
 use super::names::{Name, Names};
 
-/// The `apiVersion` of what is said, and of a dump.
+/// The `apiVersion` of answers and of a dump.
 pub(super) const API_VERSION: &str = "ipvs-proxy.io/v1alpha1";
 const NAMES: &str = "Names";
 const READINESS: &str = "Readiness";
 
-/// How long a conversation may last: a round of the proxy, and a big cluster's names.
+/// The longest wait for names: a round of the proxy, and the names of a large cluster.
 const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an answer to whether it is ready may take: less than a probe has.
+/// The longest wait for readiness, shorter than the usual timeout of a probe.
 const READY_LIMIT: Duration = Duration::from_secs(3);
-/// A hundred thousand frontends with long names.
+/// The longest answer in bytes: a hundred thousand frontends with long names.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// What can be asked. A request ends with the sending side of its connection.
+/// A request. The client ends it by closing its sending side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// The names of all frontends.
     Names,
-    /// Whether the first sync has succeeded.
+    /// The question if the first sync has succeeded.
     Ready,
 }
 
 impl Request {
-    /// No request is longer, in bytes.
+    /// The longest request in bytes.
     pub(super) const MAX_BYTES: u64 = 16;
 
     fn word(self) -> &'static str {
@@ -51,7 +51,8 @@ impl Request {
         }
     }
 
-    /// Nothing at all asks for nothing: whoever only looks whether somebody listens says that.
+    /// Parses a request. Returns `None` for an unknown one, and for the empty one of a client that only tries to
+    /// connect.
     pub(super) fn read(word: &[u8]) -> Option<Self> {
         match word {
             b"names" => Some(Self::Names),
@@ -61,7 +62,7 @@ impl Request {
     }
 }
 
-/// The answer to whether the proxy is ready.
+/// The document that says whether the proxy is ready.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Readiness<'a> {
@@ -77,7 +78,7 @@ impl<'a> Readiness<'a> {
     }
 }
 
-/// The document. What is said shares its text with the names; what is heard has its own.
+/// The document that lists names. When sent it borrows its text from the names; when received it owns its text.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Told<'a> {
@@ -116,7 +117,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// What cannot be a frontend is left out.
+    /// Returns the names; skips entries that cannot be frontends.
     fn names(self) -> Names {
         let name = |told: Frontend<'a>| {
             let named = |protocol: &Protocol| protocol.name() == told.protocol;
@@ -129,19 +130,19 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Asks the running proxy.
+/// Asks the running proxy for names.
 ///
 /// # Errors
-/// If nobody listens there, somebody else does, this user may not ask, what is said makes no sense, or is
-/// not said in time.
+/// If no process listens there, or an untrusted user's process does. If this user may not ask. If the answer makes no
+/// sense or does not come in time.
 pub fn ask(path: &Path) -> io::Result<Names> {
     ask_within(path, CONVERSATION_TIMEOUT)
 }
 
-/// The same with another limit.
+/// Asks the running proxy for names, with another time limit than [`ask`].
 ///
 /// # Errors
-/// The same.
+/// See [`ask`].
 pub fn ask_within(path: &Path, limit: Duration) -> io::Result<Names> {
     understand(&answer(path, Request::Names, limit)?)
 }
@@ -149,7 +150,7 @@ pub fn ask_within(path: &Path, limit: Duration) -> io::Result<Names> {
 /// Asks the running proxy whether its first sync has succeeded.
 ///
 /// # Errors
-/// The same; also if it does not answer within three seconds.
+/// See [`ask`]. Also if the proxy does not answer within three seconds.
 pub fn is_ready(path: &Path) -> io::Result<bool> {
     let text = answer(path, Request::Ready, READY_LIMIT)?;
     if text.is_empty() {
@@ -169,11 +170,11 @@ fn answer(path: &Path, request: Request, limit: Duration) -> io::Result<Vec<u8>>
     heard.map_err(late)?
 }
 
-/// Everything that is said there, to its end.
+/// Sends a request and returns the whole answer.
 async fn hear(path: &Path, request: Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path).await?;
     let teller = stream.peer_cred()?.uid();
-    // Whoever else has put a socket there could name Services as it likes. A proxy that is not root's has a
+    // Another user who has put a socket there could name Services at will. A proxy that does not run as root has a
     // folder of its own.
     let owner = fs::metadata(folder_of(path))?.uid();
     if !may_tell(teller, geteuid().as_raw(), owner) {
@@ -190,12 +191,12 @@ async fn hear(path: &Path, request: Request) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Root may tell, and this user, and the owner of the socket's folder.
+/// True if answers of this user are trusted: root, this process's user, and the owner of the socket's folder.
 fn may_tell(teller: u32, own: u32, owner: u32) -> bool {
     [0, own, owner].contains(&teller)
 }
 
-/// Where a socket is.
+/// The folder of a socket.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

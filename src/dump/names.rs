@@ -1,8 +1,7 @@
-//! Which Service port each virtual server belongs to.
+//! Maps each virtual server to its Service port.
 //!
-//! In: the core, as it last planned. Out: [`Names`], which share their text with the core. Never: a
-//! copy that is kept: who wants names asks, and the thread that owns the core answers between two
-//! rounds.
+//! Takes the core's last plan. Returns [`Names`], which share their text with the core. Keeps no copy: clients send a
+//! question, and the thread that owns the core answers it between two rounds.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use proxier::model::{Service, ServiceName};
 use proxier::plan::VirtualServerKey;
 use tokio::sync::{mpsc, oneshot};
 
-/// A virtual server, and whose it is.
+/// A virtual server, and the Service port that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// The virtual server.
@@ -23,31 +22,31 @@ pub struct Name {
     pub port: Arc<str>,
 }
 
-/// Every virtual server that is wanted, in the order of their keys.
+/// Every desired virtual server, in the order of keys.
 pub type Names = Vec<Name>;
 
-/// Somebody wants names, and waits there.
+/// A question for names: the sender of its answer.
 pub type Question = oneshot::Sender<Names>;
 
-/// Where questions arrive.
+/// The questions that wait for an answer.
 #[derive(Debug)]
 pub struct Questions(mpsc::Receiver<Question>);
 
 impl Questions {
-    /// So many may wait. A question is put by sending where its answer is waited for.
+    /// Creates a channel in which at most `most` questions wait.
     pub fn channel(most: usize) -> (mpsc::Sender<Question>, Self) {
         let (sender, receiver) = mpsc::channel(most);
         (sender, Self(receiver))
     }
 
-    /// Answers what has been asked by now.
+    /// Answers the questions that have arrived.
     pub fn answer(&mut self, proxier: &Proxier) {
         while let Ok(question) = self.0.try_recv() {
             reply(question, proxier);
         }
     }
 
-    /// Waits for a question; for ever when nobody can ask any more.
+    /// Waits for a question. Waits for ever once all senders are gone.
     pub async fn next(&mut self) -> Question {
         match self.0.recv().await {
             Some(question) => question,
@@ -56,15 +55,15 @@ impl Questions {
     }
 }
 
-/// Answers a question; before everything was listed there is no answer, and others may know one.
+/// Answers a question. Before everything has been listed there is no answer, so that the client asks elsewhere.
 pub fn reply(question: Question, proxier: &Proxier) {
-    // Who asked may have gone.
+    // The client may have gone.
     if proxier.is_complete() && !question.is_closed() {
         let _ = question.send(names(proxier));
     }
 }
 
-/// Names everything that is wanted.
+/// Names every desired virtual server.
 pub fn names(proxier: &Proxier) -> Names {
     let desired = proxier.desired();
     let name = |key: &VirtualServerKey| {
@@ -75,8 +74,8 @@ pub fn names(proxier: &Proxier) -> Names {
     desired.servers().filter_map(|(key, _)| name(key)).collect()
 }
 
-/// The port of a Service that is served there: under its own number at the Service's own addresses,
-/// under its node port at the node's.
+/// The name of the Service port with this key. Matches the port number at the Service's own addresses, and the node
+/// port at the node's addresses.
 fn port_name(service: &Service, key: &VirtualServerKey) -> Option<Arc<str>> {
     let mut ports = service.ports.iter().filter(|port| port.protocol == key.protocol);
     let own = has_address(service, key.address);

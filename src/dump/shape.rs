@@ -1,7 +1,7 @@
-//! The form of a dump: `docs/dump.md`.
+//! The form of a dump, as `docs/dump.md` describes it.
 //!
-//! In: what the kernel holds, and names. Out: a value that serialises in its documented form; fields
-//! are only ever added to a version. Never: a thing that is not in the kernel.
+//! Takes kernel state and names. Returns a value that serializes to the documented form. A version may gain fields, but
+//! loses none. Shows only what the kernel holds.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use super::names::{Name, Names};
 use crate::kernel::link::DEVICE;
 use crate::kernel::snapshot::{HeldDestination, HeldServer, KernelSnapshot};
 
-/// What the kernel holds.
+/// Kernel state with names, ready to be printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dump {
@@ -29,7 +29,7 @@ pub struct Dump {
     pub(super) device: Option<Device>,
 }
 
-/// Who said which Service a frontend belongs to.
+/// The source of Service names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NamesFrom {
@@ -39,7 +39,7 @@ pub enum NamesFrom {
     Api,
     /// Manifests.
     Manifests,
-    /// Nobody.
+    /// No source: frontends have no names.
     Nobody,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Device {
 }
 
 impl Dump {
-    /// Joins what is held with names.
+    /// Joins kernel state with names.
     pub fn new(held: &KernelSnapshot, names: &Names, names_from: NamesFrom) -> Self {
         let by_key: BTreeMap<_, _> = names.iter().map(|name| (name.key, name)).collect();
         let name = |key: &VirtualServerKey| by_key.get(key).copied();

@@ -1,7 +1,7 @@
-//! A dump as text for people.
+//! Writes a dump as a table for operators.
 //!
-//! In: a [`Dump`]. Out: sections under headings, in columns. Never: a promise of its form; programs
-//! read the JSON; a control character of a name, which would be a word to the terminal.
+//! Takes a [`Dump`]. Writes sections with headings and columns. Their form is not stable; programs read the JSON.
+//! Replaces control characters in names, which could control the terminal.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ fn title(chain: &Chain) -> String {
     format!("{} {} {}", chain.family, chain.table, chain.name)
 }
 
-/// One row for each destination; the frontend is said once.
+/// Returns one row per destination. Only the first row has the frontend.
 fn rows_of(frontend: &Frontend) -> Vec<[String; 9]> {
     let address = SocketAddr::new(frontend.address, frontend.port);
     let affinity = frontend
@@ -102,7 +102,7 @@ fn row_of(set: &Set) -> [String; 4] {
     [set.name.into(), set.kind.into(), set.used.to_string(), set.limit.to_string()]
 }
 
-/// A heading, and lines under it.
+/// Writes a heading, and indented lines below it.
 fn block(f: &mut fmt::Formatter<'_>, title: &str, lines: &[String]) -> fmt::Result {
     writeln!(f, "{title} ({})", lines.len())?;
     lines.iter().try_for_each(|line| writeln!(f, "  {line}"))

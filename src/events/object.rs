@@ -1,7 +1,7 @@
-//! Events as the API server takes them.
+//! Event objects of the API.
 //!
-//! In: an event, when it happened, and who reports it. Out: the object to create, or the patch that
-//! makes it a series. Never: a request.
+//! Takes an event, its time and the reporting host. Returns the object to create, or the patch that makes it a series.
+//! Does not send requests.
 //!
 //! Source: spec 12.8; limits from `pkg/apis/core/validation/events.go`.
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::{Event, Kind, Regarding};
 
-/// The longest note that is admitted, in bytes.
+/// The longest note that the API admits, in bytes.
 const NOTE_MAX: usize = 1024;
 
-/// Which Event object.
+/// The namespace and name of an Event object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Id {
     pub(super) namespace: String,
@@ -23,7 +23,7 @@ pub(super) struct Id {
 }
 
 impl Id {
-    /// Named by its object and its time. What has no namespace is told in `default`.
+    /// Names an event after its object and time. An event about a Node is in the namespace `default`.
     pub(super) fn new(regarding: &Regarding, at: SystemTime) -> Self {
         let (namespace, object) = match regarding {
             Regarding::Service(service) => (&*service.namespace, &*service.name),
@@ -34,7 +34,7 @@ impl Id {
     }
 }
 
-/// The object to create. `host` is the name of the machine.
+/// Returns the object to create. `host` is the name of the machine.
 pub(super) fn object(id: &Id, event: &Event, at: SystemTime, host: &str) -> Value {
     let mut object = json!({
         "apiVersion": "events.k8s.io/v1",
@@ -57,12 +57,12 @@ pub(super) fn object(id: &Id, event: &Event, at: SystemTime, host: &str) -> Valu
     object
 }
 
-/// The patch for an event that has happened `count` times, the last time at `at`.
+/// Returns the patch for an event that has happened `count` times, the last time at `at`.
 pub(super) fn series(count: u32, at: SystemTime) -> Value {
     json!({"series": {"count": count, "lastObservedTime": micro_time(at)}})
 }
 
-/// A Node is named without its UID, as kube-proxy does.
+/// The reference to an object. A Node has no UID in it, as with kube-proxy.
 fn regarding(object: &Regarding) -> Value {
     match object {
         Regarding::Service(service) => json!({

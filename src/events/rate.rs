@@ -1,29 +1,29 @@
-//! How fast events are written.
+//! Limits the rate at which events are written.
 //!
-//! In: the time, as an argument. Out: how long to wait before the next write. Never: a clock.
+//! Takes the time as an argument. Returns how long to wait before the next write. Does not read the clock.
 
 use std::time::{Duration, Instant};
 
-/// So many may be written at once after a quiet time.
+/// The number of events that may be written at once after a quiet time.
 const BURST: u32 = 25;
 
-/// Afterwards one in each such time.
+/// The interval of further events after a burst.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The state of the limit.
+/// The state of the limit, a token bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
-    /// When the whole burst will be there again, if nothing more is written.
+    /// The time when the whole burst is available again, if nothing more is written.
     full: Instant,
 }
 
 impl Rate {
-    /// After a quiet time.
+    /// Creates the state after a quiet time, with the whole burst available.
     pub(super) fn new(now: Instant) -> Self {
         Self { full: now }
     }
 
-    /// Takes note of a write that will be done after the wait that is returned.
+    /// Counts a write, and returns how long to wait before it.
     pub(super) fn wait(&mut self, now: Instant) -> Duration {
         self.full = self.full.max(now) + PERIOD;
         self.full.saturating_duration_since(now + PERIOD * BURST)

@@ -1,7 +1,7 @@
-//! Equal events become one object with a count.
+//! Joins equal events into one object with a count.
 //!
-//! In: events, and what became of writing them, with the time as an argument. Out: what to write
-//! next. Never: a request, a clock, more than [`MAX_REMEMBERED_EVENTS`] events remembered.
+//! Takes events and the results of writing them, with the time as an argument. Returns the next write. Remembers at
+//! most [`MAX_REMEMBERED_EVENTS`] events. Does not send requests or read the clock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant, SystemTime};
 use super::object::Id;
 use super::{Event, Notification};
 
-/// How many events are remembered; the oldest gives way.
+/// The largest number of remembered events. Beyond it an old event is dropped.
 const MAX_REMEMBERED_EVENTS: usize = 512;
 
-/// An event that has not happened for so long begins a new object, as with client-go.
+/// An event that has not happened for this long begins a new object, as with client-go.
 const FINISHED: Duration = Duration::from_secs(6 * 60);
 
-/// The least time between two patches of one object.
+/// The shortest time between two patches of one object.
 const MIN_PATCH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// For how long an event that cannot be written is tried again at least. client-go does so for two
-/// minutes; a restart of an API server may take longer.
+/// The time for which a failing write is repeated. client-go gives up after two minutes, but an API server may take
+/// longer to restart.
 pub(super) const PERSISTENCE: Duration = Duration::from_secs(5 * 60);
 
-/// What to write.
+/// A write to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Write {
-    /// A new object.
+    /// Creates a new object.
     Create { id: Id, event: Event, at: SystemTime },
-    /// How often an event that has an object has happened, at least twice, and when last.
+    /// Updates the count of an event that has an object, at least 2, and the time when it happened last.
     Patch { id: Id, count: u32, at: SystemTime },
 }
 
@@ -38,7 +38,7 @@ impl Write {
         }
     }
 
-    /// How it is asked for.
+    /// The HTTP method of the request.
     pub(super) fn method(&self) -> &'static str {
         match self {
             Self::Create { .. } => "POST",
@@ -47,7 +47,7 @@ impl Write {
     }
 }
 
-/// The events that may happen again, the one first seen first.
+/// The events that may happen again, in the order in which they first happened.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     entries: VecDeque<Entry>,
@@ -61,22 +61,22 @@ struct Entry {
     at: SystemTime,
     seen: Instant,
     stage: Stage,
-    /// When there is something to write.
+    /// When the next write is due; `None` if there is nothing to write.
     due: Option<Instant>,
-    /// Since when writing it has failed.
+    /// Since when writes have failed; `None` if the last one succeeded.
     failing: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It has no object yet.
+    /// The event has no object yet.
     New,
-    /// Its object was written at this time.
+    /// The event's object was last written at this time.
     Written(Instant),
 }
 
 impl Series {
-    /// Takes note of an event.
+    /// Adds an event, or counts it if an equal one is remembered.
     pub(super) fn note(&mut self, told: Notification, now: Instant) {
         let Notification { event, at } = told;
         self.entries.retain(|entry| entry.due.is_some() || now < entry.seen + FINISHED);
@@ -86,7 +86,7 @@ impl Series {
             entry.seen = now;
             entry.due = entry.due.or(match entry.stage {
                 Stage::New => Some(now),
-                // The second time is worth knowing at once, further ones can wait.
+                // The first repetition is written at once, later ones are joined.
                 Stage::Written(_) if entry.count == 2 => Some(now),
                 Stage::Written(written) => Some(now.max(written + MIN_PATCH_INTERVAL)),
             });
@@ -101,7 +101,7 @@ impl Series {
         self.entries.push_back(Entry { event, id, count: 1, at, seen: now, stage, due, failing });
     }
 
-    /// What is written needs no more than to be remembered, and goes first.
+    /// Drops one entry, preferably one that has nothing to write.
     fn make_room(&mut self) {
         let spare = self.entries.iter().position(|entry| entry.due.is_none());
         let gone = self.entries.remove(spare.unwrap_or(0));
@@ -110,18 +110,18 @@ impl Series {
         }
     }
 
-    /// When there will be something to write.
+    /// The time of the next write; `None` if there is nothing to write.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.entries.iter().filter_map(|entry| entry.due).min()
     }
 
-    /// Something to write now, what has waited longest first. It counts as written from now on.
+    /// Returns a write that is due, the one that has waited longest. It counts as written from now on.
     pub(super) fn due(&mut self, now: Instant) -> Option<Write> {
         let due = self.entries.iter_mut().filter(|entry| entry.due.is_some_and(|due| due <= now));
         let entry = due.min_by_key(|entry| entry.due)?;
         let (id, at) = (entry.id.clone(), entry.at);
         let write = match entry.stage {
-            // One that has happened again meanwhile is written once more, as a series.
+            // If the event has happened again meanwhile, its series is written next.
             Stage::New => {
                 entry.due = (entry.count > 1).then_some(now);
                 Write::Create { id, event: entry.event.clone(), at }
@@ -135,14 +135,15 @@ impl Series {
         Some(write)
     }
 
-    /// It was written.
+    /// Records that the object was written.
     pub(super) fn succeeded(&mut self, id: &Id) {
         if let Some(entry) = self.entry(id) {
             entry.failing = None;
         }
     }
 
-    /// It could not be written now. Says whether it will be tried again; others come first.
+    /// Records that a write failed but may succeed later. Returns false if it has failed for too long. Other writes
+    /// that are due go first.
     pub(super) fn postpone(&mut self, write: &Write, now: Instant) -> bool {
         let Some(entry) = self.entry(write.id()) else { return false };
         let since = *entry.failing.get_or_insert(now);
@@ -160,12 +161,12 @@ impl Series {
         self.entries.iter_mut().find(|entry| entry.id == *id)
     }
 
-    /// Forgets an event that could not be written; the next one like it begins anew.
+    /// Drops an event that could not be written. The next equal event begins a new object.
     pub(super) fn forget(&mut self, id: &Id) {
         self.entries.retain(|entry| entry.id != *id);
     }
 
-    /// The object of an event is gone, as all are after an hour: the event begins anew.
+    /// Begins a new object for an event whose object is gone. The API server deletes events after an hour.
     pub(super) fn gone(&mut self, id: &Id, now: Instant) {
         if let Some(entry) = self.entry(id) {
             entry.id = Id::new(&entry.event.regarding, entry.at);
@@ -198,7 +199,7 @@ mod tests {
         Notification { event, at: UNIX_EPOCH + SECOND * second }
     }
 
-    /// What is to be written at this time, in short.
+    /// The writes that are due at this time, as short texts.
     fn writes(series: &mut Series, now: Instant) -> Vec<String> {
         std::iter::from_fn(|| series.due(now))
             .map(|write| match write {

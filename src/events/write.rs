@@ -1,9 +1,8 @@
 //! Writes events to the API server.
 //!
-//! In: the queue of events. Out: requests, no faster than a limit. While the server is not reached or
-//! in trouble, events wait and are tried again with growing pauses, for minutes; then, and at once after
-//! a refusal, an event is given up with a debug line: none is ever worth an outage. Never: a change of
-//! anything but events, a queue that is not emptied during a pause.
+//! Takes the queue of events. Sends requests within a rate limit. While the server fails or cannot be reached, repeats
+//! writes for some minutes with growing pauses. Drops an event, with a debug line, when that time is over or when the
+//! server refuses it: no event is worth an outage. Empties the queue during pauses too. Changes only Event objects.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +15,10 @@ use super::series::{Series, Write};
 use super::{Notification, Queue};
 use crate::watch::{Api, Backoff, RequestError};
 
-/// How long an answer may take.
+/// The longest wait for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Writes until every sink is gone. `host` is the name of this machine, which reports.
+/// Writes events until every sink is gone. `host` is the name of this machine, the reporter of the events.
 pub async fn write(mut queue: Queue, api: Api, host: String) {
     let mut writer = Writer::new(api, host);
     loop {
@@ -28,7 +27,7 @@ pub async fn write(mut queue: Queue, api: Api, host: String) {
             Next::Due => {}
             Next::Closed => return,
         }
-        // A series holds more than the queue, and equal events in one place.
+        // The series hold more events than the queue does, and join equal ones.
         while let Some(told) = queue.ready() {
             writer.series.note(told, Instant::now());
         }
@@ -36,14 +35,14 @@ pub async fn write(mut queue: Queue, api: Api, host: String) {
     }
 }
 
-/// What is to be written, and when.
+/// The state of the writer.
 struct Writer {
     api: Api,
     host: String,
     series: Series,
     rate: Rate,
     backoff: Backoff,
-    /// Nothing is written before, after a failure.
+    /// The end of the pause after a failure. Nothing is written before.
     quiet_until: Instant,
 }
 
@@ -76,7 +75,7 @@ impl Writer {
         }
     }
 
-    /// The server in trouble is left alone for a while; a refusal is an answer like any other.
+    /// Handles a failed write. A server in trouble gets a pause; after a refusal the next event is written at once.
     fn failed(&mut self, write: &Write, error: &RequestError) {
         let (id, now) = (write.id(), Instant::now());
         if error.may_pass() {

@@ -16,14 +16,13 @@ use std::net::IpAddr;
 
 use ipset_netlink::Reason;
 use proxier::apply::Cause;
-use proxier::diff::{Change, Observed, OwnershipEvidence};
+use proxier::diff::{AddressChange, Observed, OwnershipEvidence, ServerChange};
 use proxier::model::{Family, Net, PerFamily};
 use proxier::plan::{Entry, SetKey, VirtualServerKey};
 
-use super::all_failed;
 use super::interfaces::{Fact, Interfaces};
 use super::iptables::{self, Iptables, OurTable};
-use super::link::{self, AddressChange, Links};
+use super::link::{self, Links};
 use super::nftables;
 use super::probe::{has_ipv6, not_opened};
 use super::servers::Servers;
@@ -223,11 +222,12 @@ impl Cleanup {
         let changes: Vec<_> = items
             .iter()
             .filter_map(|item| match item {
-                Item::Server(key) => Some(Change::RemoveServer(*key)),
+                Item::Server(key) => Some(ServerChange::Remove(*key)),
                 _ => None,
             })
             .collect();
-        self.servers.as_mut().map_or_else(Vec::new, |servers| servers.carry_out(&changes))
+        let Some(servers) = &mut self.servers else { return Vec::new() };
+        servers.carry_out(changes).into_iter().map(|(_, result)| result).collect()
     }
 
     fn remove_addresses(&mut self, items: &[Item]) -> Vec<Result<(), Cause>> {
@@ -239,10 +239,7 @@ impl Cleanup {
             })
             .collect();
         let (Some(links), Some(index)) = (&mut self.links, self.device) else { return Vec::new() };
-        match links.change(index, &changes) {
-            Ok(results) => results.into_iter().map(|result| result.map_err(Cause::new)).collect(),
-            Err(error) => all_failed(&changes, &Cause::new(&error)),
-        }
+        links.carry_out(index, changes).into_iter().map(|(_, result)| result).collect()
     }
 
     fn remove_piece(&mut self, item: &Item) -> Result<(), Cause> {

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use conntrack_netlink::{Conntrack, Error, Selection, Tuple};
-use proxier::apply::Cause;
-use proxier::diff::{Change, Flow};
+use proxier::apply::{Answered, Cause};
+use proxier::diff::Flow;
 use proxier::model::{Family, Protocol};
 
 use super::all_failed;
@@ -41,17 +41,15 @@ impl Flows {
         }
     }
 
-    pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
-        let flows: Vec<_> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::RemoveFlow(flow) => Some(their_flow(flow)),
-                _ => None,
-            })
-            .collect();
-        match self.open().and_then(|conntrack| conntrack.delete(&flows)) {
-            Ok(results) => results.into_iter().map(|result| result.map_err(cause)).collect(),
-            Err(error) => all_failed(changes, &cause(error)),
+    pub(super) fn remove(&mut self, flows: Vec<Box<Flow>>) -> Vec<Answered<Box<Flow>>> {
+        let theirs: Vec<_> = flows.iter().map(|flow| their_flow(flow)).collect();
+        match self.open().and_then(|conntrack| conntrack.delete(&theirs)) {
+            Ok(results) => flows
+                .into_iter()
+                .zip(results)
+                .map(|(flow, result)| (flow, result.map_err(cause)))
+                .collect(),
+            Err(error) => all_failed(flows, &cause(error)),
         }
     }
 

@@ -15,19 +15,14 @@ use netlink_packet_route::address::{
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::errno;
+use proxier::apply::Answered;
+use proxier::diff::AddressChange;
+
+use super::cause::cause;
 use super::route::{self, Address, Link, RTM_NEWADDR, RTM_NEWLINK};
+use super::{all_failed, errno};
 
 pub use proxier::model::DUMMY_DEVICE as DEVICE;
-
-/// What is asked of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AddressChange {
-    /// Make it local; one that is local already is fine.
-    Add(IpAddr),
-    /// Take it off the device; one that is not there is fine.
-    Remove(IpAddr),
-}
 
 /// A route socket.
 pub(super) struct Links {
@@ -108,8 +103,23 @@ impl Links {
         Ok(found)
     }
 
-    /// Changes addresses in one batch.
-    pub(super) fn change(
+    /// Changes addresses in one batch. An address that is as asked already is a success.
+    pub(super) fn carry_out(
+        &mut self,
+        index: u32,
+        changes: Vec<AddressChange>,
+    ) -> Vec<Answered<AddressChange>> {
+        match self.change(index, &changes) {
+            Ok(results) => changes
+                .into_iter()
+                .zip(results)
+                .map(|(change, result)| (change, result.map_err(cause)))
+                .collect(),
+            Err(error) => all_failed(changes, &cause(error)),
+        }
+    }
+
+    fn change(
         &mut self,
         index: u32,
         changes: &[AddressChange],

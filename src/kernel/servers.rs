@@ -13,8 +13,8 @@ use ipvs_netlink::{
     Client, Command, Destination, DestinationKey, Error, Refusal, Service, ServiceKey, Timeouts,
 };
 use netlink_batch::Options;
-use proxier::apply::{Cause, Connections};
-use proxier::diff::{Change, ObservedDestination, ObservedServer};
+use proxier::apply::{Answered, Cause, Connections};
+use proxier::diff::{ObservedDestination, ObservedServer, ServerChange};
 use proxier::model::Protocol;
 use proxier::plan::{ServerFlags, ServerSettings, VirtualServerDestination, VirtualServerKey};
 
@@ -141,17 +141,14 @@ impl Servers {
         Ok(counts)
     }
 
-    pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
-        let commands: Vec<_> = changes.iter().filter_map(command).collect();
+    pub(super) fn carry_out(&mut self, changes: Vec<ServerChange>) -> Vec<Answered<ServerChange>> {
+        let commands: Vec<_> = changes.iter().map(command).collect();
+        let answered = |(change, result)| match result {
+            Err(error) if !is_fine(&change, &error) => (change, Err(cause(error))),
+            Ok(()) | Err(_) => (change, Ok(())),
+        };
         match self.client.apply(&commands) {
-            Ok(results) => changes
-                .iter()
-                .zip(results)
-                .map(|(change, result)| match result {
-                    Err(error) if !is_fine(change, &error) => Err(cause(error)),
-                    Ok(()) | Err(_) => Ok(()),
-                })
-                .collect(),
+            Ok(results) => changes.into_iter().zip(results).map(answered).collect(),
             Err(error) => all_failed(changes, &cause(error)),
         }
     }
@@ -221,39 +218,29 @@ fn held(listed: &ListedDestination) -> HeldDestination {
     }
 }
 
-fn command(change: &Change) -> Option<Command> {
+fn command(change: &ServerChange) -> Command {
     match change {
-        Change::AddServer(key, settings) => Some(Command::NewService(service(key, settings))),
-        Change::UpdateServer(key, settings) => Some(Command::SetService(service(key, settings))),
-        Change::RemoveServer(key) => Some(Command::DeleteService(service_key(key))),
-        Change::AddDestination(key, destination, weight) => {
-            Some(Command::NewDestination(service_key(key), weighted(destination, *weight)))
+        ServerChange::Add(key, settings) => Command::NewService(service(key, settings)),
+        ServerChange::Update(key, settings) => Command::SetService(service(key, settings)),
+        ServerChange::Remove(key) => Command::DeleteService(service_key(key)),
+        ServerChange::AddDestination(key, destination, weight) => {
+            Command::NewDestination(service_key(key), weighted(destination, *weight))
         }
-        Change::UpdateDestination(key, destination, weight) => {
-            Some(Command::SetDestination(service_key(key), weighted(destination, *weight)))
+        ServerChange::UpdateDestination(key, destination, weight) => {
+            Command::SetDestination(service_key(key), weighted(destination, *weight))
         }
-        Change::RemoveDestination(key, destination) => {
+        ServerChange::RemoveDestination(key, destination) => {
             let destination = DestinationKey::new(destination.ip(), destination.port());
-            Some(Command::DeleteDestination(service_key(key), destination))
+            Command::DeleteDestination(service_key(key), destination)
         }
-        Change::AddLink
-        | Change::GrowSet(..)
-        | Change::RemoveFlow(_)
-        | Change::RemoveLegacyRules(_)
-        | Change::AddSet(_)
-        | Change::AddEntry(..)
-        | Change::RemoveEntry(..)
-        | Change::WriteRules(_)
-        | Change::AddAddress(_)
-        | Change::RemoveAddress(_) => None,
     }
 }
 
-/// Removing what is not there is done.
-fn is_fine(change: &Change, error: &Error) -> bool {
+/// True if the kernel refuses to remove what is not there, which is as wanted.
+fn is_fine(change: &ServerChange, error: &Error) -> bool {
     let gone =
         |refusal: &Refusal| matches!(refusal, Refusal::NoSuchService | Refusal::NoSuchDestination);
-    matches!(change, Change::RemoveServer(_) | Change::RemoveDestination(..))
+    matches!(change, ServerChange::Remove(_) | ServerChange::RemoveDestination(..))
         && matches!(error, Error::Refused { refusal, .. } if gone(refusal))
 }
 

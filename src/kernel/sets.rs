@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipset_netlink::{Error, Ipset, Network, Reason, Repeat, SetSpec, SetType};
-use proxier::apply::Cause;
-use proxier::diff::{Change, Observed};
+use proxier::apply::{Answered, Cause};
+use proxier::diff::{Observed, SetChange};
 use proxier::model::{Family, Protocol};
 use proxier::plan::{Entry, SetKey, SetKind, SetName, UnplannedEntry, UnplannedSource};
 
@@ -65,10 +65,10 @@ impl Sets {
         Ok(())
     }
 
-    pub(super) fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+    pub(super) fn carry_out(&mut self, changes: Vec<SetChange>) -> Vec<Answered<SetChange>> {
         let mut results = Vec::with_capacity(changes.len());
         for run in changes.chunk_by(|a, b| target(a) == target(b)) {
-            results.extend(match run.first().and_then(target) {
+            results.extend(match run.first().map(target) {
                 Some((key, Verb::Create)) => run.iter().map(|_| self.create(key)).collect(),
                 Some((key, Verb::Grow(capacity))) => {
                     run.iter().map(|_| self.grow(key, capacity)).collect()
@@ -77,7 +77,7 @@ impl Sets {
                 None => Vec::new(),
             });
         }
-        results
+        changes.into_iter().zip(results).collect()
     }
 
     /// A set of our name but another type is in the way, and goes if nothing refers to it.
@@ -190,11 +190,11 @@ impl Sets {
         self.ipset.swap(one, other).map_err(cause)
     }
 
-    fn edit(&mut self, key: SetKey, verb: Verb, changes: &[Change]) -> Vec<Result<(), Cause>> {
+    fn edit(&mut self, key: SetKey, verb: Verb, changes: &[SetChange]) -> Vec<Result<(), Cause>> {
         let entries: Vec<_> = changes.iter().filter_map(entry).map(their_entry).collect();
         let spec = match spec(key) {
             Ok(spec) => spec,
-            Err(error) => return super::all_failed(changes, &cause(error)),
+            Err(error) => return vec![Err(cause(error)); changes.len()],
         };
         let refused = match verb {
             Verb::Delete => self.ipset.delete(&spec.name, &entries, Repeat::Accept),
@@ -209,36 +209,24 @@ impl Sets {
                 let result = |entry| refused.get(entry).map_or(Ok(()), |why| Err(cause(*why)));
                 entries.iter().map(result).collect()
             }
-            Err(error) => super::all_failed(changes, &cause(error)),
+            Err(error) => vec![Err(cause(error)); entries.len()],
         }
     }
 }
 
-fn target(change: &Change) -> Option<(SetKey, Verb)> {
+fn target(change: &SetChange) -> (SetKey, Verb) {
     match change {
-        Change::AddSet(key) => Some((*key, Verb::Create)),
-        Change::GrowSet(key, capacity) => Some((*key, Verb::Grow(*capacity))),
-        Change::AddEntry(key, _) => Some((*key, Verb::Add)),
-        Change::RemoveEntry(key, _) => Some((*key, Verb::Delete)),
-        Change::AddLink
-        | Change::RemoveFlow(_)
-        | Change::RemoveLegacyRules(_)
-        | Change::WriteRules(_)
-        | Change::AddAddress(_)
-        | Change::RemoveAddress(_)
-        | Change::AddServer(..)
-        | Change::UpdateServer(..)
-        | Change::RemoveServer(_)
-        | Change::AddDestination(..)
-        | Change::UpdateDestination(..)
-        | Change::RemoveDestination(..) => None,
+        SetChange::Create(key) => (*key, Verb::Create),
+        SetChange::Grow(key, capacity) => (*key, Verb::Grow(*capacity)),
+        SetChange::AddEntry(key, _) => (*key, Verb::Add),
+        SetChange::RemoveEntry(key, _) => (*key, Verb::Delete),
     }
 }
 
-fn entry(change: &Change) -> Option<&Entry> {
+fn entry(change: &SetChange) -> Option<&Entry> {
     match change {
-        Change::AddEntry(_, entry) | Change::RemoveEntry(_, entry) => Some(entry),
-        _ => None,
+        SetChange::AddEntry(_, entry) | SetChange::RemoveEntry(_, entry) => Some(entry),
+        SetChange::Create(_) | SetChange::Grow(..) => None,
     }
 }
 

@@ -1,22 +1,22 @@
-//! What was built, which features are on, how many metrics there are.
+//! Metrics of the build, the feature gates and the registry.
 //!
-//! In: versions and settings. Out: gauges that never change. `kubernetes_build_info` tells the version
-//! of Kubernetes whose kube-proxy this stands for, since alerts compare it with the rest of the
-//! cluster. Never: a Go version that does not exist.
+//! Takes versions and settings. Declares gauges and counters that never change. `kubernetes_build_info` has the
+//! Kubernetes version whose kube-proxy this proxy stands for, since alerts compare it with the rest of the cluster. Its
+//! Go version is empty, since there is none.
 //!
 //! Source: spec 11.2, 12.7.
 
 use super::{Declare, Error};
 use crate::version::architecture;
 
-/// What is known before anything happens.
+/// Facts that are known at the start.
 #[derive(Clone, Debug, Default)]
 pub struct Build {
-    /// The version of kube-proxy that this stands for: `v1.36.2`.
+    /// The version of kube-proxy that this proxy stands for: `v1.36.2`.
     pub kube_proxy: &'static str,
-    /// Our own version: `v0.1.0`.
+    /// The version of this proxy: `v0.1.0`.
     pub own: &'static str,
-    /// Feature gates: name, stage, whether on.
+    /// Feature gates: name, stage, and true if the gate is on.
     pub features: Vec<(&'static str, &'static str, bool)>,
 }
 
@@ -63,7 +63,7 @@ impl Build {
     }
 }
 
-/// The registry's own metrics: nothing is hidden or disabled here.
+/// Declares the registry's own metrics. No metric is hidden or disabled here.
 pub(super) fn declare_counts(declare: &Declare<'_>) -> Result<(), Error> {
     for (name, help) in [
         (

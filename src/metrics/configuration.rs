@@ -1,23 +1,24 @@
-//! Whether the configuration files still say what is in force.
+//! Metrics of the configuration files.
 //!
-//! In: what was found in them. Out: two gauges that are there from the start. Never: a path or a value of a setting.
+//! Takes the conclusion from reading the files. Sets two gauges that exist from the start. Does not show paths or
+//! values of settings.
 
 use prometheus::IntGauge;
 
 use super::{Declare, Error};
 
-/// What the configuration files say.
+/// The state of the configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigFiles {
-    /// What is in force.
+    /// The files hold the settings in force.
     InForce,
-    /// Other settings, which take effect at the next start.
+    /// The files hold other settings, which take effect at the next start.
     Pending,
-    /// Something with which a start would fail.
+    /// A start with the files would fail.
     Unusable,
 }
 
-/// The gauges.
+/// The gauges of the configuration files.
 #[derive(Debug)]
 pub struct Configuration {
     pending: IntGauge,
@@ -39,7 +40,7 @@ impl Configuration {
         })
     }
 
-    /// The files were looked at.
+    /// Sets the gauges to a state.
     pub fn show(&self, found: ConfigFiles) {
         self.pending.set((found != ConfigFiles::InForce).into());
         self.unusable.set((found == ConfigFiles::Unusable).into());

@@ -1,10 +1,10 @@
-//! Metrics that are read when they are asked for, not counted.
+//! Metric families whose values are read at a scrape instead of being counted.
 //!
-//! In: names, labels and values. Out: metric families. Never: a memory.
+//! Takes names, labels and values. Returns metric families for the text of a scrape. Keeps nothing between scrapes.
 
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-/// A family of gauges, or of counters, that somebody else keeps.
+/// A family of gauges or counters whose values come from elsewhere, such as the kernel.
 #[derive(Debug)]
 pub struct Family {
     name: &'static str,
@@ -13,22 +13,22 @@ pub struct Family {
     metrics: Vec<Metric>,
 }
 
-/// Whether a value only grows.
+/// The type of a family's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It does.
+    /// The value only grows.
     Counter,
-    /// It goes up and down.
+    /// The value goes up and down.
     Gauge,
 }
 
 impl Family {
-    /// No value yet.
+    /// Creates a family without values.
     pub fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
         Self { name, help, kind, metrics: Vec::new() }
     }
 
-    /// Adds a value; labels are in the order of their names.
+    /// Adds a value. Labels are in the order of their names.
     pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
         let labels = labels.iter().map(|(name, value)| {
             let mut pair = LabelPair::default();
@@ -52,7 +52,7 @@ impl Family {
         self.metrics.push(metric);
     }
 
-    /// With one value and no label.
+    /// Returns a family with one value and no labels.
     pub fn single(name: &'static str, help: &'static str, kind: Kind, value: f64) -> MetricFamily {
         let mut family = Self::new(name, help, kind);
         family.push(&[], value);

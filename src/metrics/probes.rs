@@ -1,6 +1,6 @@
-//! Who has asked how the proxy is, and what was answered.
+//! Counters of answers to health probes.
 //!
-//! In: answers of the health server and the metrics server. Out: counters. Never: an answer.
+//! Takes the status of each answer of the health server and the metrics server. Counts it. Does not answer.
 //!
 //! Source: spec 10.1, 10.3, 11.1.
 
@@ -12,7 +12,7 @@ use prometheus::proto::MetricFamily;
 use super::family::{Family, Kind};
 use super::{Declare, Error};
 
-/// Counters of answers.
+/// Counters of answers to health probes.
 #[derive(Debug)]
 pub struct Probes {
     healthz: IntCounterVec,
@@ -20,12 +20,12 @@ pub struct Probes {
     pings: AtomicU64,
 }
 
-/// What was asked.
+/// The kind of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// `/healthz` of the health server.
     Healthz,
-    /// `/livez`.
+    /// `/livez` of the health server.
     Livez,
 }
 
@@ -46,7 +46,7 @@ impl Probes {
         })
     }
 
-    /// A probe was answered with this status.
+    /// Counts an answer to a probe, with its HTTP status.
     pub fn answered(&self, probe: Probe, status: u16) {
         let counters = match probe {
             Probe::Healthz => &self.healthz,
@@ -55,17 +55,17 @@ impl Probes {
         counters.with_label_values(&[&status.to_string()]).inc();
     }
 
-    /// `/healthz` of the metrics server was answered.
+    /// Counts an answer to `/healthz` of the metrics server.
     pub fn pinged(&self) {
         self.pings.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Forgets how often that was (`DELETE /metrics/slis`).
+    /// Resets the count of [`pinged`](Self::pinged) to 0 (`DELETE /metrics/slis`).
     pub fn forget_pings(&self) {
         self.pings.store(0, Ordering::Relaxed);
     }
 
-    /// What `/metrics/slis` says of them; nothing before the first one.
+    /// Returns the families of `/metrics/slis`; none before the first [`pinged`](Self::pinged).
     pub(super) fn indicators(&self) -> Vec<MetricFamily> {
         let pings = self.pings.load(Ordering::Relaxed);
         if pings == 0 {

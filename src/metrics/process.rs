@@ -1,7 +1,7 @@
-//! The process, as the kernel accounts for it.
+//! Metrics of the process, as the kernel accounts for it.
 //!
-//! In: `/proc/self`, read when somebody asks. Out: `process_*` under the names of Prometheus' client
-//! libraries. What cannot be read is left out. Never: another process.
+//! Reads `/proc/self` at each scrape. Returns `process_*` families with the names of Prometheus' client libraries.
+//! Omits values that cannot be read.
 //!
 //! Source: proc_pid_stat(5); prometheus.io/docs/instrumenting/writing_clientlibs.
 
@@ -16,12 +16,12 @@ use super::family::{Family, Kind};
 const START: (&str, &str) =
     ("process_start_time_seconds", "Start time of the process since unix epoch in seconds.");
 
-/// The one that says when the process began.
+/// The family with the time when the process began.
 pub(super) fn start_family() -> Option<MetricFamily> {
     Some(Family::single(START.0, START.1, Kind::Gauge, start_time()?))
 }
 
-/// Everything that can be told at this moment.
+/// All families whose values can be read now.
 pub(super) fn families() -> Vec<MetricFamily> {
     let stat = Stat::read();
     let of_stat = |value: fn(&Stat) -> f64| stat.as_ref().map(value);
@@ -70,7 +70,7 @@ pub(super) fn families() -> Vec<MetricFamily> {
     [families(&gauges, Kind::Gauge), families(&counters, Kind::Counter)].concat()
 }
 
-/// When the process began, in seconds since 1970.
+/// The time when the process began, in seconds since 1970.
 pub(super) fn start_time() -> Option<f64> {
     Stat::read()?.start_time()
 }
@@ -83,7 +83,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// The name of the program, the second field, may have spaces and brackets in it.
+    /// Reads `/proc/self/stat`. Skips its second field, the program's name, which may have spaces and brackets.
     fn read() -> Option<Self> {
         let text = fs::read_to_string("/proc/self/stat").ok()?;
         let (_, rest) = text.rsplit_once(')')?;
@@ -97,7 +97,7 @@ impl Stat {
         })
     }
 
-    /// In seconds since 1970.
+    /// The time when the process began, in seconds since 1970.
     fn start_time(&self) -> Option<f64> {
         let text = fs::read_to_string("/proc/stat").ok()?;
         let boot: f64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
@@ -105,17 +105,17 @@ impl Stat {
     }
 }
 
-/// Without a limit, what 64 bits can say, as upstream has it.
+/// A resource limit. Without a limit it is the largest 64-bit number, as in Go's client library.
 fn limit(of: Resource) -> Option<f64> {
     Some(getrlimit(of).current.unwrap_or(u64::MAX) as f64)
 }
 
-/// One of them is the folder that is being read.
+/// The number of open files, without the one of the folder that is being read.
 fn open_files() -> Option<f64> {
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
 }
 
-/// Bytes that the process' network namespace has received and sent.
+/// The bytes that the process's network namespace has received and sent.
 fn network() -> Option<(f64, f64)> {
     let text = fs::read_to_string("/proc/self/net/netstat").ok()?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));

@@ -1,7 +1,7 @@
-//! Requests to the API server, under the names that client-go gives them.
+//! Metrics of requests to the API server, with client-go's names.
 //!
-//! In: requests and what came of them. Out: counters and times. Never: a request; a watch's time,
-//! which says how long nobody ended it.
+//! Takes requests and their results. Keeps counters and histograms. Does not send requests. Does not record how long a
+//! watch takes, which only tells when it was ended.
 //!
 //! Source: spec 11.2.
 
@@ -11,7 +11,7 @@ use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 
 use super::{Declare, Error, seconds};
 
-/// Counters of requests; clones count together.
+/// Metrics of requests. Clones share their values.
 #[derive(Clone, Debug)]
 pub struct Requests {
     total: IntCounterVec,
@@ -73,34 +73,34 @@ impl Requests {
         })
     }
 
-    /// There is an API server, which has not been heard yet.
+    /// Sets the time of the last contact to 0: there is an API server, which has not answered yet.
     pub fn begin(&self) {
         self.contact.with_label_values::<&str>(&[]).set(0.0);
     }
 
-    /// The API server was heard, whatever it said.
+    /// Records that the API server has sent something.
     pub fn heard(&self, now: SystemTime) {
         self.contact.with_label_values::<&str>(&[]).set(seconds(now));
     }
 
-    /// A request was answered with this status; with none at all if there is none.
+    /// Counts a request with the HTTP status of its answer; `None` if there was no answer.
     pub fn answered(&self, method: &str, host: &str, status: Option<u16>) {
         let code = status.map_or_else(|| "<error>".to_owned(), |status| status.to_string());
         self.total.with_label_values(&[&code, method, host]).inc();
     }
 
-    /// A request that is no watch took so long, and sent so many bytes of a body.
+    /// Records the duration of a request that is not a watch, and the size of its body in bytes.
     pub fn took(&self, method: &str, host: &str, took: Duration, sent: usize) {
         self.durations.with_label_values(&[method, host]).observe(took.as_secs_f64());
         self.sent.with_label_values(&[method, host]).observe(sent as f64);
     }
 
-    /// Its answer had a body of so many bytes.
+    /// Records the size of an answer's body in bytes.
     pub fn received(&self, method: &str, host: &str, bytes: usize) {
         self.received.with_label_values(&[method, host]).observe(bytes as f64);
     }
 
-    /// A request waited so long for its turn.
+    /// Records how long the rate limit delayed a request.
     pub fn waited(&self, method: &str, host: &str, waited: Duration) {
         self.waits.with_label_values(&[method, host]).observe(waited.as_secs_f64());
     }

@@ -1,7 +1,7 @@
-//! What the sync thread does, under kube-proxy's names, and where its time goes.
+//! Metrics of the sync thread, with kube-proxy's names, and of the time that each stage takes.
 //!
-//! In: what arrives, what waits, what a round came to. Out: counters, times, histograms. Never: a
-//! decision.
+//! Takes events that arrive, pending changes and the outcomes of rounds. Keeps counters, gauges and histograms. Decides
+//! nothing.
 //!
 //! Source: spec 8.3, 11.1.
 
@@ -19,10 +19,10 @@ use proxier::plan::WithoutLocal;
 
 use super::{Declare, Error, number, seconds};
 
-/// The stage in which the whole kernel is read beside the rounds.
+/// The name of the stage in which the whole kernel is read beside the rounds.
 const AUDIT: &str = "audit";
 
-/// Counters of the sync thread.
+/// Metrics of the sync thread.
 #[derive(Debug)]
 pub struct Rounds {
     families: OnceLock<Vec<Family>>,
@@ -39,7 +39,7 @@ pub struct Rounds {
     differences: IntCounterVec,
 }
 
-/// Changes that arrive and wait.
+/// Metrics of changes that arrive and wait.
 #[derive(Debug)]
 struct Changes {
     slices_pending: IntGauge,
@@ -71,7 +71,7 @@ impl Changes {
     }
 }
 
-/// Stale flows.
+/// Metrics of the removal of stale flows.
 #[derive(Debug)]
 struct Flows {
     durations: HistogramVec,
@@ -96,21 +96,21 @@ impl Flows {
     }
 }
 
-/// What looking for stale flows of a family came to.
+/// The result of one removal of a family's stale flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowPass {
-    /// How long it took.
+    /// The duration.
     pub took: Duration,
-    /// How many flows were forgotten.
+    /// The number of flows that were deleted.
     pub deleted: u64,
 }
 
-/// 0.001, 0.002, … 16.384.
+/// Buckets in seconds: 0.001, 0.002, … 16.384.
 fn fine() -> Result<Vec<f64>, Error> {
     exponential_buckets(0.001, 2.0, 15)
 }
 
-/// From a quarter of a second to five minutes, ever coarser.
+/// Buckets in seconds, from 0.25 to 300 with growing distances.
 fn coarse() -> Vec<f64> {
     let whole = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
     [0.25, 0.5].into_iter().chain(whole.map(f64::from)).collect()
@@ -172,7 +172,8 @@ impl Rounds {
         Ok(rounds)
     }
 
-    /// Our own counters are there from the start: an increase from nothing is none to who computes rates.
+    /// Creates the values of this proxy's own metrics with 0. A counter that first appears above 0 would hide its first
+    /// increase from a query for rates.
     fn show_zeros(&self) {
         let parts = [Part::Plan, Part::Read, Part::Compare, Part::Drain, Part::Flows];
         let stages = Stage::ALL.map(Part::Change);
@@ -181,7 +182,7 @@ impl Rounds {
         Change::OBJECTS.iter().for_each(|kind| drop(self.differences.with_label_values(&[kind])));
     }
 
-    /// These families are programmed from now on. It counts as a request for a sync (spec 8.3).
+    /// Sets the families that the proxy programs. Counts as a request for a sync (spec 8.3).
     pub fn begin(&self, families: &PerFamily<bool>) {
         let of = Family::BOTH.into_iter().filter(|family| *families.of(*family)).collect();
         // Only the first call counts.
@@ -193,17 +194,17 @@ impl Rounds {
         self.families.get().map_or(&[], Vec::as_slice)
     }
 
-    /// So many Services have been told of, changed or not. Upstream counts each once a family.
+    /// Counts Services that have arrived, changed or not. Upstream counts each one once per family.
     pub fn services_arrived(&self, number: usize) {
         self.changes.services.inc_by((number * self.families().len()) as u64);
     }
 
-    /// So many EndpointSlices have been told of, changed or not.
+    /// Counts EndpointSlices that have arrived, changed or not.
     pub fn slices_arrived(&self, number: usize) {
         self.changes.slices.inc_by(number as u64);
     }
 
-    /// So much waits for a round.
+    /// Records the changes that wait for a round, and the time when a round was requested.
     pub fn queued(&self, pending: Pending, now: SystemTime) {
         self.families().iter().for_each(|family| of(&self.queued, *family).set(seconds(now)));
         self.await_round(pending);
@@ -214,8 +215,8 @@ impl Rounds {
         self.changes.slices_pending.set(number(pending.slices));
     }
 
-    /// A round has ended, which was a sync if it is told how long that took; so much was spent in each
-    /// part, and so much has come in meanwhile.
+    /// Records the end of a round. `took` is the duration of a sync, and `None` if the round was not one. `parts` has
+    /// the time of each part, and `pending` the changes that have arrived meanwhile.
     pub fn ended(
         &self,
         outcome: &Outcome,
@@ -240,12 +241,12 @@ impl Rounds {
         }
     }
 
-    /// The whole kernel was read beside the rounds, for so long.
+    /// Records how long it took to read the whole kernel beside the rounds.
     pub fn audit_read(&self, took: Duration) {
         self.parts.with_label_values(&[AUDIT]).observe(took.as_secs_f64());
     }
 
-    /// What the kernel has of a family is as wished, but for single objects at most.
+    /// Records that a family's kernel state is in sync, except for single objects at most.
     pub fn synced(&self, family: Family, without_local: &WithoutLocal, now: SystemTime) {
         if !self.families().contains(&family) {
             return;
@@ -258,9 +259,9 @@ impl Rounds {
         }
     }
 
-    /// What was reported of the time is in force now.
+    /// Records the latency of endpoint changes that have now been programmed.
     pub fn programmed(&self, reported: &[TriggerTime], now: SystemTime) {
-        // What had happened before the proxy began says nothing of it (spec 6.5).
+        // Changes from before the start of the proxy say nothing about its latency (spec 6.5).
         let (now, began) = (seconds(now), seconds(self.began));
         for reported in reported {
             let at = reported.at as f64 / 1e9;
@@ -271,12 +272,12 @@ impl Rounds {
         }
     }
 
-    /// The rules of a family could not be written.
+    /// Counts a failure to write the rules of a family.
     pub fn restore_failed(&self, family: Family) {
         self.restore_failures.with_label_values(&[&family.to_string()]).inc();
     }
 
-    /// Stale flows of a family were looked for.
+    /// Records a removal of a family's stale flows.
     pub fn looked_for_flows(&self, family: Family, pass: FlowPass) {
         let family = family.to_string();
         self.flows.durations.with_label_values(&[&family]).observe(pass.took.as_secs_f64());

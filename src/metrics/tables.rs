@@ -1,19 +1,19 @@
-//! What the proxy has in the kernel: how many objects of each kind, how full each set is.
+//! Metrics of the proxy's objects in the kernel: the number of each kind, and how full each set is.
 //!
-//! In: what was read of the kernel, then each change that succeeds. Out: gauges. Never: a reading of
-//! its own, a count of what nobody has read.
+//! Takes readings of the kernel, and each change that succeeds. Sets gauges. Does not read the kernel itself, and shows
+//! no numbers before the first reading.
 
 use std::collections::BTreeMap;
 
 use prometheus::IntGaugeVec;
 use proxier::apply::KernelReading;
-use proxier::diff::{Change, Observed};
+use proxier::diff::{AddressChange, Change, Observed, RulesChange, ServerChange, SetChange};
 use proxier::model::{Family, PerFamily};
 use proxier::plan::{Rules, SetKey, SetKind};
 
 use super::{Declare, Error, number};
 
-/// Gauges of the kernel's objects.
+/// Gauges of the proxy's kernel objects.
 #[derive(Debug)]
 pub struct Tables {
     objects: IntGaugeVec,
@@ -21,8 +21,8 @@ pub struct Tables {
     limits: IntGaugeVec,
 }
 
-/// A count of everything. Whenever the kernel has been read in whole what was read is counted; changes
-/// that succeed keep it up from there.
+/// The numbers of the proxy's kernel objects. A reading of the whole kernel sets them; changes that succeed update
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectCounts {
     servers: i64,
@@ -30,22 +30,22 @@ pub struct ObjectCounts {
     addresses: i64,
     rules: PerFamily<(usize, usize)>,
     sets: BTreeMap<SetKey, Fill>,
-    /// Whether it can only be right again after a count: of a server that was removed nobody has said
-    /// how many destinations went with it.
+    /// True if only another reading can make the numbers right. That is so after a virtual server was removed: its
+    /// destinations went with it, and their number is unknown.
     pub is_unsure: bool,
 }
 
-/// How full a set is.
+/// The number of entries of a set, and its capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fill {
-    /// Entries it has.
+    /// The number of entries.
     pub entries: i64,
-    /// Entries it has room for.
+    /// The capacity in entries.
     pub limit: u32,
 }
 
 impl ObjectCounts {
-    /// Counts a whole state.
+    /// Counts the objects of a whole kernel state.
     pub fn of(observed: &Observed) -> Self {
         let destinations = observed.servers.values().map(|server| server.destinations.count());
         let sets = observed.sets.iter().map(|(key, entries)| {
@@ -61,7 +61,7 @@ impl ObjectCounts {
         }
     }
 
-    /// Counts what was read. Rules of a family that could not be read are as many as they were.
+    /// Counts the objects of a reading. Takes the rules of a family that could not be read from `before`.
     pub fn read(reading: &KernelReading, before: Option<&Self>) -> Self {
         let mut tally = Self::of(&reading.observed);
         let unread = Family::BOTH.into_iter().filter(|family| reading.unread.of(*family).is_some());
@@ -71,32 +71,40 @@ impl ObjectCounts {
         tally
     }
 
-    /// Takes note of a change that has succeeded.
+    /// Updates the numbers by a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         match change {
-            Change::AddServer(..) => self.servers += 1,
-            Change::RemoveServer(_) => {
+            Change::Server(ServerChange::Add(..)) => self.servers += 1,
+            Change::Server(ServerChange::Remove(_)) => {
                 self.servers -= 1;
-                // Its destinations go with it.
+                // The kernel removes its destinations too.
                 self.is_unsure = true;
             }
-            Change::AddDestination(..) => self.destinations += 1,
-            Change::RemoveDestination(..) => self.destinations -= 1,
-            Change::AddAddress(_) => self.addresses += 1,
-            Change::RemoveAddress(_) => self.addresses -= 1,
-            Change::AddSet(set) => {
+            Change::Server(ServerChange::AddDestination(..)) => self.destinations += 1,
+            Change::Server(ServerChange::RemoveDestination(..)) => self.destinations -= 1,
+            Change::Address(AddressChange::Add(_)) => self.addresses += 1,
+            Change::Address(AddressChange::Remove(_)) => self.addresses -= 1,
+            Change::Set(SetChange::Create(set)) => {
                 let limit = set.name.kind().default_capacity().unwrap_or(SetKind::PORTS);
                 self.sets.entry(*set).or_insert(Fill { entries: 0, limit });
             }
-            Change::GrowSet(set, limit) => self.sets.entry(*set).or_default().limit = *limit,
-            Change::AddEntry(set, _) => self.sets.entry(*set).or_default().entries += 1,
-            Change::RemoveEntry(set, _) => self.sets.entry(*set).or_default().entries -= 1,
-            Change::WriteRules(step) => *self.rules.of_mut(step.family) = counts(&step.rules),
-            Change::AddLink
-            | Change::UpdateServer(..)
-            | Change::UpdateDestination(..)
+            Change::Set(SetChange::Grow(set, limit)) => {
+                self.sets.entry(*set).or_default().limit = *limit
+            }
+            Change::Set(SetChange::AddEntry(set, _)) => {
+                self.sets.entry(*set).or_default().entries += 1
+            }
+            Change::Set(SetChange::RemoveEntry(set, _)) => {
+                self.sets.entry(*set).or_default().entries -= 1
+            }
+            Change::Rules(RulesChange::Write(step)) => {
+                *self.rules.of_mut(step.family) = counts(&step.rules)
+            }
+            Change::AddDevice
+            | Change::Server(ServerChange::Update(..))
+            | Change::Server(ServerChange::UpdateDestination(..))
             | Change::RemoveFlow(_)
-            | Change::RemoveLegacyRules(_) => {}
+            | Change::Rules(RulesChange::RemoveLegacy(_)) => {}
         }
     }
 }
@@ -126,7 +134,7 @@ impl Tables {
         })
     }
 
-    /// Shows a count.
+    /// Sets the gauges.
     pub fn show(&self, tally: &ObjectCounts) {
         let families = Family::BOTH.map(|family| *tally.rules.of(family));
         let (chains, rules) = families.iter().fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));

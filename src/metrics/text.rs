@@ -1,7 +1,7 @@
-//! The classic text format, as Prometheus' Go client writes it.
+//! Writes the classic text format as Prometheus' Go client does.
 //!
-//! In: metric families. Out: text of the version 0.0.4. A bucket's bound is a label and so a part of
-//! its name: `1.048576e+06` is what dashboards ask for. Never: the OpenMetrics format.
+//! Takes metric families. Returns text of the version 0.0.4. A bucket's bound is a label and part of the series' name,
+//! so it has Go's spelling: dashboards ask for `1.048576e+06`. Does not write the OpenMetrics format.
 //!
 //! Source: prometheus.io/docs/instrumenting/exposition_formats, spec 11.
 
@@ -12,7 +12,7 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 /// The content type of a scrape (spec 10.3).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
-/// Writes families in their order.
+/// Writes families in the given order.
 pub fn encode(families: &[MetricFamily]) -> String {
     let mut text = String::new();
     for family in families {
@@ -43,7 +43,7 @@ fn write_metric(text: &mut String, name: &str, kind: MetricType, metric: &Metric
         MetricType::COUNTER => metric.get_counter().get_value(),
         MetricType::GAUGE => metric.get_gauge().get_value(),
         MetricType::HISTOGRAM => return write_histogram(text, name, &labels, metric),
-        // Nothing of ours is of these kinds.
+        // The proxy has no metrics of these kinds.
         MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
     let _ = writeln!(text, "{name}{} {}", braced(&labels), number(value));
@@ -78,7 +78,7 @@ fn escaped(text: &str, quotes: bool) -> String {
     if quotes { text.replace('"', "\\\"") } else { text }
 }
 
-/// A number as Go's shortest `%g`: with an exponent from a million on, and below a ten-thousandth.
+/// Writes a number as Go's shortest `%g`: with an exponent if it is at least a million or below a ten-thousandth.
 fn number(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();

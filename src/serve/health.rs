@@ -1,13 +1,12 @@
-//! Whether the proxy keeps up with what it is asked to do.
+//! Decides whether the proxy keeps up with its work.
 //!
-//! In: when something was queued and when a round brought the kernel up to date, with the time as
-//! an argument. Out: healthy or not, for each family and as a whole. Never: a clock, but for
-//! [`Moment::now`].
+//! Takes the times when changes were queued and when rounds brought the kernel up to date. Returns whether each family
+//! and the whole proxy are healthy. Reads the clock only in [`Moment::now`] and [`ProxyHealth::started`].
 //!
-//! Source: spec 10.1. A family is unhealthy while something queued has waited for two sync periods;
-//! an idle one is healthy however long ago its last round was. The process is stuck, and only then not
-//! alive, when it has had something to do for that long and no part of a round has ended: a round that ends
-//! and fails would fail again after a restart.
+//! Source: spec 10.1. A family is unhealthy while a change has waited for two sync periods. An idle family is healthy,
+//! however long ago its last round was. The process is stuck if it has had work for that long and no part of a round
+//! has ended. Only then it is not alive. A round that ends in failure does not count as stuck: it would fail again
+//! after a restart.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,64 +14,64 @@ use std::time::{Duration, Instant, SystemTime};
 
 use proxier::model::{Family, Node, PerFamily};
 
-/// A point in time, as intervals are measured and as people write it.
+/// A point in time, on the clock for intervals and on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// For intervals.
+    /// The time for measuring intervals.
     pub steady: Instant,
-    /// For people.
+    /// The time for operators.
     pub wall: SystemTime,
 }
 
 impl Moment {
-    /// The present.
+    /// Returns the present.
     pub fn now() -> Self {
         Self { steady: Instant::now(), wall: SystemTime::now() }
     }
 }
 
-/// How one family fares.
+/// The health of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FamilyHealth {
-    /// When a round last brought its kernel state up to date.
+    /// The time when a round last brought the family's kernel state up to date.
     pub last_updated: SystemTime,
-    /// Whether nothing has waited for too long.
+    /// True if no change has waited for too long.
     pub is_healthy: bool,
 }
 
-/// How the proxy fares.
+/// The health of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthStatus {
-    /// Each family that has been brought up to date at least once.
+    /// The health of each family; `None` before its first update.
     pub families: PerFamily<Option<FamilyHealth>>,
 }
 
 impl HealthStatus {
-    /// True if no family is unhealthy. One that has never been up to date does not count: upstream
-    /// is healthy from its start (spec 10.1).
+    /// True if no family is unhealthy. A family that has never been up to date does not count: upstream is healthy from
+    /// its start (spec 10.1).
     pub fn is_healthy(&self) -> bool {
         let families = [self.families.v4, self.families.v6];
         families.iter().flatten().all(|family| family.is_healthy)
     }
 
-    /// The latest update of any family.
+    /// Returns the time of the latest update of any family.
     pub fn last_updated(&self) -> Option<SystemTime> {
         let families = [self.families.v4, self.families.v6];
         families.iter().flatten().map(|family| family.last_updated).max()
     }
 }
 
-/// The state that the sync thread writes and the servers read.
+/// The health state that the sync thread writes and the servers read.
 #[derive(Debug)]
 pub struct ProxyHealth {
     families: Vec<Family>,
     patience: Duration,
     states: Mutex<PerFamily<State>>,
-    /// Whether this node has been seen and is to stay.
+    /// True if load balancers may send traffic to this node.
     is_eligible: AtomicBool,
-    /// Whether a round has served a family.
+    /// True once a round has ended in which a family was served.
     has_synced: AtomicBool,
-    /// Since when there has been something to do and no part of a round has ended.
+    /// Since when there has been work without the end of a part of a round; `None` if there is no work.
     busy_since: Mutex<Option<Instant>>,
 }
 
@@ -83,8 +82,8 @@ struct State {
 }
 
 impl ProxyHealth {
-    /// Nothing has happened yet. `families` are those that the proxy programs; what waits for two
-    /// `sync_period`s has waited for too long.
+    /// Creates the state. `families` are those that the proxy programs. A change that waits for two `sync_period`s has
+    /// waited for too long.
     pub fn new(families: &PerFamily<bool>, sync_period: Duration) -> Self {
         let families = Family::BOTH.into_iter().filter(|family| *families.of(*family));
         let patience = sync_period.saturating_mul(2);
@@ -98,29 +97,29 @@ impl ProxyHealth {
         }
     }
 
-    /// This node is as the API says. What was said last stays when the Node is gone.
+    /// Records the state of this node's Node. The last state stays when the Node is gone.
     pub fn saw_node(&self, node: &Node) {
         self.is_eligible.store(!node.is_leaving, Ordering::Relaxed);
     }
 
-    /// This node counts as one to stay although nobody has said anything of it.
+    /// Makes this node eligible without a Node.
     pub fn needs_no_node(&self) {
         self.is_eligible.store(true, Ordering::Relaxed);
     }
 
-    /// True if load balancers may send traffic here: the Node was seen, nobody has asked for its
-    /// deletion, and the cluster's autoscaler does not mean to take it away.
+    /// True if load balancers may send traffic here: the Node is known, it is not being deleted, and the cluster
+    /// autoscaler does not plan to remove it.
     pub fn is_node_eligible(&self) -> bool {
         self.is_eligible.load(Ordering::Relaxed)
     }
 
-    /// The proxy begins its work, which counts as an update (spec 8.3): nothing has waited yet.
+    /// Records that the proxy begins its work. It counts as an update (spec 8.3).
     pub fn started(&self) {
         let now = Moment::now();
         self.families.iter().for_each(|family| self.updated(*family, now));
     }
 
-    /// The first round has ended in which a family was served.
+    /// Records that a round has ended in which a family was served.
     pub fn synced(&self) {
         self.has_synced.store(true, Ordering::Relaxed);
     }
@@ -130,24 +129,24 @@ impl ProxyHealth {
         self.has_synced.load(Ordering::Relaxed)
     }
 
-    /// A part of a round has ended, and there is more to do.
+    /// Records that a part of a round has ended, and that there is more to do.
     pub fn progressed(&self, now: Moment) {
         let mut since = self.busy_since();
         *since = since.map(|_| now.steady);
     }
 
-    /// A round has ended, however it has.
+    /// Records that a round has ended, successful or not.
     pub fn round_ended(&self) {
         *self.busy_since() = None;
     }
 
-    /// True if there has been something to do for two sync periods, and no part of a round has ended.
+    /// True if there has been work for two sync periods, and no part of a round has ended.
     pub fn is_stuck(&self, now: Moment) -> bool {
         let since = *self.busy_since();
         since.is_some_and(|since| now.steady.saturating_duration_since(since) >= self.patience)
     }
 
-    /// Something waits for a round. What waits already has waited longer.
+    /// Records that a change waits for a round. The time of an earlier change that still waits is kept.
     pub fn queued(&self, now: Moment) {
         self.busy_since().get_or_insert(now.steady);
         let mut states = self.states();
@@ -156,8 +155,7 @@ impl ProxyHealth {
         }
     }
 
-    /// A round has brought everything of this family up to date. One that is not programmed has
-    /// nothing.
+    /// Records that a round has brought a family up to date. Ignores a family that the proxy does not program.
     pub fn updated(&self, family: Family, now: Moment) {
         if self.families.contains(&family) {
             let state = State { last_updated: Some(now.wall), oldest_pending: None };
@@ -165,12 +163,12 @@ impl ProxyHealth {
         }
     }
 
-    /// True if one of the families that are programmed is not blocked.
+    /// True if at least one of the programmed families is not blocked.
     pub fn serves(&self, blocked: &PerFamily<bool>) -> bool {
         self.families.iter().any(|family| !blocked.of(*family))
     }
 
-    /// How the proxy fares now.
+    /// Returns the health of the proxy at this time.
     pub fn standing(&self, now: Moment) -> HealthStatus {
         let states = self.states();
         let families = PerFamily::from_fn(|family| {
@@ -189,7 +187,7 @@ impl ProxyHealth {
         self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A panic elsewhere leaves two times as good as they were.
+    /// Locks the states. A panic of another thread cannot leave them inconsistent.
     fn states(&self) -> MutexGuard<'_, PerFamily<State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,7 +199,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(30);
 
-    /// A proxy for IPv4, and the moment so many seconds after some beginning.
+    /// A proxy for IPv4, and a function from seconds after the beginning to a [`Moment`].
     fn health() -> (ProxyHealth, impl Fn(u64) -> Moment) {
         let begin = Moment::now();
         let at = move |seconds| {
@@ -282,7 +280,7 @@ mod tests {
         health.progressed(at(60));
         assert!(!health.is_stuck(at(119)));
         assert!(health.is_stuck(at(120)));
-        // Nothing of a family was brought up to date, which a restart would not mend.
+        // No family has been brought up to date, which a restart would not change.
         health.round_ended();
         assert!(!health.is_stuck(at(1000)));
         health.progressed(at(1000));

@@ -1,8 +1,7 @@
-//! The metrics server: `/metrics` and what else tells of the running process.
+//! The metrics server: `/metrics`, and pages about the running process.
 //!
-//! In: what is counted, the settings in force, the flags. Out: the answers of kube-proxy's metrics
-//! server, at its paths. Never: a secret; a path that is matched by its beginning, but for profiles and
-//! flags; a wait of the sync thread.
+//! Takes metrics, the settings in force and the flags. Answers as kube-proxy's metrics server does, at its paths. Shows
+//! no secrets. Matches paths exactly, except those of profiles and flags. Does not make the sync thread wait.
 //!
 //! Source: spec 10.3.
 
@@ -32,36 +31,36 @@ mod profiles;
 mod status;
 mod verbosity;
 
-/// So long a scrape waits for what Services carry.
+/// The longest time that a scrape waits for the metrics of Services.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// What the process is, as it was started.
+/// Facts about the process that do not change, except its verbosity and the note about its files.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
     /// `kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration` with every default filled in.
     pub settings: Value,
     /// Every flag with its value.
     pub flags: BTreeMap<String, String>,
-    /// The version of kube-proxy that this stands for: `v1.36.2`.
+    /// The version of kube-proxy that this proxy stands for: `v1.36.2`.
     pub kube_proxy: &'static str,
-    /// Whether profiles and the verbosity are served (`enableProfiling`).
+    /// True if profiles and the verbosity are served (`enableProfiling`).
     pub profiling: bool,
-    /// Whether `/flagz` is served (feature gate `ComponentFlagz`).
+    /// True if `/flagz` is served (feature gate `ComponentFlagz`).
     pub flagz: bool,
-    /// Whether `/statusz` is served (feature gate `ComponentStatusz`).
+    /// True if `/statusz` is served (feature gate `ComponentStatusz`).
     pub statusz: bool,
-    /// How much it logs, which can be changed.
+    /// The verbosity of the log, which can be changed.
     pub verbosity: Verbosity,
-    /// What is to be said of its configuration files.
+    /// The note about the configuration files.
     pub configuration: ConfigurationNote,
 }
 
-/// What is to be said of configuration files that no longer say what is in force; nothing as a rule.
+/// A note about configuration files that do not hold the settings in force; `None` if there is nothing to say.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigurationNote(Arc<Mutex<Option<String>>>);
 
 impl ConfigurationNote {
-    /// From now on this is said.
+    /// Replaces the note.
     pub fn set(&self, note: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = note;
     }
@@ -71,11 +70,11 @@ impl ConfigurationNote {
     }
 }
 
-/// Who answers on the metrics server.
+/// The handler of the metrics server.
 pub struct Inspect {
     metrics: Arc<Metrics>,
     traffic: Option<Traffic>,
-    /// Whether the last reading of it took too long.
+    /// True if the last reading of the metrics of Services took too long.
     is_late: AtomicBool,
     configz: Bytes,
     flags: Option<BTreeMap<String, String>>,
@@ -86,7 +85,7 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    /// Answers with what `metrics` counts, and with what Services carry if that is read.
+    /// Creates the handler. `traffic` is `None` if Services have no metrics of their own.
     pub fn new(process: Process, metrics: Arc<Metrics>, traffic: Option<Traffic>) -> Self {
         let status = || status::Status::new(process.kube_proxy, SystemTime::now(), process.flagz);
         Self {
@@ -102,7 +101,7 @@ impl Inspect {
         }
     }
 
-    /// Serves until it is cancelled, or cannot and must.
+    /// Serves until it is cancelled, or returns the error if the port cannot be bound and the process must end.
     pub async fn serve(self, server: Server) -> Unbound {
         server.serve(Arc::new(self)).await
     }
@@ -115,8 +114,8 @@ impl Inspect {
         self.classic(self.metrics.scrape(more))
     }
 
-    /// What Services carry; nothing if that is not read soon, since a scrape has its own time limit and
-    /// tells much else.
+    /// Returns the metrics of Services. Returns none if they are not read soon, since a scrape has a time limit of its
+    /// own and the other metrics still count.
     async fn carried(&self, traffic: &Traffic) -> Vec<MetricFamily> {
         let read = tokio::time::timeout(PATIENCE, traffic.read()).await;
         let was_late = self.is_late.swap(read.is_err(), Ordering::Relaxed);
@@ -147,7 +146,7 @@ impl Inspect {
         response
     }
 
-    /// One check, which always succeeds: the process answers.
+    /// Answers `/healthz`. Its only check always succeeds, because the process answers.
     fn ping(&self, query: Option<&str>) -> Answer {
         self.metrics.probes.pinged();
         let words: Vec<&str> = query.unwrap_or_default().split('&').collect();

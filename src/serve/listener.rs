@@ -1,9 +1,8 @@
 //! One listening socket and its connections.
 //!
-//! In: an address, and what to tell. Out: HTTP/1 answers to whoever connects. Bounded: who takes too
-//! long to ask is cut off, and where too many are connected those without a request give way to
-//! the one that comes. Never: both families on one socket unless asked for, a connection after the
-//! close.
+//! Takes an address and a handler. Answers HTTP/1 requests. Cuts off a client that takes too long to send a request.
+//! When there are too many connections, one without a request makes room for the next. Does not listen on both families
+//! with one socket unless asked to. Leaves no connection open after [`Listener::close`].
 
 use std::convert::Infallible;
 use std::io;
@@ -26,46 +25,46 @@ use self::connections::{Connections, IdleGuard};
 
 mod connections;
 
-/// What is sent back.
+/// A complete HTTP answer.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Somebody who answers requests.
+/// Answers requests.
 pub(super) trait Handler: Send + Sync + 'static {
-    /// The answer at this moment. The length of its body is its to say, hyper says it otherwise.
+    /// Returns the answer. It may set the length of its body; otherwise hyper does.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
-/// Which families a wildcard address stands for.
+/// The families that a wildcard address stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wildcard {
-    /// Its own.
-    ExtensionConfig,
-    /// Both, whichever of the two wildcards it is (spec 10.1).
+    /// The address's own family.
+    OwnFamily,
+    /// Both families, for either of the two wildcard addresses (spec 10.1).
     Both,
 }
 
-/// How many connections a server has at a time: more than any crowd of probes and scrapers, fewer than
-/// a process may have files.
+/// The largest number of connections of a server at a time. It is more than probes and scrapers need, and less than the
+/// files that a process may open.
 const MAX_CONNECTIONS: usize = 512;
 
-/// How long a request's head may take, from the connection or the last answer on. It is no multiple
-/// of the usual periods of health checks, so that one on a kept connection does not meet its end.
+/// The longest time for a request's head, from the connection or the last answer on. It is no multiple of the usual
+/// periods of health checks, so that a check on a kept connection does not collide with the timeout.
 const HEAD_TIME: Duration = Duration::from_secs(12);
 
-/// A request's head has a few hundred bytes as a rule; what meshes and gateways add can be much, and Go
-/// takes a megabyte. So much of it is kept for each connection at worst.
+/// The largest size of a request's head in bytes, which each connection may occupy. A head usually has a few hundred
+/// bytes, but meshes and gateways may add much. Go's limit is a megabyte.
 const HEAD_SIZE: usize = 68 * 1024;
 
-/// How many lines a head may have.
+/// The largest number of lines in a request's head.
 const HEADERS: usize = 256;
 
-/// How many connections the kernel keeps ready.
+/// The number of connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 128;
 
-/// The pause after a connection could not be taken, for want of file descriptors as a rule.
+/// The pause after a connection could not be accepted, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// A running server. Dropped, it ends soon; see [`Listener::close`].
+/// A running server. When dropped it ends soon; [`Listener::close`] waits for its end.
 #[derive(Debug)]
 pub(super) struct Listener<A> {
     answers: Arc<A>,
@@ -73,7 +72,7 @@ pub(super) struct Listener<A> {
 }
 
 impl<A: Handler> Listener<A> {
-    /// Listens, and answers from now on. Must be called within the runtime.
+    /// Opens the socket and starts to answer. Must be called within the runtime.
     pub(super) fn open(
         address: SocketAddr,
         wildcard: Wildcard,
@@ -90,10 +89,10 @@ impl<A> Listener<A> {
         &self.answers
     }
 
-    /// Frees the address and breaks all connections off before it returns.
+    /// Frees the address and ends all connections before it returns.
     pub(super) async fn close(mut self) {
         self.task.abort();
-        // It was cancelled, which is what was asked for.
+        // The error only says that the task was cancelled.
         let _ = (&mut self.task).await;
     }
 }
@@ -104,10 +103,10 @@ impl<A> Drop for Listener<A> {
     }
 }
 
-/// Finds out whether one of the proxy's own servers could listen at this address; nobody listens there afterwards.
+/// Checks that one of the proxy's own servers could listen at this address. Closes the socket again.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn try_to_listen(address: SocketAddr) -> io::Result<()> {
     socket_at(address, Wildcard::Both).map(drop)
 }
@@ -115,22 +114,22 @@ pub fn try_to_listen(address: SocketAddr) -> io::Result<()> {
 fn socket_at(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     match wildcard {
         Wildcard::Both if address.ip().is_unspecified() => socket_of_both(address.port()),
-        Wildcard::Both | Wildcard::ExtensionConfig => socket(address, Wildcard::ExtensionConfig),
+        Wildcard::Both | Wildcard::OwnFamily => socket(address, Wildcard::OwnFamily),
     }
 }
 
-/// A host without IPv6 has the wildcard of IPv4 only.
+/// Opens the wildcard socket of both families. On a host without IPv6 it opens that of IPv4.
 fn socket_of_both(port: u16) -> io::Result<Socket> {
     let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     match socket(v6, Wildcard::Both) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Wildcard::ExtensionConfig)
+            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Wildcard::OwnFamily)
         }
         result => result,
     }
 }
 
-/// Without `IPV6_V6ONLY` the wildcard of IPv6 takes the port of IPv4 too.
+/// Opens a socket. Without `IPV6_V6ONLY` the IPv6 wildcard takes the IPv4 port too.
 fn socket(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let family = match address {
@@ -139,16 +138,16 @@ fn socket(address: SocketAddr, wildcard: Wildcard) -> io::Result<Socket> {
     };
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     if address.is_ipv6() {
-        set_ipv6_v6only(&socket, wildcard == Wildcard::ExtensionConfig)?;
+        set_ipv6_v6only(&socket, wildcard == Wildcard::OwnFamily)?;
     }
-    // Connections of a server that was closed a moment ago must not keep its port.
+    // Connections of a server that has just been closed must not block its port.
     set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
     Ok(Socket::from(socket))
 }
 
-/// Runs until it is cancelled; its connections end with it.
+/// Accepts connections until it is cancelled. Its connections end with it.
 async fn accept<A: Handler>(listener: TcpListener, answers: Arc<A>, most: usize) {
     let mut connections = Connections::new(most);
     loop {

@@ -1,6 +1,6 @@
-//! Answers as the servers of Kubernetes' components give them.
+//! Builds answers with the headers that Kubernetes' components send.
 //!
-//! In: a status, a type, a text. Out: a response with its headers. Never: a choice.
+//! Takes a status, a content type and a body. Returns a response.
 
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
@@ -9,18 +9,18 @@ use hyper::body::Bytes;
 
 use super::listener::Answer;
 
-/// Whether a client is told not to guess the type from the text.
+/// Tells if an answer forbids clients to guess the content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sniffing {
-    /// It is.
+    /// The answer has `X-Content-Type-Options: nosniff`.
     Forbidden,
-    /// Nothing is said of it.
+    /// The answer has no such header.
     Unmentioned,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Any answer.
+/// Returns an answer with this status, content type and body.
 pub(super) fn answer(
     status: StatusCode,
     kind: &'static str,
@@ -37,27 +37,27 @@ pub(super) fn answer(
     response
 }
 
-/// A text that is no more than that.
+/// Returns an answer of plain text.
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer(status, TEXT, Sniffing::Forbidden, body)
 }
 
-/// A page for people.
+/// Returns an HTML page.
 pub(super) fn page(body: impl Into<Bytes>) -> Answer {
     answer(StatusCode::OK, "text/html; charset=utf-8", Sniffing::Forbidden, body)
 }
 
-/// A JSON value.
+/// Returns an answer of JSON.
 pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer(status, "application/json", Sniffing::Forbidden, body)
 }
 
-/// There is nothing at this path.
+/// Returns the answer to an unknown path.
 pub(super) fn not_found() -> Answer {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// It is somewhere else.
+/// Returns a redirect to another path.
 pub(super) fn moved(to: &'static str) -> Answer {
     let mut response = page(format!("<a href=\"{to}\">Found</a>.\n\n"));
     *response.status_mut() = StatusCode::FOUND;

@@ -1,7 +1,7 @@
 //! The health server: `/healthz` and `/livez`.
 //!
-//! In: how the proxy fares, and whether this node is to stay. Out: status, headers and body as
-//! kube-proxy sends them. Never: a look at anything but the path.
+//! Takes the health of the proxy and whether this node is eligible. Sends status, headers and body as kube-proxy does.
+//! Looks only at the path of a request.
 //!
 //! Source: spec 10.1.
 
@@ -20,19 +20,19 @@ use super::plain;
 use super::server::{Server, Unbound};
 use crate::metrics::{Metrics, Probe};
 
-/// Who answers on the health server.
+/// The handler of the health server.
 pub struct Probes {
     health: Arc<ProxyHealth>,
     metrics: Arc<Metrics>,
 }
 
 impl Probes {
-    /// Answers with what `health` says, and counts in `metrics`.
+    /// Creates the handler, which answers with `health` and counts its answers in `metrics`.
     pub fn new(health: Arc<ProxyHealth>, metrics: Arc<Metrics>) -> Self {
         Self { health, metrics }
     }
 
-    /// Serves until it is cancelled, or cannot and must.
+    /// Serves until it is cancelled, or returns the error if the port cannot be bound and the process must end.
     pub async fn serve(self, server: Server) -> Unbound {
         server.serve(Arc::new(self)).await
     }
@@ -65,7 +65,7 @@ impl Handler for Probes {
     }
 }
 
-/// `Quirk:` where all is well, "last updated" is now.
+/// Returns the body of an answer. `Quirk:` if all is well, `lastUpdated` is the present.
 fn body(
     standing: &HealthStatus,
     is_healthy: bool,
@@ -97,12 +97,12 @@ fn body(
     body
 }
 
-/// RFC 3339 with as many digits of a second as it takes.
+/// Writes a time as RFC 3339 with as many digits of a second as needed.
 fn written(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(|_| never(), |time| time.to_string())
 }
 
-/// The zero time of Go.
+/// Go's zero time.
 fn never() -> String {
     "0001-01-01T00:00:00Z".to_owned()
 }

@@ -1,8 +1,8 @@
-//! One of the proxy's own servers, from its start to the end of the process.
+//! Runs one of the proxy's own servers until the process ends.
 //!
-//! In: where to listen, and who answers. Out: an open port; where it cannot be had, one line when that
-//! begins and one when it ends, and another try every few seconds, or the end of the process if the
-//! operator has asked for that. Never: a wait of anybody else.
+//! Takes an address and a handler. Serves at the address. If the port cannot be bound, logs it once and tries again
+//! every few seconds until it can, which it logs too. With `bindAddressHardFail` it returns an error instead, which
+//! ends the process.
 //!
 //! Source: spec 10.1, 10.3, 12.8.
 
@@ -15,18 +15,18 @@ use super::listener::{Handler, Listener, Wildcard};
 use crate::events::{Event, Kind, Regarding, Sink};
 use crate::lasting::{Area, Lasting};
 
-/// How long until a port that could not be had is tried again.
+/// The pause before another attempt to bind a port.
 pub const RETRY: Duration = Duration::from_secs(5);
 
-/// How long the event of a failure may take on its way before the process ends.
+/// The pause before the process ends, in which the event of the failure can be sent.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Which server.
+/// The proxy's own servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerKind {
-    /// That of `/healthz` and `/livez`.
+    /// The server of `/healthz` and `/livez`.
     Health,
-    /// That of `/metrics`.
+    /// The server of `/metrics`.
     Metrics,
 }
 
@@ -46,16 +46,16 @@ impl ServerKind {
     }
 }
 
-/// What happens where a port cannot be had.
+/// The reaction to a port that cannot be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBindFailure {
-    /// It is tried again after so long.
+    /// The server tries again after this pause.
     TryAgain(Duration),
     /// The process ends (`bindAddressHardFail`).
     End,
 }
 
-/// A server cannot listen, and is not to be done without.
+/// The error of a server that cannot listen although it must.
 #[derive(Debug, thiserror::Error)]
 #[error("the {what} cannot listen on {address} and bindAddressHardFail is set: {cause}")]
 pub struct Unbound {
@@ -64,25 +64,25 @@ pub struct Unbound {
     cause: io::Error,
 }
 
-/// Where a server listens, and who is told if it cannot.
+/// The address of a server, and where its failures are reported.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Which one it is.
+    /// The kind of the server.
     pub which: ServerKind,
     /// The address; a wildcard of either family stands for both.
     pub address: SocketAddr,
-    /// What happens without it.
+    /// The reaction to a port that cannot be bound.
     pub without_port: OnBindFailure,
-    /// This node's name for events.
+    /// This node's name, for events.
     pub node: Arc<str>,
-    /// Where events go.
+    /// The sink of events.
     pub events: Sink,
-    /// Where a port that cannot be had is kept for reminders.
+    /// The conditions to which a failure to bind the port is added, for reminders.
     pub lasting: Lasting,
 }
 
 impl Server {
-    /// Serves until it is cancelled.
+    /// Serves until it is cancelled. Returns the error if the port cannot be bound and the process must end.
     pub(super) async fn serve<A: Handler>(self, answers: Arc<A>) -> Unbound {
         let (what, address) = (self.which.name(), self.address);
         let mut is_told = false;
@@ -93,7 +93,7 @@ impl Server {
                         self.lasting.end(Area::Ports, what);
                         tracing::info!("the {what} listens on {address} now");
                     }
-                    // It takes connections by itself, and stops when this is dropped.
+                    // The listener runs by itself, and stops when this is dropped.
                     let _listener = listener;
                     std::future::pending().await
                 }

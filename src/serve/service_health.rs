@@ -1,15 +1,12 @@
-//! The servers of health-check node ports, which tell load balancers whether this node serves a
-//! Service.
+//! Serves health-check node ports, at which load balancers ask whether this node serves a Service.
 //!
-//! In: the table of health checks, each time it changes. Out: one listener for each Service, family
-//! and address that it names, opened, closed and left alone as the table differs from what stands; a
-//! port that cannot be had is told as an event when that begins and now and then while it lasts,
-//! logged when it ends, and tried again meanwhile. Never: a listener of one family that answers the other, a connection that
-//! outlives its server.
+//! Takes the table of health checks at each change. Keeps one listener per Service, family and address in the table,
+//! and changes only those that differ. Reports a port that cannot be bound as an event, repeats the event while the
+//! failure lasts, and logs its end. Tries again meanwhile. A listener answers in one family only. No connection
+//! outlives its listener.
 //!
-//! Source: spec 10.2. Departs: each address stands for itself, where upstream gives up a Service's
-//! server if one of its addresses cannot be had; addresses follow the node, where upstream keeps
-//! those of its start (spec 15, Q-43).
+//! Source: spec 10.2. Departs: each address stands for itself, where upstream gives up a Service's server if one of
+//! its addresses cannot be bound. Addresses follow the node, where upstream keeps those of its start (spec 15, Q-43).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -29,38 +26,39 @@ use crate::lasting::{Area, Lasting};
 
 mod answer;
 
-/// How long until ports that could not be had are tried again.
+/// The pause before another attempt to bind ports.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// All servers of health-check node ports.
+/// The servers of all health-check node ports.
 pub struct ServiceHealth {
     node: Arc<str>,
     health: Option<Arc<ProxyHealth>>,
     events: Sink,
     open: BTreeMap<Place, Listener<Shown>>,
-    /// What the operator was told about each Service that lacks a listener.
+    /// The Services that lack a listener.
     failing: Failing,
     lasting: Lasting,
 }
 
-/// How often a failure that lasts is told: kube-proxy does so at each sync. Often enough for one series of
-/// events ([`crate::events`] begins anew after six minutes), whose object the API server keeps for an hour.
+/// The interval at which an event of a lasting failure is repeated; kube-proxy does so at each sync. It keeps one
+/// series of events alive: [`crate::events`] begins a new one after six minutes, and the API server keeps its object
+/// for an hour.
 const REPEAT: Duration = Duration::from_secs(5 * 60);
 
-/// Whether a failure was told before.
+/// Tells if a failure is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telling {
     News,
-    /// The API server hears of it again; the log has its reminders ([`Lasting`]).
+    /// Only the API server gets the event again; the log has its reminders ([`Lasting`]).
     Again,
 }
 
-/// Services that lack a listener, with what was told of each and when.
+/// The Services that lack a listener, each with the reasons of its last event and the event's time.
 #[derive(Default)]
 struct Failing(BTreeMap<ServiceName, (String, Instant)>);
 
 impl Failing {
-    /// Whether this is to be told; then it counts as told.
+    /// Decides whether to report a failure now, and if so records it as reported.
     fn telling(&mut self, service: &ServiceName, reasons: &str, now: Instant) -> Option<Telling> {
         let telling = match self.0.get(service) {
             Some((told, at)) if told == reasons && now < *at + REPEAT => return None,
@@ -73,8 +71,8 @@ impl Failing {
 }
 
 impl ServiceHealth {
-    /// No server yet. `node` is this node's name for events. Without a `health` the proxy counts as
-    /// healthy: nobody has asked for a judgement.
+    /// Creates the servers, without a listener yet. `node` is this node's name for events. Without `health` the proxy
+    /// counts as healthy.
     pub fn new(node: Arc<str>, health: Option<Arc<ProxyHealth>>, events: Sink) -> Self {
         Self {
             node,
@@ -86,13 +84,13 @@ impl ServiceHealth {
         }
     }
 
-    /// What lasts is kept there for reminders.
+    /// Adds lasting failures to `lasting`, for reminders.
     #[must_use]
     pub fn reminding(self, lasting: Lasting) -> Self {
         Self { lasting, ..self }
     }
 
-    /// Follows the table until its writer is gone; then all servers are closed.
+    /// Follows the table until its writer is gone; then closes all servers.
     pub async fn run(mut self, mut table: watch::Receiver<HealthTable>) {
         loop {
             let places = table.borrow_and_update().places();
@@ -109,7 +107,8 @@ impl ServiceHealth {
         }
     }
 
-    /// What goes is closed before anything is opened: another Service may want its port.
+    /// Brings the listeners in line with `places`. Closes old ones before it opens any, since their ports may be
+    /// needed.
     async fn follow(&mut self, places: BTreeMap<Place, usize>) {
         let open = std::mem::take(&mut self.open).into_iter();
         let (staying, going): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -135,7 +134,7 @@ impl ServiceHealth {
     fn open_listener(&self, place: &Place, count: usize) -> Result<Listener<Shown>, String> {
         let (service, address) = place;
         let shown = Shown::new(service.clone(), count, self.health.clone());
-        Listener::open(*address, Wildcard::ExtensionConfig, shown).map_err(|error| {
+        Listener::open(*address, Wildcard::OwnFamily, shown).map_err(|error| {
             let holder = self.open.keys().find(|(_, taken)| taken == address);
             match holder {
                 Some((holder, _)) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -146,7 +145,7 @@ impl ServiceHealth {
         })
     }
 
-    /// Tells what begins, what lasts and what ends.
+    /// Reports failures that begin or last, and those that have ended.
     fn report(&mut self, failing: impl Iterator<Item = (ServiceName, String)>) {
         let mut lasting = BTreeSet::new();
         for (service, reasons) in failing {

@@ -1,7 +1,7 @@
 //! The health checks of Services, as the sync thread publishes them.
 //!
-//! In: which Services have a health-check node port, and where such ports are answered. Out: each
-//! place that has to be listened on, with what it answers for. Never: a socket.
+//! Takes the Services that have a health-check node port, and the addresses of such ports. Returns each place to listen
+//! on, with the number to answer. Opens no sockets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,29 +10,29 @@ use std::sync::Arc;
 use proxier::model::{Family, PerFamily, ServiceName};
 use proxier::plan::{HealthCheck, HealthCheckAddresses};
 
-/// What the plan says about health-check node ports.
+/// The part of the plan that concerns health-check node ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthTable {
     /// The check of each Service that has one.
     pub checks: Arc<BTreeMap<ServiceName, HealthCheck>>,
-    /// Where checks of a family are answered.
+    /// The addresses at which checks of each family are answered.
     pub addresses: PerFamily<HealthCheckAddresses>,
 }
 
 impl Default for HealthTable {
-    /// No check; the addresses are those of kube-proxy's defaults.
+    /// Returns a table without checks; the addresses are those of kube-proxy's defaults.
     fn default() -> Self {
         let addresses = PerFamily::from_fn(|_| HealthCheckAddresses::Every);
         Self { checks: Arc::default(), addresses }
     }
 }
 
-/// A Service, and where its check is answered. An unspecified address is the wildcard of its own
-/// family only.
+/// A Service, and an address at which its check is answered. An unspecified address is the wildcard of its own family
+/// only.
 pub(super) type Place = (ServiceName, SocketAddr);
 
 impl HealthTable {
-    /// Each place to listen on, with the number of local endpoints to be told there.
+    /// Returns each place to listen on, with the number of local endpoints to answer there.
     pub(super) fn places(&self) -> BTreeMap<Place, usize> {
         let mut places = BTreeMap::new();
         for (service, check) in &*self.checks {
@@ -46,8 +46,8 @@ impl HealthTable {
         places
     }
 
-    /// Takes over what `before` says of blocked families: there the checks are answered as the kernel
-    /// was left, until its way is laid anew.
+    /// Keeps the checks of blocked families as `before` has them. They describe kernel state, which does not change
+    /// until the family is served again.
     pub fn keep(&mut self, before: &Self, blocked: &PerFamily<bool>) {
         let is_blocked = |family: &Family| *blocked.of(*family);
         if !Family::BOTH.iter().any(is_blocked) {
@@ -63,7 +63,7 @@ impl HealthTable {
                     port: had.port,
                     local_endpoints: PerFamily::default(),
                 });
-                // A port that has changed is answered as soon as the family is served again.
+                // A changed port is answered as soon as the family is served again.
                 if check.port == had.port {
                     *check.local_endpoints.of_mut(family) = Some(count);
                 }
@@ -72,7 +72,7 @@ impl HealthTable {
         checks.retain(|_, check| check.local_endpoints != PerFamily::default());
     }
 
-    /// An address of the other family, which the plan does not give, is not listened on.
+    /// The addresses to listen on in a family. Ignores addresses of the other family, which the plan does not give.
     fn addresses_of(&self, family: Family) -> Vec<IpAddr> {
         match self.addresses.of(family) {
             HealthCheckAddresses::Every => vec![wildcard(family)],

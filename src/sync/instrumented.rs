@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use proxier::apply::{Cause, Connections, Kernel, KernelReading, Part, Ready, RulesReading};
-use proxier::diff::{Change, Flow, Observed, ObservedServer};
+use proxier::apply::{
+    Answered, Cause, Connections, Kernel, KernelReading, Part, Ready, RulesReading,
+};
+use proxier::diff::{Change, Flow, Observed, ObservedServer, RulesChange};
 use proxier::model::{Family, Protocol};
 use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 
@@ -87,7 +89,9 @@ impl<K: Kernel> InstrumentedKernel<K> {
 
     fn note(&mut self, change: &Change, is_done: bool) {
         match change {
-            Change::WriteRules(step) if !is_done => self.stats.restores_failed.push(step.family),
+            Change::Rules(RulesChange::Write(step)) if !is_done => {
+                self.stats.restores_failed.push(step.family)
+            }
             Change::RemoveFlow(flow) if is_done => {
                 let family = Family::of(flow.frontend.ip());
                 self.stats.flows.entry(family).or_default().deleted += 1;
@@ -155,15 +159,15 @@ impl<K: Kernel> Kernel for InstrumentedKernel<K> {
         result
     }
 
-    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
-        let (results, took) = self.time(|kernel| kernel.carry_out(changes));
-        for (change, result) in changes.iter().zip(&results) {
+    fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>> {
+        let (answers, took) = self.time(|kernel| kernel.carry_out(changes));
+        for (change, result) in &answers {
             self.note(change, result.is_ok());
         }
-        if let Some(Change::RemoveFlow(flow)) = changes.first() {
+        if let Some((Change::RemoveFlow(flow), _)) = answers.first() {
             let family = Family::of(flow.frontend.ip());
             self.stats.flows.entry(family).or_default().took += took;
         }
-        results
+        answers
     }
 }

@@ -25,6 +25,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// whole kernel.
 const DOUBTFUL_WAIT: Duration = Duration::from_secs(1);
 
+/// The time from the first comparison that found changes of other programs to the next comparison.
+const AFTER_INTERFERENCE: Duration = Duration::from_secs(2);
+
 /// The time between two counts of the connections of draining destinations.
 const DRAIN_PERIOD: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,8 @@ pub struct Pace {
     last_count: Option<Instant>,
     /// The number of rounds in a row after which the kernel state was unknown.
     doubts: u32,
+    /// The number of comparisons in a row that found changes of other programs.
+    interferences: u32,
     next_retry: Option<Instant>,
     draining: bool,
     drain_ends: Option<Instant>,
@@ -49,6 +54,8 @@ pub struct RoundResult {
     pub at: Instant,
     /// True if the round compared everything with the real kernel.
     pub audited: bool,
+    /// True if the round found that other programs had changed the kernel.
+    pub interfered: bool,
     /// True if the round counted the connections of all draining destinations.
     pub counted: bool,
     /// True if the kernel state is unknown.
@@ -70,6 +77,7 @@ impl Pace {
             last_audit: None,
             last_count: None,
             doubts: 0,
+            interferences: 0,
             next_retry: None,
             draining: false,
             drain_ends: None,
@@ -82,7 +90,7 @@ impl Pace {
         let Some(last_end) = self.last_end else { return now };
         let earliest = last_end + self.periods.min;
         let mut due =
-            if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.periods.max;
+            if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.audit_period();
         if dirty {
             let in_doubt = self.doubts > 0;
             due = due.min(if in_doubt { last_end + DOUBTFUL_WAIT } else { now });
@@ -101,7 +109,7 @@ impl Pace {
 
     /// True if a round that runs now should compare everything with the real kernel.
     pub fn audit_is_due(&self, now: Instant) -> bool {
-        self.last_audit.is_none_or(|last| now >= last + self.periods.max)
+        self.last_audit.is_none_or(|last| now >= last + self.audit_period())
     }
 
     /// True if a round that runs now should count the connections of draining destinations.
@@ -114,6 +122,8 @@ impl Pace {
         self.last_end = Some(ended.at);
         if ended.audited {
             self.last_audit = Some(ended.at);
+            self.interferences =
+                if ended.interfered { self.interferences.saturating_add(1) } else { 0 };
         }
         if ended.counted || ended.audited || !self.draining {
             self.last_count = Some(ended.at);
@@ -122,6 +132,18 @@ impl Pace {
         self.next_retry = ended.next_retry;
         self.draining = ended.draining;
         self.drain_ends = ended.drain_ends;
+    }
+
+    /// Returns the time between two comparisons with the real kernel. A program that has changed the
+    /// kernel may continue, and most of its changes give no notice. So the next comparison comes
+    /// early. After each one that finds changes the time doubles.
+    fn audit_period(&self) -> Duration {
+        match self.interferences.checked_sub(1) {
+            None => self.periods.max,
+            Some(doublings) => {
+                (AFTER_INTERFERENCE * 2u32.pow(doublings.min(16))).min(self.periods.max)
+            }
+        }
     }
 
     fn reading_delay(&self) -> Duration {
@@ -143,6 +165,7 @@ mod tests {
         pace.ended(RoundResult {
             at: start,
             audited: true,
+            interfered: false,
             counted: false,
             in_doubt,
             next_retry: None,
@@ -176,6 +199,7 @@ mod tests {
             pace.ended(RoundResult {
                 at: start,
                 audited: true,
+                interfered: false,
                 counted: false,
                 in_doubt: true,
                 next_retry: None,
@@ -193,6 +217,7 @@ mod tests {
             let ended = RoundResult {
                 at: start,
                 audited: true,
+                interfered: false,
                 counted: false,
                 in_doubt: true,
                 next_retry: None,
@@ -211,6 +236,7 @@ mod tests {
         pace.ended(RoundResult {
             at: start,
             audited: false,
+            interfered: false,
             counted: false,
             in_doubt: false,
             next_retry: Some(start + SECOND * 8),
@@ -236,6 +262,7 @@ mod tests {
         pace.ended(RoundResult {
             at: start,
             audited: false,
+            interfered: false,
             counted: true,
             in_doubt: false,
             next_retry: None,
@@ -252,6 +279,7 @@ mod tests {
         pace.ended(RoundResult {
             at,
             audited: false,
+            interfered: false,
             counted: false,
             in_doubt: false,
             next_retry: None,
@@ -259,5 +287,30 @@ mod tests {
             drain_ends: None,
         });
         assert_eq!(pace.next(false, false, at), start + SECOND * 30);
+    }
+
+    #[test]
+    fn after_changes_of_others_comparisons_come_early_until_one_finds_nothing() {
+        let (mut pace, start) = after(false, false);
+        let ended = |interfered| RoundResult {
+            at: start,
+            audited: true,
+            interfered,
+            counted: false,
+            in_doubt: false,
+            next_retry: None,
+            draining: false,
+            drain_ends: None,
+        };
+        for seconds in [2, 4, 8, 16, 30, 30] {
+            pace.ended(ended(true));
+            assert_eq!(pace.next(false, false, start), start + SECOND * seconds);
+            assert!(pace.audit_is_due(start + SECOND * seconds));
+            assert!(!pace.audit_is_due(start + SECOND * (seconds - 1)));
+        }
+        // A round that does not compare everything does not tell whether others have changed the kernel.
+        pace.ended(RoundResult { audited: false, ..ended(false) });
+        pace.ended(ended(false));
+        assert_eq!(pace.next(false, false, start), start + SECOND * 30);
     }
 }

@@ -1,26 +1,26 @@
-//! What an event says.
+//! Collects the fields of an event.
 //!
-//! In: an event. Out: its message and its other fields, in order, each as text and whether it needs
-//! quotes. Never: a line.
+//! Takes an event. Returns its message and its other fields in order, each as text and whether it needs quotes. Does
+//! not format the line.
 
 use std::fmt;
 
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
-/// The message, and the other fields.
+/// The message and the other fields of an event.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     pub(super) message: String,
     pub(super) others: Vec<(&'static str, Value)>,
 }
 
-/// A value, as text.
+/// A value as text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// A number or a boolean, as JSON has it.
+    /// A number or a boolean in JSON's notation.
     Plain(String),
-    /// Anything else.
+    /// Any other value.
     Text(String),
 }
 
@@ -38,14 +38,14 @@ impl Fields {
     fn text(&mut self, field: &Field, text: String) {
         match field.name() {
             "message" => self.message = text,
-            // Numbers of a form of their own come as text.
+            // Numbers that their writer has formatted arrive as text.
             name if is_number(&text) => self.others.push((name, Value::Plain(text))),
             name => self.others.push((name, Value::Text(text))),
         }
     }
 }
 
-/// Whether JSON has it as a number.
+/// True if the text is a JSON number.
 fn is_number(text: &str) -> bool {
     serde_json::from_str::<serde_json::Number>(text).is_ok()
 }

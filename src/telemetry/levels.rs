@@ -1,7 +1,7 @@
-//! Which events are logged: `-v` and `--vmodule`.
+//! Decides which events are logged: `-v` and `--vmodule`.
 //!
-//! In: a verbosity, and patterns of source files with verbosities of their own. Out: yes or no for each
-//! place in the code, once. Never: a detail of other crates.
+//! Takes a verbosity, and patterns of source files with verbosities of their own. Decides once for each place in the
+//! code. Drops details of other crates.
 
 use std::path::Path;
 
@@ -14,25 +14,25 @@ use tracing_subscriber::layer::Context;
 use super::ROUNDS;
 use crate::config::VModule;
 
-/// From this verbosity on each round is told.
+/// The verbosity from which on each round is logged.
 const EACH_ROUND: u32 = 2;
-/// And from this one on each change,
+/// The verbosity from which on each change is logged.
 const CHANGES: u32 = 4;
-/// from this one on everything.
+/// The verbosity from which on everything is logged.
 const EVERYTHING: u32 = 6;
 
-/// The targets of events that are the project's own.
+/// The targets of this project's own events.
 const OURS: &[&str] = &["ipvs_proxy", "proxier"];
 
-/// What is to be logged.
+/// The verbosities of the log.
 #[derive(Clone, Debug)]
 pub(super) struct Levels {
-    /// Verbosities: of everything, and of the files that fit a pattern.
+    /// The verbosity of files that match no pattern.
     usual: u32,
     files: Vec<(String, u32)>,
 }
 
-/// The verbosity from which on an event is told. Errors have none: they are always told.
+/// The least verbosity at which an event is logged; `None` for errors, which are always logged.
 pub(super) fn verbosity(metadata: &Metadata<'_>) -> Option<u32> {
     match *metadata.level() {
         Level::ERROR => None,
@@ -43,7 +43,7 @@ pub(super) fn verbosity(metadata: &Metadata<'_>) -> Option<u32> {
     }
 }
 
-/// The most detailed level of which something is told.
+/// The most detailed level that is logged at a verbosity.
 fn level(verbosity: u32) -> Level {
     match verbosity {
         EVERYTHING.. => Level::TRACE,
@@ -71,7 +71,8 @@ impl Levels {
         verbosity(metadata).is_none_or(|verbosity| verbosity <= of_file)
     }
 
-    /// A pattern with a slash is for the path, any other one for the file's name; neither has the `.rs`.
+    /// The verbosity of a source file. A pattern with a slash is matched against the path, others against the file
+    /// name, both without `.rs`.
     fn of_file(&self, file: &str) -> u32 {
         let path = file.strip_suffix(".rs").unwrap_or(file);
         let stem = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path);
@@ -82,7 +83,7 @@ impl Levels {
     }
 }
 
-/// Whether a text fits a pattern in which `*` is anything and `?` any one byte.
+/// True if the text matches the pattern, in which `*` stands for any bytes and `?` for one byte.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,

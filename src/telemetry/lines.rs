@@ -1,8 +1,8 @@
-//! One event as one line.
+//! Formats one event as one line.
 //!
-//! In: an event and the time. Out: klog's text (`I1125 21:30:05.123456    1234 sync.rs:220] "synced"
-//! changed=3`) or the JSON of Kubernetes' components (`{"ts":…,"caller":"src/sync.rs:220",
-//! "msg":"synced","v":0,"changed":3}`). Never: two lines for one event; what is in the text is escaped.
+//! Takes an event and the time. Writes klog's text (`I1125 21:30:05.123456    1234 sync.rs:220] "synced" changed=3`) or
+//! the JSON of Kubernetes' components (`{"ts":…,"caller":"src/sync.rs:220","msg":"synced","v":0,"changed":3}`). Escapes
+//! line breaks, so that an event never takes two lines.
 //!
 //! Sources: `k8s.io/klog/v2/internal/{buffer,serialize}`, `k8s.io/component-base/logs/json`.
 
@@ -19,7 +19,7 @@ use super::fields::{Fields, Value};
 use super::levels;
 use crate::config::LogFormat;
 
-/// The form of the lines.
+/// The formatter of log lines.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
     format: LogFormat,
@@ -27,7 +27,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Lines of this process.
+    /// Creates a formatter for this process.
     pub fn new(format: LogFormat) -> Self {
         Self { format, process: std::process::id() }
     }
@@ -81,7 +81,7 @@ impl Lines {
     }
 }
 
-/// Errors have no verbosity, and everything else no severity, as with `logr`.
+/// Writes an event as JSON. As with `logr`, errors have no verbosity, and no event has a severity.
 fn json(
     writer: &mut Writer<'_>,
     now: &Zoned,
@@ -111,7 +111,7 @@ fn json(
     writer.write_str("}\n")
 }
 
-/// The file with its folder, and the line.
+/// The file with its folder, and the line, as `FOLDER/FILE:LINE`.
 fn caller(metadata: &Metadata<'_>) -> String {
     let file = metadata.file().unwrap_or("???");
     let mut parts = file.rsplitn(3, '/');
@@ -123,7 +123,7 @@ fn caller(metadata: &Metadata<'_>) -> String {
     }
 }
 
-/// Text as Go's `strconv.Quote` writes it.
+/// Text that is displayed as Go's `strconv.Quote` writes it.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {

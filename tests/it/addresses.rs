@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use ipvs_proxy::addresses;
-use proxier::model::Event;
+use proxier::model::{Event, Removed};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 /// Long enough for a busy machine; no test waits that long if all is well.
@@ -71,13 +71,14 @@ struct Watching {
     events: Receiver<Event>,
     _other_sources: Sender<Event>,
     now: Vec<String>,
+    removed: Vec<Removed>,
 }
 
 impl Watching {
     fn begin(queue: usize) -> Self {
         let (sender, events) = mpsc::channel(queue);
         addresses::start(&sender).unwrap();
-        Self { events, _other_sources: sender, now: Vec::new() }
+        Self { events, _other_sources: sender, now: Vec::new(), removed: Vec::new() }
     }
 
     /// Returns the next addresses if an event comes within `limit`.
@@ -92,6 +93,13 @@ impl Watching {
                     self.now = addresses.into_iter().map(text).collect();
                     self.now.sort();
                     return Some(&self.now);
+                }
+                Ok(Event::Together(events)) => {
+                    let removed = events.into_iter().map(|event| match event {
+                        Event::Removed(removed) => removed,
+                        other => panic!("{other:?}"),
+                    });
+                    self.removed.extend(removed);
                 }
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => thread::sleep(Duration::from_millis(1)),
@@ -196,6 +204,8 @@ fn the_dummy_device_is_passed_over_whatever_its_index() {
         ip("link del kube-ipvs0\nlink add kube-ipvs0 type veth peer name ve1\n\
             addr add 10.96.0.2/32 dev kube-ipvs0\n");
         watching.is_silent();
+        let address = Removed::Address("10.96.0.1".parse().unwrap());
+        assert!(watching.removed.contains(&address) && watching.removed.contains(&Removed::Device));
         ip("addr add 192.0.2.1/24 dev ve1\n");
         assert_eq!(watching.next(LIMIT).unwrap(), ["ve1 192.0.2.1/24"]);
 

@@ -18,8 +18,8 @@ use ipvs_proxy::traffic::{Counters, Limits, Reading, Traffic};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched};
 use proxier::Proxier;
 use proxier::apply::fake::FakeKernel;
-use proxier::apply::{Cause, Connections, Kernel, KernelReading, Ready, RulesReading};
-use proxier::diff::{Change, Flow, ObservedServer};
+use proxier::apply::{Answered, Cause, Connections, Kernel, KernelReading, Ready, RulesReading};
+use proxier::diff::{Change, Flow, ObservedServer, RulesChange, ServerChange, SetChange};
 use proxier::model::{
     Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Service, ServiceName,
     Slice, TrafficPolicy, Update,
@@ -79,7 +79,7 @@ impl Kernel for Shared {
         self.lock().flows(of, is_wanted, at_most)
     }
 
-    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
+    fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>> {
         self.lock().carry_out(changes)
     }
 }
@@ -475,7 +475,8 @@ fn of_family(name: &str, family: &str) -> String {
 #[test]
 fn rules_that_cannot_be_written_are_counted_and_leave_the_time_of_the_last_sync() {
     let running = Running::start(Duration::from_millis(100));
-    running.kernel.lock().refused = Some(|change| matches!(change, Change::WriteRules(_)));
+    running.kernel.lock().refused =
+        Some(|change| matches!(change, Change::Rules(RulesChange::Write(_))));
     running.list(vec![web()], vec![]);
     let count = |samples: &Samples, family: &str| {
         let name = of_family("sync_proxy_rules_iptables_restore_failures_total", family);
@@ -487,8 +488,9 @@ fn rules_that_cannot_be_written_are_counted_and_leave_the_time_of_the_last_sync(
         assert!(!samples.contains_key(&last(family)), "{family}");
     }
 
-    running.kernel.lock().refused =
-        Some(|change| matches!(change, Change::WriteRules(step) if step.family == Family::V6));
+    running.kernel.lock().refused = Some(
+        |change| matches!(change, Change::Rules(RulesChange::Write(step)) if step.family == Family::V6),
+    );
     let before = running.until(|samples| samples.contains_key(&last("IPv4")));
     let after = running.until(|samples| count(samples, "IPv6") > count(&before, "IPv6"));
     assert_eq!(count(&after, "IPv4"), count(&before, "IPv4"));
@@ -536,7 +538,7 @@ fn kernel_objects_are_counted_as_they_are_while_one_of_them_fails_for_ever() {
     drop(before);
 
     kernel.lock().refused = Some(
-        |change| matches!(change, Change::AddServer(key, _) if key.address.to_string() == "10.96.0.11"),
+        |change| matches!(change, Change::Server(ServerChange::Add(key, _)) if key.address.to_string() == "10.96.0.11"),
     );
     let running = Running::with(kernel, DUAL, Duration::from_millis(100));
     running.list(vec![web(), service("api", &["10.96.0.11"])], vec![slice]);
@@ -565,7 +567,7 @@ fn a_round_that_fails_counts_from_what_the_audit_has_read() {
     running.wait(&objects("address"), 1.0);
     {
         let mut kernel = running.kernel.lock();
-        kernel.refused = Some(|change| matches!(change, Change::AddEntry(..)));
+        kernel.refused = Some(|change| matches!(change, Change::Set(SetChange::AddEntry(..))));
         for foreign in ["10.96.0.98", "10.96.0.99"] {
             kernel.state.addresses.insert(foreign.parse().unwrap());
         }

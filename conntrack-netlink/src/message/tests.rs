@@ -1,4 +1,4 @@
-//! The codec against bytes that the `conntrack` program and the kernel exchanged.
+//! Tests of the codec against bytes that the `conntrack` program and the kernel exchanged.
 
 use netlink_batch::Reply;
 
@@ -21,8 +21,8 @@ fn sctp() -> Flow {
     Flow { id: Some(0x0102_0304), zone: 7, ..Flow::new(Protocol::SCTP, original, reply) }
 }
 
-/// A reply in the form of the kernel: the deletion's attributes with the other direction beside
-/// them, and things this crate does not know.
+/// Returns a reply as the kernel sends it: the deletion's attributes, the reply direction, and attributes
+/// that this crate does not know.
 fn reply(flow: &Flow) -> Reply {
     let mut payload = delete(flow).expect("fixed lengths").payload;
     let mut writer = Writer::new(&mut payload);
@@ -53,7 +53,7 @@ fn a_flow_is_read_as_it_was_written() {
     }
 }
 
-/// `strace -xx -s 4096 conntrack -D -p udp --orig-src 192.0.2.1`: the deletion it sends for the entry that
+/// The deletion that `strace -xx -s 4096 conntrack -D -p udp --orig-src 192.0.2.1` sends for the entry that
 /// it has found, up to the tuple of the original direction.
 #[test]
 fn a_deletion_begins_as_that_of_the_conntrack_program() {
@@ -79,7 +79,7 @@ fn only_protocol_and_mark_are_left_to_the_kernel_to_filter() {
     assert_eq!(request.payload, wanted);
     let four = Selection::new(Family::Inet, Protocol::UDP);
     assert_eq!(list(&four, Filter::None).expect("fixed lengths").payload, bytes("02000000"));
-    // `conntrack -L -m 0x4000/0x4000`; what lies outside the mask can never match.
+    // The command is `conntrack -L -m 0x4000/0x4000`. Bits outside the mask can never match.
     let marked = list(&four.with_mark(0x4001, 0x4000), Filter::None).expect("fixed lengths");
     assert_eq!(marked.payload, bytes("02000000 0800 0800 00004000 0800 1500 00004000"));
 }

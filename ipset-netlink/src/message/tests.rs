@@ -1,7 +1,7 @@
-//! Requests against the bytes of the `ipset` tool.
+//! Tests of requests against the bytes that the `ipset` tool sends.
 //!
-//! Captured with ipset 7.17 on Linux 6.18, the command above each block:
-//! `strace -e write=all -e read=all ipset ...`, netlink headers cut off. See the README.
+//! Captured with ipset 7.17 on Linux 6.18; the comment in each block is the command: `strace -e write=all -e
+//! read=all ipset ...`, with the netlink headers removed. See the README.
 
 use super::*;
 use crate::{Family, reply};
@@ -22,14 +22,14 @@ fn add(set: &str, kind: SetType, texts: &[&str], repeat: Repeat) -> Request {
     NEWEST.edit(Edit::Add, &name(set), &entries(kind, texts), repeat).unwrap()
 }
 
-/// The tool begins with the number of its own first line where this crate puts zero.
+/// Replaces the number at the start of a request: the tool writes its input line, this crate writes zero.
 fn from_line_zero(mut payload: Vec<u8>) -> Vec<u8> {
     assert_eq!(payload[20..28], bytes("08 00 09 40 00 00 00 01"));
     payload[27] = 0;
     payload
 }
 
-/// The element in a request of the tool for one; it numbers it zero.
+/// Returns the element in a request of the tool for a single element, to which it gives the number zero.
 fn with_line_one(mut element: Vec<u8>) -> Vec<u8> {
     *element.last_mut().unwrap() = 1;
     element
@@ -76,7 +76,7 @@ fn the_newest_protocol_both_sides_speak_is_spoken() {
         assert!(error.contains(versions), "{error}");
     }
 
-    // A kernel of protocol 6 names no oldest.
+    // A kernel with protocol 6 does not send its oldest version.
     let old = answer(6, "").unwrap();
     assert_eq!(old, Dialect(6));
     let payload = bytes("02 00 00 00 05 00 01 00 06 00 00 00 06 00 02 00 70 00 00 00");

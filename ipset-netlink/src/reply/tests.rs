@@ -1,7 +1,7 @@
-//! Answers as the kernel sent them, and as it never would.
+//! Tests of decoding answers, as the kernel sent them and as it would not send them.
 //!
-//! Captured on Linux 6.18 with ipset 7.17, the command above each block:
-//! `strace -e write=all -e read=all ipset ...`, netlink headers cut off. See the README.
+//! Captured on Linux 6.18 with ipset 7.17; the comment in each block is the command: `strace -e write=all -e
+//! read=all ipset ...`, with the netlink headers removed. See the README.
 
 use proptest::prelude::*;
 
@@ -143,7 +143,7 @@ fn a_set_without_a_name_is_left_out_with_all_its_parts() {
     let nameless = [&named[..12], &after, &named[20..]].concat();
     assert_eq!(named[12..20], before);
     assert_eq!(sets([nameless.as_slice()]).unwrap(), []);
-    // Its second part, and then those of a set with a name.
+    // The listing has a second message of the nameless set, then those of a set with a name.
     let second = [&named[..12], &after, &named[128..]].concat();
     let listing = [&nameless, &second, &named].map(Vec::as_slice);
     assert_eq!(sets(listing).unwrap(), [one(&named)]);
@@ -229,7 +229,7 @@ fn a_set_in_several_messages_is_one_set() {
     )];
     payloads[0][16] = b'a';
     for chunk in ports.chunks(250) {
-        // The kernel's continuation has the layout of a request: name and elements.
+        // The kernel's later messages have the layout of a request: name and elements.
         let request = Dialect::NEWEST.edit(Edit::Add, &name, chunk, Repeat::Accept).unwrap();
         payloads.push(request.payload);
     }

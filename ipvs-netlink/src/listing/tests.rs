@@ -1,4 +1,4 @@
-//! Replies that cannot be read, and readings of a moving list.
+//! Tests of replies that cannot be decoded, and of readings of a list that changes.
 
 use super::*;
 use crate::{Command, Protocol};

@@ -1,10 +1,10 @@
-//! The text as Linux 6.1 prints it, and texts that nobody prints.
+//! Tests of the text as Linux 6.1 prints it, and of texts that no kernel prints.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// After, among others:
+/// The text after the following and other commands:
 /// `ipvsadm -A -u [2001:db8::53]:53 -s mh -b mh-port,mh-fallback -p 600 -M 64 -o`,
 /// `ipvsadm -A --sctp-service 10.96.0.2:2905 -s sh -b sh-fallback`,
 /// `ipvsadm -A -t 10.96.0.9:5060 -s rr --pe sip -p 300`,
@@ -28,7 +28,7 @@ fn line(line: &str) -> Result<Vec<Listing>, ParseError> {
     parse(&format!("1\n2\n3\n{line}\n"))
 }
 
-/// `cat /proc/net/ip_vs_status` of Linux 7.2.
+/// The text of `/proc/net/ip_vs_status` in Linux 7.2.
 #[test]
 fn the_count_is_read_where_there_is_one() {
     let text = "Conns:\t7\nConn buckets:\t4096 (12 bits, lfactor -4)\nServices:\t1000\n\

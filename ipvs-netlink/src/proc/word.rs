@@ -1,14 +1,15 @@
-//! Words of a line, and numbers in them.
+//! Splits a line into words, and parses numbers in them.
 //!
-//! In: a line, or one of its words. Out: its words, the number that a word is. Never: Unicode; the kernel prints ASCII,
-//! a hundred thousand lines of it, and looking for other blanks in each would cost more than all else.
+//! Takes a line or a word. Gives the words, or the number. Does not look for Unicode white space. The kernel
+//! prints ASCII, possibly a hundred thousand lines of it, and looking for other blanks would cost more than
+//! everything else.
 
-/// The words between blanks.
+/// Returns the words between blanks.
 pub(super) fn words(line: &str) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
-/// One to eight hexadecimal digits (`%08X`).
+/// Parses one to eight hexadecimal digits (`%08X`).
 pub(super) fn hex(word: &[u8]) -> Option<u32> {
     if word.is_empty() || word.len() > 8 {
         return None;
@@ -16,7 +17,7 @@ pub(super) fn hex(word: &[u8]) -> Option<u32> {
     word.iter().try_fold(0, |number, byte| Some(number << 4 | char::from(*byte).to_digit(16)?))
 }
 
-/// Decimal digits (`%d` of what is never negative).
+/// Parses decimal digits (`%d` of a number that is never negative).
 pub(super) fn decimal(word: &[u8]) -> Option<u32> {
     if word.is_empty() {
         return None;

@@ -1,9 +1,9 @@
 //! Messages between `ipvsadm` 1.31 and Linux 6.1.0 (Debian 12), as hexadecimal digits.
 //!
-//! Captured with `strace -xx -s 65535 -e trace=sendmsg,recvmsg` under the command above each block;
-//! the netlink header (16 bytes) is removed. The table that the replies describe was made by the
-//! commands of the first half. The last two, which have counters, this crate received from the same
-//! kernel, with one connection open and thirty closed (`tests/kernel/counters.rs`).
+//! Captured with `strace -xx -s 65535 -e trace=sendmsg,recvmsg` and the command above each block, with the
+//! netlink header (16 bytes) removed. The commands of the first half made the table that the replies
+//! describe. This crate received the last two replies, which have counters, from the same kernel. One
+//! connection was open and thirty were closed (`tests/kernel/counters.rs`).
 
 /// `ipvsadm -A -t 10.96.0.1:80 -s rr`
 pub(crate) const NEW_TCP: &str = "010100005400018006000100020000000600020006000000140003000a600001000000000000000000000000\
@@ -170,7 +170,7 @@ pub(crate) const REPLY_TIMEOUTS: &str = "0c0100000800040064000000080005001400000
 /// `ipvsadm -Ln --timeout`
 pub(crate) const REPLY_INFO: &str = "0e01000008000100010201000800020000100000";
 
-/// `IPVS_CMD_GET_SERVICE` of `-A -t 10.96.0.1:8080 -s rr -p 300`, after traffic
+/// `IPVS_CMD_GET_SERVICE` of `-A -t 10.96.0.1:8080 -s rr -p 300`, after traffic.
 pub(crate) const REPLY_COUNTED_SERVICE: &str = "\
     010100002c01010006000100020000000600020006000000140003000a600001000000000000000000000000\
     060004001f90000007000600727200000c00070003000000ffffffff080008002c01000008000900ffffffff\
@@ -180,7 +180,7 @@ pub(crate) const REPLY_COUNTED_SERVICE: &str = "\
     0c0004000c200000000000000c0005008c8a0900000000000c00060003000000000000000c0007000e000000\
     000000000c00080009000000000000000c00090001030000000000000c000a00fde4000000000000";
 
-/// `IPVS_CMD_GET_DEST` of the same, `-a -t 10.96.0.1:8080 -r 10.96.0.2:8080 -m`
+/// `IPVS_CMD_GET_DEST` of its destination, `-a -t 10.96.0.1:8080 -r 10.96.0.2:8080 -m`, after traffic.
 pub(crate) const REPLY_COUNTED_DESTINATION: &str = "\
     0501000050010200140001000a600002000000000000000000000000060002001f9000000800030000000000\
     080004000100000005000d000000000006000e000000000006000f0000000000080005000000000008000600\

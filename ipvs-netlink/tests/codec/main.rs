@@ -1,7 +1,7 @@
-//! The codec against the kernel's and `ipvsadm`'s bytes, against itself, and against noise.
+//! Tests of the codec against bytes of the kernel and `ipvsadm`, against itself, and against random input.
 //!
-//! Captured requests must be what we write for the same command; captured replies must read as the
-//! state that the commands made; every attribute of the header must survive a round trip.
+//! This crate must write the captured request for the same command. Captured replies must decode to the state
+//! that the commands made. Every attribute of the header must survive a round trip.
 #![cfg(target_endian = "little")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
@@ -89,7 +89,7 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// What the kernel adds to what was asked for.
+/// Adds what the kernel adds to a virtual server: the flag and the counters.
 fn hashed(mut service: Service) -> Service {
     service.flags.value |= ServiceFlags::HASHED;
     service.stats = Some(Box::new(Stats::default()));
@@ -97,7 +97,7 @@ fn hashed(mut service: Service) -> Service {
     service
 }
 
-/// What the kernel adds to what was asked for.
+/// Adds what the kernel adds to a destination: the connections and the counters.
 fn counted(mut destination: Destination) -> Destination {
     destination.connections = Some(Connections::default());
     destination.stats = Some(Box::new(Stats::default()));
@@ -105,7 +105,7 @@ fn counted(mut destination: Destination) -> Destination {
     destination
 }
 
-/// The attributes of one nest, by type.
+/// Returns the attributes of one nest, sorted by type.
 fn nest(payload: &[u8], kind: u16) -> Vec<(u16, Vec<u8>)> {
     let outer = Attributes::new(&payload[4..]).map(Result::unwrap).find(|nest| nest.kind == kind);
     let mut inner: Vec<_> = outer
@@ -127,7 +127,7 @@ fn virtual_servers_are_written_as_ipvsadm_writes_them() {
     ] {
         assert_eq!(Command::NewService(service).encode().unwrap(), bytes(captured));
     }
-    // The same attributes, the persistence engine elsewhere.
+    // The attributes are the same, but the persistence engine is in another place.
     let payload = Command::NewService(sip()).encode().unwrap();
     let nest = |payload: &[u8]| nest(payload, uapi::IPVS_CMD_ATTR_SERVICE);
     assert_eq!(nest(&payload), nest(&bytes(NEW_SIP)));
@@ -147,7 +147,7 @@ fn destinations_are_written_as_ipvsadm_writes_them() {
         let payload = Command::NewDestination(key, destination).encode().unwrap();
         let mut expected = nest(&bytes(captured), uapi::IPVS_CMD_ATTR_DEST);
         if !tunnelled {
-            // ipvsadm writes zeros there.
+            // For a masqueraded destination ipvsadm also writes tunnel attributes with zeros.
             expected.retain(|(kind, _)| *kind < uapi::IPVS_DEST_ATTR_TUN_TYPE);
         }
         assert_eq!(nest(&payload, uapi::IPVS_CMD_ATTR_DEST), expected);

@@ -1,4 +1,4 @@
-//! What is written is what is read, for every attribute and for any values.
+//! Tests that every attribute is decoded as it was encoded, for any values.
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +16,7 @@ fn read_back(command: &Command) -> Answer {
     Answer::decode(&command.encode().unwrap()).unwrap()
 }
 
-/// The types of the attributes in a nest of a message.
+/// Returns the types of the attributes in a nest of a message.
 fn kinds(payload: &[u8], path: &[u16]) -> BTreeSet<u16> {
     let mut attributes = Attributes::new(&payload[4..]);
     for kind in path {
@@ -33,7 +33,7 @@ fn every_attribute_of_the_header_makes_the_round_trip() {
     service.stats64.as_mut().unwrap().packet_rate_in = u64::MAX;
     let by_mark = Command::NewService(Service::new(mark(), "wlc"));
     let command = Command::NewService(service.clone());
-    // The kernel's own flag is read and never written: a command made of an answer is none the worse.
+    // The kernel's own flag is read and never written, so a command may be made from an answer.
     let unhashed = {
         let mut unhashed = service;
         unhashed.flags = sip().flags;
@@ -76,7 +76,7 @@ fn every_attribute_of_the_header_makes_the_round_trip() {
     assert_eq!(read_back(&command), Answer::Timeouts(timeouts));
     let found = kinds(&command.encode().unwrap(), &[]);
     assert_eq!(found, BTreeSet::from_iter(IPVS_CMD_ATTR_TIMEOUT_TCP..=IPVS_CMD_ATTR_TIMEOUT_UDP));
-    // IPVS_INFO_ATTR_* travel one way only and are in the captured reply.
+    // Only the kernel sends IPVS_INFO_ATTR_*, so they are checked in the captured reply.
     let found = kinds(&bytes(REPLY_INFO), &[]);
     assert_eq!(found, BTreeSet::from_iter(IPVS_INFO_ATTR_VERSION..=IPVS_INFO_ATTR_CONN_TAB_SIZE));
 }
@@ -135,7 +135,7 @@ fn what_identifies_must_be_there() {
             Ok(())
         });
         filled.unwrap();
-        // A mark, a timeout and a netmask may be absent.
+        // A mark, a timeout and a netmask are optional.
         let optional = matches!(left_out, 5 | 8 | 9);
         assert_eq!(Answer::decode(&payload).is_ok(), optional, "without {left_out}");
     }
@@ -314,7 +314,7 @@ proptest! {
         drop(Answer::decode(&noise));
     }
 
-    /// Noise inside a well-formed nest gets further than noise alone.
+    /// Random attributes inside a well-formed nest reach more code than random bytes.
     #[test]
     fn any_attributes_are_read_without_panic(
         command in 1..20_u8,
@@ -330,7 +330,7 @@ proptest! {
         }
     }
 
-    /// A message cut or changed anywhere.
+    /// A message may be cut or changed anywhere.
     #[test]
     fn a_damaged_answer_is_read_without_panic(at: usize, byte: u8, service in any_service()) {
         let mut payload = Command::NewService(service).encode().unwrap();

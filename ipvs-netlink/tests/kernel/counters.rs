@@ -1,4 +1,5 @@
-//! Counters, rates and connections are what `ipvsadm` shows, in both widths, and return to zero.
+//! Tests that counters, rates and connections equal those that `ipvsadm` shows, in both widths, and can be
+//! reset.
 
 use std::{
     io::{Read, Write},
@@ -11,13 +12,13 @@ use ipvs_netlink::{Connections, Stats, Stats64};
 
 use super::*;
 
-/// Closed connections of one round of traffic, on top of the one that stays open.
+/// The number of closed connections in one round of traffic, in addition to the one that stays open.
 const CLOSED: usize = 30;
-/// Bytes of one answer.
+/// The size of one answer in bytes.
 const ANSWER: usize = 20_000;
 
-/// A virtual server on this host with one destination, and a server behind it for so many rounds of
-/// traffic; a longer one would keep the namespace.
+/// Creates a virtual server on this host with one destination, and a server behind it. The server ends after
+/// this many rounds of traffic; a longer one would keep the namespace.
 fn served(client: &mut Client, rounds: usize) -> ServiceKey {
     shell("ip address add 10.96.0.1/32 dev lo");
     shell("ip address add 10.96.0.2/32 dev lo");
@@ -30,7 +31,7 @@ fn served(client: &mut Client, rounds: usize) -> ServiceKey {
             let mut stream = stream.unwrap();
             thread::spawn(move || {
                 stream.write_all(&[7; ANSWER]).unwrap();
-                // Until the client closes.
+                // The connection stays open until the client closes it.
                 stream.read_to_end(&mut Vec::new()).ok();
             });
         }
@@ -44,8 +45,8 @@ fn fetch() -> TcpStream {
     stream
 }
 
-/// Makes traffic, and waits until the kernel has added its processors' counters up, which it does
-/// every two seconds. One connection is left open.
+/// Makes traffic, and waits until the kernel has summed the counters of its processors, which it does every
+/// two seconds. Leaves one connection open.
 fn traffic() -> TcpStream {
     for _ in 0..CLOSED {
         drop(fetch());
@@ -57,7 +58,7 @@ fn traffic() -> TcpStream {
 
 type Counters = (Stats, Stats64);
 
-/// The counters of the virtual server and of its destination.
+/// Returns the counters of the virtual server and of its destination.
 fn counters(client: &mut Client, key: ServiceKey) -> [Counters; 2] {
     let service = client.service(key).unwrap().unwrap();
     let place = client.destinations(key).unwrap().remove(0);
@@ -65,8 +66,8 @@ fn counters(client: &mut Client, key: ServiceKey) -> [Counters; 2] {
         .map(|(narrow, wide)| (*narrow.unwrap(), *wide.unwrap()))
 }
 
-/// What this `ipvsadm` command line shows, and what we read at the same time: nothing changed from
-/// before to after.
+/// Returns the output of this `ipvsadm` command line, and the counters at the same time: they are equal
+/// before and after.
 fn shown_with(client: &mut Client, key: ServiceKey, line: &str) -> (String, [Counters; 2]) {
     for _ in 0..20 {
         let before = counters(client, key);
@@ -78,7 +79,7 @@ fn shown_with(client: &mut Client, key: ServiceKey, line: &str) -> (String, [Cou
     panic!("the counters never rest");
 }
 
-/// The numbers in the lines of the virtual server and of its destination.
+/// Returns the numbers in the lines of the virtual server and of its destination.
 fn numbers(shown: &str) -> [Vec<u64>; 2] {
     ["TCP ", "->"].map(|first| {
         let line = shown.lines().rfind(|line| line.trim_start().starts_with(first)).unwrap();
@@ -145,7 +146,7 @@ fn counters_rates_and_connections_are_what_ipvsadm_shows() {
         assert_eq!(counted.destinations, bare.destinations);
         let listed = bare.destinations[0];
         assert_eq!((listed.active_connections, listed.inactive_connections), (1, CLOSED as u32));
-        // Weight, active, inactive; then weight, persistent, active, inactive.
+        // The columns are weight, active, inactive; then weight, persistent, active, inactive.
         let [_, shown] = numbers(&shell("ipvsadm -Ln"));
         assert_eq!(shown, [1, 1, CLOSED as u64]);
         let [_, shown] = numbers(&shell("ipvsadm -Ln --persistent-conn"));

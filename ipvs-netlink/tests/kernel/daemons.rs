@@ -1,4 +1,4 @@
-//! Sync daemons, both ways.
+//! Tests of sync daemons: written by this crate and by `ipvsadm`.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,8 @@ fn we_read_every_attribute_that_ipvsadm_writes() {
     });
 }
 
-/// Stopped before its thread ever ran, one is stopped without an answer.
+/// The kernel does not answer if a daemon is stopped before its thread has run; the daemon is stopped all the
+/// same.
 #[test]
 fn a_daemon_stops_as_soon_as_it_has_started() {
     in_namespace(|mut client| {

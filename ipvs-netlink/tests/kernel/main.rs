@@ -1,10 +1,10 @@
-//! The client against a kernel with IPVS, with `ipvsadm` as the witness.
+//! Tests of the client against a kernel with IPVS, checked with `ipvsadm`.
 //!
-//! Needs root, IPVS, `ip` and `ipvsadm`, and is run only when named (`cargo test --test kernel`).
-//! Every test has a network namespace of its own, which is gone when its thread is, and runs alone:
-//! kernels keep the virtual servers of all namespaces in one hash table and a dump counts positions
-//! in it, so a change in one namespace makes a dump in another skip or repeat. What we write,
-//! `ipvsadm` shows; what `ipvsadm` writes, we read; what the kernel refuses has the promised type.
+//! Needs root, IPVS, `ip` and `ipvsadm`, and runs only if named (`cargo test --test kernel`). Every test has
+//! its own network namespace, which ends with the test's thread. Tests run one at a time. Kernels keep the
+//! virtual servers of all namespaces in one hash table, and a dump counts positions in it. So a change in one
+//! namespace makes a dump in another skip or repeat entries. `ipvsadm` must show what this crate writes, and
+//! this crate must read what `ipvsadm` writes. Every refusal of the kernel must have the documented type.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
 mod counters;
@@ -28,7 +28,7 @@ use ipvs_netlink::{
 };
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs `body` in a fresh network namespace with `lo` up and a dummy interface `d0`.
+/// Runs `body` in a new network namespace with `lo` up and a dummy interface `d0`.
 fn in_namespace(body: impl FnOnce(Client) + Send + 'static) {
     in_bare_namespace(|| {
         shell("ip link set lo up");
@@ -40,11 +40,11 @@ fn in_namespace(body: impl FnOnce(Client) + Send + 'static) {
     });
 }
 
-/// Runs `body` in a fresh network namespace.
+/// Runs `body` in a new network namespace.
 fn in_bare_namespace(body: impl FnOnce() + Send + 'static) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // A thread of our own: libtest may run a test on the thread of the process.
+    // A separate thread is needed, because libtest may run a test on the main thread.
     let thread = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         body();
@@ -54,7 +54,7 @@ fn in_bare_namespace(body: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs a command line of plain words and returns what it prints.
+/// Runs a command line of plain words and returns its output.
 fn shell(line: &str) -> String {
     let mut words = line.split_ascii_whitespace();
     let output = Process::new(words.next().unwrap()).args(words).output().unwrap();
@@ -63,7 +63,7 @@ fn shell(line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The lines that `ipvsadm --save` prints, sorted.
+/// Returns the lines that `ipvsadm --save` prints, sorted.
 fn saved() -> Vec<String> {
     sorted(&shell("ipvsadm -Sn"))
 }
@@ -104,7 +104,7 @@ fn destination(address: &str, port: u16, forward: ForwardMethod, weight: u32) ->
     destination
 }
 
-/// What was asked for, out of what the kernel says.
+/// Removes what the kernel adds to a virtual server: the flag and the counters.
 fn without_counters(mut service: Service) -> Service {
     assert!(service.flags.contains(ServiceFlags::HASHED));
     assert!(service.stats.take().is_some() && service.stats64.take().is_some());
@@ -113,7 +113,7 @@ fn without_counters(mut service: Service) -> Service {
     service
 }
 
-/// What was asked for, out of what the kernel says.
+/// Removes what the kernel adds to a destination: the connections and the counters.
 fn without_connections(mut destination: Destination) -> Destination {
     assert!(destination.stats.take().is_some() && destination.stats64.take().is_some());
     assert!(destination.connections.take().is_some());
@@ -121,7 +121,7 @@ fn without_connections(mut destination: Destination) -> Destination {
     destination
 }
 
-/// Every kind of virtual server with its destinations, and how `ipvsadm --save` says it.
+/// Returns every kind of virtual server with its destinations, and the output of `ipvsadm --save` for them.
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
     let gue = |flags| ForwardMethod::Tunnel(Tunnel::Gue { port: 6080, flags });
@@ -213,7 +213,7 @@ fn everything() -> (Vec<(Service, Vec<Destination>)>, &'static str) {
     (table, saved)
 }
 
-/// The commands that make a table.
+/// Returns the commands that create a table.
 fn commands(table: &[(Service, Vec<Destination>)]) -> Vec<Command> {
     let mut commands = Vec::new();
     for (service, destinations) in table {
@@ -225,7 +225,7 @@ fn commands(table: &[(Service, Vec<Destination>)]) -> Vec<Command> {
     commands
 }
 
-/// Applies commands that must all succeed.
+/// Applies commands, all of which must succeed.
 fn apply(client: &mut Client, commands: &[Command]) {
     for (command, result) in commands.iter().zip(client.apply(commands).unwrap()) {
         assert!(result.is_ok(), "{command:?}: {result:?}");

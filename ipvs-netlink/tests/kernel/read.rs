@@ -1,4 +1,4 @@
-//! What `ipvsadm` writes, we read.
+//! Tests that this crate reads what `ipvsadm` writes.
 
 use ipvs_netlink::proc::ListedForward;
 
@@ -81,7 +81,7 @@ fn methods_that_ipvsadm_does_not_write_are_read_back() {
             let table = client.table().unwrap();
             let shown = table[0].destinations.iter().find(|found| found.port == port).unwrap();
             assert_eq!(shown.forward, listed);
-            // ipvsadm has no word for bypass.
+            // ipvsadm has no name for bypass.
             let shown = shell("ipvsadm -Ln");
             let line = shown.lines().find(|line| line.contains(&format!("192.0.2.1:{port} ")));
             assert!(word.is_none_or(|word| line.unwrap().contains(word)), "{shown}");

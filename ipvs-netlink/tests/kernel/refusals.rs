@@ -1,4 +1,4 @@
-//! What the kernel refuses has the promised type, alone and in a batch.
+//! Tests that the kernel's refusals have the documented type, alone and in a batch.
 
 use std::env;
 
@@ -105,8 +105,8 @@ fn without_a_local_routing_table_every_destination_is_invalid() {
     });
 }
 
-/// In a user namespace one is root of one's own network, and may not touch IPVS all the same, unless
-/// the kernel has learnt to allow it; either way the answer is clear.
+/// Root of a user namespace owns its network namespace. Most kernels refuse to change IPVS there, and some
+/// may allow it. Both must give a clear result.
 #[test]
 fn a_user_namespace_gives_permission_or_a_refusal() {
     const INSIDE: &str = "IPVS_NETLINK_TEST_INSIDE";

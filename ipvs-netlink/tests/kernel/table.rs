@@ -1,4 +1,5 @@
-//! The one-pass reader tells what the slow way tells, for large tables and moving ones.
+//! Tests that reading in one pass gives the same as reading each virtual server, for large and changing
+//! tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ use super::*;
 
 type Places = Vec<ListedDestination>;
 
-/// The slow way: one dump of the virtual servers, one for the destinations of each.
+/// Reads the table the slow way: one dump of the virtual servers, and one for the destinations of each.
 fn slowly(client: &mut Client) -> BTreeMap<ServiceKey, (Service, Places)> {
     let services = client.services().unwrap();
     let entry = |mut service: Service| {
@@ -85,7 +86,7 @@ fn five_thousand_virtual_servers_are_written_at_once_and_read_in_one_pass() {
 fn one_pass_tells_every_kind_of_virtual_server() {
     in_namespace(|mut client| {
         let (mut table, _) = everything();
-        // The same mark in both families, with destinations in both.
+        // Both families have the same mark, with destinations in both.
         let last = table.last_mut().unwrap();
         last.1.push(destination("2001:db8::20", 0, ForwardMethod::DirectRoute, 2));
         apply(&mut client, &commands(&table));
@@ -95,7 +96,7 @@ fn one_pass_tells_every_kind_of_virtual_server() {
     });
 }
 
-/// Wherever the calling thread is, and every time anew.
+/// The calling thread may be in another namespace, and the table may have changed since the last reading.
 #[test]
 fn the_table_is_of_the_namespace_in_which_the_client_was_opened() {
     in_namespace(|mut client| {
@@ -130,7 +131,7 @@ fn a_thousand_destinations_are_told_once_each() {
     });
 }
 
-/// Unloading takes the number of the family with it, and loading gives another.
+/// Unloading the module removes the number of the family, and loading it assigns another.
 #[test]
 fn a_module_loaded_anew_is_found_again() {
     in_namespace(|mut client| {
@@ -144,15 +145,15 @@ fn a_module_loaded_anew_is_found_again() {
             client.run(command).unwrap();
             let found = client.table().unwrap();
             assert_eq!(found.len(), saved().len());
-            // The kept file belongs to the module that is gone.
+            // The open file belongs to the module that is gone.
             assert!(matches!(client.unreadable(), [Unreadable::Text(_)]));
             client.flush().unwrap();
         }
     });
 }
 
-/// Unloads `ip_vs` with all that holds it, as soon as the virtual servers of the namespaces of
-/// earlier tests are gone, which takes its time.
+/// Unloads `ip_vs` and all modules that use it. Waits until the virtual servers in the namespaces of earlier
+/// tests are gone.
 fn unload() -> Result<(), String> {
     let mut why = String::new();
     for _ in 0..50 {
@@ -169,8 +170,8 @@ fn unload() -> Result<(), String> {
     Err(why)
 }
 
-/// While virtual servers come and go, here and in another namespace, those that stay are told every
-/// time, whole.
+/// Virtual servers come and go, here and in another namespace. Those that stay must be listed completely
+/// every time.
 #[test]
 fn one_pass_misses_nothing_that_stays() {
     in_namespace(|mut client| {
@@ -211,7 +212,7 @@ fn come_and_go_while(moving: &AtomicBool, commands: &[Command]) {
     }
 }
 
-/// What a reader with this buffer finds in the text.
+/// Returns the keys that a reader with a buffer of this size finds in the text.
 fn text_of(size: usize) -> BTreeSet<ListedKey> {
     let mut file = File::open("/proc/thread-self/net/ip_vs").unwrap();
     let (mut text, mut buffer) = (Vec::new(), vec![0; size]);
@@ -225,15 +226,16 @@ fn text_of(size: usize) -> BTreeSet<ListedKey> {
     listings.into_iter().map(|listing| listing.key).collect()
 }
 
-/// Nothing changes, and still the text lacks virtual servers of ours where another namespace has some and
-/// both have one table. Since Linux 7.1 they have not, and there the kernel counts ours.
+/// Nothing changes, but the text lacks some of this namespace's virtual servers, because another namespace
+/// has some in the same table. Since Linux 7.1 each namespace has its own table, and the kernel counts its
+/// virtual servers.
 #[test]
 fn virtual_servers_of_another_namespace_make_the_text_lack_some_of_ours_and_never_the_table() {
     in_namespace(|mut client| {
         apply(&mut client, &many(1000));
         let ours: BTreeSet<_> = saved_keys(&mut client);
         assert_eq!(ours.len(), 1000);
-        // Namespaces of earlier tests take their time to go.
+        // The namespaces of earlier tests take some time to disappear.
         let alone = (0..100).any(|_| {
             thread::sleep(Duration::from_millis(100));
             text_of(1 << 16).len() == 1000
@@ -268,7 +270,7 @@ fn virtual_servers_of_another_namespace_make_the_text_lack_some_of_ours_and_neve
     });
 }
 
-/// The keys in the whole table, each of which has both destinations.
+/// Returns the keys in the whole table, and checks that each virtual server has both destinations.
 fn saved_keys(client: &mut Client) -> BTreeSet<ServiceKey> {
     let table = client.table().unwrap();
     assert!(table.iter().all(|server| server.destinations.len() == 2));

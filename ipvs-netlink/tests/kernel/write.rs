@@ -1,4 +1,4 @@
-//! What we write, `ipvsadm` shows.
+//! Tests that `ipvsadm` shows what this crate writes.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn changes_arrive() {
         let place = destination("192.0.2.10", 8080, ForwardMethod::Masquerade, 1);
         client.new_destination(key, place.clone()).unwrap();
 
-        // Only the bits in the mask change: sh-port stays, persistence goes, sh-fallback comes.
+        // Only the bits in the mask change: sh-port stays, persistence is cleared, sh-fallback is set.
         let mut changed = Service::new(key, "sh");
         changed.flags = ServiceFlags::within(
             ServiceFlags::SH_FALLBACK,
@@ -58,7 +58,7 @@ fn changes_arrive() {
     });
 }
 
-/// Changing, zeroing and deleting find what they name, by every kind of key.
+/// Commands that change, reset or delete find the right object with every kind of key.
 #[test]
 fn every_kind_of_key_finds_its_virtual_server() {
     in_namespace(|mut client| {

@@ -1,4 +1,4 @@
-//! Attributes written, read back, and read from anything.
+//! Tests of attributes: written and read back, and read from arbitrary bytes.
 
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NET_BYTEORDER};
 use proptest::prelude::*;

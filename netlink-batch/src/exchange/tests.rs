@@ -1,4 +1,4 @@
-//! Exchanges over a scripted wire: what the kernel would answer stands in the test.
+//! Tests of exchanges over a scripted wire: each test contains the kernel's answers.
 
 use std::collections::VecDeque;
 
@@ -9,8 +9,8 @@ const EAGAIN: i32 = 11;
 const ENODEV: i32 = 19;
 const EEXIST: i32 = 17;
 
-/// What the next `receive` returns; sequence numbers in datagrams are relative to the first request
-/// of the send before.
+/// The result of the next `receive`. Sequence numbers in datagrams are relative to the first request of the
+/// send before.
 enum Event {
     Datagram(Vec<Answer>),
     Truncated,
@@ -28,7 +28,7 @@ struct Answer {
 
 #[derive(Default)]
 struct Script {
-    /// One list of events for every send; what is left over stays for the next.
+    /// One list of events for every send; events that are left over stay for the next send.
     plays: VecDeque<Vec<Event>>,
     queue: VecDeque<Event>,
     sent: Vec<Vec<u8>>,
@@ -140,7 +140,7 @@ fn a_long_batch_is_sent_in_chunks_whose_errors_fit_the_receive_buffer() {
     assert_eq!(refused, [0, per_chunk, 2 * per_chunk]);
 }
 
-/// As kernels before 4.2 do, and where whole requests are asked for.
+/// Kernels before 4.2 echo the whole request, and others do if asked to.
 #[test]
 fn a_chunk_is_shorter_where_whole_requests_come_back() {
     let per_chunk = (1 << 19) / (ERROR_COST + 2 * frame::framed_len(&requests(1)[0]));
@@ -207,7 +207,7 @@ fn without_rights_the_first_refusal_stands_for_all() {
         one(vec![error(0, EPERM), error(1, ENODEV)]),
     ]);
     assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [EPERM; 3]);
-    // The others were read and done: it was a refusal of this one alone.
+    // The other requests were read and carried out: the kernel refused this one alone.
     assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [EPERM, 0, 0]);
     assert_eq!(errnos(&exchange.batch(&requests(3)).unwrap()), [EPERM, ENODEV, EINTR]);
 }

@@ -1,4 +1,4 @@
-//! Frames, and the error messages inside them.
+//! Tests of frames and of the error messages inside them.
 
 use proptest::prelude::*;
 

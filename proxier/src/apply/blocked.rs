@@ -9,7 +9,10 @@ use std::net::IpAddr;
 
 use super::coverage::uncovered;
 use super::order::{Role, Stage, role};
-use crate::diff::{Change, Moment, Observed, ObservedServer, RulesStep};
+use crate::diff::{
+    AddressChange, Change, Moment, Observed, ObservedServer, RulesChange, RulesStep, ServerChange,
+    SetChange,
+};
 use crate::model::Family;
 use crate::plan::{Entry, NodePort, SetKey, SetName, Table, VirtualServerKey, weight};
 
@@ -58,45 +61,45 @@ impl Blocked {
     /// True if the change must wait; `cache` is what the kernel holds now.
     pub(super) fn holds(&mut self, stage: Stage, change: &Change, cache: &Observed) -> bool {
         match change {
-            Change::AddAddress(address) => self.holds_address(*address),
-            Change::AddServer(key, _) => {
+            Change::Address(AddressChange::Add(address)) => self.holds_address(*address),
+            Change::Server(ServerChange::Add(key, _)) => {
                 let held = self.families.contains(&key.family());
                 if held {
                     self.unmade.insert(*key);
                 }
                 held
             }
-            Change::AddDestination(key, ..)
-            | Change::UpdateDestination(key, _, weight::SERVING) => {
+            Change::Server(ServerChange::AddDestination(key, ..))
+            | Change::Server(ServerChange::UpdateDestination(key, _, weight::SERVING)) => {
                 self.holds_destinations(key, cache)
             }
             // The rules still name the set that could not be made.
-            Change::WriteRules(step) => {
+            Change::Rules(RulesChange::Write(step)) => {
                 self.has_failed(step.family)
                     || (step.moment == Moment::AfterRemoval && self.needs_old_rules(step.family))
             }
-            Change::AddEntry(set, entry) => self.holds_entry(stage, *set, entry),
-            Change::RemoveEntry(set, entry) => {
+            Change::Set(SetChange::AddEntry(set, entry)) => self.holds_entry(stage, *set, entry),
+            Change::Set(SetChange::RemoveEntry(set, entry)) => {
                 let held = self.holds_removal(stage, *set, entry, cache);
                 if held {
                     self.keep(*set, entry);
                 }
                 held
             }
-            Change::RemoveServer(key) => {
+            Change::Server(ServerChange::Remove(key)) => {
                 self.lingering.contains(key)
                     || self.permitted.contains(key)
                     || self.permitted_ports.contains(&key.node_port())
             }
-            Change::AddLink
-            | Change::GrowSet(..)
+            Change::AddDevice
+            | Change::Set(SetChange::Grow(..))
             | Change::RemoveFlow(_)
-            | Change::RemoveLegacyRules(_)
-            | Change::AddSet(_)
-            | Change::UpdateServer(..)
-            | Change::UpdateDestination(..)
-            | Change::RemoveDestination(..)
-            | Change::RemoveAddress(_) => false,
+            | Change::Rules(RulesChange::RemoveLegacy(_))
+            | Change::Set(SetChange::Create(_))
+            | Change::Server(ServerChange::Update(..))
+            | Change::Server(ServerChange::UpdateDestination(..))
+            | Change::Server(ServerChange::RemoveDestination(..))
+            | Change::Address(AddressChange::Remove(_)) => false,
         }
     }
 
@@ -208,14 +211,17 @@ impl Blocked {
     /// Notes a failure and what follows from it; `cache` is what the kernel holds now.
     pub(super) fn note(&mut self, stage: Stage, change: &Change, cache: &Observed) {
         match (stage, change) {
-            (Stage::AddServers, Change::AddServer(key, _)) => {
+            (Stage::AddServers, Change::Server(ServerChange::Add(key, _))) => {
                 self.unmade.insert(*key);
             }
-            (Stage::AddEntries | Stage::AddSourceRangeGuards, Change::AddEntry(set, entry)) => {
+            (
+                Stage::AddEntries | Stage::AddSourceRangeGuards,
+                Change::Set(SetChange::AddEntry(set, entry)),
+            ) => {
                 self.note_missing(*set, entry);
             }
             // Destinations elsewhere would answer to the wrong address while it stands.
-            (Stage::RemoveExemptions, Change::RemoveEntry(set, entry)) => {
+            (Stage::RemoveExemptions, Change::Set(SetChange::RemoveEntry(set, entry))) => {
                 match set.node_port(entry) {
                     Some(port) => drop(self.ports.insert(port)),
                     None => self.servers.extend(entry.frontend()),
@@ -223,22 +229,25 @@ impl Blocked {
             }
             (
                 Stage::DrainDestinations,
-                Change::UpdateDestination(key, ..) | Change::RemoveDestination(key, _),
+                Change::Server(ServerChange::UpdateDestination(key, ..))
+                | Change::Server(ServerChange::RemoveDestination(key, _)),
             ) => {
                 self.lingering.insert(*key);
             }
             (
                 Stage::RemoveSourceRangeGuards | Stage::RemoveEntries,
-                Change::RemoveEntry(set, entry),
+                Change::Set(SetChange::RemoveEntry(set, entry)),
             ) => {
                 self.keep(*set, entry);
             }
-            (Stage::RemoveAddresses, Change::RemoveAddress(address)) => {
+            (Stage::RemoveAddresses, Change::Address(AddressChange::Remove(address))) => {
                 self.standing.insert(*address);
             }
-            (Stage::WriteRules, Change::WriteRules(step)) => self.note_rules(step, cache),
+            (Stage::WriteRules, Change::Rules(RulesChange::Write(step))) => {
+                self.note_rules(step, cache)
+            }
             // What does not fit into the set fails by itself.
-            (Stage::CreateSets, Change::GrowSet(..)) => {}
+            (Stage::CreateSets, Change::Set(SetChange::Grow(..))) => {}
             (Stage::CreateSets | Stage::WriteRules, _) => match change.family() {
                 Some(family) => drop(self.families.insert(family)),
                 None => self.families.extend(Family::BOTH),

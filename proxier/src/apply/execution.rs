@@ -12,7 +12,8 @@ use super::kernel::{FLOWS_AT_ONCE, Kernel, Part};
 use super::order::{CurrentState, Stage};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{
-    Change, Flow, KernelCache, Observed, ObservedServer, leads_elsewhere, new_servers, removals,
+    AddressChange, Change, Flow, KernelCache, Observed, ObservedServer, RulesChange, ServerChange,
+    SetChange, leads_elsewhere, new_servers, removals,
 };
 use crate::model::Family;
 use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
@@ -49,16 +50,26 @@ impl Budget {
             server.is_none_or(|server| server.settings.scheduler != settings.scheduler)
         };
         Self(match change {
-            Change::UpdateServer(key, settings) if schedules_otherwise(key, settings) => 16_384,
-            Change::AddAddress(_) | Change::RemoveAddress(_) => 16,
-            Change::AddServer(..) | Change::RemoveServer(_) => 4,
-            Change::AddEntry(..) | Change::RemoveEntry(..) | Change::RemoveFlow(_) => 1,
-            Change::AddDestination(..)
-            | Change::UpdateDestination(..)
-            | Change::RemoveDestination(..)
-            | Change::UpdateServer(..) => 1,
-            Change::AddLink | Change::AddSet(_) => 16,
-            Change::GrowSet(..) | Change::WriteRules(_) | Change::RemoveLegacyRules(_) => 1024,
+            Change::Server(ServerChange::Update(key, settings))
+                if schedules_otherwise(key, settings) =>
+            {
+                16_384
+            }
+            Change::Address(AddressChange::Add(_)) | Change::Address(AddressChange::Remove(_)) => {
+                16
+            }
+            Change::Server(ServerChange::Add(..)) | Change::Server(ServerChange::Remove(_)) => 4,
+            Change::Set(SetChange::AddEntry(..))
+            | Change::Set(SetChange::RemoveEntry(..))
+            | Change::RemoveFlow(_) => 1,
+            Change::Server(ServerChange::AddDestination(..))
+            | Change::Server(ServerChange::UpdateDestination(..))
+            | Change::Server(ServerChange::RemoveDestination(..))
+            | Change::Server(ServerChange::Update(..)) => 1,
+            Change::AddDevice | Change::Set(SetChange::Create(_)) => 16,
+            Change::Set(SetChange::Grow(..))
+            | Change::Rules(RulesChange::Write(_))
+            | Change::Rules(RulesChange::RemoveLegacy(_)) => 1024,
         })
     }
 }
@@ -162,7 +173,8 @@ impl Execution {
     ) -> BTreeSet<(SetKey, Entry)> {
         let ports: BTreeSet<_> = servers.iter().map(VirtualServerKey::node_port).collect();
         let entries = self.pending().filter_map(|change| match change {
-            Change::AddEntry(set, entry) | Change::RemoveEntry(set, entry) => Some((*set, *entry)),
+            Change::Set(SetChange::AddEntry(set, entry))
+            | Change::Set(SetChange::RemoveEntry(set, entry)) => Some((*set, *entry)),
             _ => None,
         });
         let is_theirs = |(set, entry): &(SetKey, Entry)| {
@@ -228,9 +240,9 @@ impl Execution {
                 continue;
             }
             kernel.enters(Part::Change(stage));
-            let results = kernel.carry_out(&ready);
+            let answers = kernel.carry_out(ready);
             let mut is_contradicted = false;
-            for (change, result) in ready.into_iter().zip(results) {
+            for (change, result) in answers {
                 let Err(cause) = result else {
                     self.outcome.done += 1;
                     cache.record(&change);
@@ -257,8 +269,7 @@ impl Execution {
             // Other modes' rules go when nothing depends on them: after a whole success.
             let is_clean = self.is_clean && self.outcome.is_whole() && self.refused.is_empty();
             let too_soon = stage == Stage::RemoveLegacyRules && !is_clean;
-            let has_no_set =
-                matches!(&change, Change::AddEntry(set, _) if !cache.sets.contains_key(set));
+            let has_no_set = matches!(&change, Change::Set(SetChange::AddEntry(set, _)) if !cache.sets.contains_key(set));
             if too_soon || has_no_set || self.held.holds(stage, &change, cache) {
                 self.outcome.held_back += 1;
                 self.held_back.push(change);
@@ -292,8 +303,8 @@ impl Execution {
         for kind in kinds {
             let earlier = kernel.flows(kind, &is_earlier, FLOWS_AT_ONCE).unwrap_or_default();
             if !earlier.is_empty() {
-                let results = kernel.carry_out(&removals(earlier));
-                self.outcome.done += results.iter().filter(|result| result.is_ok()).count();
+                let answers = kernel.carry_out(removals(earlier));
+                self.outcome.done += answers.iter().filter(|(_, result)| result.is_ok()).count();
             }
         }
     }

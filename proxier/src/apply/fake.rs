@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::cause::{Cause, CauseKind, Refusal};
-use super::kernel::{Connections, Kernel, KernelReading, Ready, RulesReading};
-use crate::diff::{Change, Flow, Observed, ObservedServer};
+use super::kernel::{Answered, Connections, Kernel, KernelReading, Ready, RulesReading};
+use crate::diff::{
+    AddressChange, Change, Flow, Observed, ObservedServer, RulesChange, ServerChange, SetChange,
+};
 use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::{
     Entry, Feature, Missing, Rules, SetKey, VirtualServerDestination, VirtualServerKey,
@@ -77,8 +79,10 @@ impl FakeKernel {
     fn lacks(&self, change: &Change) -> Option<&Feature> {
         let missing = self.missing.of(change.family()?);
         missing.iter().find(|feature| match (change, feature) {
-            (Change::AddSet(set), Feature::SetType(kind)) => set.name.kind() == *kind,
-            (Change::WriteRules(step), feature) => {
+            (Change::Set(SetChange::Create(set)), Feature::SetType(kind)) => {
+                set.name.kind() == *kind
+            }
+            (Change::Rules(RulesChange::Write(step)), feature) => {
                 let words = feature.to_string();
                 let commented = step.has_comments && !step.missing_jumps.is_empty();
                 (**feature == Feature::Comment && commented)
@@ -96,14 +100,16 @@ impl FakeKernel {
             return Err(Cause::of(CauseKind::Missing, why));
         }
         match change {
-            Change::AddAddress(_) if !self.state.link => refuse(absent, "no such device"),
-            Change::AddEntry(set, _) if !self.state.sets.contains_key(set) => {
+            Change::Address(AddressChange::Add(_)) if !self.state.link => {
+                refuse(absent, "no such device")
+            }
+            Change::Set(SetChange::AddEntry(set, _)) if !self.state.sets.contains_key(set) => {
                 refuse(absent, "the set does not exist")
             }
-            Change::AddEntry(set, entry) if !self.has_room(*set, entry) => {
+            Change::Set(SetChange::AddEntry(set, entry)) if !self.has_room(*set, entry) => {
                 refuse(Refusal::Other, "the set is full")
             }
-            Change::WriteRules(step) => {
+            Change::Rules(RulesChange::Write(step)) => {
                 let names: Vec<_> = self.state.sets.keys().map(ToString::to_string).collect();
                 let mut words =
                     step.rules.chains.values().flatten().flat_map(|rule| rule.split(' '));
@@ -120,22 +126,22 @@ impl FakeKernel {
                     refuse(Refusal::Other, &format!("set {name} doesn't exist"))
                 })
             }
-            Change::AddServer(key, _) if self.state.servers.contains_key(key) => {
+            Change::Server(ServerChange::Add(key, _)) if self.state.servers.contains_key(key) => {
                 refuse(Refusal::AlreadyThere, "service already exists")
             }
-            Change::UpdateServer(key, _)
-            | Change::AddDestination(key, ..)
-            | Change::UpdateDestination(key, ..)
+            Change::Server(ServerChange::Update(key, _))
+            | Change::Server(ServerChange::AddDestination(key, ..))
+            | Change::Server(ServerChange::UpdateDestination(key, ..))
                 if !self.state.servers.contains_key(key) =>
             {
                 refuse(absent, "no such service")
             }
-            Change::UpdateDestination(key, destination, _)
+            Change::Server(ServerChange::UpdateDestination(key, destination, _))
                 if !self.has_destination(key, destination) =>
             {
                 refuse(absent, "no such destination")
             }
-            Change::AddDestination(key, destination, _)
+            Change::Server(ServerChange::AddDestination(key, destination, _))
                 if self.has_destination(key, destination) =>
             {
                 refuse(Refusal::AlreadyThere, "destination already exists")
@@ -220,7 +226,11 @@ impl Kernel for FakeKernel {
         Ok(wanted.take(at_most).copied().collect())
     }
 
-    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>> {
-        changes.iter().map(|change| self.carry_out_one(change)).collect()
+    fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>> {
+        let answered = |change: Change| {
+            let result = self.carry_out_one(&change);
+            (change, result)
+        };
+        changes.into_iter().map(answered).collect()
     }
 }

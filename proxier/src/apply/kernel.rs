@@ -11,6 +11,9 @@ use crate::diff::{Change, Flow, Observed, ObservedServer};
 use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::{Missing, Rules, VirtualServerDestination, VirtualServerKey};
 
+/// A change, and the answer of the kernel to it.
+pub type Answered<C> = (C, Result<(), Cause>);
+
 /// Active and inactive connections of destinations; one that is not there has none to be listed.
 pub type Connections = BTreeMap<VirtualServerDestination, u32>;
 
@@ -146,10 +149,9 @@ pub trait Kernel {
         at_most: usize,
     ) -> Result<Vec<Flow>, Cause>;
 
-    /// Carries out changes that may go together in a batch, in their order. Result `i` belongs to
-    /// change `i`. Removing what is not there is a success, and so is adding what is there exactly
+    /// Carries out changes that may go together in a batch, in their order. Returns each with what became of it. Removing what is not there is a success, and so is adding what is there exactly
     /// so; a virtual server or destination that is there unexpectedly may be different and is refused as
     /// [`AlreadyThere`](super::Refusal::AlreadyThere). A failure does not keep the other changes from being
     /// tried.
-    fn carry_out(&mut self, changes: &[Change]) -> Vec<Result<(), Cause>>;
+    fn carry_out(&mut self, changes: Vec<Change>) -> Vec<Answered<Change>>;
 }

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diff::{Change, Moment, Observed};
+use crate::diff::{AddressChange, Change, Moment, Observed, RulesChange, ServerChange, SetChange};
 use crate::model::Protocol;
 use crate::plan::{Entry, SetKey, SetName, weight};
 
@@ -163,35 +163,36 @@ impl<'a> CurrentState<'a> {
 
     pub(super) fn stage(&mut self, change: &Change) -> Stage {
         match change {
-            Change::AddLink | Change::AddSet(_) | Change::GrowSet(..) => Stage::CreateSets,
-            Change::AddEntry(set, entry) => match role(set.name) {
+            Change::AddDevice
+            | Change::Set(SetChange::Create(_))
+            | Change::Set(SetChange::Grow(..)) => Stage::CreateSets,
+            Change::Set(SetChange::AddEntry(set, entry)) => match role(set.name) {
                 Role::Permission | Role::Address => Stage::AddEntries,
                 Role::Guard => Stage::AddSourceRangeGuards,
                 Role::Exemption if self.serves(*set, entry) => Stage::AddExemptions,
                 Role::Admission if self.is_guarded(*set, entry) => Stage::AddExemptions,
                 Role::Exemption | Role::Admission => Stage::AddEntries,
             },
-            Change::WriteRules(step) => match step.moment {
+            Change::Rules(RulesChange::Write(step)) => match step.moment {
                 Moment::BeforeGrowth => Stage::WriteRules,
                 Moment::AfterRemoval => Stage::RemoveRules,
             },
-            Change::AddAddress(_) => Stage::AddAddresses,
-            Change::UpdateDestination(_, _, weight::DRAINING) | Change::RemoveDestination(..) => {
-                Stage::DrainDestinations
-            }
-            Change::AddServer(..) => Stage::AddServers,
-            Change::UpdateServer(..)
-            | Change::AddDestination(..)
-            | Change::UpdateDestination(..) => Stage::AddDestinations,
-            Change::RemoveAddress(_) => Stage::RemoveAddresses,
-            Change::RemoveServer(_) => Stage::RemoveServers,
-            Change::RemoveEntry(set, _) => match role(set.name) {
+            Change::Address(AddressChange::Add(_)) => Stage::AddAddresses,
+            Change::Server(ServerChange::UpdateDestination(_, _, weight::DRAINING))
+            | Change::Server(ServerChange::RemoveDestination(..)) => Stage::DrainDestinations,
+            Change::Server(ServerChange::Add(..)) => Stage::AddServers,
+            Change::Server(ServerChange::Update(..))
+            | Change::Server(ServerChange::AddDestination(..))
+            | Change::Server(ServerChange::UpdateDestination(..)) => Stage::AddDestinations,
+            Change::Address(AddressChange::Remove(_)) => Stage::RemoveAddresses,
+            Change::Server(ServerChange::Remove(_)) => Stage::RemoveServers,
+            Change::Set(SetChange::RemoveEntry(set, _)) => match role(set.name) {
                 Role::Permission | Role::Admission => Stage::RemoveEntries,
                 Role::Guard => Stage::RemoveSourceRangeGuards,
                 Role::Exemption => Stage::RemoveExemptions,
                 Role::Address => Stage::RemoveAddressEntries,
             },
-            Change::RemoveLegacyRules(_) => Stage::RemoveLegacyRules,
+            Change::Rules(RulesChange::RemoveLegacy(_)) => Stage::RemoveLegacyRules,
             Change::RemoveFlow(_) => Stage::RemoveFlows,
         }
     }

@@ -14,7 +14,7 @@ use super::blocked::Blocked;
 use super::cause::Cause;
 use super::order::Stage;
 use super::outcome::Failure;
-use crate::diff::{Change, ObjectKey, Observed, Scan};
+use crate::diff::{Change, ObjectKey, Observed, Scan, ServerChange, SetChange};
 use crate::model::{Family, PerFamily};
 use crate::plan::{DirtyKeys, weight};
 
@@ -314,13 +314,19 @@ impl Attempt {
         let change = self.change.as_ref().map(|(_, change)| change);
         matches!(
             change,
-            Some(Change::RemoveDestination(..) | Change::UpdateDestination(_, _, weight::DRAINING))
+            Some(
+                Change::Server(ServerChange::RemoveDestination(..))
+                    | Change::Server(ServerChange::UpdateDestination(_, _, weight::DRAINING))
+            )
         )
     }
 
     fn is_of(&self, change: &Change) -> bool {
         match (&self.change, change) {
-            (Some((_, Change::GrowSet(refused, _))), Change::GrowSet(set, _)) => refused == set,
+            (
+                Some((_, Change::Set(SetChange::Grow(refused, _)))),
+                Change::Set(SetChange::Grow(set, _)),
+            ) => refused == set,
             (Some((_, refused)), change) => refused == change,
             (None, _) => false,
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::change::Change;
+use super::change::{AddressChange, Change};
 use super::observed::{Observed, ObservedServer};
 use crate::model::Family;
 use crate::plan::{Desired, Rules, VirtualServerKey};
@@ -22,8 +22,6 @@ pub struct KernelCache {
     /// Addresses that this proxy has taken off the dummy device, and how many notices of that the kernel still owes. They
     /// tell an address that somebody else removes from one that this proxy has removed and put back meanwhile.
     removed: BTreeMap<IpAddr, usize>,
-    /// Whether the kernel still owes the notice that the dummy device is gone, which a refusal has shown before it.
-    owes_device: bool,
 }
 
 /// Something that has become known since a reading began.
@@ -60,7 +58,7 @@ impl Note {
 impl KernelCache {
     /// What has just been read.
     pub fn new(state: Observed) -> Self {
-        Self { state, journal: None, removed: BTreeMap::new(), owes_device: false }
+        Self { state, journal: None, removed: BTreeMap::new() }
     }
 
     /// What the kernel should hold.
@@ -71,7 +69,7 @@ impl KernelCache {
     /// Notes a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         self.state.record(change);
-        if let Change::RemoveAddress(address) = change {
+        if let Change::Address(AddressChange::Remove(address)) = change {
             *self.removed.entry(*address).or_default() += 1;
         }
         if let Some(journal) = &mut self.journal {
@@ -101,26 +99,17 @@ impl KernelCache {
         }
         let was_there = self.state.addresses.contains(&address);
         if was_there {
-            self.note(Note::Change(Change::RemoveAddress(address)));
+            self.note(Note::Change(Change::Address(AddressChange::Remove(address))));
         }
         was_there
     }
 
     /// The kernel says that the dummy device is gone. True unless that was known.
     pub fn lose_device(&mut self) -> bool {
-        if std::mem::take(&mut self.owes_device) {
-            return false;
-        }
         self.removed.clear();
         let was_there = self.state.link;
         self.note(Note::NoDevice);
         was_there
-    }
-
-    /// The kernel refuses to change an address because there is no such device; its notice of that is to come.
-    pub fn find_device_gone(&mut self) {
-        self.lose_device();
-        self.owes_device = true;
     }
 
     fn note(&mut self, note: Note) {
@@ -163,7 +152,6 @@ impl KernelCache {
         self.state = found;
         // A notice that has been lost must not excuse a removal for ever.
         self.removed.clear();
-        self.owes_device = false;
         true
     }
 }

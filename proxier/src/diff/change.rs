@@ -15,43 +15,116 @@ use crate::plan::{
     VirtualServerKey,
 };
 
-/// One operation on the kernel. A first sync has hundreds of thousands, so that what is large and seldom
-/// is kept elsewhere.
+/// One operation on the kernel, by the kind of object that it changes. A first sync has hundreds of thousands, so that
+/// large and rare parts are boxed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Create the dummy device.
-    AddLink,
+    AddDevice,
+    /// Change an address of the dummy device.
+    Address(AddressChange),
+    /// Change a set or its entries.
+    Set(SetChange),
+    /// Change the rules of a family.
+    Rules(RulesChange),
+    /// Change a virtual server or its destinations.
+    Server(ServerChange),
+    /// Delete a flow from connection tracking.
+    RemoveFlow(Box<Flow>),
+}
+
+/// An operation on an address of the dummy device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressChange {
+    /// Make the address local.
+    Add(IpAddr),
+    /// Take the address off the dummy device.
+    Remove(IpAddr),
+}
+
+/// An operation on a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetChange {
     /// Create a set, empty.
-    AddSet(SetKey),
+    Create(SetKey),
     /// Give a set room for more entries than it was made for, keeping those it has: a bigger set
     /// is filled and put in its place at once. The capacity is in entries.
-    GrowSet(SetKey, u32),
+    Grow(SetKey, u32),
     /// Put an entry into a set.
     AddEntry(SetKey, Entry),
-    /// Rewrite all our chains of a family, and put missing jumps in place.
-    WriteRules(Box<RulesStep>),
-    /// Make an address local.
-    AddAddress(IpAddr),
+    /// Take an entry out of a set.
+    RemoveEntry(SetKey, Entry),
+}
+
+/// An operation on the rules of a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulesChange {
+    /// Rewrite all chains of this proxy, and put missing jumps in place.
+    Write(Box<RulesStep>),
+    /// Remove the chains, rules and tables that kube-proxy's other modes have left behind.
+    RemoveLegacy(Family),
+}
+
+/// An operation on a virtual server or one of its destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerChange {
     /// Create a virtual server without destinations.
-    AddServer(VirtualServerKey, ServerSettings),
+    Add(VirtualServerKey, ServerSettings),
     /// Give a virtual server other settings, keeping its destinations and connections.
-    UpdateServer(VirtualServerKey, ServerSettings),
+    Update(VirtualServerKey, ServerSettings),
+    /// Remove a virtual server with its destinations.
+    Remove(VirtualServerKey),
     /// Add a destination with a weight.
     AddDestination(VirtualServerKey, SocketAddr, u32),
     /// Give a destination another weight; 0 keeps its connections and takes no new ones.
     UpdateDestination(VirtualServerKey, SocketAddr, u32),
     /// Remove a destination.
     RemoveDestination(VirtualServerKey, SocketAddr),
-    /// Take an address off the dummy device.
-    RemoveAddress(IpAddr),
-    /// Remove a virtual server with its destinations.
-    RemoveServer(VirtualServerKey),
-    /// Take an entry out of a set.
-    RemoveEntry(SetKey, Entry),
-    /// Forget a tracked flow.
-    RemoveFlow(Box<Flow>),
-    /// Take away the chains, rules and tables that kube-proxy's other modes have left behind.
-    RemoveLegacyRules(Family),
+}
+
+impl ServerChange {
+    /// The virtual server.
+    pub fn key(&self) -> &VirtualServerKey {
+        match self {
+            Self::Add(key, _)
+            | Self::Update(key, _)
+            | Self::Remove(key)
+            | Self::AddDestination(key, ..)
+            | Self::UpdateDestination(key, ..)
+            | Self::RemoveDestination(key, _) => key,
+        }
+    }
+}
+
+impl SetChange {
+    /// The set.
+    pub fn key(&self) -> SetKey {
+        match self {
+            Self::Create(set)
+            | Self::Grow(set, _)
+            | Self::AddEntry(set, _)
+            | Self::RemoveEntry(set, _) => *set,
+        }
+    }
+}
+
+impl AddressChange {
+    /// The address.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Self::Add(address) | Self::Remove(address) => *address,
+        }
+    }
+}
+
+impl RulesChange {
+    /// The family whose rules change.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Write(step) => step.family,
+            Self::RemoveLegacy(family) => *family,
+        }
+    }
 }
 
 /// A state of one family's rules to be written in one transaction.
@@ -79,53 +152,50 @@ pub enum Moment {
 }
 
 impl Change {
-    /// True if it is of one of these keys.
+    /// True if it changes an object that has one of these keys.
     pub(crate) fn is_of(&self, keys: &DirtyKeys) -> bool {
         match self {
-            Self::AddAddress(address) | Self::RemoveAddress(address) => {
-                keys.addresses.contains(address)
-            }
-            Self::AddEntry(set, entry) | Self::RemoveEntry(set, entry) => {
+            Self::Address(change) => keys.addresses.contains(&change.address()),
+            Self::Set(SetChange::AddEntry(set, entry) | SetChange::RemoveEntry(set, entry)) => {
                 keys.entries.contains(&(*set, *entry))
             }
-            Self::AddServer(key, _)
-            | Self::UpdateServer(key, _)
-            | Self::RemoveServer(key)
-            | Self::AddDestination(key, ..)
-            | Self::UpdateDestination(key, ..)
-            | Self::RemoveDestination(key, _) => keys.servers.contains(key),
-            Self::AddLink
-            | Self::AddSet(_)
-            | Self::GrowSet(..)
-            | Self::WriteRules(_)
-            | Self::RemoveFlow(_)
-            | Self::RemoveLegacyRules(_) => false,
+            Self::Server(change) => keys.servers.contains(change.key()),
+            Self::AddDevice
+            | Self::Set(SetChange::Create(_) | SetChange::Grow(..))
+            | Self::Rules(_)
+            | Self::RemoveFlow(_) => false,
         }
     }
 
     /// True if it follows from all facts together.
     pub(crate) fn is_common(&self) -> bool {
-        matches!(self, Self::WriteRules(_) | Self::RemoveLegacyRules(_) | Self::GrowSet(..))
+        matches!(self, Self::Rules(_) | Self::Set(SetChange::Grow(..)))
     }
 
     /// True if every comparison names it, whichever keys it looks at. Of two of these the later one counts.
     pub(crate) fn is_always_compared(&self) -> bool {
-        self.is_common() || matches!(self, Self::AddLink | Self::AddSet(_))
+        self.is_common() || matches!(self, Self::AddDevice | Self::Set(SetChange::Create(_)))
     }
 
     /// True if it must be the last of a round: it may take away what changes that wait still need.
     pub(crate) fn is_last(&self) -> bool {
         match self {
-            Self::WriteRules(step) => step.moment == Moment::AfterRemoval,
-            Self::RemoveLegacyRules(_) => true,
-            _ => false,
+            Self::Rules(RulesChange::Write(step)) => step.moment == Moment::AfterRemoval,
+            Self::Rules(RulesChange::RemoveLegacy(_)) => true,
+            Self::AddDevice
+            | Self::Address(_)
+            | Self::Set(_)
+            | Self::Server(_)
+            | Self::RemoveFlow(_) => false,
         }
     }
 
     /// The destination that it adds.
     pub(crate) fn new_destination(&self) -> Option<VirtualServerDestination> {
         match self {
-            Self::AddDestination(key, destination, _) => Some((*key, *destination)),
+            Self::Server(ServerChange::AddDestination(key, destination, _)) => {
+                Some((*key, *destination))
+            }
             _ => None,
         }
     }
@@ -145,40 +215,33 @@ impl Change {
     /// The kind of object that it changes, in lower case.
     pub fn object(&self) -> &'static str {
         match self {
-            Self::AddLink => "device",
-            Self::AddSet(_) | Self::GrowSet(..) => "set",
-            Self::AddEntry(..) | Self::RemoveEntry(..) => "set_entry",
-            Self::WriteRules(_) => "rule",
-            Self::AddAddress(_) | Self::RemoveAddress(_) => "address",
-            Self::AddServer(..) | Self::UpdateServer(..) | Self::RemoveServer(_) => {
-                "virtual_server"
-            }
-            Self::AddDestination(..)
-            | Self::UpdateDestination(..)
-            | Self::RemoveDestination(..) => "destination",
+            Self::AddDevice => "device",
+            Self::Address(_) => "address",
+            Self::Set(SetChange::Create(_) | SetChange::Grow(..)) => "set",
+            Self::Set(SetChange::AddEntry(..) | SetChange::RemoveEntry(..)) => "set_entry",
+            Self::Rules(RulesChange::Write(_)) => "rule",
+            Self::Rules(RulesChange::RemoveLegacy(_)) => "legacy_rules",
+            Self::Server(
+                ServerChange::Add(..) | ServerChange::Update(..) | ServerChange::Remove(_),
+            ) => "virtual_server",
+            Self::Server(
+                ServerChange::AddDestination(..)
+                | ServerChange::UpdateDestination(..)
+                | ServerChange::RemoveDestination(..),
+            ) => "destination",
             Self::RemoveFlow(_) => "flow",
-            Self::RemoveLegacyRules(_) => "legacy_rules",
         }
     }
 
     /// The family a change belongs to; `None` for the device, which both share.
     pub fn family(&self) -> Option<Family> {
         match self {
-            Self::AddLink => None,
-            Self::AddSet(set)
-            | Self::GrowSet(set, _)
-            | Self::AddEntry(set, _)
-            | Self::RemoveEntry(set, _) => Some(set.family),
-            Self::RemoveLegacyRules(family) => Some(*family),
+            Self::AddDevice => None,
+            Self::Address(change) => Some(Family::of(change.address())),
+            Self::Set(change) => Some(change.key().family),
+            Self::Rules(change) => Some(change.family()),
+            Self::Server(change) => Some(change.key().family()),
             Self::RemoveFlow(flow) => Some(Family::of(flow.frontend.ip())),
-            Self::WriteRules(step) => Some(step.family),
-            Self::AddAddress(address) | Self::RemoveAddress(address) => Some(Family::of(*address)),
-            Self::AddServer(key, _)
-            | Self::UpdateServer(key, _)
-            | Self::AddDestination(key, ..)
-            | Self::UpdateDestination(key, ..)
-            | Self::RemoveDestination(key, _)
-            | Self::RemoveServer(key) => Some(key.family()),
         }
     }
 }
@@ -186,23 +249,51 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddLink => write!(f, "add link kube-ipvs0"),
-            Self::AddSet(set) => write!(f, "add set {set}"),
-            Self::GrowSet(set, capacity) => write!(f, "grow set {set} to {capacity}"),
+            Self::AddDevice => write!(f, "add link kube-ipvs0"),
+            Self::Address(change) => change.fmt(f),
+            Self::Set(change) => change.fmt(f),
+            Self::Rules(change) => change.fmt(f),
+            Self::Server(change) => change.fmt(f),
+            Self::RemoveFlow(flow) => write!(f, "remove flow {flow}"),
+        }
+    }
+}
+
+impl fmt::Display for AddressChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(address) => write!(f, "add address {address}"),
+            Self::Remove(address) => write!(f, "remove address {address}"),
+        }
+    }
+}
+
+impl fmt::Display for SetChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(set) => write!(f, "add set {set}"),
+            Self::Grow(set, capacity) => write!(f, "grow set {set} to {capacity}"),
             Self::AddEntry(set, entry) => write!(f, "add entry {set} {entry}"),
             Self::RemoveEntry(set, entry) => write!(f, "remove entry {set} {entry}"),
-            Self::WriteRules(step) => write!(f, "write rules {}", step.family),
-            Self::RemoveFlow(flow) => write!(f, "remove flow {flow}"),
-            Self::RemoveLegacyRules(family) => {
-                write!(f, "remove legacy rules of other modes {family}")
-            }
-            Self::AddAddress(address) => write!(f, "add address {address}"),
-            Self::RemoveAddress(address) => write!(f, "remove address {address}"),
-            Self::AddServer(key, settings) => write!(f, "add virtual server {key} {settings}"),
-            Self::UpdateServer(key, settings) => {
-                write!(f, "update virtual server {key} {settings}")
-            }
-            Self::RemoveServer(key) => write!(f, "remove virtual server {key}"),
+        }
+    }
+}
+
+impl fmt::Display for RulesChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(step) => write!(f, "write rules {}", step.family),
+            Self::RemoveLegacy(family) => write!(f, "remove legacy rules of other modes {family}"),
+        }
+    }
+}
+
+impl fmt::Display for ServerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(key, settings) => write!(f, "add virtual server {key} {settings}"),
+            Self::Update(key, settings) => write!(f, "update virtual server {key} {settings}"),
+            Self::Remove(key) => write!(f, "remove virtual server {key}"),
             Self::AddDestination(key, destination, weight) => {
                 write!(f, "add destination {key} -> {destination} weight {weight}")
             }

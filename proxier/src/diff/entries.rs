@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::own::is_our_address;
-use super::{Change, ChangeSet, Comparison, Scan};
+use super::{AddressChange, Change, ChangeSet, Comparison, Scan, SetChange};
 use crate::model::Family;
 use crate::plan::{Entry, SetKey, SetName};
 use crate::sorted::{Side, join};
@@ -39,9 +39,9 @@ impl Comparison<'_> {
 
     fn change_address(&self, address: &IpAddr, side: Side<(), ()>, changes: &mut ChangeSet) {
         match side {
-            Side::Left(()) => changes.push(Change::AddAddress(*address)),
+            Side::Left(()) => changes.push(Change::Address(AddressChange::Add(*address))),
             Side::Right(()) if is_our_address(address, self.settings) => {
-                changes.push(Change::RemoveAddress(*address));
+                changes.push(Change::Address(AddressChange::Remove(*address)));
             }
             Side::Right(()) | Side::Both((), ()) => {}
         }
@@ -51,7 +51,7 @@ impl Comparison<'_> {
         for family in Family::BOTH.into_iter().filter(|f| *self.settings.families.of(*f)) {
             for set in SetName::ALL.map(|name| SetKey { family, name }) {
                 if !self.observed.sets.contains_key(&set) && self.settings.has_set(set) {
-                    changes.push(Change::AddSet(set));
+                    changes.push(Change::Set(SetChange::Create(set)));
                 }
                 if matches!(extent, Scan::Everything) {
                     self.compare_whole_set(set, changes);
@@ -77,7 +77,7 @@ impl Comparison<'_> {
     pub(crate) fn growth<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Vec<Change> {
         let mut added: BTreeMap<SetKey, usize> = BTreeMap::new();
         for change in changes {
-            if let Change::AddEntry(set, _) = change {
+            if let Change::Set(SetChange::AddEntry(set, _)) = change {
                 *added.entry(*set).or_default() += 1;
             }
         }
@@ -87,7 +87,7 @@ impl Comparison<'_> {
             let needed = self.observed.sets.get(&set).map_or(0, BTreeSet::len) + added;
             let needed = u32::try_from(needed).unwrap_or(u32::MAX);
             let capacity = needed.checked_next_power_of_two().unwrap_or(u32::MAX);
-            (made_for < needed).then_some(Change::GrowSet(set, capacity))
+            (made_for < needed).then_some(Change::Set(SetChange::Grow(set, capacity)))
         };
         added.into_iter().filter_map(grown).collect()
     }
@@ -115,11 +115,11 @@ impl Comparison<'_> {
         changes: &mut ChangeSet,
     ) {
         match side {
-            Side::Left(()) => changes.push(Change::AddEntry(set, *entry)),
+            Side::Left(()) => changes.push(Change::Set(SetChange::AddEntry(set, *entry))),
             // What is added replaces the exception; the removal, which comes later, would take away what
             // was added.
             Side::Right(()) if self.is_replaced(set, entry) => {}
-            Side::Right(()) => changes.push(Change::RemoveEntry(set, *entry)),
+            Side::Right(()) => changes.push(Change::Set(SetChange::RemoveEntry(set, *entry))),
             Side::Both((), ()) => {}
         }
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Change, Comparison, Observed};
+use super::{Change, Comparison, Observed, ServerChange};
 use crate::model::Protocol;
 use crate::plan::{VirtualServerDestination, VirtualServerKey};
 
@@ -109,15 +109,18 @@ pub(crate) fn note_stale_candidates(
 ) {
     for change in changes {
         match change {
-            Change::AddServer(key, _) | Change::AddDestination(key, ..)
+            Change::Server(ServerChange::Add(key, _))
+            | Change::Server(ServerChange::AddDestination(key, ..))
                 if is_tracked(key.protocol) =>
             {
                 suspects.entry(*key).or_default();
             }
-            Change::RemoveDestination(key, destination) if is_tracked(key.protocol) => {
+            Change::Server(ServerChange::RemoveDestination(key, destination))
+                if is_tracked(key.protocol) =>
+            {
                 suspects.entry(*key).or_default().insert(*destination);
             }
-            Change::RemoveServer(key) if is_tracked(key.protocol) => {
+            Change::Server(ServerChange::Remove(key)) if is_tracked(key.protocol) => {
                 let server = standing.servers.get(key);
                 let lost = server.into_iter().flat_map(|server| server.destinations.keys());
                 suspects.entry(*key).or_default().extend(lost);
@@ -132,7 +135,7 @@ pub(crate) fn new_servers<'a>(
     changes: impl Iterator<Item = &'a Change>,
 ) -> BTreeSet<VirtualServerKey> {
     let new = changes.filter_map(|change| match change {
-        Change::AddServer(key, _) if is_tracked(key.protocol) => Some(*key),
+        Change::Server(ServerChange::Add(key, _)) if is_tracked(key.protocol) => Some(*key),
         _ => None,
     });
     new.collect()

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 
-use super::change::{Change, Moment};
+use super::change::{Change, Moment, RulesChange, ServerChange, SetChange};
 use crate::model::{Family, Protocol};
 use crate::plan::{DirtyKeys, Entry, SetKey, VirtualServerKey};
 
@@ -85,28 +85,40 @@ impl Change {
     /// The object that it changes.
     pub fn key(&self) -> ObjectKey {
         match self {
-            Self::AddLink => ObjectKey::Device,
-            Self::AddSet(set) => ObjectKey::Set(*set),
-            Self::GrowSet(set, _) => ObjectKey::Room(*set),
+            Self::AddDevice => ObjectKey::Device,
+            Self::Address(change) => ObjectKey::Address(change.address()),
+            Self::Set(change) => change.object(),
+            Self::Rules(RulesChange::Write(step)) => ObjectKey::Rules(step.family, step.moment),
+            Self::Rules(RulesChange::RemoveLegacy(family)) => ObjectKey::LegacyRules(*family),
+            Self::Server(change) => change.object(),
+            Self::RemoveFlow(flow) => {
+                ObjectKey::Flows(Family::of(flow.frontend.ip()), flow.protocol)
+            }
+        }
+    }
+}
+
+impl SetChange {
+    fn object(&self) -> ObjectKey {
+        match self {
+            Self::Create(set) => ObjectKey::Set(*set),
+            Self::Grow(set, _) => ObjectKey::Room(*set),
             Self::AddEntry(set, entry) | Self::RemoveEntry(set, entry) => {
                 ObjectKey::Entry(*set, *entry)
             }
-            Self::WriteRules(step) => ObjectKey::Rules(step.family, step.moment),
-            Self::AddAddress(address) | Self::RemoveAddress(address) => {
-                ObjectKey::Address(*address)
-            }
-            Self::AddServer(key, _) | Self::UpdateServer(key, _) | Self::RemoveServer(key) => {
-                ObjectKey::Server(*key)
-            }
+        }
+    }
+}
+
+impl ServerChange {
+    fn object(&self) -> ObjectKey {
+        match self {
+            Self::Add(key, _) | Self::Update(key, _) | Self::Remove(key) => ObjectKey::Server(*key),
             Self::AddDestination(key, destination, _)
             | Self::UpdateDestination(key, destination, _)
             | Self::RemoveDestination(key, destination) => {
                 ObjectKey::Destination(*key, *destination)
             }
-            Self::RemoveFlow(flow) => {
-                ObjectKey::Flows(Family::of(flow.frontend.ip()), flow.protocol)
-            }
-            Self::RemoveLegacyRules(family) => ObjectKey::LegacyRules(*family),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::change::Change;
+use super::change::{AddressChange, Change, RulesChange, ServerChange, SetChange};
 use super::destinations::Destinations;
 use crate::model::PerFamily;
 use crate::plan::{Entry, Rules, ServerSettings, SetKey, SetKind, VirtualServerKey};
@@ -62,26 +62,38 @@ impl Observed {
     /// Notes a change that has succeeded.
     pub fn record(&mut self, change: &Change) {
         match change {
-            Change::AddLink => self.link = true,
-            Change::AddAddress(address) => {
+            Change::AddDevice => self.link = true,
+            Change::Address(AddressChange::Add(address)) => {
                 self.addresses.insert(*address);
             }
-            Change::RemoveAddress(address) => {
+            Change::Address(AddressChange::Remove(address)) => {
                 self.addresses.remove(address);
             }
-            Change::AddSet(set) => {
+            Change::Set(change) => self.record_set(change),
+            Change::Rules(RulesChange::Write(step)) => {
+                self.rules.of_mut(step.family).clone_from(&step.rules);
+            }
+            Change::Rules(RulesChange::RemoveLegacy(family)) => {
+                *self.legacy_rules.of_mut(*family) = false;
+            }
+            Change::Server(change) => self.record_server(change),
+            // Flows come and go by themselves, so that nothing is kept of them.
+            Change::RemoveFlow(_) => {}
+        }
+    }
+
+    fn record_set(&mut self, change: &SetChange) {
+        match change {
+            SetChange::Create(set) => {
                 self.sets.entry(*set).or_default();
                 if let Some(capacity) = set.name.kind().default_capacity() {
                     self.capacities.insert(*set, capacity);
                 }
             }
-            Change::GrowSet(set, capacity) => {
+            SetChange::Grow(set, capacity) => {
                 self.capacities.insert(*set, *capacity);
             }
-            Change::RemoveLegacyRules(family) => *self.legacy_rules.of_mut(*family) = false,
-            // Flows come and go by themselves; no belief about them is kept.
-            Change::RemoveFlow(_) => {}
-            Change::AddEntry(set, entry) => {
+            SetChange::AddEntry(set, entry) => {
                 let entries = self.sets.entry(*set).or_default();
                 // The kernel keeps one of the two, and an entry that is added replaces the exception.
                 if let Some(exception) = entry.exception() {
@@ -89,7 +101,7 @@ impl Observed {
                 }
                 entries.insert(*entry);
             }
-            Change::RemoveEntry(set, entry) => {
+            SetChange::RemoveEntry(set, entry) => {
                 if let Some(entries) = self.sets.get_mut(set) {
                     entries.remove(entry);
                     // It compares the parts of entries, and not whether they are exceptions.
@@ -99,61 +111,34 @@ impl Observed {
                     }
                 }
             }
-            Change::WriteRules(step) => {
-                self.rules.of_mut(step.family).clone_from(&step.rules);
-            }
-            Change::AddServer(..)
-            | Change::UpdateServer(..)
-            | Change::RemoveServer(_)
-            | Change::AddDestination(..)
-            | Change::UpdateDestination(..)
-            | Change::RemoveDestination(..) => self.record_server(change),
         }
     }
 
-    fn record_server(&mut self, change: &Change) {
+    fn record_server(&mut self, change: &ServerChange) {
+        let key = *change.key();
+        if let ServerChange::Add(_, settings) = change {
+            let settings = settings.clone();
+            let destinations = Destinations::default();
+            self.servers.insert(key, ObservedServer { settings, destinations });
+            return;
+        }
+        if matches!(change, ServerChange::Remove(_)) {
+            self.servers.remove(&key);
+            return;
+        }
+        let Some(server) = self.servers.get_mut(&key) else { return };
         match change {
-            Change::AddServer(key, settings) => {
-                let server = ObservedServer {
-                    settings: settings.clone(),
-                    destinations: Destinations::default(),
-                };
-                self.servers.insert(*key, server);
+            ServerChange::Update(_, settings) => server.settings = settings.clone(),
+            ServerChange::AddDestination(_, destination, weight)
+            | ServerChange::UpdateDestination(_, destination, weight) => {
+                let (weight, masquerades) = (*weight, true);
+                let now = ObservedDestination { weight, masquerades, connections: None };
+                server.destinations.insert(*destination, now);
             }
-            Change::UpdateServer(key, settings) => {
-                if let Some(server) = self.servers.get_mut(key) {
-                    server.settings = settings.clone();
-                }
+            ServerChange::RemoveDestination(_, destination) => {
+                server.destinations.remove(destination);
             }
-            Change::RemoveServer(key) => {
-                self.servers.remove(key);
-            }
-            Change::AddDestination(key, destination, weight)
-            | Change::UpdateDestination(key, destination, weight) => {
-                if let Some(server) = self.servers.get_mut(key) {
-                    let now = ObservedDestination {
-                        weight: *weight,
-                        masquerades: true,
-                        connections: None,
-                    };
-                    server.destinations.insert(*destination, now);
-                }
-            }
-            Change::RemoveDestination(key, destination) => {
-                if let Some(server) = self.servers.get_mut(key) {
-                    server.destinations.remove(destination);
-                }
-            }
-            Change::AddLink
-            | Change::GrowSet(..)
-            | Change::RemoveFlow(_)
-            | Change::RemoveLegacyRules(_)
-            | Change::AddAddress(_)
-            | Change::RemoveAddress(_)
-            | Change::AddSet(_)
-            | Change::AddEntry(..)
-            | Change::RemoveEntry(..)
-            | Change::WriteRules(_) => {}
+            ServerChange::Add(..) | ServerChange::Remove(_) => {}
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::{Moment, RulesStep};
+use super::change::{Moment, RulesChange, RulesStep};
 use super::{Change, ChangeSet, Comparison};
 use crate::model::Family;
 use crate::plan::{Feature, OUT_FILTER, Rules, SetName};
@@ -52,13 +52,13 @@ impl Comparison<'_> {
         let missing_jumps = rules.jumps.difference(&standing.jumps).copied().collect();
         let has_comments = self.settings.has(family, Feature::Comment);
         let rules = rules.clone();
-        Change::WriteRules(Box::new(RulesStep {
+        Change::Rules(RulesChange::Write(Box::new(RulesStep {
             family,
             rules,
             missing_jumps,
             has_comments,
             moment,
-        }))
+        })))
     }
 
     fn standing_sets(&self, family: Family) -> impl Iterator<Item = SetName> {

@@ -12,7 +12,9 @@
 use std::net::SocketAddr;
 
 use super::own::is_our_server;
-use super::{Change, ChangeSet, Comparison, ObservedDestination, ObservedServer, Scan};
+use super::{
+    Change, ChangeSet, Comparison, ObservedDestination, ObservedServer, Scan, ServerChange,
+};
 use crate::model::Protocol;
 use crate::plan::{VirtualServer, VirtualServerKey, weight};
 use crate::sorted::{Side, join};
@@ -61,9 +63,13 @@ impl Comparison<'_> {
 }
 
 fn add_server(key: &VirtualServerKey, desired: &VirtualServer, changes: &mut ChangeSet) {
-    changes.push(Change::AddServer(*key, desired.settings.clone()));
+    changes.push(Change::Server(ServerChange::Add(*key, desired.settings.clone())));
     for destination in &desired.destinations {
-        changes.push(Change::AddDestination(*key, *destination, weight::SERVING));
+        changes.push(Change::Server(ServerChange::AddDestination(
+            *key,
+            *destination,
+            weight::SERVING,
+        )));
     }
 }
 
@@ -74,9 +80,9 @@ fn remove_server(key: &VirtualServerKey, observed: &ObservedServer, changes: &mu
     let destinations: Vec<_> = observed.destinations.keys().copied().collect();
     // The last one first, because each leaves a sorted list.
     for destination in destinations.into_iter().rev() {
-        changes.push(Change::RemoveDestination(*key, destination));
+        changes.push(Change::Server(ServerChange::RemoveDestination(*key, destination)));
     }
-    changes.push(Change::RemoveServer(*key));
+    changes.push(Change::Server(ServerChange::Remove(*key)));
 }
 
 fn change_server(
@@ -86,16 +92,24 @@ fn change_server(
     changes: &mut ChangeSet,
 ) {
     if desired.settings != observed.settings {
-        changes.push(Change::UpdateServer(*key, desired.settings.clone()));
+        changes.push(Change::Server(ServerChange::Update(*key, desired.settings.clone())));
     }
     let wished = desired.destinations.iter().map(|destination| (destination, ()));
     for (destination, side) in join(wished, observed.destinations.iter()) {
         match side {
             Side::Left(()) => {
-                changes.push(Change::AddDestination(*key, *destination, weight::SERVING));
+                changes.push(Change::Server(ServerChange::AddDestination(
+                    *key,
+                    *destination,
+                    weight::SERVING,
+                )));
             }
             Side::Both((), found) if found.weight != weight::SERVING || !found.masquerades => {
-                changes.push(Change::UpdateDestination(*key, *destination, weight::SERVING));
+                changes.push(Change::Server(ServerChange::UpdateDestination(
+                    *key,
+                    *destination,
+                    weight::SERVING,
+                )));
             }
             Side::Both((), _) => {}
             Side::Right(found) => leave(key, destination, &found, changes),
@@ -111,17 +125,21 @@ fn leave(
 ) {
     match key.protocol {
         Protocol::Udp | Protocol::Sctp => {
-            changes.push(Change::RemoveDestination(*key, *destination));
+            changes.push(Change::Server(ServerChange::RemoveDestination(*key, *destination)));
         }
         Protocol::Tcp => match (found.weight, found.connections) {
             (weight::DRAINING, Some(0)) => {
-                changes.push(Change::RemoveDestination(*key, *destination));
+                changes.push(Change::Server(ServerChange::RemoveDestination(*key, *destination)));
             }
             (weight::DRAINING, Some(_) | None) => {
                 changes.draining.insert((*key, *destination));
             }
             (_, Some(_) | None) => {
-                changes.push(Change::UpdateDestination(*key, *destination, weight::DRAINING));
+                changes.push(Change::Server(ServerChange::UpdateDestination(
+                    *key,
+                    *destination,
+                    weight::DRAINING,
+                )));
                 changes.draining.insert((*key, *destination));
             }
         },

@@ -1,13 +1,13 @@
 //! Address families and transport protocols.
 //!
-//! In: nothing. Out: the two closed enumerations that every key is built from, and [`PerFamily`],
-//! a pair that cannot forget one of the families. Never: parsing of API text, which is the door's.
+//! Gives the two closed enumerations that every key is built from, and [`PerFamily`], which always has a
+//! value for both families. Does not parse text of the API.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// An IP network in prefix form; host bits are allowed to be set and are ignored by comparisons
-/// that the kernel makes. Re-exported so that users of this crate need not name `ipnet`.
+/// An IP network in prefix form. Host bits may be set; the kernel ignores them when it compares. Re-exported
+/// so that users of this crate need not name `ipnet`.
 pub type Net = ipnet::IpNet;
 
 /// An IP address family. Everything that kube-proxy programs exists once per family.
@@ -23,7 +23,7 @@ impl Family {
     /// Both families, IPv4 first, the order in which kube-proxy runs its two proxiers.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The family of an address.
+    /// Returns the family of an address.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -31,12 +31,12 @@ impl Family {
         }
     }
 
-    /// The family of a network.
+    /// Returns the family of a network.
     pub fn of_net(net: &Net) -> Self {
         Self::of(net.addr())
     }
 
-    /// The prefix length of a single host: 32 or 128.
+    /// Returns the prefix length of a single host: 32 or 128.
     pub fn host_prefix(self) -> u8 {
         match self {
             Self::V4 => 32,
@@ -66,15 +66,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All transport protocols.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// The one of this number.
+    /// Returns the protocol with this number; `None` if a Service cannot have it.
     pub fn of_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.number() == number)
     }
 
-    /// The lower-case name that ipset and iptables print: `tcp`, `udp`, `sctp`.
+    /// Returns the lower-case name that ipset and iptables print: `tcp`, `udp`, `sctp`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -83,7 +83,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol number of RFC 790 and its successors.
+    /// Returns the protocol number that IANA assigned (RFC 790 and its successors).
     pub fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
@@ -99,7 +99,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// One value for each family.
+/// A pair of values, one for each family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerFamily<T> {
     /// The IPv4 value.
@@ -114,7 +114,7 @@ impl<T> PerFamily<T> {
         Self { v4: make(Family::V4), v6: make(Family::V6) }
     }
 
-    /// The value of one family.
+    /// Returns the value of one family.
     pub fn of(&self, family: Family) -> &T {
         match family {
             Family::V4 => &self.v4,
@@ -122,7 +122,7 @@ impl<T> PerFamily<T> {
         }
     }
 
-    /// The value of one family, to be changed.
+    /// Returns the value of one family for modification.
     pub fn of_mut(&mut self, family: Family) -> &mut T {
         match family {
             Family::V4 => &mut self.v4,

@@ -1,8 +1,8 @@
-//! EndpointSlices, reduced to what decides kernel state.
+//! EndpointSlices, reduced to the fields that determine kernel state.
 //!
-//! In: a checked `discovery/v1 EndpointSlice` of address type IPv4 or IPv6. Out: plain values;
-//! every endpoint's address is of the slice's family. Never: locality or choice of endpoints,
-//! which need the node and the Service and belong to the plan.
+//! Takes a checked `discovery/v1 EndpointSlice` of address type IPv4 or IPv6. Gives plain values; every
+//! endpoint's address is of the slice's family. Does not decide which endpoints are local or chosen: that
+//! needs the node and the Service, and belongs to the plan.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,22 +13,23 @@ use super::name::{ServiceName, SliceName};
 /// One EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// Namespace and name of the slice.
+    /// The slice's namespace and name.
     pub name: SliceName,
-    /// The Service it belongs to: its namespace and its label `kubernetes.io/service-name`.
+    /// The Service that owns the slice, from the slice's namespace and its label
+    /// `kubernetes.io/service-name`.
     pub service: ServiceName,
-    /// `addressType`.
+    /// The address family (`addressType`).
     pub family: Family,
-    /// Ports with a name and a number, in the order of the object.
+    /// The ports with a name and a number, in the order of the object.
     pub ports: Vec<SlicePort>,
-    /// Endpoints with a usable address, in the order of the object.
+    /// The endpoints with a usable address, in the order of the object.
     pub endpoints: Vec<Endpoint>,
-    /// When what made it change has happened.
+    /// The time of the change that caused this version of the slice.
     pub last_change: LastChange,
 }
 
-/// When the pod or Service changed that made a slice be written, in nanoseconds since 1970, if the
-/// slice says so. No state of the kernel depends on it: slices that differ in nothing else are equal.
+/// The time at which a pod or Service changed and caused the slice to be written, in nanoseconds since 1970.
+/// `None` if the slice does not say. No kernel state depends on the time, so any two values compare equal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastChange(pub Option<i64>);
 
@@ -41,7 +42,7 @@ impl PartialEq for LastChange {
 impl Eq for LastChange {}
 
 impl Slice {
-    /// True if topology may decide which of its endpoints are used.
+    /// True if any endpoint has zone or node hints, so that topology may decide which endpoints are used.
     pub fn has_hints(&self) -> bool {
         self.endpoints
             .iter()
@@ -49,50 +50,50 @@ impl Slice {
     }
 }
 
-/// One element of `ports`.
+/// One element of a slice's `ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePort {
-    /// The name; may be empty. With the protocol it says which Service port is served.
+    /// The port's name; may be empty. Name and protocol identify the Service ports that it serves.
     pub name: Arc<str>,
-    /// TCP, UDP or SCTP.
+    /// The transport protocol.
     pub protocol: Protocol,
-    /// The port the endpoints listen on, 1–65535.
+    /// The port that the endpoints listen on, 1–65535.
     pub port: u16,
 }
 
-/// One element of `endpoints`; only the first of its addresses counts.
+/// One element of a slice's `endpoints`, with the first of its addresses only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The address, of the slice's family.
+    /// The endpoint's address, of the slice's family.
     pub address: IpAddr,
-    /// `nodeName`.
+    /// The name of the node that the endpoint runs on (`nodeName`).
     pub node: Option<Arc<str>>,
-    /// `conditions.ready`; absent means true.
+    /// The condition `conditions.ready`; true if absent.
     pub ready: bool,
-    /// `conditions.serving`; absent means true.
+    /// The condition `conditions.serving`; true if absent.
     pub serving: bool,
-    /// `conditions.terminating`; absent means false.
+    /// The condition `conditions.terminating`; false if absent.
     pub terminating: bool,
-    /// `hints`; few endpoints have any.
+    /// The topology hints (`hints`). Shared and optional because few endpoints have any.
     pub hints: Option<Arc<Hints>>,
 }
 
-/// Where an endpoint should be used.
+/// The zones and nodes whose traffic should go to an endpoint (KEP-2433, KEP-3015).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// `forZones[].name`.
+    /// The zone names in `forZones`.
     pub zones: Vec<Arc<str>>,
-    /// `forNodes[].name`.
+    /// The node names in `forNodes`.
     pub nodes: Vec<Arc<str>>,
 }
 
 impl Endpoint {
-    /// The zones in which it should be used; none if it does not say.
+    /// Returns the zones whose traffic should go to the endpoint; empty without hints.
     pub fn zone_hints(&self) -> &[Arc<str>] {
         self.hints.as_ref().map_or(&[], |hints| &hints.zones)
     }
 
-    /// The nodes on which it should be used; none if it does not say.
+    /// Returns the nodes whose traffic should go to the endpoint; empty without hints.
     pub fn node_hints(&self) -> &[Arc<str>] {
         self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
     }

@@ -1,7 +1,7 @@
-//! What a source of objects says.
+//! The events that sources of objects send.
 //!
-//! In: converted objects. Out: one stream of [`Event`] for the sync thread. Never: a reply; a
-//! source does not learn whether anything was programmed.
+//! Takes converted objects. Gives one stream of [`Event`]s for the sync thread. Carries no reply: a source
+//! does not learn whether anything was programmed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,50 +11,50 @@ use super::name::{ServiceName, SliceName};
 use super::node::{InterfaceAddress, Node, NodeReadiness};
 use super::service::Service;
 
-/// One thing a source says about objects of one kind.
+/// A change to the objects of one kind, as a source reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update<K, V> {
-    /// These are all the objects there are; what is not among them is gone. The first one of each
-    /// kind ends the wait before which nothing is programmed.
+    /// The complete list of objects; every other object is gone. Nothing is programmed before each kind has
+    /// been listed once.
     Listed(Vec<V>),
-    /// This object is new or has changed.
+    /// An object that is new or has changed.
     Put(V),
-    /// This object is gone.
+    /// The key of an object that is gone.
     Gone(K),
 }
 
-/// What the kernel says was removed.
+/// A removal from the dummy device that the kernel reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
-    /// The dummy device with all its addresses; one that was renamed counts as removed.
+    /// The kernel removed the dummy device with all its addresses. A renamed device counts as removed.
     Device,
-    /// An address of the dummy device.
+    /// The kernel removed this address from the dummy device.
     Address(IpAddr),
 }
 
-/// One thing a source says.
+/// One message of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Of Services this proxy is responsible for.
+    /// A change to the Services that this proxy is responsible for.
     Service(Update<ServiceName, Service>),
-    /// Of EndpointSlices with addresses of either family.
+    /// A change to the EndpointSlices with IPv4 or IPv6 addresses.
     Slice(Update<SliceName, Slice>),
-    /// Of this node's Node object. The first one counts as the list, and `None` then says that
-    /// there is none; later `None` changes nothing.
+    /// This node's Node object. The first event counts as the list; `None` in it means that the object does
+    /// not exist. A later `None` changes nothing.
     Node(Option<Node>),
-    /// Of all nodes of the cluster: whether each is ready. Needed only where destinations on dead
-    /// nodes drain for a shorter time; while nothing was listed, every node counts as ready, and
-    /// afterwards a node that is not there as dead.
+    /// A change to the readiness of the cluster's nodes. Needed only where destinations on dead nodes drain
+    /// for a shorter time. Before the first list every node counts as ready; afterwards a node that is
+    /// missing counts as dead.
     NodeReadiness(Update<Arc<str>, NodeReadiness>),
-    /// All addresses of all interfaces but the dummy device, replacing what was said before. The
-    /// first one ends the wait before which nothing is programmed.
+    /// All addresses of all interfaces except the dummy device, replacing the previous ones. Nothing is
+    /// programmed before the first of these events.
     Addresses(Vec<InterfaceAddress>),
-    /// Something was removed from the dummy device, by somebody else or by this proxy.
+    /// A removal from the dummy device, by this proxy or by another program.
     Removed(Removed),
-    /// The address at which this proxy asks an API server. It is told where the server's URL has an address and
-    /// no name, and says nothing about what is to be programmed.
+    /// The address of the API server that this proxy connects to. Sent if the host in the server's URL is an
+    /// address and not a name. Does not affect what is programmed.
     ApiServer(IpAddr),
-    /// All of this became true at once, in this order: no round sees a part of it. An address that one Service loses
-    /// and another gains is never without an owner.
+    /// Several events that became true at once, folded in this order. No round runs between them, so an
+    /// address that moves from one Service to another always has an owner.
     Together(Vec<Event>),
 }

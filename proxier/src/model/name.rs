@@ -1,7 +1,7 @@
 //! Names of API objects.
 //!
-//! In: namespace and name as the API gives them. Out: ordered keys that share their text, so that
-//! a name used by thousands of facts is stored once. Never: names of kernel objects.
+//! Takes namespaces and names as the API gives them. Gives ordered keys that can share their text, so that a
+//! name used by thousands of facts is stored once. Does not name kernel objects.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,13 +19,14 @@ macro_rules! namespaced_name {
         }
 
         impl $name {
-            /// The name of an object in a namespace.
+            /// Returns the name of an object in a namespace.
             pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
                 Self { namespace: namespace.into(), name: name.into() }
             }
         }
 
-        /// By namespace, then by name. Most namespaces are the same text in the same place.
+        /// Orders by namespace, then by name. Compares pointers first, because equal namespaces usually share
+        /// their text.
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
                 let namespaces = match Arc::ptr_eq(&self.namespace, &other.namespace) {
@@ -51,11 +52,11 @@ macro_rules! namespaced_name {
 }
 
 namespaced_name! {
-    /// Which Service: shown as `namespace/name`.
+    /// The name of a Service, displayed as `namespace/name`.
     ServiceName
 }
 
 namespaced_name! {
-    /// Which EndpointSlice: shown as `namespace/name`.
+    /// The name of an EndpointSlice, displayed as `namespace/name`.
     SliceName
 }

@@ -1,7 +1,7 @@
-//! Text that many facts have in common, kept once.
+//! Storage that keeps one copy of each name that many facts have in common.
 //!
-//! In: names as they arrive, each with text of its own. Out: the same names, sharing their text. Never:
-//! a name that nobody has any more, for long.
+//! Takes names as they arrive, each with its own copy of the text. Gives the same names with shared text.
+//! Drops names without a user from time to time.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,22 +11,22 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Names {
     known: BTreeSet<Arc<str>>,
-    /// How many there may be before those without a user are dropped.
+    /// The number of names above which unused ones are dropped.
     limit: usize,
 }
 
-/// Which names there were is no part of what is known.
+/// Prints the type's name only: the stored names are a cache and no part of the state.
 impl fmt::Debug for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Names")
     }
 }
 
-/// So few are not worth a look.
+/// The number of names below which looking for unused ones is not worth the time.
 const MIN_NAMES_TO_SWEEP: usize = 1024;
 
 impl Names {
-    /// Lets a name share the text of an equal one.
+    /// Makes a name share the text of an equal stored one, or stores it.
     pub(super) fn share(&mut self, name: &mut Arc<str>) {
         if let Some(known) = self.known.get(name) {
             name.clone_from(known);

@@ -1,39 +1,39 @@
-//! This node: what the API says of it and which addresses its interfaces carry.
+//! This node: its Node object, and the addresses of its interfaces.
 //!
-//! In: the Node object with this node's name, and the node's interface addresses. Out: plain
-//! values. Never: other nodes.
+//! Takes the Node object with this node's name, the addresses of this node's interfaces, and the readiness of
+//! the cluster's nodes. Gives plain values.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::address::Net;
 
-/// The device that makes service addresses local. Addresses on it are ours, not the node's.
+/// The device that makes service addresses local. Its addresses belong to this proxy and not to the node.
 pub const DUMMY_DEVICE: &str = "kube-ipvs0";
 
 /// This node's Node object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// `metadata.name`.
+    /// The node's name (`metadata.name`).
     pub name: Arc<str>,
-    /// The label `topology.kubernetes.io/zone`.
+    /// The zone, from the label `topology.kubernetes.io/zone`.
     pub zone: Option<Arc<str>>,
-    /// `status.addresses`: InternalIPs in their order, then ExternalIPs.
+    /// The addresses in `status.addresses`: InternalIPs in their order, then ExternalIPs.
     pub addresses: Vec<IpAddr>,
-    /// `spec.podCIDRs`.
+    /// The pod networks (`spec.podCIDRs`).
     pub pod_nets: Vec<Net>,
-    /// Whether it is about to be taken away, so that load balancers should send nothing more here.
+    /// True if the node is about to be removed, so that load balancers should send no new traffic here.
     pub is_leaving: bool,
 }
 
-/// Whether a node of the cluster, this or another, can be relied on.
+/// The readiness of a node of the cluster, this node included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeReadiness {
-    /// `metadata.name`.
+    /// The node's name (`metadata.name`).
     pub name: Arc<str>,
-    /// Whether the condition `Ready` is `True`.
+    /// True if the condition `Ready` is `True`.
     pub ready: bool,
-    /// `status.addresses`, as of this node.
+    /// The addresses in `status.addresses`, in the same order as [`Node::addresses`].
     pub addresses: Vec<IpAddr>,
 }
 
@@ -47,7 +47,7 @@ pub struct InterfaceAddress {
 }
 
 impl InterfaceAddress {
-    /// Whether it is an IPv6 link-local address.
+    /// True if this is an IPv6 link-local address.
     pub fn is_link_local(&self) -> bool {
         match self.address.addr() {
             IpAddr::V4(_) => false,

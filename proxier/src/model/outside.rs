@@ -1,7 +1,8 @@
-//! Addresses at which Services are reached from outside the cluster, and whose they are beside.
+//! External and load-balancer addresses of Services that also belong to an API server or another node.
 //!
-//! In: Services as they come and go, and the addresses of API servers and nodes. Out: each external or load-balancer
-//! address that is also somebody else's: this node makes it local, and reaches the other one no longer. Never: cluster IPs.
+//! Takes Services as they come and go, and the addresses of API servers and nodes. Gives each external or
+//! load-balancer address that has a second owner. This node makes such an address local and can no longer
+//! reach the other owner. Does not look at cluster IPs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,24 +14,24 @@ use super::name::ServiceName;
 use super::node::{InterfaceAddress, Node, NodeReadiness};
 use super::service::Service;
 
-/// An external or load-balancer address of a Service that is also somebody else's.
+/// An external or load-balancer address of a Service that also belongs to an API server or another node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForeignAddress {
-    /// The Service.
+    /// The Service that has the address.
     pub service: ServiceName,
-    /// The address.
+    /// The address in question.
     pub address: IpAddr,
-    /// Whose it is beside.
+    /// The other owner of the address.
     pub owner: AddressOwner,
 }
 
-/// Who has an address.
+/// The owner of an address outside the Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressOwner {
-    /// An API server: an endpoint of the Service `default/kubernetes`, or the server that this proxy asks, which may be
-    /// a load balancer in front of them.
+    /// An API server: an endpoint of the Service `default/kubernetes`, or the server that this proxy connects
+    /// to, which may be a load balancer in front of the API servers.
     ApiServer,
-    /// Another node.
+    /// Another node, by name.
     Node(Arc<str>),
 }
 
@@ -55,11 +56,11 @@ impl fmt::Display for ForeignAddress {
     }
 }
 
-/// Which Services have an external or load-balancer address, and which one of an API server is known by itself.
+/// The Services that have each external or load-balancer address, and the address of the API server in use.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
     services: BTreeMap<IpAddr, BTreeSet<ServiceName>>,
-    /// The address at which this proxy asks an API server.
+    /// The address of the API server that this proxy connects to.
     server: Option<IpAddr>,
 }
 
@@ -84,8 +85,9 @@ impl Outside {
         }
     }
 
-    /// The addresses that are also those of API servers, which are the endpoints of `servers` and the one that this proxy
-    /// asks, or of nodes other than `this`. Not so an address of this node, which is local anyway.
+    /// Returns the addresses that also belong to API servers or to nodes other than `this`. The API servers
+    /// are the endpoints of `servers` and the server that this proxy connects to. Leaves out addresses of
+    /// this node's own interfaces, which are local anyway.
     pub(super) fn foreign<'a>(
         &self,
         servers: impl Iterator<Item = &'a Slice>,
@@ -102,7 +104,8 @@ impl Outside {
         let is_own = |ip: &IpAddr| own.iter().any(|found| found.address.addr() == *ip);
         let mut foreign = BTreeSet::new();
         for (address, node) in servers.chain(others) {
-            // Every round asks this. Few addresses are a Service's, so those of this node are searched last.
+            // Each round calls this. Most addresses belong to no Service, so the interfaces of this node are
+            // searched last.
             let Some(services) = self.services.get(&address).filter(|_| !is_own(&address)) else {
                 continue;
             };

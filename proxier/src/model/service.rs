@@ -1,8 +1,8 @@
-//! Services, reduced to what decides kernel state.
+//! Services, reduced to the fields that determine kernel state.
 //!
-//! In: a checked `core/v1 Service` that this proxy is responsible for (headless ones, ExternalName
-//! and those with the label `service.kubernetes.io/service-proxy-name` never get here). Out: plain
-//! values. Never: fields that kube-proxy ignores (`targetPort`, `loadBalancerClass`, selectors).
+//! Takes a checked `core/v1 Service` that this proxy is responsible for. Headless Services, ExternalName
+//! Services and those with the label `service.kubernetes.io/service-proxy-name` do not get here. Gives plain
+//! values, without fields that kube-proxy ignores (`targetPort`, `loadBalancerClass`, selectors).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,75 +13,76 @@ use super::name::ServiceName;
 /// One Service with at least one cluster IP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Namespace and name.
+    /// The Service's namespace and name.
     pub name: ServiceName,
-    /// `metadata.creationTimestamp` in seconds since 1970; 0 when unknown. Of two Services that
-    /// claim one address, port and protocol the older wins.
+    /// The creation time (`metadata.creationTimestamp`) in seconds since 1970; 0 if unknown. If two Services
+    /// claim the same address, port and protocol, the older one wins.
     pub created: i64,
-    /// The cluster IP of each family it has (`spec.clusterIPs` by `spec.ipFamilies`).
+    /// The cluster IP of each family that the Service has (`spec.clusterIPs` by `spec.ipFamilies`).
     pub cluster_ips: PerFamily<Option<IpAddr>>,
-    /// `spec.ports`, in the order of the object.
+    /// The ports (`spec.ports`), in the order of the object.
     pub ports: Vec<ServicePort>,
-    /// `spec.sessionAffinity` with its timeout.
+    /// The session affinity with its timeout (`spec.sessionAffinity`).
     pub affinity: Affinity,
-    /// `spec.internalTrafficPolicy`.
+    /// The internal traffic policy (`spec.internalTrafficPolicy`).
     pub internal_policy: TrafficPolicy,
-    /// `spec.externalTrafficPolicy`, `Local` only where it has a meaning: type LoadBalancer or
-    /// NodePort, or ClusterIP with at least one external IP (spec 4.2).
+    /// The external traffic policy (`spec.externalTrafficPolicy`). `Local` only where that has a meaning:
+    /// type LoadBalancer or NodePort, or ClusterIP with at least one external IP (spec 4.2).
     pub external_policy: TrafficPolicy,
-    /// `spec.externalIPs`, both families.
+    /// The external IPs of both families (`spec.externalIPs`).
     pub external_ips: Vec<IpAddr>,
-    /// `status.loadBalancer.ingress[].ip` with `ipMode` VIP or unset, both families.
+    /// The load-balancer IPs of both families: `status.loadBalancer.ingress[].ip` with `ipMode` VIP or unset.
     pub load_balancer_ips: Vec<IpAddr>,
-    /// `spec.loadBalancerSourceRanges`.
+    /// The clients that load-balancer addresses admit (`spec.loadBalancerSourceRanges`).
     pub source_ranges: SourceRanges,
-    /// `spec.healthCheckNodePort` of a LoadBalancer with local external policy.
+    /// The health-check node port of a LoadBalancer with external policy `Local`
+    /// (`spec.healthCheckNodePort`).
     pub health_check_node_port: Option<u16>,
 }
 
 impl Service {
-    /// True if any of its ports is served at node ports.
+    /// True if any of the Service's ports has a node port.
     pub fn has_node_port(&self) -> bool {
         self.ports.iter().any(|port| port.node_port.is_some())
     }
 
-    /// Its own addresses: cluster IPs, external ones, those of load balancers.
+    /// Returns the Service's own addresses: cluster IPs, external IPs and load-balancer IPs.
     pub fn addresses(&self) -> impl Iterator<Item = &IpAddr> {
         let cluster_ips = [&self.cluster_ips.v4, &self.cluster_ips.v6].into_iter().flatten();
         cluster_ips.chain(self.outside_addresses())
     }
 
-    /// External addresses and those of load balancers.
+    /// Returns the external IPs and load-balancer IPs.
     pub fn outside_addresses(&self) -> impl Iterator<Item = &IpAddr> {
         self.external_ips.iter().chain(&self.load_balancer_ips)
     }
 }
 
-/// Which clients a load balancer's addresses admit.
+/// The clients that may connect to a Service's load-balancer addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceRanges {
-    /// Everyone: the list is absent or empty.
+    /// All clients, because the list is absent or empty.
     #[default]
     Unrestricted,
-    /// Only clients in these networks, as far as the list says.
+    /// Clients in the listed networks only.
     Listed {
-        /// The networks that could be read, of both families, as they are written.
+        /// The readable networks of both families, as written in the object.
         nets: Vec<Net>,
-        /// Whether all of the list could be read. What could not be read admits nobody.
+        /// Says whether the whole list was readable. An unreadable element admits no client.
         completeness: Completeness,
     },
 }
 
-/// Whether everything that was written could be read.
+/// The completeness of a list that was read from an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// It could.
+    /// Every element was readable.
     Complete,
-    /// An element, or the list itself, could not; it may have named any network of either family.
+    /// An element, or the list itself, was unreadable. It may have named any network of either family.
     PartlyUnreadable,
 }
 
-/// The list in which every element could be read.
+/// Collects a list in which every element was readable.
 impl FromIterator<Net> for SourceRanges {
     fn from_iter<I: IntoIterator<Item = Net>>(nets: I) -> Self {
         let nets: Vec<Net> = nets.into_iter().collect();
@@ -92,32 +93,32 @@ impl FromIterator<Net> for SourceRanges {
     }
 }
 
-/// One element of `spec.ports`.
+/// One element of a Service's `spec.ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
-    /// The port's name; may be empty. With the protocol it selects the slices' ports.
+    /// The port's name; may be empty. Name and protocol select the ports of slices.
     pub name: Arc<str>,
-    /// TCP, UDP or SCTP.
+    /// The transport protocol.
     pub protocol: Protocol,
-    /// 1–65535.
+    /// The port that clients connect to, 1–65535.
     pub port: u16,
-    /// 1–65535, if the port has one.
+    /// The node port, 1–65535; `None` if the port has none.
     pub node_port: Option<u16>,
 }
 
-/// Whether connections of one client stay with one endpoint.
+/// The session affinity of a Service: `spec.sessionAffinity`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affinity {
-    /// Every connection is scheduled by itself.
+    /// Every connection is scheduled independently.
     None,
-    /// Connections of one client address go to one endpoint.
+    /// All connections from one client address go to one endpoint.
     ClientIp {
-        /// Seconds after the last connection for which the choice is kept; 1–86400.
+        /// The time in seconds after the last connection for which the choice is kept, 1–86400.
         timeout: u32,
     },
 }
 
-/// Which endpoints a traffic policy admits.
+/// The endpoints that a traffic policy admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrafficPolicy {
     /// Endpoints on any node.

@@ -1,7 +1,7 @@
-//! The facts gathered so far.
+//! The store of all facts received so far.
 //!
-//! In: [`Event`]s. Out: lookups for the plan, and the [`Dirty`] Services whose plan may differ.
-//! Never: dirt without a change: an object that arrives again as it was touches nothing.
+//! Takes [`Event`]s. Gives lookups for the plan, and the [`Dirty`] Services whose plan may differ. An object
+//! that arrives again unchanged makes nothing dirty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,23 +16,24 @@ use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 use super::outside::{ForeignAddress, Outside};
 use super::service::{Service, SourceRanges};
 
-/// Everything known of the cluster and the node.
+/// The facts about the cluster and the node.
 #[derive(Debug, Default)]
 pub struct Store {
-    // What a tree holds in place it holds about twice, its nodes being half full.
+    // Values are boxed because B-tree nodes are half empty on average: values in place would take twice their
+    // size.
     services: BTreeMap<ServiceName, Box<Service>>,
     slices: BTreeMap<SliceName, Box<Slice>>,
-    /// In the order of their names.
+    /// The slice names of each Service, sorted.
     slices_of: BTreeMap<ServiceName, Vec<SliceName>>,
     names: Names,
-    /// Names of nodes, which are few and come with every endpoint.
+    /// Names of nodes, kept apart because they are few and come with every endpoint.
     nodes: Names,
     node: Option<Node>,
     addresses: Vec<InterfaceAddress>,
-    /// Every node; `None` while nobody says.
+    /// The readiness of every node; `None` before the first report.
     readiness: Option<BTreeMap<Arc<str>, NodeReadiness>>,
     outside: Outside,
-    /// On which node endpoints were that have left their slices since a round last succeeded.
+    /// The nodes of endpoints that have left their slices since the last successful round.
     departed: BTreeMap<IpAddr, Arc<str>>,
     listed: Listed,
 }
@@ -45,38 +46,37 @@ struct Listed {
     addresses: bool,
 }
 
-/// Services whose plan may differ from what it was.
+/// The facts that have changed since the last plan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
-    /// These Services, present or gone.
+    /// Services whose plan may differ, whether present or gone.
     pub services: BTreeSet<ServiceName>,
-    /// No plan has been made yet.
+    /// True if no plan has been made yet.
     pub everything: bool,
-    /// A fact that only rules depend on has changed.
+    /// True if a fact that only rules depend on has changed.
     pub rules: bool,
-    /// Services that have changed themselves, and how many changes of slices there were; for who
-    /// counts, no plan depends on it.
+    /// Counts of changed Services and slices, for metrics. No plan depends on it.
     pub changed: Changed,
-    /// What slices that have changed said of the time; no plan depends on it either.
+    /// The times that changed slices report, for metrics. No plan depends on it.
     pub reported: Vec<TriggerTime>,
-    /// Services that have lost a slice: what was reported of them before is forgotten (spec 6.5).
+    /// Services that have lost a slice. Times reported for them before are discarded (spec 6.5).
     pub unreported: BTreeSet<ServiceName>,
-    /// Nodes have come, gone, become ready or ceased to be; no plan depends on it.
+    /// True if a node has come, gone or changed readiness. No plan depends on it.
     pub has_other_nodes: bool,
-    /// The dummy device is not as it was left; no plan depends on it.
+    /// True if the dummy device or one of its addresses is missing. No plan depends on it.
     pub device: bool,
 }
 
-/// What waits for a plan, counted as kube-proxy does (spec 11.1).
+/// The number of changes that wait for a plan, counted as kube-proxy does (spec 11.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// Services that have changed, each once.
+    /// The number of Services that have changed, each counted once.
     pub services: usize,
-    /// Changes of EndpointSlices; one that changes twice counts twice.
+    /// The number of changes to EndpointSlices. A slice that changes twice counts twice.
     pub slices: usize,
 }
 
-/// What has changed.
+/// The changed Services and the number of changes to slices.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     services: BTreeSet<ServiceName>,
@@ -84,32 +84,32 @@ pub struct Changed {
 }
 
 impl Changed {
-    /// How much of it there is.
+    /// Returns the number of changes.
     pub fn pending(&self) -> Pending {
         Pending { services: self.services.len(), slices: self.slices }
     }
 }
 
-/// When something happened that a slice was written for.
+/// The time of an event that caused a slice to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TriggerTime {
-    /// Whose endpoints have changed.
+    /// The Service whose endpoints have changed.
     pub service: ServiceName,
-    /// In which family.
+    /// The family of the slice.
     pub family: Family,
-    /// When, in nanoseconds since 1970.
+    /// The time in nanoseconds since 1970.
     pub at: i64,
 }
 
 impl Dirty {
-    /// True if no plan can differ and nothing is to be put back.
+    /// True if no plan can differ and the dummy device needs no repair.
     pub fn is_empty(&self) -> bool {
         !self.everything && !self.rules && !self.device && self.services.is_empty()
     }
 }
 
 impl Store {
-    /// Folds one event in and notes which Services it touches.
+    /// Folds one event into the store and adds the Services that it affects to `dirty`.
     pub fn fold(&mut self, event: Event, dirty: &mut Dirty) {
         match event {
             Event::Service(update) => self.fold_service(update, dirty),
@@ -120,7 +120,7 @@ impl Store {
                 self.fold_readiness(update);
             }
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
-            // It says nothing of the cluster or the node.
+            // A removal from the dummy device changes no fact about the cluster or the node.
             Event::Removed(_) => {}
             Event::ApiServer(address) => self.outside.note_server(address),
             Event::Together(events) => {
@@ -129,28 +129,28 @@ impl Store {
         }
     }
 
-    /// True once Services, EndpointSlices, the Node and the node's interface addresses have each
-    /// been listed in whole. Before that no wish can be formed: what is missing could be anything.
+    /// True once Services, EndpointSlices, the Node and the node's interface addresses have each been listed
+    /// completely. Before that no desired state can be computed, because any part of it may be missing.
     pub fn is_complete(&self) -> bool {
         self.listed.services && self.listed.slices && self.listed.node && self.listed.addresses
     }
 
-    /// One Service.
+    /// Returns one Service.
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.services.get(name).map(|service| &**service)
     }
 
-    /// All Services, by name.
+    /// Returns all Services, sorted by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.values().map(|service| &**service)
     }
 
-    /// One slice.
+    /// Returns one slice.
     pub fn slice(&self, name: &SliceName) -> Option<&Slice> {
         self.slices.get(name).map(|slice| &**slice)
     }
 
-    /// The slices of one Service, by name.
+    /// Returns the slices of one Service, sorted by name.
     pub fn slices_of(&self, service: &ServiceName) -> impl Iterator<Item = &Slice> {
         self.slices_of
             .get(service)
@@ -159,22 +159,22 @@ impl Store {
             .filter_map(|name| self.slices.get(name).map(|slice| &**slice))
     }
 
-    /// This node's Node object.
+    /// Returns this node's Node object.
     pub fn node(&self) -> Option<&Node> {
         self.node.as_ref()
     }
 
-    /// This node's zone.
+    /// Returns this node's zone.
     pub fn zone(&self) -> Option<&Arc<str>> {
         self.node.as_ref().and_then(|node| node.zone.as_ref())
     }
 
-    /// All addresses of the node's interfaces but the dummy device, sorted.
+    /// Returns all addresses of the node's interfaces except the dummy device, sorted.
     pub fn addresses(&self) -> &[InterfaceAddress] {
         &self.addresses
     }
 
-    /// The node of an endpoint, which may have left the Service's slices lately.
+    /// Returns the node of an endpoint, which may recently have left the Service's slices.
     pub fn node_of(&self, service: Option<&ServiceName>, address: IpAddr) -> Option<&Arc<str>> {
         let slices = service.into_iter().flat_map(|service| self.slices_of(service));
         slices
@@ -184,14 +184,14 @@ impl Store {
             .or_else(|| self.departed.get(&address))
     }
 
-    /// True if the node is gone or not ready, as far as anybody says.
+    /// True if the node is gone or not ready. False if no readiness has been reported yet.
     pub fn is_dead(&self, node: &str) -> bool {
         let Some(readiness) = &self.readiness else { return false };
         !readiness.get(node).is_some_and(|node| node.ready)
     }
 
-    /// External and load-balancer addresses that are also those of API servers or, where all nodes are known, of another
-    /// node.
+    /// Returns the external and load-balancer addresses that also belong to API servers or, if the readiness
+    /// of nodes is known, to another node.
     pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
         let kubernetes = ServiceName::new("default", "kubernetes");
         let servers = self.slices_of(&kubernetes);
@@ -199,13 +199,13 @@ impl Store {
         self.outside.foreign(servers, nodes, self.node(), &self.addresses)
     }
 
-    /// Forgets where endpoints were that have left.
+    /// Forgets the nodes of endpoints that have left their slices.
     pub(crate) fn forget_departed(&mut self) {
         self.departed.clear();
     }
 
-    /// A Node that is gone keeps what was last said of it (spec 7.2). Only Services that depend on
-    /// what has changed are touched.
+    /// Replaces the Node. After its deletion the last known state stays (spec 7.2). Marks only the Services
+    /// dirty that depend on a changed field.
     fn fold_node(&mut self, node: Option<Node>, dirty: &mut Dirty) {
         self.listed.node = true;
         let Some(node) = node else { return };
@@ -240,7 +240,7 @@ impl Store {
         }
         let others = differing(&self.addresses, &addresses);
         self.addresses = addresses;
-        // An address that an interface has is not put on the dummy device.
+        // Where an address is bound depends on whether an interface has it.
         let concerned = |service: &&Service| {
             service.has_node_port() || service.addresses().any(|ip| others.contains(ip))
         };
@@ -248,7 +248,7 @@ impl Store {
         dirty.services.extend(concerned.map(|service| service.name.clone()));
     }
 
-    /// Nothing is planned anew: readiness only says for how long a destination may drain.
+    /// Marks no Service dirty: readiness only limits how long a destination may drain.
     fn fold_readiness(&mut self, update: Update<Arc<str>, NodeReadiness>) {
         let known = self.readiness.get_or_insert_default();
         match update {
@@ -323,8 +323,8 @@ impl Store {
         }
     }
 
-    /// A slice that was relabelled leaves its old Service at once, unlike upstream, which keeps
-    /// the stale endpoints until the slice is deleted.
+    /// Stores a slice. A relabelled slice leaves its old Service at once. Upstream keeps the stale endpoints
+    /// until the slice is deleted.
     fn put_slice(&mut self, mut slice: Slice, dirty: &mut Dirty) {
         let shared = [&mut slice.name.namespace, &mut slice.service.namespace];
         shared.into_iter().for_each(|name| self.names.share(name));
@@ -353,7 +353,7 @@ impl Store {
         self.slices.insert(slice.name.clone(), Box::new(slice));
     }
 
-    /// Of the slice's names only its own is nobody else's.
+    /// Shares every name except the slice's own, which no other fact uses.
     fn share_names(&mut self, slice: &mut Slice) {
         self.names.share(&mut slice.service.name);
         slice.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
@@ -363,7 +363,7 @@ impl Store {
         slice.endpoints.shrink_to_fit();
     }
 
-    /// What was reported of a Service one of whose slices is gone is forgotten (spec 6.5).
+    /// Removes a deleted slice and discards the times reported for its Service (spec 6.5).
     fn lose_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {
         let Some(slice) = self.slices.get(name) else { return };
         let service = slice.service.clone();
@@ -389,9 +389,9 @@ impl Store {
     }
 }
 
-/// Addresses that only one of two states has.
+/// Returns the addresses that only one of two lists has with the same prefix length.
 fn differing(before: &[InterfaceAddress], after: &[InterfaceAddress]) -> BTreeSet<IpAddr> {
-    // Whether it is a network's address or stands alone matters too.
+    // The prefix length matters too: it tells an address of a network from one that stands alone.
     let of = |found: &[InterfaceAddress]| -> BTreeSet<Net> {
         found.iter().map(|found| found.address).collect()
     };

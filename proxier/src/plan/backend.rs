@@ -1,11 +1,11 @@
-//! Which endpoints serve a Service port.
+//! The choice of the endpoints that serve a Service port.
 //!
-//! In: the Service's slices, the port's name and protocol, this node's name and zone. Out: the
-//! chosen endpoints, ordered by address. Never: connection counts, weights, the kernel: a leaving
-//! endpoint is simply not chosen.
+//! Takes the Service's slices, the port's name and protocol, and this node's name and zone. Gives the chosen
+//! endpoints, sorted by address. Does not look at connection counts, weights or the kernel: an endpoint that
+//! leaves is simply not chosen.
 //!
-//! "Usable" means ready, or, where no ready endpoint qualifies, serving and terminating
-//! (KEP-1669). Sources: spec 5 and 6.3.
+//! An endpoint is usable if it is ready. If no ready endpoint qualifies, one that is serving and terminating
+//! is usable too (KEP-1669). Sources: spec 5 and 6.3.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,13 +15,13 @@ use super::settings::Compatibility;
 use crate::model::{Endpoint, Family, Protocol, Service, ServicePort, Slice, TrafficPolicy};
 use crate::sorted::SortedSet;
 
-/// For which traffic a Service would have endpoints on this node only, and has none here but some
-/// elsewhere (spec 5.3).
+/// The kinds of traffic for which a Service should use endpoints on this node, and has usable ones on other
+/// nodes only (spec 5.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoLocalEndpoints {
-    /// For traffic from inside the cluster.
+    /// True for traffic from inside the cluster.
     pub internal: bool,
-    /// For traffic from outside.
+    /// True for traffic from outside.
     pub external: bool,
 }
 
@@ -32,8 +32,8 @@ impl NoLocalEndpoints {
     }
 }
 
-/// The ports of a Service's slices of one family, by what a port of the Service finds them: a Service may have
-/// thousands of ports, and each would else look through all of them.
+/// The ports of a Service's slices in one family, indexed by protocol and name. Without the index, each of a
+/// Service's ports, which may be thousands, would search all slices.
 #[derive(Debug)]
 pub(crate) struct SlicePorts<'a> {
     family: Family,
@@ -41,7 +41,7 @@ pub(crate) struct SlicePorts<'a> {
 }
 
 impl<'a> SlicePorts<'a> {
-    /// Takes the slices in the order of their names.
+    /// Indexes the slices, which must be sorted by name.
     pub(crate) fn new(slices: &[&'a Slice], family: Family) -> Self {
         let mut ports: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for slice in slices.iter().filter(|slice| slice.family == family) {
@@ -52,13 +52,13 @@ impl<'a> SlicePorts<'a> {
         Self { family, ports }
     }
 
-    /// Those of this name and protocol, in the order of the slices.
+    /// Returns the slice ports with the Service port's name and protocol, in the order of the slices.
     fn of(&self, port: &'a ServicePort) -> &[(&'a Slice, u16)] {
         self.ports.get(&(port.protocol, &*port.name)).map_or(&[], Vec::as_slice)
     }
 }
 
-/// All endpoints of one Service port in one family, whatever their condition.
+/// The endpoints of one Service port in one family, in any condition.
 #[derive(Debug)]
 pub(crate) struct Candidates<'a> {
     family: Family,
@@ -66,8 +66,8 @@ pub(crate) struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// Merges the slices' endpoints for a port. Of two records of one address a terminating one
-    /// gives way; otherwise the later slice by name wins, where upstream leaves it to chance.
+    /// Merges the endpoints of the slices for one port. If an address occurs several times, a terminating
+    /// record gives way. Otherwise the later slice by name wins; upstream's choice is random.
     pub(crate) fn gather(slices: &SlicePorts<'a>, port: &'a ServicePort) -> Self {
         let mut endpoints = BTreeMap::new();
         for (slice, number) in slices.of(port) {
@@ -81,13 +81,13 @@ impl<'a> Candidates<'a> {
         Self { family: slices.family, endpoints }
     }
 
-    /// Whose endpoints these are.
+    /// Returns the family of the endpoints.
     pub(crate) fn family(&self) -> Family {
         self.family
     }
 
-    /// Endpoints on this node in any condition: they may come back to themselves through the
-    /// Service (hairpin) as long as they run.
+    /// Returns the endpoints on this node in any condition. As long as they run, they may connect to
+    /// themselves through the Service (hairpin).
     pub(crate) fn on_node(&self, here: &LocalNode<'_>) -> impl Iterator<Item = SocketAddr> {
         self.endpoints
             .iter()
@@ -95,7 +95,7 @@ impl<'a> Candidates<'a> {
             .map(|(address, _)| *address)
     }
 
-    /// The addresses of ready endpoints on this node, which health checks count.
+    /// Returns the addresses of ready endpoints on this node, which health checks count.
     pub(crate) fn ready_on_node(&self, here: &LocalNode<'_>) -> impl Iterator<Item = IpAddr> {
         self.endpoints
             .values()
@@ -103,10 +103,10 @@ impl<'a> Candidates<'a> {
             .map(|endpoint| endpoint.address)
     }
 
-    /// The endpoints of the cluster IP, by the internal traffic policy.
+    /// Returns the endpoints of the cluster IP, by the internal traffic policy.
     ///
-    /// `Quirk:` a Service with local internal policy that is reachable from outside falls back to
-    /// endpoints anywhere when none is local (spec 5.3, Q-1), unless the policy is strict.
+    /// `Quirk:` a Service that is reachable from outside falls back to endpoints on any node if its internal
+    /// policy is `Local` and no endpoint is local (spec 5.3, Q-1). Strict compatibility does not fall back.
     pub(crate) fn internal(
         &self,
         service: &Service,
@@ -125,8 +125,8 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The endpoints of external IPs, load-balancer IPs and node ports, by the external traffic
-    /// policy. Where no endpoint is local, those anywhere serve clients in the cluster.
+    /// Returns the endpoints of external IPs, load-balancer IPs and node ports, by the external traffic
+    /// policy. If no endpoint is local, endpoints on any node serve clients in the cluster.
     pub(crate) fn external(
         &self,
         service: &Service,
@@ -145,9 +145,10 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Whether a policy asks for endpoints of this node, and there are none here but some elsewhere.
+    /// Returns the kinds of traffic whose policy asks for endpoints of this node, if usable ones are on other
+    /// nodes only.
     ///
-    /// `Quirk:` both policies count as soon as one of them comes to nothing (spec 5.3).
+    /// `Quirk:` with both policies `Local`, both kinds count as soon as no endpoint is local (spec 5.3).
     pub(crate) fn lacks_local(
         &self,
         service: &Service,
@@ -164,14 +165,14 @@ impl<'a> Candidates<'a> {
         NoLocalEndpoints { internal: lacks && internal, external: lacks && external }
     }
 
-    /// Usable endpoints anywhere, topology hints honoured for ready ones.
+    /// Returns the usable endpoints on any node. Topology hints apply to ready ones.
     fn cluster(&self, here: &LocalNode<'_>) -> SortedSet<SocketAddr> {
         let topology = self.topology(here);
         let chosen = self.select(|e| e.ready && topology.admits(e, here));
         if chosen.is_empty() { self.select(|e| e.serving && e.terminating) } else { chosen }
     }
 
-    /// Usable endpoints on this node; hints have no say.
+    /// Returns the usable endpoints on this node. Topology hints do not apply.
     fn local(&self, here: &LocalNode<'_>) -> SortedSet<SocketAddr> {
         let ready = self.select(|e| here.is_local(e) && e.ready);
         if ready.is_empty() {
@@ -189,7 +190,8 @@ impl<'a> Candidates<'a> {
             .collect()
     }
 
-    /// Hints count only if every ready endpoint has them and one of them names this place.
+    /// Returns the topology that the hints select. Hints of a kind apply only if every ready endpoint has
+    /// them and at least one names this node or zone.
     fn topology(&self, here: &LocalNode<'_>) -> Topology {
         let ready = || self.endpoints.values().filter(|endpoint| endpoint.ready);
         if ready().next().is_none() {
@@ -209,7 +211,7 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// Which ready endpoints topology hints leave (KEP-2433, KEP-3015).
+/// The ready endpoints that topology hints admit (KEP-2433, KEP-3015).
 #[derive(Clone, Copy, Debug)]
 enum Topology {
     Anywhere,

@@ -1,8 +1,8 @@
-//! What all frontends together want, counted per kernel key.
+//! Counts of how many frontends need each address and set entry.
 //!
-//! In: frontends and entries as they come and go. Out: addresses and set entries that somebody
-//! wants, load balancers that refuse this node, and whether a fact that rules depend on has
-//! changed. Never: who wants what.
+//! Takes frontends and entries as they come and go. Gives the addresses and set entries that are needed, and
+//! the load balancers that refuse this node. Also says whether a fact that rules depend on has changed. Does
+//! not know which Service needs what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use super::server::VirtualServerKey;
 use super::set::{Entry, SetKey};
 use crate::model::PerFamily;
 
-/// Kernel keys under which the wish may have changed.
+/// Kernel keys whose desired state may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirtyKeys {
-    /// Virtual servers.
+    /// Keys of virtual servers.
     pub servers: BTreeSet<VirtualServerKey>,
-    /// Addresses.
+    /// Addresses of the dummy device.
     pub addresses: BTreeSet<IpAddr>,
-    /// Set entries.
+    /// Entries of sets.
     pub entries: BTreeSet<(SetKey, Entry)>,
 }
 
@@ -29,7 +29,7 @@ impl DirtyKeys {
         self.servers.is_empty() && self.addresses.is_empty() && self.entries.is_empty()
     }
 
-    /// Adds all keys of another.
+    /// Adds all keys of another value.
     pub(crate) fn absorb(&mut self, mut other: Self) {
         self.servers.append(&mut other.servers);
         self.addresses.append(&mut other.addresses);
@@ -37,7 +37,7 @@ impl DirtyKeys {
     }
 }
 
-/// Counts of wishes; a key that nobody wants is absent.
+/// The number of frontends and Services that need each key. A key that none needs is absent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     pub(super) addresses: BTreeMap<IpAddr, usize>,
@@ -46,15 +46,16 @@ pub(super) struct Counts {
     flips: RuleInputs,
 }
 
-/// Facts that rules depend on and that have changed since they were planned, with what they were then. Some have
-/// changed back: what a Service wants is taken away and added again whenever it is planned.
+/// Facts that rules depend on and that changed after the rules were planned, with their earlier values. A
+/// fact may have changed back: when a Service is planned again, everything it needs is removed and then
+/// added.
 #[derive(Clone, Debug, Default)]
 struct RuleInputs {
-    /// Whether a set had entries.
+    /// True for each set that had entries.
     filled: BTreeMap<SetKey, bool>,
-    /// Whether a load balancer refused this node.
+    /// True for each load balancer that refused this node.
     refused: BTreeMap<VirtualServerKey, bool>,
-    /// Something other than Services has changed.
+    /// True if something other than Services has changed.
     others: PerFamily<bool>,
 }
 
@@ -113,13 +114,13 @@ impl Counts {
         }
     }
 
-    /// Something other than Services has changed that rules depend on.
+    /// Marks the rules of both families as outdated, because something other than Services has changed.
     pub(super) fn invalidate_rules(&mut self) {
         self.flips.others = PerFamily { v4: true, v6: true };
     }
 
-    /// Families whose rules are to be planned anew: a fact that they depend on is not as it was when
-    /// this was asked last.
+    /// Returns the families whose rules must be planned again: a fact they depend on differs from its value
+    /// at the last call.
     pub(super) fn take_stale(&mut self) -> PerFamily<bool> {
         let RuleInputs { filled, refused, others: mut stale } = std::mem::take(&mut self.flips);
         for (set, was) in filled {
@@ -132,7 +133,7 @@ impl Counts {
     }
 }
 
-/// Takes one wish away and the key with the last one.
+/// Decrements the count of a key, and removes the key at zero.
 fn release<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;

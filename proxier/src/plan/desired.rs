@@ -1,11 +1,11 @@
-//! The wish as a whole.
+//! The desired state of the kernel, combined from the plans of all Services.
 //!
-//! In: each Service's [`ServicePlan`], replaced whole whenever it is planned again. Out: what is
-//! wanted under each kernel key, and which keys a replacement has touched. What several Services
-//! want is counted, so that adding and removing stay exact without a look at the rest. Never: two
-//! values under one key: of Services that claim the same address, protocol and port the older wins
-//! (creation time, then name) and nothing of the others' frontend counts, where upstream lets them
-//! overwrite each other.
+//! Takes each Service's [`ServicePlan`], replaced as a whole whenever it is planned again. Gives the desired
+//! value of each kernel key, and the keys that a replacement has affected. Counts what several Services need,
+//! so that adding and removing one Service is exact without a look at the others.
+//!
+//! If several Services claim the same address, protocol and port, the oldest wins (creation time, then name).
+//! Nothing of the others' frontends counts. Upstream lets them overwrite each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,16 +21,16 @@ use super::set::{Entry, SetKey, SetName};
 use super::settings::Settings;
 use crate::model::{Family, Node, PerFamily, ServiceName};
 
-/// A Service that wants something, ordered by who comes first.
+/// A Service that claims frontends. The order is that of precedence: the oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
-    /// Creation time in seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub created: i64,
-    /// Whose claim it is.
+    /// The Service's name.
     pub service: ServiceName,
 }
 
-/// Everything that is wanted of the kernel.
+/// The desired state of the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     plans: BTreeMap<ServiceName, Arc<Claim>>,
@@ -42,23 +42,23 @@ pub struct Desired {
     without_local: PerFamily<WithoutLocal>,
 }
 
-/// How many Services have endpoints, but none on this node although a policy asks for them.
+/// The number of Services that have usable endpoints, but none on this node although a policy asks for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WithoutLocal {
-    /// For traffic from inside the cluster.
+    /// The number for traffic from inside the cluster.
     pub internal: usize,
-    /// For traffic from outside.
+    /// The number for traffic from outside.
     pub external: usize,
 }
 
-/// A Service, and what it wants.
+/// A Service with its plan.
 #[derive(Clone, Debug)]
 struct Claim {
     claimant: Owner,
     wanted: ServicePlan,
 }
 
-/// Who claims a virtual server: the one who has it, and seldom others, in their order.
+/// The Services that claim a virtual server: the one that owns it, and rarely others, in order of precedence.
 #[derive(Clone, Debug)]
 struct Owners {
     first: Arc<Claim>,
@@ -80,7 +80,7 @@ impl Owners {
         }
     }
 
-    /// What is left without a claimant.
+    /// Returns the claims that are left without one Service.
     fn without(mut self, claimant: &Owner) -> Option<Self> {
         if self.first.claimant == *claimant {
             if self.others.is_empty() {
@@ -93,7 +93,7 @@ impl Owners {
         Some(self)
     }
 
-    /// The frontend of the one who has it.
+    /// Returns the frontend of the owner.
     fn won(&self, key: &VirtualServerKey) -> Option<&Frontend> {
         self.first.wanted.frontends.get(key)
     }
@@ -103,11 +103,11 @@ impl Owners {
     }
 }
 
-/// Of a virtual server and a Service that claims it in vain: the Service that has it.
+/// The Service that owns a frontend, by the frontend and the name of another Service that also claims it.
 pub type Conflicts = BTreeMap<(VirtualServerKey, ServiceName), ServiceName>;
 
 impl Desired {
-    /// Replaces what a Service wants; `None` when it is gone.
+    /// Replaces the plan of a Service; `None` if the Service is gone.
     pub fn replace(
         &mut self,
         name: &ServiceName,
@@ -156,7 +156,7 @@ impl Desired {
         }
     }
 
-    /// Plans the rules of families in which a fact they depend on has changed.
+    /// Plans the rules again in families in which a fact that they depend on has changed.
     pub fn replace_rules(&mut self, settings: &Settings, node: Option<&Node>) {
         let stale = self.counts.take_stale();
         for family in Family::BOTH.into_iter().filter(|family| *settings.families.of(*family)) {
@@ -167,13 +167,13 @@ impl Desired {
         }
     }
 
-    /// Lets the rules be planned anew: something other than Services has changed.
+    /// Marks the rules to be planned again, because something other than Services has changed.
     pub fn invalidate_rules(&mut self) {
         self.counts.invalidate_rules();
     }
 
-    /// The rules a family would have if these sets had entries as well. A step towards the
-    /// wanted rules at which nothing that still stands has lost its own.
+    /// Returns the rules that a family would have if these sets had entries as well. Such rules are a step
+    /// towards the desired ones, at which every object that still exists keeps its rules.
     pub(crate) fn rules_with(
         &self,
         settings: &Settings,
@@ -188,74 +188,74 @@ impl Desired {
         Rules::planned(settings, &Facts { family, filled, refused, node, missing })
     }
 
-    /// The virtual server wanted under a key.
+    /// Returns the desired virtual server with this key.
     pub fn server(&self, key: &VirtualServerKey) -> Option<&VirtualServer> {
         self.frontend(key).map(|frontend| &frontend.server)
     }
 
-    /// Every wanted virtual server, by key.
+    /// Iterates over the desired virtual servers, sorted by key.
     pub fn servers(&self) -> impl Iterator<Item = (&VirtualServerKey, &VirtualServer)> {
         let won = self.claims.iter().filter_map(|(key, claims)| Some((key, claims.won(key)?)));
         won.map(|(key, frontend)| (key, &frontend.server))
     }
 
-    /// Whose virtual server it is.
+    /// Returns the Service that owns the virtual server.
     pub fn owner(&self, key: &VirtualServerKey) -> Option<&ServiceName> {
         self.claims.get(key).map(|claims| &claims.first.claimant.service)
     }
 
-    /// Claims that came to nothing because an older Service has the same.
+    /// Returns the claims that are not served because an older Service owns the same frontend.
     pub fn conflicts(&self) -> &Conflicts {
         &self.conflicts
     }
 
-    /// Services that have a health-check node port, with what is answered there. Who keeps it sees
-    /// by the pointer whether it is still so.
+    /// Returns the health checks of the Services that have a health-check node port. The pointer changes
+    /// whenever the content does, so a holder can compare pointers.
     pub fn health_checks(&self) -> &Arc<BTreeMap<ServiceName, HealthCheck>> {
         &self.health
     }
 
-    /// How many Services have no endpoint on this node although a policy asks for them.
+    /// Returns the number of Services that have no endpoint on this node although a policy asks for them.
     pub fn without_local(&self, family: Family) -> WithoutLocal {
         *self.without_local.of(family)
     }
 
-    /// True if the address is to be on the dummy device.
+    /// True if the address should be on the dummy device.
     pub fn has_address(&self, address: &IpAddr) -> bool {
         self.counts.addresses.contains_key(address)
     }
 
-    /// Every address to be on the dummy device.
+    /// Iterates over the addresses that should be on the dummy device.
     pub fn addresses(&self) -> impl Iterator<Item = &IpAddr> {
         self.counts.addresses.keys()
     }
 
-    /// True if the entry is to be in the set.
+    /// True if the entry should be in the set.
     pub fn has_entry(&self, set: SetKey, entry: &Entry) -> bool {
         self.counts.sets.get(&set).is_some_and(|entries| entries.contains_key(entry))
     }
 
-    /// Every wanted entry of a set.
+    /// Iterates over the entries that should be in a set.
     pub fn entries(&self, set: SetKey) -> impl Iterator<Item = &Entry> {
         self.counts.sets.get(&set).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// Sets of a family that are to have entries.
+    /// Returns the sets of a family that should have entries.
     pub fn filled(&self, family: Family) -> BTreeSet<SetName> {
         self.counts.sets.keys().filter(|key| key.family == family).map(|key| key.name).collect()
     }
 
-    /// The rules of a family; `None` before the first plan and for a disabled family.
+    /// Returns the rules of a family; `None` before the first plan and for a disabled family.
     pub fn rules(&self, family: Family) -> Option<&Rules> {
         self.rules.of(family).as_ref()
     }
 
-    /// The frontend of the Service that wins a key.
+    /// Returns the frontend of the Service that owns a key.
     fn frontend(&self, key: &VirtualServerKey) -> Option<&Frontend> {
         self.claims.get(key)?.won(key)
     }
 
-    /// Takes away what the winner's frontend wants.
+    /// Uncounts everything that the owner's frontend needs.
     fn release_frontend(&mut self, key: &VirtualServerKey, touched: &mut DirtyKeys) {
         touched.servers.insert(*key);
         for claimant in self.claims.get(key).iter().flat_map(|claims| claims.losers()) {
@@ -266,7 +266,7 @@ impl Desired {
         }
     }
 
-    /// Adds what the winner's frontend wants.
+    /// Counts everything that the owner's frontend needs.
     fn assign_frontend(&mut self, key: &VirtualServerKey, touched: &mut DirtyKeys) {
         self.note_losers(key);
         if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {

@@ -1,8 +1,8 @@
-//! The wish as text, in the formats of the kernel's own tools.
+//! The desired state as text, in the formats of the kernel's own tools.
 //!
-//! In: [`Desired`]. Out: what `ipvsadm -Sn`, `ipset save`, `iptables-save`, `ip6tables-save` and
-//! `ip addr` would print on a node that holds nothing else, sorted so that equal states are equal
-//! bytes. Never: a kernel read; this is what a dry run and the golden tests look at.
+//! Takes [`Desired`]. Gives what `ipvsadm -Sn`, `ipset save`, `iptables-save`, `ip6tables-save` and `ip addr`
+//! would print on a node that holds nothing else. The text is sorted, so that equal states give equal bytes.
+//! Does not read the kernel. Used by the dry run and the golden tests.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::set::{SetKey, SetKind, SetName};
 use super::settings::Settings;
 use crate::model::{Family, Protocol};
 
-/// Built-in chains of a table, which every listing declares.
+/// Returns the built-in chains of a table, which every listing declares.
 fn built_in_chains(table: Table) -> &'static [&'static str] {
     match table {
         Table::Filter => &["FORWARD", "INPUT", "OUTPUT"],
@@ -23,7 +23,7 @@ fn built_in_chains(table: Table) -> &'static [&'static str] {
 }
 
 impl Desired {
-    /// Virtual servers as `ipvsadm -Sn` prints them, sorted by line, each with its destinations.
+    /// Returns the virtual servers as `ipvsadm -Sn` prints them, sorted by line, each with its destinations.
     pub fn ipvs_text(&self) -> String {
         let mut blocks: Vec<(String, Vec<String>)> = self
             .servers()
@@ -42,7 +42,7 @@ impl Desired {
         text(lines)
     }
 
-    /// The 17 sets of each enabled family as `ipset save` prints them.
+    /// Returns the 17 sets of each enabled family as `ipset save` prints them.
     pub fn ipset_text(&self, settings: &Settings) -> String {
         let mut keys: Vec<SetKey> = Family::BOTH
             .into_iter()
@@ -58,13 +58,13 @@ impl Desired {
         }))
     }
 
-    /// The rules of one family as `iptables-save` prints them on a node without others.
+    /// Returns the rules of one family as `iptables-save` prints them on a node without other rules.
     pub fn iptables_text(&self, family: Family) -> String {
         let Some(rules) = self.rules(family) else { return String::new() };
         text([Table::Filter, Table::Nat].into_iter().flat_map(|table| table_lines(rules, table)))
     }
 
-    /// The dummy device and its addresses.
+    /// Returns the dummy device and its addresses.
     pub fn addresses_text(&self) -> String {
         let mut lines: Vec<_> = self
             .addresses()
@@ -110,7 +110,7 @@ fn create_line(key: SetKey) -> String {
     }
 }
 
-/// The chain declarations sorted, then the rules of the chains in that order.
+/// Returns the chain declarations sorted, then the rules of the chains in the same order.
 fn table_lines(rules: &Rules, table: Table) -> Vec<String> {
     let mut chains: Vec<&str> = built_in_chains(table).to_vec();
     chains.extend(rules.chains.keys().filter(|key| key.table == table).map(|key| key.chain));

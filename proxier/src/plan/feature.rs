@@ -1,48 +1,48 @@
-//! What rules and sets are made of, and what is lost where a kernel has less.
+//! The features of iptables and ipset that rules and sets need, and the consequence of lacking one.
 //!
-//! In: nothing. Out: the names of matches, targets and set types, and of each the sentence that tells an
-//! operator what becomes of the node without it. Never: a look at what a kernel has, which
-//! [`Kernel::prepare`](crate::apply::Kernel::prepare) finds out.
+//! Gives the names of matches, targets and set types. For each there is a sentence that tells the operator
+//! what the node loses without it. Does not look for features in the kernel;
+//! [`Kernel::prepare`](crate::apply::Kernel::prepare) does.
 //!
-//! The plan goes on without any of them (`docs/rights.md` has the table): a comment is left out of its rule,
-//! any other rule is left out with what it cannot match or do. Only load balancers with source ranges are not
-//! served where their guard cannot be had: they would be open to everybody.
+//! Plans work without any of them (`docs/rights.md` has the table). Without comments, rules have none. Any
+//! other missing feature leaves out the rules that need it. Load balancers with source ranges are not served
+//! if their guard is missing: they would be open to everyone.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::set::SetKind;
 
-/// A match or target of `iptables`, an option of one, or a type of set.
+/// A match or target of `iptables`, an option of a target, or a type of set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
-    /// `-m comment`.
+    /// The match `-m comment`.
     Comment,
-    /// `-m set`.
+    /// The match `-m set`.
     Set,
-    /// `-m addrtype`.
+    /// The match `-m addrtype`.
     AddressType,
-    /// `-m physdev`.
+    /// The match `-m physdev`.
     Physdev,
-    /// `-m conntrack`.
+    /// The match `-m conntrack`.
     Conntrack,
-    /// `-m mark`.
+    /// The match `-m mark`.
     Mark,
-    /// `-m ipvs`.
+    /// The match `-m ipvs`.
     Ipvs,
-    /// `-j MARK`.
+    /// The target `-j MARK`.
     SetMark,
-    /// `-j MASQUERADE`.
+    /// The target `-j MASQUERADE`.
     Masquerade,
-    /// `--random-fully` of `-j MASQUERADE`.
+    /// The option `--random-fully` of `-j MASQUERADE`.
     RandomFully,
-    /// `-j REJECT`.
+    /// The target `-j REJECT`.
     Reject,
-    /// Sets of a type.
+    /// Sets of this type.
     SetType(SetKind),
 }
 
-/// Features that a node lacks in one family.
+/// The features that a node lacks in one family.
 pub type Missing = BTreeSet<Feature>;
 
 impl Feature {
@@ -61,7 +61,8 @@ impl Feature {
         Self::Reject,
     ];
 
-    /// What is unprotected or unserved without it: a clause about the family's Services.
+    /// Returns what is unprotected or not served without the feature, as a clause about the family's
+    /// Services.
     pub fn loss(self) -> &'static str {
         match self {
             Self::Comment => "rules have no comments; nothing else is lost",

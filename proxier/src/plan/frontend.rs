@@ -1,8 +1,8 @@
-//! The addresses at which one Service port is served, and under which rules.
+//! The addresses at which one Service port is served, and the set entries of each.
 //!
-//! In: a port of a Service with its endpoints, this node, the settings. Out: a [`Frontend`] for
-//! each address: its virtual server, whether the address is ours to make local, and the set entries
-//! that say how its packets are treated. Never: other ports, other Services.
+//! Takes a port of a Service with its endpoints, this node and the settings. Gives a [`Frontend`] for each
+//! address: its virtual server, whether the address goes on the dummy device, and the set entries that
+//! determine how its packets are treated. Does not look at other ports or other Services.
 //!
 //! Sources: spec 2.4, 3.3, 4.3–4.7.
 
@@ -22,48 +22,49 @@ use crate::sorted::SortedSet;
 /// One address, protocol and port at which a Service is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frontend {
-    /// What IPVS does there.
+    /// The virtual server at the address.
     pub server: VirtualServer,
-    /// Whether the address has to be made local by the dummy device.
+    /// Says whether the dummy device has to make the address local.
     pub binding: Binding,
-    /// Set entries it needs; one that others need too is counted, not repeated.
+    /// The set entries that the frontend needs. Several frontends may need the same entry.
     pub entries: SortedSet<(SetKey, Entry)>,
-    /// Whether this node itself may connect to it.
+    /// Says whether this node itself may connect.
     pub node_access: NodeAccess,
 }
 
-/// Whether an address is put on the dummy device.
+/// The place of a service address: on the dummy device or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
-    /// The node has it anyway.
+    /// The node has the address in any case.
     Present,
-    /// It goes on the dummy device.
+    /// The address goes on the dummy device.
     Dummy,
 }
 
-/// Whether the node itself may connect to a load balancer's address.
+/// The node's own access to a load balancer's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAccess {
-    /// It may.
+    /// The node may connect.
     Admitted,
-    /// The source ranges leave it out: a rule of its own keeps it away, since what the node sends
-    /// to its own addresses passes no other one.
+    /// The source ranges exclude the node. A separate rule keeps it away, because packets from the node to
+    /// its own addresses pass no other rule.
     Refused,
 }
 
-/// A frontend in the making.
+/// A frontend while it is being computed.
 pub(super) struct Draft {
     server: VirtualServer,
     binding: Binding,
     entries: Vec<(SetKey, Entry)>,
     node_access: NodeAccess,
-    /// Whether nothing could keep out whom it does not admit, so that it must not be served.
+    /// True if no rule can keep out the clients that the frontend does not admit, so that it must not be
+    /// served.
     is_unguarded: bool,
 }
 
 impl Draft {
-    /// Joins another one of the same Service at the same address, protocol and port: an external IP
-    /// that equals a load balancer's, say. Its endpoints are the later one's (spec 8.4).
+    /// Merges another frontend of the same Service at the same address, protocol and port: for example an
+    /// external IP that equals a load-balancer IP. The later one's endpoints win (spec 8.4).
     pub(super) fn merge(&mut self, later: Self) {
         self.server = later.server;
         self.binding = self.binding.max(later.binding);
@@ -75,7 +76,7 @@ impl Draft {
     }
 }
 
-/// A port of a Service in one family, with what its frontends have in common.
+/// A port of a Service in one family, with the values that its frontends have in common.
 pub(super) struct Port<'a> {
     service: &'a Service,
     port: &'a ServicePort,
@@ -107,7 +108,7 @@ impl<'a> Port<'a> {
         }
     }
 
-    /// Every frontend, in the order in which upstream programs them.
+    /// Returns every frontend, in the order in which upstream programs them.
     pub(super) fn frontends(&self, cluster_ip: IpAddr) -> Vec<(VirtualServerKey, Draft)> {
         let mut all = vec![self.cluster_ip(cluster_ip)];
         let of_family = |ip: &&IpAddr| Family::of(**ip) == self.family;
@@ -124,10 +125,10 @@ impl<'a> Port<'a> {
         all
     }
 
-    /// A cluster IP is on the dummy device also where another device has it (spec 3.3).
+    /// Plans the cluster IP. It goes on the dummy device even if another device has it (spec 3.3).
     ///
-    /// `Departs:` upstream does so with an address of the node itself too, where the guard of the host's own ports
-    /// then shuts out everything else at that address.
+    /// `Departs:` upstream also puts an address of the node itself there. The guard of the host's own ports
+    /// then shuts out all other traffic to that address.
     fn cluster_ip(&self, address: IpAddr) -> (VirtualServerKey, Draft) {
         let mut frontend = self.frontend(&self.internal);
         frontend.add(self.set(SetName::ClusterIp), self.entry(address));
@@ -168,7 +169,7 @@ impl<'a> Port<'a> {
             Protocol::Udp => (SetName::NodePortUdp, SetName::NodePortLocalUdp),
             Protocol::Sctp => (SetName::NodePortSctpHash, SetName::NodePortLocalSctpHash),
         };
-        // `Quirk:` the bitmaps of TCP and UDP know no address.
+        // `Quirk:` the bitmaps of TCP and UDP hold no addresses.
         let entry = match self.port.protocol {
             Protocol::Tcp | Protocol::Udp => Entry::Port(number),
             Protocol::Sctp => Entry::AddressPort(address, Protocol::Sctp, number),
@@ -180,7 +181,7 @@ impl<'a> Port<'a> {
         (self.key(address, number), frontend)
     }
 
-    /// Lets only these networks in, and the node if it is in one of them.
+    /// Admits clients in these networks only, and the node if it is in one of them.
     fn restrict(&self, address: IpAddr, nets: &BTreeSet<Net>, frontend: &mut Draft) {
         frontend.is_unguarded = !self.settings.can_guard(self.family);
         let (protocol, port) = (self.port.protocol, self.port.port);
@@ -191,7 +192,7 @@ impl<'a> Port<'a> {
         }
         let node = self.here.ip(self.family);
         if nets.iter().any(|net| net.contains(&node)) {
-            // What the node sends to the address comes from the address itself.
+            // A packet from the node to the address has the address as its source.
             let entry = Entry::AddressPortAddress(address, protocol, port, address);
             frontend.add(self.set(SetName::LoadBalancerSourceIp), entry);
         } else {
@@ -199,12 +200,12 @@ impl<'a> Port<'a> {
         }
     }
 
-    /// Who may connect to the load balancer's addresses.
+    /// Returns the clients that may connect to the load balancer's addresses.
     ///
-    /// `Quirk:` a Service that has ranges of the other family only is open in this one.
+    /// `Quirk:` a Service whose ranges are all of the other family admits every client of this one.
     ///
-    /// `Departs:` where a range could not be read, upstream is open if no other one is left. Here nobody is
-    /// admitted then: whoever wrote a list meant to keep somebody out.
+    /// `Departs:` if a range was unreadable and no other is left, upstream admits everyone. Here nobody is
+    /// admitted, because the author of the list meant to keep clients out.
     fn admission(&self) -> Admission {
         let (nets, completeness) = match &self.service.source_ranges {
             SourceRanges::Unrestricted => return Admission::Everyone,
@@ -254,8 +255,8 @@ impl<'a> Port<'a> {
 }
 
 impl Draft {
-    /// Entries of sets that cannot be made are left out. What must not be served has no endpoints: whoever
-    /// connects is refused, and no younger Service gets the address in its place.
+    /// Completes the frontend. Leaves out entries of sets that cannot be created. A frontend that must not be
+    /// served gets no endpoints: its clients are refused, and no younger Service gets the address.
     pub(super) fn finish(self, settings: &Settings) -> Frontend {
         let entries = self.entries.into_iter().filter(|(set, _)| settings.has_set(*set));
         let mut server = self.server;
@@ -274,7 +275,7 @@ impl Draft {
         self.entries.push((set, entry));
     }
 
-    /// An address on the dummy device is always in the set that guards the host's own ports.
+    /// Puts the address on the dummy device, and in the set that guards the host's own ports there.
     fn bind(&mut self, address: IpAddr) {
         self.binding = Binding::Dummy;
         let set = SetKey { family: Family::of(address), name: SetName::IpvsIps };
@@ -282,7 +283,7 @@ impl Draft {
     }
 }
 
-/// Who may connect.
+/// The clients that a load balancer admits.
 enum Admission {
     Everyone,
     Only(BTreeSet<Net>),

@@ -1,7 +1,8 @@
-//! Health-check node ports: which Services have one, and what they answer.
+//! Health checks of Services at their health-check node ports.
 //!
-//! In: a Service with its slices. Out: the port and, for each family, on how many addresses of this
-//! node it is served. Never: a socket; who asks is answered by the shell.
+//! Contains the port and, for each family, the number of the Service's endpoint addresses on this node. Also
+//! says on which addresses health checks are answered. Does not open a socket; the health-check servers of
+//! `ipvs-proxy` answer.
 //!
 //! Source: spec 10.2.
 
@@ -13,18 +14,18 @@ use crate::model::PerFamily;
 /// The health check of one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `spec.healthCheckNodePort`, 1–65535.
+    /// The health-check node port (`spec.healthCheckNodePort`), 1–65535.
     pub port: u16,
-    /// In each family in which the Service exists: the number of distinct addresses among its
-    /// ready endpoints on this node, over all its ports.
+    /// The number of distinct addresses among the ready endpoints on this node, over all ports of the
+    /// Service. `None` in a family in which the Service does not exist.
     pub local_endpoints: PerFamily<Option<usize>>,
 }
 
-/// Where health checks of a family are answered.
+/// The addresses on which health checks of one family are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HealthCheckAddresses {
-    /// On every address.
+    /// Every address.
     Every,
-    /// On these, which may be none.
+    /// These addresses, of which there may be none.
     These(BTreeSet<IpAddr>),
 }

@@ -1,8 +1,8 @@
 //! This node as plans see it.
 //!
-//! In: the Node object, the interface addresses, the settings. Out: the node's name and zone, its
-//! address in each family, the addresses its interfaces carry, and those that serve node ports.
-//! Never: anything about a Service; computed once for all plans of a round.
+//! Takes the Node object, the interface addresses and the settings. Gives the node's name and zone, its
+//! address in each family, the addresses of its interfaces, and those that serve node ports. Contains nothing
+//! about Services: it is computed once for all plans of a round.
 //!
 //! Sources: spec 3.8, 7.1, 7.2.
 
@@ -13,7 +13,7 @@ use super::health::HealthCheckAddresses;
 use super::settings::{Compatibility, NodePortAddresses, Settings};
 use crate::model::{Endpoint, Family, InterfaceAddress, Net, Node, PerFamily};
 
-/// Where plans are made.
+/// The node that plans are made for.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalNode<'a> {
     /// This node's name; empty if unknown, and then no endpoint is local.
@@ -21,14 +21,14 @@ pub(crate) struct LocalNode<'a> {
     /// This node's zone.
     pub(crate) zone: Option<&'a str>,
     addresses: PerFamily<BTreeSet<IpAddr>>,
-    /// Those by which the node itself is reached.
+    /// The addresses by which the node itself is reached.
     own: BTreeSet<IpAddr>,
     node_ports: PerFamily<BTreeSet<IpAddr>>,
     ip: PerFamily<IpAddr>,
 }
 
 impl<'a> LocalNode<'a> {
-    /// Looks around.
+    /// Computes the node's addresses from the Node object, the interfaces and the settings.
     pub(crate) fn new(
         node: Option<&'a Node>,
         interfaces: &[InterfaceAddress],
@@ -70,36 +70,35 @@ impl<'a> LocalNode<'a> {
         !self.node.is_empty() && endpoint.node.as_deref() == Some(self.node)
     }
 
-    /// True if the node itself is reached by the address: an interface has it as an address of its network, or the Node
-    /// object or the configuration names it. Not so one that stands alone on an interface, as that of a service does on
-    /// devices of node-local DNS or of another proxy.
+    /// True if the node itself is reached by the address. An interface has it with the prefix of a network,
+    /// or the Node object or the configuration names it. False for an address that an interface has as a
+    /// single host. A service address is like that on devices of node-local DNS or of another proxy.
     pub(crate) fn is_nodes_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
     }
 
-    /// True if an interface of the node carries the address. Such an external or load-balancer address is not put on the
-    /// dummy device as well.
+    /// True if an interface of the node has the address. An external or load-balancer address that an
+    /// interface has is not put on the dummy device as well.
     pub(crate) fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.of(Family::of(address)).contains(&address)
     }
 
-    /// The addresses that serve node ports. Loopback, IPv6 link-local and service addresses never
-    /// do.
+    /// Returns the addresses that serve node ports. Loopback, IPv6 link-local and service addresses never do.
     ///
-    /// `Departs:` upstream programs node ports at service addresses and at link-local ones where
-    /// `nodePortAddresses` has a network that covers them.
+    /// `Departs:` upstream also programs node ports at service addresses and IPv6 link-local addresses, if a
+    /// network of `nodePortAddresses` covers them.
     pub(crate) fn node_port_addresses(&self, family: Family) -> &BTreeSet<IpAddr> {
         self.node_ports.of(family)
     }
 
-    /// The node's own address; a loopback address while it is unknown.
+    /// Returns the node's own address; a loopback address while it is unknown.
     pub(crate) fn ip(&self, family: Family) -> IpAddr {
         *self.ip.of(family)
     }
 }
 
-/// Where health checks of a family are answered: everywhere, or where node ports are, and there on
-/// loopback addresses too (spec 10.2).
+/// Returns the addresses on which health checks of a family are answered: every address, or those that serve
+/// node ports. The latter include loopback addresses here (spec 10.2).
 pub(crate) fn health_check_addresses(
     family: Family,
     node: Option<&Node>,
@@ -118,13 +117,14 @@ pub(crate) fn health_check_addresses(
     }
 }
 
-/// Which addresses of a family `nodePortAddresses` means.
+/// The addresses of a family that `nodePortAddresses` selects.
 enum Selection {
     Every,
     In(Vec<Net>),
 }
 
-/// A family without a network of its own means every address, and so does one of length 0.
+/// Evaluates `nodePortAddresses` for one family. A family without a network selects every address, and so
+/// does a network of length 0.
 fn selection(family: Family, known: &PerFamily<Option<IpAddr>>, settings: &Settings) -> Selection {
     let nets: Vec<Net> = match &settings.node_ports {
         NodePortAddresses::In(nets) => {
@@ -145,7 +145,7 @@ fn selection(family: Family, known: &PerFamily<Option<IpAddr>>, settings: &Setti
     Selection::In(nets)
 }
 
-/// The Node's first address of each family, or the one to bind to.
+/// Returns the address to bind to in each family, or the Node object's first address of that family.
 fn known_ips(node: Option<&Node>, settings: &Settings) -> PerFamily<Option<IpAddr>> {
     PerFamily::from_fn(|family| {
         let bound = settings.bind_address.filter(|ip| Family::of(*ip) == family);
@@ -161,7 +161,7 @@ fn loopback(family: Family) -> IpAddr {
     }
 }
 
-/// Loopback addresses and IPv6 link-local ones are no addresses of the node for others.
+/// True for addresses at which other hosts can reach the node: neither loopback nor IPv6 link-local.
 fn is_reachable(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_loopback(),

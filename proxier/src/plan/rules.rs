@@ -1,9 +1,9 @@
 //! The 11 chains, their rules and the 9 jumps to them.
 //!
-//! In: the settings, the node's pod range, and which sets have entries. Out: the rules of one
-//! family, spelled exactly as `iptables-save` prints them, which `iptables-restore` also reads, so
-//! that "up to date" is equality of text. Never: one rule per Service; rules depend on a handful
-//! of facts and change only when one of those does.
+//! Takes the settings, the node's pod network, and which sets have entries. Gives the rules of one family,
+//! spelled exactly as `iptables-save` prints them. `iptables-restore` reads the same form, so rules are up to
+//! date if the text is equal. Makes no rule per Service, except in `KUBE-IPVS-OUT-FILTER`: rules
+//! depend on a few facts and change only with them.
 //!
 //! Sources: spec 1.1, 1.2, 1.5, 1.6.
 
@@ -21,12 +21,12 @@ mod nat;
 
 pub(crate) use self::filter::refused_by;
 
-/// A netfilter table that we write to.
+/// A netfilter table that this proxy writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
-    /// `filter`.
+    /// The table `filter`.
     Filter,
-    /// `nat`.
+    /// The table `nat`.
     Nat,
 }
 
@@ -39,12 +39,12 @@ impl fmt::Display for Table {
     }
 }
 
-/// One of our chains. `KUBE-NODE-PORT` exists in both tables.
+/// The key of one of this proxy's chains. `KUBE-NODE-PORT` exists in both tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChainKey {
-    /// The table it is in.
+    /// The table of the chain.
     pub table: Table,
-    /// Its name.
+    /// The name of the chain.
     pub chain: &'static str,
 }
 
@@ -60,7 +60,7 @@ const fn filter(chain: &'static str) -> ChainKey {
 }
 
 impl ChainKey {
-    /// Our chains, in the order in which they are declared.
+    /// All chains of this proxy, in the order in which they are declared.
     pub const ALL: [Self; 11] = [
         nat("KUBE-SERVICES"),
         nat("KUBE-POSTROUTING"),
@@ -82,22 +82,22 @@ impl fmt::Display for ChainKey {
     }
 }
 
-/// A rule in a built-in chain that leads to one of ours.
+/// A rule in a built-in chain that jumps to one of this proxy's chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Jump {
     /// The table of both chains.
     pub table: Table,
     /// The built-in chain.
     pub from: &'static str,
-    /// Our chain.
+    /// This proxy's chain.
     pub to: &'static str,
-    /// The rule's comment, its only match.
+    /// The comment of the rule, which is its only match.
     pub comment: &'static str,
 }
 
 impl Jump {
-    /// The jumps, in the order in which each is put in front of its chain's other rules; so they
-    /// stand in reverse of it afterwards.
+    /// All jumps, in the order in which each is inserted at the head of its built-in chain. In the kernel they
+    /// stand in reverse order.
     pub const ALL: [Self; 9] = [
         Self::new(Table::Nat, "OUTPUT", "KUBE-SERVICES", "kubernetes service portals"),
         Self::new(Table::Nat, "PREROUTING", "KUBE-SERVICES", "kubernetes service portals"),
@@ -119,43 +119,43 @@ impl Jump {
         Self { table, from, to, comment }
     }
 
-    /// The rule without its chain, as `iptables-save` prints it.
+    /// Returns the rule without its chain, as `iptables-save` prints it.
     pub fn rule(&self) -> String {
         format!("-m comment --comment \"{}\" -j {}", self.comment, self.to)
     }
 
-    /// The same where rules cannot have comments.
+    /// Returns the rule without its comment, for a kernel whose rules cannot have comments.
     pub fn bare_rule(&self) -> String {
         format!("-j {}", self.to)
     }
 }
 
-/// The rules of one family: of each of our chains its rules in order, and the jumps to them.
+/// The rules of one family: the rules of each of this proxy's chains, in order, and the jumps to the chains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Rules without `-A CHAIN`; a chain that exists without rules is present and empty.
+    /// The rules without `-A CHAIN`. A chain that exists without rules is present and empty.
     pub chains: BTreeMap<ChainKey, Vec<String>>,
-    /// Jumps that stand.
+    /// The jumps that exist.
     pub jumps: BTreeSet<Jump>,
 }
 
 /// The facts that rules depend on besides the settings.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
-    /// Whose rules.
+    /// The family of the rules.
     pub(crate) family: Family,
-    /// Sets with at least one entry.
+    /// The sets with at least one entry.
     pub(crate) filled: BTreeSet<SetName>,
-    /// Load-balancer frontends that this node may not connect to.
+    /// The load-balancer frontends that this node may not connect to.
     pub(crate) refused: Vec<VirtualServerKey>,
-    /// This node.
+    /// This node's Node object.
     pub(crate) node: Option<&'a Node>,
-    /// What rules and sets cannot be made of.
+    /// The features that the family lacks.
     pub(crate) missing: &'a Missing,
 }
 
 impl Rules {
-    /// The rules for the facts.
+    /// Computes the rules from the settings and facts.
     pub(crate) fn planned(settings: &Settings, facts: &Facts<'_>) -> Self {
         let mut chains: BTreeMap<ChainKey, Vec<String>> =
             ChainKey::ALL.iter().map(|chain| (*chain, Vec::new())).collect();
@@ -170,25 +170,25 @@ impl Facts<'_> {
         !self.missing.contains(&feature)
     }
 
-    /// Matches packets whose destination is in a set: `-m set --match-set NAME DIRECTIONS`. `None` where that
-    /// cannot be had.
+    /// Returns the match `-m set --match-set NAME DIRECTIONS`. `None` if the node lacks the match or the type
+    /// of set.
     fn in_set(&self, name: SetName, directions: &str) -> Option<String> {
         let can_match = self.has(Feature::Set) && self.has(Feature::SetType(name.kind()));
         can_match
             .then(|| format!("-m set --match-set {} {directions}", name.in_family(self.family)))
     }
 
-    /// The same with the set's comment in front.
+    /// Returns the match of [`in_set`](Self::in_set) with the set's comment in front.
     fn in_set_with_comment(&self, name: SetName, directions: &str) -> Option<String> {
         Some(format!("{}{}", self.comment(name.comment()), self.in_set(name, directions)?))
     }
 
-    /// The same of a set that has entries.
+    /// Returns the match with the comment; also `None` if the set has no entries.
     fn in_filled_set(&self, name: SetName, directions: &str) -> Option<String> {
         self.is_filled(name).then(|| self.in_set_with_comment(name, directions)).flatten()
     }
 
-    /// A comment with a blank behind it, or nothing where there can be none.
+    /// Returns a comment match followed by a space; empty if rules cannot have comments.
     fn comment(&self, text: &str) -> String {
         if self.has(Feature::Comment) {
             format!("-m comment --comment \"{text}\" ")
@@ -202,7 +202,7 @@ impl Facts<'_> {
     }
 }
 
-/// The match for traffic that does not come from local pods, if it can be told at all.
+/// Returns the match for traffic that does not come from local pods. `None` if the two cannot be told apart.
 fn not_local(settings: &Settings, facts: &Facts<'_>) -> Option<String> {
     let not_from = |net: &Net| format!("! -s {}", net.trunc());
     match &settings.local_detection {

@@ -1,7 +1,7 @@
-//! Virtual servers and destinations: here the vocabulary changes from Kubernetes to the kernel.
+//! Virtual servers and destinations: here the terms change from those of Kubernetes to those of the kernel.
 //!
-//! In: addresses, ports, a scheduler, an affinity. Out: keys and values as IPVS compares them
-//! (`include/uapi/linux/ip_vs.h`). Never: attributes on the wire.
+//! Takes addresses, ports, a scheduler and an affinity. Gives keys and values as IPVS compares them
+//! (`include/uapi/linux/ip_vs.h`). Does not encode netlink attributes.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::model::{Affinity, Family, Protocol};
 use crate::sorted::SortedSet;
 
-/// Which virtual server.
+/// The key of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VirtualServerKey {
-    /// Transport protocol.
+    /// The transport protocol.
     pub protocol: Protocol,
     /// The address clients connect to.
     pub address: IpAddr,
@@ -22,12 +22,12 @@ pub struct VirtualServerKey {
 }
 
 impl VirtualServerKey {
-    /// The family of its address.
+    /// Returns the family of the address.
     pub fn family(&self) -> Family {
         Family::of(self.address)
     }
 
-    /// The same at whatever address.
+    /// Returns the protocol and port without the address.
     pub fn node_port(&self) -> NodePort {
         NodePort { family: self.family(), protocol: self.protocol, port: self.port }
     }
@@ -39,35 +39,35 @@ impl fmt::Display for VirtualServerKey {
     }
 }
 
-/// A port at whatever address of a family.
+/// A port on any address of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodePort {
-    /// Of which addresses.
+    /// The family of the addresses.
     pub family: Family,
-    /// Transport protocol.
+    /// The transport protocol.
     pub protocol: Protocol,
     /// The port, 1–65535.
     pub port: u16,
 }
 
-/// Which destination of which virtual server.
+/// The key of a destination: its virtual server, and its own address and port.
 pub type VirtualServerDestination = (VirtualServerKey, SocketAddr);
 
-/// What a virtual server does with a connection, apart from its destinations.
+/// The settings of a virtual server, apart from its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
     /// The scheduler's name as the kernel knows it.
     pub scheduler: Arc<str>,
-    /// Flags, without the ones that the kernel itself maintains.
+    /// The flags, without those that only the kernel sets.
     pub flags: ServerFlags,
-    /// Persistence timeout in seconds; 0 without persistence.
+    /// The persistence timeout in seconds; 0 without persistence.
     pub timeout: u32,
 }
 
 impl ServerSettings {
-    /// The settings for a scheduler and an affinity.
+    /// Returns the settings for a scheduler and an affinity.
     ///
-    /// Scheduler `mh` hashes the source port as well (spec 3.1).
+    /// With scheduler `mh`, the source port is hashed as well (spec 3.1).
     pub fn new(scheduler: &Arc<str>, affinity: Affinity) -> Self {
         let hash = if &**scheduler == "mh" { ServerFlags::MH_PORT.0 } else { 0 };
         let (persistent, timeout) = match affinity {
@@ -92,16 +92,16 @@ impl fmt::Display for ServerSettings {
     }
 }
 
-/// `IP_VS_SVC_F_*` bits.
+/// The flags of a virtual server: bits of `IP_VS_SVC_F_*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerFlags(pub u32);
 
 impl ServerFlags {
-    /// `IP_VS_SVC_F_PERSISTENT`.
+    /// The flag `IP_VS_SVC_F_PERSISTENT`.
     pub const PERSISTENT: Self = Self(0x1);
-    /// `IP_VS_SVC_F_HASHED`: set by the kernel on every service it has; never compared.
+    /// The flag `IP_VS_SVC_F_HASHED`. The kernel sets it on every virtual server, so comparisons ignore it.
     pub const HASHED: Self = Self(0x2);
-    /// `IP_VS_SVC_F_SCHED_MH_PORT`, which is `IP_VS_SVC_F_SCHED2`.
+    /// The flag `IP_VS_SVC_F_SCHED_MH_PORT`, which equals `IP_VS_SVC_F_SCHED2`.
     pub const MH_PORT: Self = Self(0x10);
 
     /// True if every bit of `flag` is set.
@@ -110,20 +110,20 @@ impl ServerFlags {
     }
 }
 
-/// A virtual server as it should be. Every destination has weight 1 and is reached by NAT.
+/// The desired state of a virtual server. Every destination has weight 1 and is reached by NAT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualServer {
-    /// Scheduler, flags, timeout.
+    /// The scheduler, flags and timeout.
     pub settings: ServerSettings,
-    /// Where connections go.
+    /// The addresses and ports of the endpoints that serve connections.
     pub destinations: SortedSet<SocketAddr>,
 }
 
-/// The two weights in use.
+/// The two weights that this proxy gives to destinations.
 pub mod weight {
-    /// Takes new connections.
+    /// The weight of a destination that takes new connections.
     pub const SERVING: u32 = 1;
 
-    /// Only finishes the connections it has.
+    /// The weight of a destination that only finishes the connections it has.
     pub const DRAINING: u32 = 0;
 }

@@ -1,8 +1,8 @@
-//! What one Service wants of the kernel.
+//! The plan of one Service.
 //!
-//! In: a Service, its slices, this node, the settings. Out: its [`ServicePlan`]: the frontends of
-//! every enabled family, and what does not hang on one of them. Never: other Services; what several
-//! of them want together is [`Desired`](super::Desired)'s to count.
+//! Takes a Service, its slices, this node and the settings. Gives the [`ServicePlan`]: the frontends in every
+//! enabled family, and the set entries that belong to no frontend. Does not look at other Services;
+//! [`Desired`](super::Desired) counts what several of them need together.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,16 +18,17 @@ use super::settings::Settings;
 use crate::model::{Family, PerFamily, Service, ServicePort, Slice};
 use crate::sorted::{SortedMap, SortedSet};
 
-/// Everything the kernel should hold because of one Service, and what its health check answers.
+/// Everything the kernel should hold because of one Service, and the answer of its health check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePlan {
-    /// Where it is served.
+    /// The frontends at which the Service is served.
     pub frontends: SortedMap<VirtualServerKey, Frontend>,
-    /// Set entries that belong to no frontend: hairpin, the health check's port.
+    /// Set entries that belong to no frontend: those for hairpin traffic, and the health-check node port.
     pub entries: SortedSet<(SetKey, Entry)>,
-    /// What is answered at its health-check node port, if it has one.
+    /// The health check at the Service's health-check node port, if it has one.
     pub health: Option<HealthCheck>,
-    /// In which families a policy asks for endpoints of this node and there are none.
+    /// For each family, the kinds of traffic whose policy asks for endpoints of this node although there are
+    /// none.
     pub lacks_local: PerFamily<NoLocalEndpoints>,
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn plan_service(
     }
 }
 
-/// The Service without load-balancer addresses of balancers that connect by themselves.
+/// Returns the Service without load-balancer addresses whose load balancer connects by itself.
 fn without_proxied<'a>(service: &'a Service, settings: &Settings) -> Cow<'a, Service> {
     let is_proxied = |address: &IpAddr| settings.is_of_a_proxy(address);
     if !service.load_balancer_ips.iter().any(is_proxied) {
@@ -84,7 +85,7 @@ fn without_proxied<'a>(service: &'a Service, settings: &Settings) -> Cow<'a, Ser
     Cow::Owned(service)
 }
 
-/// The plan of a Service in the making.
+/// The plan of a Service while it is being computed.
 #[derive(Default)]
 struct Wanted {
     frontends: BTreeMap<VirtualServerKey, Draft>,
@@ -92,7 +93,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Every local endpoint, ready or not, must be masqueraded when it reaches itself.
+    /// Adds entries for hairpin traffic: every local endpoint, ready or not, is masqueraded when it connects
+    /// to itself.
     fn add_hairpin(
         &mut self,
         candidates: &Candidates<'_>,

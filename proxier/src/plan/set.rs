@@ -1,7 +1,8 @@
 //! The 17 IP sets and their entries.
 //!
-//! In: nothing. Out: names, types and comment texts (spec 2.2), and typed entries that compare by
-//! meaning and print as `ipset save` does, those included that only others make. Never: the content of a set.
+//! Gives names, types and comment texts (spec 2.2), and typed entries that compare by meaning. Entries print
+//! as `ipset save` prints them, including those that only other programs make. Does not decide which entries
+//! a set has.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,10 +11,10 @@ use super::server::{NodePort, VirtualServerKey};
 use super::unplanned::{Source, UnplannedEntry, UnplannedSource};
 use crate::model::{Family, Net, Protocol};
 
-/// One of the sets that kube-proxy keeps, whatever the family.
+/// The name of one of the sets that kube-proxy keeps, without the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetName {
-    /// Local endpoints as destination and source: hairpin.
+    /// Local endpoints as both destination and source, for hairpin traffic.
     LoopBack,
     /// Cluster IPs with their ports.
     ClusterIp,
@@ -23,7 +24,7 @@ pub enum SetName {
     ExternalIpLocal,
     /// Load-balancer IPs.
     LoadBalancer,
-    /// Load-balancer IPs that restrict their sources.
+    /// Load-balancer IPs that restrict their sources (firewalled).
     LoadBalancerFw,
     /// Load-balancer IPs under Local policy.
     LoadBalancerLocal,
@@ -49,27 +50,27 @@ pub enum SetName {
     IpvsIps,
 }
 
-/// The type of a set, by its ipset name.
+/// The type of a set, named as in ipset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetKind {
-    /// `hash:ip`.
+    /// The type `hash:ip`.
     HashIp,
-    /// `hash:ip,port`.
+    /// The type `hash:ip,port`.
     HashIpPort,
-    /// `hash:ip,port,ip`.
+    /// The type `hash:ip,port,ip`.
     HashIpPortIp,
-    /// `hash:ip,port,net`.
+    /// The type `hash:ip,port,net`.
     HashIpPortNet,
-    /// `bitmap:port`, range 0–65535.
+    /// The type `bitmap:port` with range 0–65535.
     BitmapPort,
 }
 
 impl SetKind {
-    /// Every type that one of our sets has.
+    /// Every type that this proxy's sets have.
     pub const ALL: [Self; 5] =
         [Self::HashIp, Self::HashIpPort, Self::HashIpPortIp, Self::HashIpPortNet, Self::BitmapPort];
 
-    /// The name that ipset prints.
+    /// Returns the name that ipset prints.
     pub fn name(self) -> &'static str {
         match self {
             Self::HashIp => "hash:ip",
@@ -82,11 +83,11 @@ impl SetKind {
 }
 
 impl SetKind {
-    /// How many entries a set of ports has room for: one for each.
+    /// The number of entries that fit into a set of ports: one for each port.
     pub const PORTS: u32 = 1 << 16;
 
-    /// How many entries a set of this kind is made for (`maxelem`); a bitmap has one for each
-    /// port and no limit to set.
+    /// Returns the capacity with which a set of this type is created (`maxelem`). `None` for a bitmap, which
+    /// has one entry for each port.
     pub fn default_capacity(self) -> Option<u32> {
         match self {
             Self::HashIp | Self::HashIpPort | Self::HashIpPortIp | Self::HashIpPortNet => {
@@ -98,7 +99,7 @@ impl SetKind {
 }
 
 impl SetName {
-    /// Every set, in the order of spec 2.2.
+    /// All sets, in the order of spec 2.2.
     pub const ALL: [Self; 17] = [
         Self::LoopBack,
         Self::ClusterIp,
@@ -119,7 +120,7 @@ impl SetName {
         Self::IpvsIps,
     ];
 
-    /// The set's name in the kernel. IPv6 names carry `6-` and are cut at 31 characters, which
+    /// Returns the set's name in the kernel. IPv6 names contain `6-` and are cut at 31 characters, which
     /// shortens two of them (spec 2.2).
     pub fn in_family(self, family: Family) -> &'static str {
         let (v4, v6) = self.names();
@@ -159,7 +160,7 @@ impl SetName {
         }
     }
 
-    /// The set's type.
+    /// Returns the set's type.
     pub fn kind(self) -> SetKind {
         match self {
             Self::LoopBack | Self::LoadBalancerSourceIp => SetKind::HashIpPortIp,
@@ -181,7 +182,7 @@ impl SetName {
         }
     }
 
-    /// Of sets of node ports the protocol.
+    /// Returns the protocol of a set of node ports; `None` for other sets.
     fn node_port_protocol(self) -> Option<Protocol> {
         match self {
             Self::NodePortTcp | Self::NodePortLocalTcp => Some(Protocol::Tcp),
@@ -201,8 +202,8 @@ impl SetName {
         }
     }
 
-    /// The comment of the rules that match the set, as `iptables-save` prints it: the single
-    /// quotes of two of them escaped.
+    /// Returns the comment of the rules that match the set, as `iptables-save` prints it: with the single
+    /// quotes in two of them escaped.
     pub fn comment(self) -> &'static str {
         match self {
             Self::LoopBack => {
@@ -248,17 +249,17 @@ impl SetName {
     }
 }
 
-/// One of the 34 sets of a dual-stack node.
+/// The key of one of the 34 sets of a dual-stack node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetKey {
-    /// Which family's.
+    /// The family of the set.
     pub family: Family,
-    /// Which set.
+    /// The name of the set.
     pub name: SetName,
 }
 
 impl SetKey {
-    /// The node port that an entry of the set speaks of, if it is a set of node ports.
+    /// Returns the node port that an entry contains; `None` if this is not a set of node ports.
     pub fn node_port(self, entry: &Entry) -> Option<NodePort> {
         let protocol = self.name.node_port_protocol()?;
         match entry {
@@ -279,33 +280,35 @@ impl fmt::Display for SetKey {
     }
 }
 
-/// One entry of a set. A single-host network equals the kernel's spelling of it without a prefix
-/// length, so that comparing never deletes and re-adds what is already right.
+/// An entry of a set. A network of a single host equals the kernel's form of it without a prefix length. So
+/// comparing never deletes and re-adds an entry that is already right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entry {
-    /// `hash:ip`.
+    /// An entry of `hash:ip`.
     Address(IpAddr),
-    /// `hash:ip,port`.
+    /// An entry of `hash:ip,port`.
     AddressPort(IpAddr, Protocol, u16),
-    /// `hash:ip,port,ip`: destination address, port, source address.
+    /// An entry of `hash:ip,port,ip`: destination address, port, source address.
     AddressPortAddress(IpAddr, Protocol, u16, IpAddr),
-    /// `hash:ip,port,net`: destination address, port, source network without host bits.
+    /// An entry of `hash:ip,port,net`: destination address, port, source network without host bits.
     AddressPortNet(IpAddr, Protocol, u16, Net),
-    /// `bitmap:port`.
+    /// An entry of `bitmap:port`.
     Port(u16),
-    /// An entry that somebody else has made and no plan makes.
+    /// An entry that another program has made and that no plan makes.
     Unplanned(UnplannedEntry),
 }
 
 impl Entry {
-    /// The exception in whose place the kernel would keep this entry, if its type has exceptions.
+    /// Returns the exception (`nomatch`) that the kernel may hold in place of this entry; `None` if its type
+    /// has no exceptions.
     pub fn exception(&self) -> Option<Self> {
         let Self::AddressPortNet(address, protocol, port, net) = *self else { return None };
         let (protocol, source) = (protocol.number(), UnplannedSource::Exception(net));
         Some(Self::Unplanned(UnplannedEntry { address, protocol, port, source }))
     }
 
-    /// The entry in whose place the kernel keeps this exception, if it is one and a plan could make that entry.
+    /// Returns the entry that this exception replaces in the kernel. `None` if this is no exception, or if no
+    /// plan could make that entry.
     pub fn instead_of_exception(&self) -> Option<Self> {
         let Self::Unplanned(UnplannedEntry { address, protocol, port, source }) = *self else {
             return None;
@@ -314,7 +317,7 @@ impl Entry {
         Some(Self::AddressPortNet(address, Protocol::of_number(protocol)?, port, net))
     }
 
-    /// The service address the entry speaks of, if it speaks of one.
+    /// Returns the service address in the entry, if it has one.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Address(address)
@@ -328,7 +331,7 @@ impl Entry {
 }
 
 impl Entry {
-    /// The virtual server that the entry speaks of, if it names address, protocol and port of one.
+    /// Returns the virtual server whose address, protocol and port are in the entry, if it has all three.
     pub fn frontend(&self) -> Option<VirtualServerKey> {
         match *self {
             Self::AddressPort(address, protocol, port)

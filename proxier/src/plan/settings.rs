@@ -1,7 +1,7 @@
-//! The knobs that change plans.
+//! The settings that plans depend on.
 //!
-//! In: a checked configuration. Out: one value that every planning function takes. Never: knobs
-//! of the shell (periods, listen addresses).
+//! Takes a checked configuration. Gives one value that every planning function takes. Does not contain
+//! settings of the `ipvs-proxy` binary, such as periods and listen addresses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,69 +11,70 @@ use super::feature::{Feature, Missing};
 use super::set::{SetKey, SetName};
 use crate::model::{Family, Net, PerFamily};
 
-/// What the configuration says about plans.
+/// The part of the configuration that plans depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// This node's name; endpoints with it are local. Empty: no endpoint is local.
+    /// This node's name; endpoints with it are local. If empty, no endpoint is local.
     pub node_name: Arc<str>,
-    /// Which families are programmed. A family the node lacks is left entirely alone.
+    /// True for each family that is programmed. A family that is not programmed is left alone entirely.
     pub families: PerFamily<bool>,
-    /// `ipvs.scheduler`; any name the kernel has. Default `rr`.
+    /// The scheduler (`ipvs.scheduler`), by any name that the kernel has. Default `rr`.
     pub scheduler: Arc<str>,
-    /// `iptables.masqueradeBit`, 0–31. Default 14.
+    /// The bit of the masquerade mark (`iptables.masqueradeBit`), 0–31. Default 14.
     pub masquerade_bit: u8,
-    /// `iptables.masqueradeAll`.
+    /// True if all traffic to cluster IPs is masqueraded (`iptables.masqueradeAll`).
     pub masquerade_all: bool,
-    /// `detectLocalMode` with its parameters.
+    /// The method that detects traffic from local pods (`detectLocalMode` with its parameters).
     pub local_detection: LocalDetection,
-    /// Whether the final MASQUERADE rule may carry `--random-fully` (iptables 1.6.2 and later).
+    /// True if the final MASQUERADE rule may carry `--random-fully` (iptables 1.6.2 and later).
     pub random_fully: bool,
-    /// `ipvs.excludeCIDRs`: virtual servers at these addresses are not ours to delete.
+    /// Networks in which virtual servers of other programs are kept (`ipvs.excludeCIDRs`).
     pub exclude_nets: Vec<Net>,
-    /// `nodePortAddresses`.
+    /// The node's addresses that serve node ports (`nodePortAddresses`).
     pub node_ports: NodePortAddresses,
-    /// `bindAddress`, unless it is unspecified: the node's own address in its family.
+    /// The node's own address in its family (`bindAddress`); `None` if that is unspecified.
     pub bind_address: Option<IpAddr>,
-    /// Whether Services may have external IPs (feature gate `AllowServiceExternalIPs`).
+    /// True if Services may have external IPs (feature gate `AllowServiceExternalIPs`).
     pub external_ips: bool,
-    /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`: the balancer connects by
-    /// itself, and nothing is programmed at the address.
+    /// Networks whose load-balancer addresses are treated like those with `ipMode: Proxy`. The load balancer
+    /// there connects by itself, so nothing is programmed at the address.
     pub ip_mode_proxy: Vec<Net>,
-    /// Whether upstream's results stand where the API promises others.
+    /// The choice between upstream's results and the API's promises where they differ.
     pub policy: Compatibility,
-    /// What rules and sets cannot be made of, because the kernel or `iptables` lacks it.
+    /// The features that the kernel or `iptables` lacks in each family.
     pub missing: PerFamily<Missing>,
-    /// How long destinations may drain.
+    /// The limits on how long destinations may drain.
     pub drain: DrainLimits,
 }
 
-/// Which addresses of the node serve node ports (`nodePortAddresses`).
+/// The addresses of the node that serve node ports (`nodePortAddresses`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortAddresses {
     /// The Node object's first address of each family.
     Primary,
-    /// Addresses in these networks; of a family without any, every address.
+    /// The addresses in these networks. If a family has none of the networks, all its addresses serve node
+    /// ports.
     In(Vec<Net>),
 }
 
-/// What wins where kube-proxy's IPVS mode gives another result than the API promises.
+/// The choice of results where kube-proxy's IPVS mode differs from what the API promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compatibility {
     /// Upstream's result.
     #[default]
     AsUpstream,
-    /// The API's promise (`strictTrafficPolicies`): no fall-back to other nodes' endpoints under
-    /// local internal traffic policy; source ranges of the other family alone deny this family;
-    /// no node ports in a family for which `primary` finds no address.
+    /// The API's promise (`strictTrafficPolicies`). Internal traffic policy `Local` does not fall back to
+    /// endpoints of other nodes. Source ranges of the other family alone deny this family. There are no node
+    /// ports in a family for which `primary` finds no address.
     Strict,
 }
 
-/// The longest time for which a destination may only finish its connections.
+/// The longest time that a destination may spend finishing its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainLimits {
-    /// Of any destination; `None` is upstream's: until its last connection has ended.
+    /// The limit for any destination. `None` is upstream's behaviour: until its last connection has ended.
     pub usual: Option<Duration>,
-    /// Of a destination on a node that is gone or not ready; `None` makes no difference.
+    /// The limit for a destination on a node that is gone or not ready. `None` if no special limit applies.
     pub dead_node: Option<Duration>,
 }
 
@@ -100,12 +101,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// True if nothing is programmed at a load balancer's address.
+    /// True if the address is a load balancer's at which nothing is programmed.
     pub fn is_of_a_proxy(&self, address: &IpAddr) -> bool {
         self.ip_mode_proxy.iter().any(|net| net.contains(address))
     }
 
-    /// The firewall mark that asks for source NAT.
+    /// Returns the firewall mark that requests source NAT.
     pub fn masquerade_mark(&self) -> u32 {
         1u32.checked_shl(u32::from(self.masquerade_bit)).unwrap_or(0)
     }
@@ -115,13 +116,13 @@ impl Settings {
         !self.missing.of(family).contains(&feature)
     }
 
-    /// True if sets of this name can be made in a family.
+    /// True if sets of this type can be created in the set's family.
     pub(crate) fn has_set(&self, set: SetKey) -> bool {
         self.has(set.family, Feature::SetType(set.name.kind()))
     }
 
-    /// True if clients outside the source ranges of a load balancer can be kept from it. Whether the node
-    /// itself can be is another matter, see [`Feature::Ipvs`].
+    /// True if clients outside a load balancer's source ranges can be kept from it. Keeping the node itself
+    /// from it needs [`Feature::Ipvs`] instead.
     pub(crate) fn can_guard(&self, family: Family) -> bool {
         let guard = [SetName::LoadBalancerFw, SetName::LoadBalancerSourceCidr];
         self.has(family, Feature::Set)
@@ -129,16 +130,16 @@ impl Settings {
     }
 }
 
-/// How traffic of local pods is told from other traffic (`detectLocalMode`).
+/// The method that detects traffic from local pods (`detectLocalMode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalDetection {
     /// By source address: the first `clusterCIDR` of each family, if there is one.
     ClusterCidr(PerFamily<Option<Net>>),
     /// By source address: the Node's own pod range of each family.
     NodeCidr,
-    /// By the interface the packet came in on: this bridge.
+    /// By the incoming interface: this bridge.
     BridgeInterface(String),
-    /// By the interface the packet came in on: any whose name starts with this.
+    /// By the incoming interface: any whose name starts with this prefix.
     InterfaceNamePrefix(String),
 }
 

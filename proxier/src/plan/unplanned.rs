@@ -1,44 +1,44 @@
-//! Entries of our sets that somebody else has made.
+//! Entries of this proxy's sets that another program has made.
 //!
-//! In: what the kernel has. Out: values that compare by meaning and print much as `ipset save` does. Never: an entry that a
-//! plan makes.
+//! Takes entries as the kernel has them. Gives values that compare by meaning and print nearly as `ipset
+//! save` prints them. Does not represent entries that plans make.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::{Net, Protocol};
 
-/// An entry of a set of ours that Services give no reason for: of a protocol that they do not have, or an
-/// exception. It is observed so that it can be removed.
+/// An entry of one of this proxy's sets that no plan makes: its protocol is one that Services cannot have, or
+/// it is an exception (`nomatch`). Such entries are read so that they can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnplannedEntry {
     /// The destination address.
     pub address: IpAddr,
     /// The protocol's IANA number.
     pub protocol: u8,
-    /// The port; of ICMP the type and the code, of a protocol without ports 0.
+    /// The port; type and code for ICMP, 0 for a protocol without ports.
     pub port: u16,
-    /// What it says of sources, by the type of its set.
+    /// The sources that the entry matches, by the type of its set.
     pub source: UnplannedSource,
 }
 
-/// What an unplanned entry says of sources.
+/// The source part of an unplanned entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UnplannedSource {
-    /// `hash:ip,port`: nothing.
+    /// No source, in a set of type `hash:ip,port`.
     Any,
-    /// `hash:ip,port,ip`: the address.
+    /// A source address, in a set of type `hash:ip,port,ip`.
     Address(IpAddr),
-    /// `hash:ip,port,net`: a network that matches.
+    /// A source network that matches, in a set of type `hash:ip,port,net`.
     Net(Net),
-    /// `hash:ip,port,net` with `nomatch`: a network that does not match, although a larger one of the set
-    /// may have it. The kernel keeps either the exception or the entry with the same parts: adding one
-    /// replaces the other, and removing one removes whichever is there.
+    /// A source network that does not match (`nomatch`), in a set of type `hash:ip,port,net`, although a
+    /// larger network of the set may contain it. The kernel keeps either the exception or the entry with the
+    /// same parts. Adding one replaces the other, and removing one removes whichever is there.
     Exception(Net),
 }
 
 impl fmt::Display for UnplannedEntry {
-    /// Writes a protocol that Services do not have as its number.
+    /// Writes the protocol's number if Services cannot have that protocol.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, protocol, port, source } = self;
         match Protocol::of_number(*protocol) {
@@ -54,7 +54,7 @@ impl fmt::Display for UnplannedEntry {
     }
 }
 
-/// A network as ipset prints it: a single host without its prefix length.
+/// A network as ipset prints it: a single host has no prefix length.
 pub(super) struct Source(pub(super) Net);
 
 impl fmt::Display for Source {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::{Proxier, Work};
 use crate::apply::{Budget, Draining, Execution, Kernel, Outcome};
-use crate::diff::{Change, ObjectKey, Observed};
+use crate::diff::{Change, ObjectKey, Observed, ServerChange};
 use crate::plan::{DrainLimits, VirtualServerDestination, VirtualServerKey, weight};
 
 /// The least of all addresses.
@@ -112,8 +112,9 @@ impl Proxier {
         due.retain(|leaving| !going.contains(leaving));
         going.extend(self.idle(due, kernel, now, outcome));
         going.retain(|(key, server)| !self.refused.has(&ObjectKey::Destination(*key, *server)));
-        let removal =
-            |(key, server): &VirtualServerDestination| Change::RemoveDestination(*key, *server);
+        let removal = |(key, server): &VirtualServerDestination| {
+            Change::Server(ServerChange::RemoveDestination(*key, *server))
+        };
         let mut walk = Execution::new(going.iter().map(removal).collect(), work.cache.state());
         walk.held_by(work.walk.take_held());
         self.carry_on(&mut walk, work, kernel, Budget::MAX, now);

@@ -14,7 +14,10 @@ use crate::apply::{
     Budget, Cause, CauseKind, Due, Execution, Failure, Kernel, KernelReading, Outcome, Refusal,
     RulesReading, Stage,
 };
-use crate::diff::{Change, ChangeSet, KernelCache, ObjectKey, Observed, Scan};
+use crate::diff::{
+    AddressChange, Change, ChangeSet, KernelCache, ObjectKey, Observed, RulesChange, Scan,
+    SetChange,
+};
 use crate::model::{Family, PerFamily, TriggerTime};
 use crate::plan::{DirtyKeys, VirtualServerKey};
 
@@ -26,11 +29,14 @@ pub(super) struct Doubts {
     /// Virtual servers that were read once because the kernel contradicted what was believed of them. If it does so
     /// again, the change is refused.
     corrected: BTreeSet<VirtualServerKey>,
-    /// Whether the dummy device has turned out to be gone. If it does so again, the change is refused.
-    has_no_device: bool,
 }
 
 impl Doubts {
+    /// Has the kernel be read in whole by the next round.
+    pub(super) fn lose_all(&mut self) {
+        self.all = true;
+    }
+
     /// True if the kernel has to be read in whole.
     pub(super) fn has_all(&self) -> bool {
         self.all
@@ -148,12 +154,11 @@ impl Proxier {
     ) {
         walk.take_held_back().iter().for_each(|change| self.refused.wait(change));
         let mut unlike_belief = BTreeSet::new();
-        let mut has_lost_device = false;
         for (stage, change, cause) in walk.take_refused() {
-            if shows_no_device(&change, &cause)
-                && (has_lost_device || !std::mem::replace(&mut work.doubts.has_no_device, true))
-            {
-                has_lost_device = true;
+            if shows_no_device(&change, &cause) {
+                // Its notice is to come. What else was removed with it nobody knows.
+                self.has_interference = true;
+                work.doubts.lose_all();
                 continue;
             }
             match change.server().filter(|_| cause.contradicts_belief()) {
@@ -164,12 +169,8 @@ impl Proxier {
                 Some(_) | None => self.refuse(stage, change, cause, walk, work, kernel, now),
             }
         }
-        if unlike_belief.is_empty() && !has_lost_device {
+        if unlike_belief.is_empty() {
             return;
-        }
-        if has_lost_device {
-            work.cache.find_device_gone();
-            self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
         }
         for key in &unlike_belief {
             match kernel.read_server(key) {
@@ -181,24 +182,26 @@ impl Proxier {
                 }
             }
         }
-        let mut touched = DirtyKeys { servers: unlike_belief, ..DirtyKeys::default() };
-        if has_lost_device {
-            touched.addresses.extend(self.desired.addresses().copied());
-        }
-        self.compare_again(touched, walk, work);
+        self.compare_again(unlike_belief, walk, work);
     }
 
-    /// The changes of these objects are found anew, and the dummy device with them.
-    fn compare_again(&mut self, mut touched: DirtyKeys, walk: &mut Execution, work: &mut Work) {
+    /// The changes of these virtual servers are found anew.
+    fn compare_again(
+        &mut self,
+        servers: BTreeSet<VirtualServerKey>,
+        walk: &mut Execution,
+        work: &mut Work,
+    ) {
+        let mut touched = DirtyKeys { servers, ..DirtyKeys::default() };
         let mut found = self.find_changes(work.cache.state(), false, &mut touched);
-        found.changes.retain(|change| change.is_of(&touched) || *change == Change::AddLink);
+        found.changes.retain(|change| change.is_of(&touched));
         work.suspected.append(&mut self.suspect(&found.changes, work.cache.state()));
         work.due.append(&mut found.draining);
         if let Some(held) = self.refused.take_held() {
             walk.held_by(held);
         }
         walk.discard(|change| {
-            change.is_of(&touched) || matches!(change, Change::GrowSet(..) | Change::AddLink)
+            change.is_of(&touched) || matches!(change, Change::Set(SetChange::Grow(..)))
         });
         let growth = self.growth(&found.changes, walk, work.cache.state());
         found.changes.extend(growth);
@@ -239,7 +242,7 @@ impl Proxier {
         walk.hold(stage, &change, work.cache.state());
         // One of several tables may have been written.
         let unclear = match &change {
-            Change::WriteRules(step) => Some(step.family),
+            Change::Rules(RulesChange::Write(step)) => Some(step.family),
             _ => None,
         };
         walk.outcome.failed.push(self.refused.refuse(stage, change, cause, now));
@@ -317,5 +320,5 @@ impl Proxier {
 /// be there.
 fn shows_no_device(change: &Change, cause: &Cause) -> bool {
     let is_absent = cause.kind() == CauseKind::Refused(Refusal::NotThere);
-    matches!(change, Change::AddAddress(_)) && is_absent
+    matches!(change, Change::Address(AddressChange::Add(_))) && is_absent
 }

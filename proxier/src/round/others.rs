@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::Proxier;
 use crate::apply::Differences;
-use crate::diff::{Change, Observed, OwnershipEvidence};
+use crate::diff::{Change, Observed, OwnershipEvidence, RulesChange, ServerChange};
 use crate::model::Removed;
 use crate::plan::{DirtyKeys, VirtualServerKey};
 
@@ -26,8 +26,10 @@ impl Proxier {
         let blocked = self.refused.blocked();
         for change in changes {
             let is_expected = match change {
-                Change::RemoveDestination(key, server) => self.drain.has(&(*key, *server)),
-                Change::WriteRules(step) => has_news || *blocked.of(step.family),
+                Change::Server(ServerChange::RemoveDestination(key, server)) => {
+                    self.drain.has(&(*key, *server))
+                }
+                Change::Rules(RulesChange::Write(step)) => has_news || *blocked.of(step.family),
                 _ => has_news && change.is_common(),
             };
             let is_expected = is_expected || self.refused.has_failed_before(&change.key());
@@ -37,23 +39,24 @@ impl Proxier {
         }
     }
 
-    /// Takes note of what has been removed from the dummy device, so that the next round puts it there again.
+    /// Takes note of what somebody else has removed from the dummy device. The next round reads the whole kernel: whoever
+    /// removed that may have removed what an address must not stand without, its virtual servers, entries and rules.
     pub(super) fn note_removed(&mut self, removed: Removed) {
-        // Where nothing is believed, everything is read.
         let cache = self.work.as_mut().map(|work| &mut work.cache).or(self.cache.as_mut());
+        // Without a cache everything is read anyway.
         let Some(cache) = cache else { return };
-        match removed {
-            Removed::Device if cache.lose_device() => {
-                self.differences.note(Change::AddLink.object(), || Change::AddLink.to_string());
-                self.touched.addresses.extend(self.desired.addresses().copied());
-            }
-            Removed::Address(address) if cache.lose_address(address) => {
-                let change = Change::AddAddress(address);
-                self.differences.note(change.object(), || change.to_string());
-                self.touched.addresses.insert(address);
-            }
-            Removed::Device | Removed::Address(_) => return,
+        let is_by_others = match removed {
+            Removed::Device => cache.lose_device(),
+            Removed::Address(address) => cache.lose_address(address),
+        };
+        if !is_by_others {
+            return;
         }
+        match &mut self.work {
+            Some(work) => work.doubts.lose_all(),
+            None => self.invalidate(),
+        }
+        self.has_interference = true;
         self.dirty.device = true;
     }
 
@@ -72,7 +75,9 @@ impl Proxier {
         found: &Observed,
     ) -> Vec<VirtualServerKey> {
         let removed = changes.iter().filter_map(|change| match change {
-            Change::RemoveServer(key) if !touched.servers.contains(key) => Some(*key),
+            Change::Server(ServerChange::Remove(key)) if !touched.servers.contains(key) => {
+                Some(*key)
+            }
             _ => None,
         });
         let removed: Vec<_> = removed.collect();

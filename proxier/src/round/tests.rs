@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::apply::Draining;
 use crate::apply::fake::FakeKernel;
-use crate::diff::{Change, Flow};
+use crate::diff::{Change, Flow, RulesChange, ServerChange};
 use crate::model::{Node, NodeReadiness, PerFamily, Protocol, SliceName, Update};
 use crate::plan::{DrainLimits, Entry, LocalDetection, OUT_FILTER, SetKey, SetName};
 use crate::testing::{now, ready, service, service_port, settings, slice};
@@ -346,7 +346,10 @@ fn a_draining_endpoint_that_comes_back_keeps_its_connections_and_gets_its_weight
     let outcome = proxier.round(&mut kernel, now());
     assert_eq!((outcome.draining.count, outcome.draining.ended), (0, [leaving].into()));
     assert_eq!(kernel.state.servers[&leaving.0].destinations[&leaving.1].weight, 1);
-    let added = kernel.log.iter().filter(|(c, _)| matches!(c, Change::AddDestination(..)));
+    let added = kernel
+        .log
+        .iter()
+        .filter(|(c, _)| matches!(c, Change::Server(ServerChange::AddDestination(..))));
     assert_eq!(added.count(), 1);
 }
 
@@ -414,7 +417,9 @@ fn on_a_dead_node_the_short_limit_counts_although_the_weight_could_not_be_set_at
     let (mut kernel, start) = (FakeKernel::default(), now());
     let mut twin = (complete_with(Settings { drain, ..settings() }), FakeKernel::default());
     begin_to_drain(&mut twin.0, &mut twin.1, start);
-    let at = |(change, _): &(Change, bool)| matches!(change, Change::UpdateDestination(_, _, 0));
+    let at = |(change, _): &(Change, bool)| {
+        matches!(change, Change::Server(ServerChange::UpdateDestination(_, _, 0)))
+    };
     kernel.faults = twin.1.log.iter().position(at).into_iter().collect();
     assert_eq!(kernel.faults.len(), 1);
     let (key, leaving) = begin_to_drain(&mut proxier, &mut kernel, start);
@@ -572,7 +577,7 @@ fn leftovers_of_other_modes_go_when_everything_else_stands() {
     assert!(proxier.round(&mut kernel, now()).is_success());
     let (last, _) = kernel.log.last().expect("changes");
     assert_eq!(last.to_string(), "remove legacy rules of other modes IPv4");
-    assert!(matches!(last, Change::RemoveLegacyRules(_)));
+    assert!(matches!(last, Change::Rules(RulesChange::RemoveLegacy(_))));
 }
 
 #[test]
@@ -593,7 +598,7 @@ fn a_family_whose_rules_cannot_be_read_is_left_alone_and_the_other_is_served() {
     assert_eq!(failed, ["read rules IPv6: xtables are locked"]);
     let reached = |text: &str| kernel.state.addresses.contains(&ip(text));
     assert!(reached("10.96.0.2") && !reached("fd00::2"));
-    let writes = |(change, _): &(Change, bool)| matches!(change, Change::WriteRules(step) if step.family == Family::V6);
+    let writes = |(change, _): &(Change, bool)| matches!(change, Change::Rules(RulesChange::Write(step)) if step.family == Family::V6);
     assert!(!kernel.log[before..].iter().any(writes));
     assert_eq!(kernel.state.rules.v6, rules);
 

@@ -1,11 +1,12 @@
-//! What becomes of the first packet of a new connection, by the rules, sets and virtual servers that stand.
+//! A model of the kernel that says what happens to the first packet of a new connection, for tests.
 //!
-//! In: kernel state, a client, a frontend. Out: whether the client is served. The rules are read as the kernel
-//! reads them, word by word. Never: a word that is passed over; one that is unknown fails the test.
+//! Takes kernel state (rules, sets, virtual servers), a client and a frontend. Says whether the client is
+//! served. Reads rules as the kernel does, word by word. An unknown word fails the test.
 //!
-//! What a client outside or a pod sends is marked in `PREROUTING`, passes `INPUT` and is scheduled. What the node
-//! itself sends to a service address comes from that address, is marked in `OUTPUT`, scheduled, and meets the
-//! filter of `OUTPUT` afterwards. Masqueraded or not, every answer must come back through the node.
+//! A packet from a client outside or from a pod is marked in `PREROUTING`, passes `INPUT` and is scheduled. A
+//! packet that the node sends to a service address has that address as its source. It is marked in `OUTPUT`,
+//! scheduled, and then passes the filter of `OUTPUT`. Every answer must come back through the node, with or
+//! without masquerading.
 
 #![allow(clippy::panic, reason = "what cannot be read fails the test")]
 
@@ -15,7 +16,7 @@ use crate::diff::Observed;
 use crate::model::{Family, Net};
 use crate::plan::{ChainKey, Entry, Jump, SetKey, SetName, Table, VirtualServerKey};
 
-/// Who connects.
+/// The client that opens a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
     /// A host outside the cluster, with this address.
@@ -26,18 +27,18 @@ pub enum Client {
     Node,
 }
 
-/// A node's kernel at one moment.
+/// The state of a node's kernel at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
-    /// What the proxy has made.
+    /// The objects that this proxy has made.
     pub state: &'a Observed,
-    /// The addresses that the node has anyway.
+    /// The addresses that the node has in any case.
     pub node: &'a [IpAddr],
-    /// The networks of pods whose answers pass this node, masqueraded or not.
+    /// The networks of pods whose answers pass this node even without masquerading.
     pub near: &'a [Net],
 }
 
-/// Where a walk through a chain ends.
+/// The result of passing a packet through a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Accepted,
@@ -45,7 +46,7 @@ enum End {
     Returned,
 }
 
-/// A packet on its way.
+/// A packet on its way through the rules.
 struct Packet<'a> {
     moment: Moment<'a>,
     key: &'a VirtualServerKey,
@@ -54,8 +55,8 @@ struct Packet<'a> {
 }
 
 impl Moment<'_> {
-    /// True if a new connection of this client to the frontend reaches an endpoint, whichever is
-    /// chosen, and the answer finds its way back.
+    /// True if a new connection from this client to the frontend reaches an endpoint and the answer comes
+    /// back. This must hold for every endpoint that may be chosen.
     pub fn serves(self, client: Client, key: &VirtualServerKey) -> bool {
         if !self.stands(key) {
             return false;
@@ -65,9 +66,9 @@ impl Moment<'_> {
         end != End::Refused && !answers.is_empty() && answers.iter().all(|is_back| *is_back)
     }
 
-    /// True if an endpoint may be chosen for a new connection of this client whose answer does not come back through
-    /// the node: it is not masqueraded although it should be. It does not matter whether the address is local yet,
-    /// and whether the filter lets the client in.
+    /// True if an endpoint may be chosen whose answer to this client does not come back through the node,
+    /// because the connection is not masqueraded although it should be. Ignores whether the address is local
+    /// yet, and whether the filter admits the client.
     pub fn strays(self, client: Client, key: &VirtualServerKey) -> bool {
         let node = [key.address];
         let here = Moment { node: &node, ..self };
@@ -75,7 +76,7 @@ impl Moment<'_> {
         here.answers(client, key, is_marked).contains(&false)
     }
 
-    /// Of each endpoint that may be chosen, whether its answer to this client comes back.
+    /// Says for each endpoint that may be chosen whether its answer to this client comes back.
     fn answers(self, client: Client, key: &VirtualServerKey, is_marked: bool) -> Vec<bool> {
         let comes_back = |to: IpAddr| {
             let is_near = self.near.iter().any(|net| net.contains(&to));
@@ -87,7 +88,7 @@ impl Moment<'_> {
         takers.map(|(taker, _)| comes_back(taker.ip())).collect()
     }
 
-    /// True if the rules turn the client away from a virtual server that stands.
+    /// True if the virtual server can be reached but the rules reject the client.
     pub fn turns_away(self, client: Client, key: &VirtualServerKey) -> bool {
         self.stands(key) && self.send(client, key).0 == End::Refused
     }
@@ -97,15 +98,15 @@ impl Moment<'_> {
         self.is_local(key.address) && self.state.servers.contains_key(key)
     }
 
-    /// True if a new connection of this client passes to a process of the node that listens at every address,
+    /// True if a new connection from this client reaches a process of the node that listens on every address,
     /// because no virtual server takes it.
     pub fn reaches_host(self, client: Client, key: &VirtualServerKey) -> bool {
         let is_taken = self.state.servers.contains_key(key);
         self.is_local(key.address) && !is_taken && self.arrives(client, key)
     }
 
-    /// True if the filter lets a packet pass that nobody has scheduled. What the node sends to itself meets both
-    /// filters.
+    /// True if the filter accepts a packet that IPVS has not scheduled. A packet from the node to itself
+    /// passes the filters of both `OUTPUT` and `INPUT`.
     fn arrives(self, client: Client, key: &VirtualServerKey) -> bool {
         let source = match client {
             Client::Outside(address) | Client::Pod(address) => address,
@@ -116,14 +117,14 @@ impl Moment<'_> {
         is_sent && packet.pass(Table::Filter, "INPUT") != End::Refused
     }
 
-    /// What becomes of a first packet, and whether it is marked to be masqueraded.
+    /// Returns the fate of a first packet, and whether it is marked for masquerading.
     fn send(self, client: Client, key: &VirtualServerKey) -> (End, bool) {
         let (source, nat, filter) = match client {
             Client::Outside(address) | Client::Pod(address) => (address, "PREROUTING", "INPUT"),
             Client::Node => (key.address, "OUTPUT", "OUTPUT"),
         };
         let mut packet = Packet { moment: self, key, source, is_marked: false };
-        // What one of our chains accepts in the nat table has passed that table, not the other.
+        // A chain that accepts a packet in the nat table ends that table only; the filter table follows.
         packet.pass(Table::Nat, nat);
         (packet.pass(Table::Filter, filter), packet.is_marked)
     }
@@ -134,8 +135,8 @@ impl Moment<'_> {
 }
 
 impl Packet<'_> {
-    /// Follows the jumps of a built-in chain, which stand in reverse of the order in which they
-    /// were put in front.
+    /// Passes the packet through the jumps of a built-in chain. They stand in reverse of [`Jump::ALL`],
+    /// because each is inserted in front of the others.
     fn pass(&mut self, table: Table, from: &str) -> End {
         let jumps = &self.moment.state.rules.of(self.key.family()).jumps;
         let mut jumps = Jump::ALL
@@ -161,7 +162,7 @@ impl Packet<'_> {
         End::Returned
     }
 
-    /// What a rule does with the packet; nothing if it goes on to the next one.
+    /// Applies one rule to the packet. `None` if the packet goes on to the next rule.
     fn follow(&mut self, table: Table, rule: &str) -> Option<End> {
         let (matches, target) =
             rule.split_once("-j ").unwrap_or_else(|| panic!("no target: {rule}"));
@@ -185,7 +186,7 @@ impl Packet<'_> {
         }
     }
 
-    /// True if the packet is matched by all of these words.
+    /// True if the packet satisfies all of these matches.
     fn is_matched(&self, matches: &str) -> bool {
         let unquoted: String = matches.split('"').step_by(2).collect();
         let mut words = unquoted.split_whitespace();
@@ -244,15 +245,16 @@ impl Packet<'_> {
                 (address, of, found) == (self.key.address, protocol, port)
                     && from.contains(&self.source)
             }
-            // Packets are of protocols that Services have.
+            // Packets here have only protocols that Services can have.
             (Entry::Unplanned(entry), _) if entry.protocol != protocol.number() => false,
             (entry, _) => panic!("{entry} of {name:?} is not matched by {directions}"),
         })
     }
 }
 
-/// The moments of a round: each state that the kernel has gone through, and between two of different rules the one in
-/// which the `nat` table is new already and the `filter` table not yet, since each is written by itself.
+/// Returns the moments of a round: the state before it, each later state, and states in between. Since each
+/// table is written separately, there is a moment at which the `nat` table is new and the `filter` table is
+/// still old.
 pub fn moments(before: &Observed, history: &[Observed]) -> Vec<Observed> {
     let mut moments = vec![before.clone()];
     for state in history {

@@ -1,4 +1,4 @@
-//! What follows from a change of the configuration files, with a start that is only rehearsed in name.
+//! Tests of changes of the configuration files, with a fake check of the start.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -11,7 +11,7 @@ use super::*;
 use crate::cli::{Command, parse};
 use crate::metrics::Build;
 
-/// Long enough for a busy machine.
+/// The longest wait for a result, long enough for a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a change takes to be noticed.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -52,7 +52,7 @@ impl Running {
         write(self.file.path(), fields);
     }
 
-    /// Runs until it ends, or for a while. The rehearsal succeeds or says why not.
+    /// Runs for a while. Returns the reason if it ends. `rehearsal` is the result of each check of a start.
     async fn runs(&mut self, rehearsal: Result<(), &str>) -> Option<String> {
         let rehearse = async |_: &Config| match rehearsal {
             Ok(()) => Ok(()),
@@ -126,7 +126,7 @@ async fn a_start_that_would_fail_ends_nothing() {
     }
 }
 
-/// Whoever takes a change back in time is not punished for it.
+/// A change that the operator reverts in time does not end the process.
 #[tokio::test]
 async fn a_change_that_is_taken_back_before_the_moment_comes_ends_nothing() {
     let mut running = Running::with(" own exitOnConfigChange: true");
@@ -135,7 +135,7 @@ async fn a_change_that_is_taken_back_before_the_moment_comes_ends_nothing() {
     let turns = Cell::new(0);
     let rehearse = async |_: &Config| {
         turns.set(turns.get() + 1);
-        // It has just been found good, and the moment is waited for.
+        // The change has just been accepted, and the process waits to end.
         write(&file, " own exitOnConfigChange: true");
         Ok(())
     };
@@ -145,7 +145,7 @@ async fn a_change_that_is_taken_back_before_the_moment_comes_ends_nothing() {
     assert_eq!((turns.get(), told.last.clone()), (1, Verdict::InForce));
 }
 
-/// The file is changed while it is followed, not before.
+/// Unlike in the other tests, the file changes while the process follows it.
 #[tokio::test]
 async fn a_change_is_noticed_while_the_process_runs() {
     let mut running = Running::with(" own exitOnConfigChange: true");

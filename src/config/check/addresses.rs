@@ -1,7 +1,7 @@
-//! Addresses, networks and interfaces of the configuration, checked.
+//! Checks addresses, networks and interface names of the configuration.
 //!
-//! In: text of files and flags. Out: addresses and networks as kube-proxy reads them, and a warning for each that other
-//! programs may read as another one. Never: a name that has to be looked up.
+//! Takes text of files and flags. Returns addresses and networks as kube-proxy reads them. Adds a warning for each that
+//! other programs may read as another address. Does not resolve names.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,8 +14,8 @@ use crate::config::{INTERFACE_NAME_MAX, NodePortAddresses, Serving, defaults};
 use crate::sloppy::{self, Parsed, Spelling};
 
 impl Check {
-    /// Any name that is not empty, as upstream. The longest names that interfaces have are shorter than what may be
-    /// written here.
+    /// Returns the name. An empty name is a problem. A name longer than any interface name is only a warning, because
+    /// kube-proxy accepts it.
     pub(super) fn interface(&mut self, field: &str, name: String) -> String {
         if name.is_empty() {
             self.refuse(field, &name, "must not be empty");
@@ -29,7 +29,7 @@ impl Check {
         name
     }
 
-    /// One network, or one of each family. No spaces are cut off: upstream does not either.
+    /// Reads one network, or one of each family. Spaces are not trimmed: kube-proxy does not trim them either.
     pub(super) fn cluster_cidrs(&mut self, raw: &Raw) -> PerFamily<Option<Net>> {
         let mut found = PerFamily::default();
         let text = raw.cluster_cidr.as_deref().unwrap_or_default();
@@ -83,7 +83,7 @@ impl Check {
         }
     }
 
-    /// `IP:PORT`, or an IP alone with the usual port.
+    /// Reads `IP:PORT`, or a bare IP, which gets the default port.
     fn listener(&mut self, field: &str, text: &str, port: u16) -> SocketAddr {
         let alone = sloppy::address(text);
         let alone = alone
@@ -101,7 +101,7 @@ impl Check {
             let field_of_word = format!("{field}[{index}]");
             match self.plain(&field_of_word, word, sloppy::net(word)) {
                 Some(net) => nets.push(net),
-                // Node ports alone have this word, and it was judged with them.
+                // Only node ports have this word, and `node_port_addresses` has checked it.
                 None if field == "NodePortAddresses" && word == "primary" => {}
                 None => self.refuse(&field_of_word, word, "must be a CIDR"),
             }
@@ -109,7 +109,7 @@ impl Check {
         nets
     }
 
-    /// The value, with a warning if other programs may read the text as another one.
+    /// Returns the value, with a warning if other programs may read the text as another value.
     fn plain<T: Display>(
         &mut self,
         field: &str,

@@ -1,7 +1,7 @@
-//! `conntrack` of the configuration file, checked.
+//! Checks `conntrack` of the configuration file.
 //!
-//! In: what the file and flags say. Out: sizes and times within their bounds. Never: the size for this node, which
-//! depends on its CPUs.
+//! Takes the settings of the file and the flags. Returns sizes and times within their bounds. Does not compute the
+//! table size for this node, which depends on its CPUs.
 
 use super::Check;
 use crate::config::{Conntrack, defaults, file};

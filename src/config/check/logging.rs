@@ -1,6 +1,6 @@
-//! Settings of the log.
+//! Checks the settings of the log.
 //!
-//! In: what is set. Out: checked values, or problems. Never: a setting of the proxy's own work.
+//! Takes the settings of files and flags. Returns checked values, or adds problems. Does not configure the log.
 
 use super::Check;
 use crate::config::defaults;
@@ -63,7 +63,7 @@ impl Check {
         modules
     }
 
-    /// Anything but the default needs a gate.
+    /// Checks stream options. Values other than the default need the feature gate `LoggingAlphaOptions`.
     fn options(&mut self, field: &str, gates: &Gates, options: &file::StreamOptions) {
         let is_open = gates.is_on(LOGGING_ALPHA);
         let reason = format!("needs the feature gate {LOGGING_ALPHA}");
@@ -80,7 +80,7 @@ impl Check {
     }
 }
 
-/// The number before the unit; an empty text is none at all.
+/// The number before the unit; 0 for an empty text, `None` if the text is not a quantity.
 fn quantity(text: &str) -> Option<f64> {
     let suffix = SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix));
     let number = suffix.unwrap_or(text);

@@ -1,15 +1,15 @@
-//! What metrics of each Service may cost.
+//! Checks the bounds of the metrics of each Service.
 //!
-//! In: the proxy's own settings. Out: bounds, if such metrics are asked for. Never: no bound.
+//! Takes the proxy's own settings. Returns the bounds, or `None` if these metrics are off.
 
 use super::Check;
 use crate::config::ServiceMetrics;
 use crate::config::extension::{self, ExtensionConfig};
 
-/// Services that are told of, unless somebody says otherwise.
+/// Default of `serviceMetricsLimit`, in Services.
 const SERVICES: u32 = 1000;
 
-/// Seconds for which a reading is good, unless somebody says otherwise.
+/// Default of `serviceMetricsInterval`, in seconds.
 const SECONDS: i64 = 10;
 
 impl Check {

@@ -1,13 +1,13 @@
-//! What is said of flags that were given and do not count.
+//! Warnings about flags that were given but do not count.
 //!
-//! In: the names of the flags that were given. Out: one warning for each kind: deprecated, passed over
-//! because a file counts, without meaning here. Never: a refusal; kube-proxy takes them too.
+//! Takes the names of the flags that were given. Returns one warning per kind: deprecated flags, flags that the
+//! configuration file overrides, and flags without effect. Does not refuse them: kube-proxy accepts them too.
 //!
 //! Source: spec 12.4.
 
 use super::Flags;
 
-/// Flags whose value a configuration file gives; beside one they are passed over.
+/// Flags whose values a configuration file gives; they are ignored beside one.
 const OF_FILE: &[&str] = &[
     "bind-address",
     "bind-address-hard-fail",
@@ -52,7 +52,7 @@ const OF_FILE: &[&str] = &[
     "show-hidden-metrics-for-version",
 ];
 
-/// Flags that are accepted and mean nothing to this proxy.
+/// Flags that are accepted but have no effect in this proxy.
 const WITHOUT_EFFECT: &[&str] = &[
     "boot-id-file",
     "config-sync-period",
@@ -70,12 +70,12 @@ const WITHOUT_EFFECT: &[&str] = &[
     "machine-id-file",
 ];
 
-/// Deprecated flags, and what takes their place.
+/// Deprecated flags, and the flags that replace them.
 const DEPRECATED: &[(&str, &str)] =
     &[("healthz-port", "healthz-bind-address"), ("metrics-port", "metrics-bind-address")];
 
 impl Flags {
-    /// One line for each kind of flag that was given and does not count as it may seem to.
+    /// Returns one warning per kind of flag that was given but does not count as it seems to.
     pub fn warnings(&self) -> Vec<String> {
         let is_given = |name: &str| self.given.iter().any(|given| given == name);
         let deprecated = DEPRECATED.iter().filter(|(old, _)| is_given(old));

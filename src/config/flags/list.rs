@@ -1,14 +1,13 @@
 //! Lists as Go's pflag reads them: one line of CSV.
 //!
-//! In: the value of one flag. Out: its words, without the quotes around them; an empty word is kept.
-//! Never: what the words mean.
+//! Takes the value of one flag. Returns its words without the quotes around them, empty words included.
 //!
 //! Source: `pflag/string_slice.go`, which leaves it to Go's `encoding/csv`.
 
-/// The words of one value; an empty value has none.
+/// Returns the words of one value; an empty value has none.
 ///
 /// # Errors
-/// A quote that is not closed, or that stands within a word.
+/// If a quote is not closed, or stands within a word.
 pub fn list(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut rest = (!text.is_empty()).then_some(text);
@@ -23,7 +22,7 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// A word without quotes, and what follows its comma.
+/// Reads a word without quotes. Returns it and the text after its comma.
 fn plain(text: &str) -> Result<(String, Option<&str>), String> {
     let (word, after) = match text.split_once(',') {
         Some((word, after)) => (word, Some(after)),
@@ -35,7 +34,8 @@ fn plain(text: &str) -> Result<(String, Option<&str>), String> {
     Ok((word.to_owned(), after))
 }
 
-/// A word whose first quote is off, and what follows its comma. Two quotes are one of the word.
+/// Reads a quoted word, its first quote already removed. Returns it and the text after its comma. Two quotes in a row
+/// are one quote of the word.
 fn unquoted(mut text: &str) -> Result<(String, Option<&str>), String> {
     let mut word = String::new();
     loop {

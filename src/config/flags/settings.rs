@@ -1,14 +1,14 @@
-//! Flags as settings: alone, or over a configuration file.
+//! Turns flags into settings: alone, or over a configuration file.
 //!
-//! In: [`Flags`]. Out: the same [`Raw`] that a file gives. Two defaults differ from a file's and
-//! are written down here: upstream computes them before it looks at the flags. Never: judgement.
+//! Takes [`Flags`]. Returns the same [`Raw`] that a file gives. Sets two defaults that differ from a file's, because
+//! kube-proxy computes them before it looks at flags. Does not check values.
 
 use super::{Api, Conntrack, Flags, Local, Logging, Proxy, Serving, Unused};
 use crate::config::GoDuration;
 use crate::config::file::{self, Raw};
 use crate::sloppy;
 
-/// Whether the deprecated port flags count; beside `--write-config-to` they do not (spec 12.4).
+/// Tells if the deprecated port flags count. Beside `--write-config-to` they do not (spec 12.4).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ports {
     Counted,
@@ -16,7 +16,7 @@ enum Ports {
 }
 
 impl Flags {
-    /// The settings when there is no file.
+    /// Returns the settings when there is no configuration file.
     pub fn settings(&self) -> Raw {
         let mut raw = Raw {
             oom_score_adj: self.process.oom_score_adj,
@@ -41,7 +41,7 @@ impl Flags {
         raw
     }
 
-    /// Puts the few flags that win over a file into its settings; the others are ignored.
+    /// Puts the few flags that win over a file into its settings; other flags are ignored.
     pub fn over_file(&self, raw: &mut Raw) {
         let name = self.process.hostname_override.as_ref();
         win(&mut raw.hostname_override, name.filter(|name| !name.is_empty()));
@@ -52,7 +52,7 @@ impl Flags {
 }
 
 impl Flags {
-    /// Puts the flags that kube-proxy does not have into the proxy's own settings; they win.
+    /// Puts the flags that kube-proxy does not have into the proxy's own settings, over those of a file.
     pub fn over_own(&self, raw: &mut Raw) {
         let own = &mut raw.own;
         let proxy = &self.proxy;
@@ -108,7 +108,7 @@ impl Proxy {
     }
 }
 
-/// Every word, the empty one included: kube-proxy refuses it by its place.
+/// Returns every word, also empty ones: kube-proxy refuses those by their index.
 fn words(flag: Option<&Vec<Vec<String>>>) -> Option<Vec<String>> {
     flag.map(|words| words.iter().flatten().cloned().collect())
 }
@@ -139,7 +139,7 @@ impl Conntrack {
 }
 
 impl Serving {
-    /// The default addresses do not follow `--bind-address` to IPv6, unlike a file's.
+    /// Unlike a file's, the default addresses do not follow `--bind-address` to IPv6.
     fn put(&self, raw: &mut Raw, ports: Ports) {
         let port = |given: Option<i32>| given.filter(|_| ports == Ports::Counted);
         raw.bind_address = self.bind_address.clone().filter(|address| !address.is_empty());
@@ -159,8 +159,8 @@ impl Serving {
     }
 }
 
-/// An empty address flag changes nothing. The deprecated port completes a bare address, and
-/// leaves no address at all if it is 0.
+/// The address of a listener. An empty address flag counts as unset. The deprecated port completes a bare address; if
+/// it is 0, there is no address.
 fn listener(address: Option<&str>, port: Option<i32>, default: &str) -> String {
     let address = address.filter(|address| !address.is_empty()).unwrap_or(default);
     match (port, sloppy::address(address)) {
@@ -174,7 +174,7 @@ impl Logging {
     fn put(&self, logging: &mut file::Logging) {
         win(&mut logging.verbosity, self.verbosity.as_ref());
         win(&mut logging.format, self.logging_format.as_ref());
-        // Upstream joins the two lists, and the first pattern that fits counts.
+        // kube-proxy joins the two lists, and the first pattern that matches wins.
         let modules = self.vmodule.iter().flatten().flatten().cloned();
         let modules: Vec<_> = modules.chain(logging.vmodule.take().unwrap_or_default()).collect();
         logging.vmodule = (!modules.is_empty()).then_some(modules);
@@ -182,7 +182,7 @@ impl Logging {
 }
 
 impl Unused {
-    /// They are checked, and written by `--write-config-to`, all the same.
+    /// Sets these flags although they have no effect: they are checked, and written by `--write-config-to`.
     fn put(&self, logging: &mut file::Logging) {
         win(&mut logging.flush_frequency, self.log_flush_frequency.as_ref());
         let options = &mut logging.options;

@@ -1,15 +1,15 @@
 //! Every feature gate that kube-proxy 1.36.2 knows, with its stage and its default.
 //!
-//! In: a scrape of it. Out: names. Never: what a gate does.
+//! The names come from a scrape of kube-proxy's metrics.
 //!
 //! Source: spec 11.2.
 
 use super::Stage;
 
-/// Gates of one stage and one default.
+/// Gates that share one stage and one default.
 pub(super) type Group = (Stage, bool, &'static [&'static str]);
 
-/// All there are.
+/// All groups of gates.
 pub(super) const KNOWN: &[Group] = &[
     (Stage::General, true, GENERAL),
     (Stage::Beta, true, BETA),
@@ -19,7 +19,7 @@ pub(super) const KNOWN: &[Group] = &[
     (Stage::Deprecated, false, DEPRECATED_OFF),
 ];
 
-/// Generally available, and on.
+/// Generally available, on by default.
 const GENERAL: &[&str] = &[
     "APIServerTracing",
     "AllowServiceExternalIPs",
@@ -99,7 +99,7 @@ const GENERAL: &[&str] = &[
     "WinOverlay",
 ];
 
-/// Beta, and on.
+/// Beta, on by default.
 const BETA: &[&str] = &[
     "APIResponseCompression",
     "APIServerIdentity",
@@ -191,7 +191,7 @@ const BETA: &[&str] = &[
     "WindowsGracefulNodeShutdown",
 ];
 
-/// Beta, and off.
+/// Beta, off by default.
 const BETA_OFF: &[&str] = &[
     "AllBeta",
     "ClusterTrustBundle",
@@ -207,7 +207,7 @@ const BETA_OFF: &[&str] = &[
     "StorageVersionMigrator",
 ];
 
-/// Alpha, and off.
+/// Alpha, off by default.
 const ALPHA: &[&str] = &[
     "APIServingWithRoutine",
     "AllAlpha",
@@ -264,7 +264,7 @@ const ALPHA: &[&str] = &[
     "WorkloadWithJob",
 ];
 
-/// Deprecated, and on.
+/// Deprecated, on by default.
 const DEPRECATED: &[&str] = &[
     "AggregatedDiscoveryRemoveBetaType",
     "DisableCPUQuotaWithExclusiveCPUs",
@@ -274,7 +274,7 @@ const DEPRECATED: &[&str] = &[
     "StorageNamespaceIndex",
 ];
 
-/// Deprecated, and off.
+/// Deprecated, off by default.
 const DEPRECATED_OFF: &[&str] = &[
     "AllowDNSOnlyNodeCSR",
     "AllowInsecureKubeletCertificateSigningRequests",

@@ -1,7 +1,7 @@
-//! The forms in which a page for people can be had.
+//! Chooses the form of a page and writes it.
 //!
-//! In: what `Accept` headers say. Out: text, or an object of `config.k8s.io` in JSON or YAML; nothing for a
-//! bare `application/json`, which does not say what of. Never: a guess.
+//! Takes the `Accept` headers. Returns text, or an object of `config.k8s.io` in JSON or YAML. Refuses a bare
+//! `application/json`, which does not say which object it asks for.
 //!
 //! Source: spec 10.3.
 
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use crate::serve::listener::Answer;
 use crate::serve::plain::{self, Sniffing};
 
-/// A form.
+/// The form of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// For people.
+    /// Text for operators.
     Text,
-    /// For programs, in a version of `config.k8s.io`.
+    /// An object for programs, in a version of `config.k8s.io`.
     Object(Notation, Version),
 }
 
-/// How an object is written.
+/// The notation of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notation {
     /// JSON.
@@ -33,14 +33,14 @@ pub(super) enum Notation {
 /// A version of `config.k8s.io`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// Deprecated.
+    /// The deprecated version.
     V1Alpha1,
-    /// The present one.
+    /// The current version.
     V1Beta1,
 }
 
-/// The form that is liked best, of objects of this kind. As in `goautoneg`, by which upstream
-/// chooses, what is liked not at all (`q=0`) comes last and is not forbidden.
+/// Returns the preferred form of a page of this kind; `None` if no form is accepted. As in `goautoneg`, which
+/// kube-proxy uses, a form with `q=0` comes last but is not excluded.
 pub(super) fn form(accepts: Option<&str>, kind: &str) -> Option<Form> {
     let accepts = accepts.map(str::trim).filter(|accepts| !accepts.is_empty());
     let Some(accepts) = accepts else { return Some(Form::Text) };
@@ -52,7 +52,7 @@ pub(super) fn form(accepts: Option<&str>, kind: &str) -> Option<Form> {
     ranges.iter().find_map(|range| range.form(kind))
 }
 
-/// One of the things that are accepted.
+/// One media range of an `Accept` header.
 struct Range<'a> {
     media: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
@@ -80,7 +80,7 @@ impl<'a> Range<'a> {
         self.media.matches('*').count()
     }
 
-    /// Text is no object, and nothing else than text is to be had that is none.
+    /// Returns the form that this range asks for, if any. Without the parameters of an object only text is available.
     fn form(&self, kind: &str) -> Option<Form> {
         let is_object = ["as", "g", "v"].iter().any(|name| self.parameter(name).is_some());
         let notation = match self.media {
@@ -99,7 +99,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// An object of that kind, named after kube-proxy, with further fields.
+/// Returns an object of this kind, named after kube-proxy, with further fields.
 pub(super) fn object(kind: &str, notation: Notation, version: Version, fields: Value) -> Answer {
     let name = match version {
         Version::V1Alpha1 => "v1alpha1",
@@ -129,7 +129,7 @@ pub(super) fn object(kind: &str, notation: Notation, version: Version, fields: V
     response
 }
 
-/// The page, under its head.
+/// Returns a page of text below kube-proxy's heading.
 pub(super) fn page(name: &str, text: &str) -> Answer {
     let body = format!(
         "\nkube-proxy {name}\nWarning: This endpoint is not meant to be machine parseable, has no \
@@ -138,7 +138,7 @@ pub(super) fn page(name: &str, text: &str) -> Answer {
     plain::answer(StatusCode::OK, "text/plain; charset=utf-8", Sniffing::Unmentioned, body)
 }
 
-/// None of the forms is accepted.
+/// Returns the answer to a client that accepts no available form.
 pub(super) fn refused(kind: &str) -> Answer {
     let text = format!(
         "only text/plain, and application/json and application/yaml with the parameters \

@@ -1,8 +1,7 @@
-//! `/configz`: the settings in force.
+//! Answers `/configz` with the settings in force.
 //!
-//! In: a `KubeProxyConfiguration` in which every default is filled in. Out: the same, its fields in the
-//! order in which kube-proxy writes them. Never: a secret; the configuration names files that have
-//! some, and no more.
+//! Takes a `KubeProxyConfiguration` in which every default is filled in. Returns it as JSON, with fields in
+//! kube-proxy's order. Shows no secrets: the configuration only names the files that hold them.
 //!
 //! Source: spec 10.3.
 
@@ -10,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// The order of fields of each object that has one.
+/// The order of the fields of the object at this path; empty if it has none.
 fn order(path: &str) -> &'static [&'static str] {
     match path {
         "" => &[
@@ -83,7 +82,7 @@ fn order_below(path: &str) -> &'static [&'static str] {
     }
 }
 
-/// The body of the answer.
+/// Returns the body of the answer.
 pub(super) fn body(settings: &Value) -> String {
     let mut text = String::from("{\"kubeproxy.config.k8s.io\":");
     write(settings, "", &mut text);
@@ -106,7 +105,7 @@ fn write(value: &Value, path: &str, text: &mut String) {
     text.push('}');
 }
 
-/// Fields of later versions come last.
+/// Returns the fields in kube-proxy's order. Unknown fields come last.
 fn in_order<'a>(object: &'a Map<String, Value>, path: &str) -> Vec<(&'a str, &'a Value)> {
     let place = |key: &str| order(path).iter().position(|known| *known == key);
     let mut fields: Vec<_> = object.iter().map(|(key, value)| (key.as_str(), value)).collect();

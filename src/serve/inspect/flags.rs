@@ -1,6 +1,6 @@
-//! `/flagz`: every flag with its value.
+//! Answers `/flagz` with every flag and its value.
 //!
-//! In: flags. Out: a page, or an object. Never: a secret; no flag has one.
+//! Takes flags. Returns a page or an object. Shows no secrets, since no flag has one.
 //!
 //! Source: spec 10.3.
 

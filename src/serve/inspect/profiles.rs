@@ -1,8 +1,7 @@
-//! `/debug`: what is served where profiling is switched on.
+//! Answers the paths below `/debug`, which are served if profiling is on.
 //!
-//! In: a path. Out: the list of profiles, the command line, and a plain refusal of each profile that
-//! Go's runtime would make. Never: a profile under another's name, or a
-//! password.
+//! Takes a path. Returns the list of profiles, the command line, or a refusal of a profile that only Go's runtime can
+//! make. Shows no passwords.
 //!
 //! Source: spec 10.3.
 
@@ -12,7 +11,7 @@ use http::StatusCode;
 use crate::serve::listener::Answer;
 use crate::serve::plain::{self, not_found};
 
-/// What Go's runtime has, in its order.
+/// The profiles of Go's runtime, in its order.
 const PROFILES: [&str; 11] = [
     "allocs",
     "block",
@@ -30,11 +29,11 @@ const PROFILES: [&str; 11] = [
 const NONE: &str = "this program has no Go runtime and makes no such profile; `perf record -g -p PID` \
                     does, from outside\n";
 
-/// At every path below, whether there is such a flag or not.
+/// The page of every path below `/debug/flags/`, even of unknown flags.
 const FLAGS: &str = "<html><head><title>/debug/flags/</title></head><body>/debug/flags/<br>\n\
                      <a href=\"/debug/flags/v\">v</a></body></html>\n";
 
-/// The answer at a path that nobody else answers.
+/// Returns the answer at a path that no other handler has.
 pub(super) fn answer(path: &str) -> Answer {
     match path {
         "/debug/pprof" => plain::moved("/debug/pprof/"),
@@ -63,7 +62,7 @@ fn index() -> String {
     )
 }
 
-/// Arguments with a zero byte between them.
+/// The arguments of the process, separated by zero bytes.
 fn command_line() -> Vec<u8> {
     let arguments = std::env::args_os().map(std::ffi::OsString::into_encoded_bytes);
     shown(arguments.collect()).join(&0)
@@ -71,7 +70,7 @@ fn command_line() -> Vec<u8> {
 
 const MASTER: &[u8] = b"--master";
 
-/// What `--master` is given is shown as `/flagz` shows it: without a name and a password.
+/// Hides a user name and a password in the URL of `--master`, as `/flagz` does.
 fn shown(mut arguments: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut is_master = false;
     for argument in &mut arguments {

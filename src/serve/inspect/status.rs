@@ -1,7 +1,7 @@
-//! `/statusz`: since when the process runs, and what it stands for.
+//! Answers `/statusz` with the process's start time and version.
 //!
-//! In: versions, the time, and what is to be said of configuration files that changed. Out: a page, or an object. The lines of the page are told from their names
-//! by a sign that changes, as upstream's are, so that nobody takes them apart. Never: a secret.
+//! Takes versions, the time and the note about configuration files. Returns a page or an object. The separator between
+//! names and values on the page changes, as upstream's does, so that programs do not parse the page. Shows no secrets.
 //!
 //! Source: spec 10.3.
 
@@ -13,14 +13,14 @@ use serde_json::json;
 use super::accepted::{self, Form};
 use crate::serve::listener::Answer;
 
-/// What can be asked; `/flagz` where it is served.
+/// The paths that the page lists; `/flagz` only if it is served.
 const PATHS: [&str; 5] = ["/configz", FLAGZ, "/healthz", "/metrics", "/proxyMode"];
 const FLAGZ: &str = "/flagz";
 
-/// There is no Go in it.
+/// The Go version on the page: this program has none.
 const NO_GO: &str = "none";
 
-/// The facts.
+/// The facts that the page shows.
 #[derive(Clone, Debug)]
 pub(super) struct Status {
     version: &'static str,
@@ -30,7 +30,8 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Of a process that began at this time, stands for this version, and may serve `/flagz`.
+    /// Creates the facts of a process that began at `started`. `version` is kube-proxy's, and `flagz` is true if
+    /// `/flagz` is served.
     pub(super) fn new(version: &'static str, started: SystemTime, flagz: bool) -> Self {
         let paths = PATHS.into_iter().filter(|path| flagz || *path != FLAGZ).collect();
         let version = version.trim_start_matches('v');
@@ -38,7 +39,7 @@ impl Status {
         Self { version, emulated, started, paths }
     }
 
-    /// The line and the field about the configuration are there only if there is something to say.
+    /// Returns the page or the object. Without a note it has no line or field about the configuration.
     pub(super) fn answer(
         &self,
         accepts: Option<&str>,

@@ -1,10 +1,9 @@
-//! `/debug/flags/v`: how much is logged, while the process runs.
+//! Answers `/debug/flags/v`, which changes the verbosity of the log while the process runs.
 //!
-//! In: a number as the body of a PUT. Out: the verbosity changed, and the words of Kubernetes' components. Never: a wait
-//! for a body that does not come, a body of any length.
+//! Takes a number as the body of a PUT. Changes the verbosity and answers in the words of Kubernetes' components.
+//! Limits the size of the body and the wait for it.
 //!
-//! Source: spec 10.3; `k8s.io/apiserver/pkg/server/routes/flags.go`, `k8s.io/component-base/logs`
-//! (`GlogSetter`).
+//! Source: spec 10.3; `k8s.io/apiserver/pkg/server/routes/flags.go`, `k8s.io/component-base/logs` (`GlogSetter`).
 
 use std::time::Duration;
 
@@ -16,10 +15,10 @@ use crate::serve::listener::Answer;
 use crate::serve::plain::{self, Sniffing};
 use crate::telemetry::Verbosity;
 
-/// Longer than any number.
+/// The longest body in bytes, longer than any number.
 const MAX_BODY_BYTES: usize = 1024;
 
-/// A body that has not come by then does not come.
+/// The longest wait for a body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn answer(verbosity: &Verbosity, request: Request<Incoming>) -> Answer {
@@ -44,7 +43,7 @@ fn set(verbosity: &Verbosity, said: &str) -> Answer {
         let why = format!("failed set klog.logging.verbosity {said}: {said:?} is no whole number");
         return text(StatusCode::BAD_REQUEST, &why);
     };
-    // klog takes a negative number too, and logs what it logs at 0.
+    // klog accepts a negative number too, and treats it as 0.
     if !verbosity.set(u32::try_from(number).unwrap_or(0)) {
         let why = "IPVS_PROXY_LOG says what is logged: the verbosity counts for nothing";
         return text(StatusCode::CONFLICT, why);

@@ -1,8 +1,8 @@
-//! The connections of one server, and which of them gives way where there are too many.
+//! Keeps the connections of one server, and ends idle ones when there are too many.
 //!
-//! In: conversations, each of which says whether a request is open. Out: room for one more: of those
-//! that are at rest, the one that has been so longest ends; where all are busy, whoever comes waits. Never:
-//! the end of a connection that waits for its answer.
+//! Takes connections, each of which reports whether a request is open. Makes room for another connection by ending the
+//! one that has been idle for the longest time. If none is idle, the new one waits. Does not end a connection that
+//! waits for its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +11,20 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-/// So long a connection is at rest before it gives way: a request may be on its way on it.
+/// The time for which a connection must be idle before it may be ended. A request may be on its way on it.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How often it is looked whether one of so many has come to rest.
+/// The interval of checks whether a connection has become idle.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Instead of a time: a request is open.
+/// The value of `since` while a request is open.
 const BUSY: u64 = u64::MAX;
 
-/// What a conversation says of itself.
+/// The idle time of a connection, which the connection itself updates.
 #[derive(Clone, Debug)]
 pub(super) struct IdleGuard {
     epoch: Instant,
-    /// Milliseconds after `epoch`.
+    /// The beginning of the idle time in milliseconds after `epoch`, or [`BUSY`].
     since: Arc<AtomicU64>,
 }
 
@@ -39,17 +39,17 @@ impl IdleGuard {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(BUSY - 1)
     }
 
-    /// A request has come.
+    /// Records that a request has come.
     pub(super) fn ends(&self) {
         self.since.store(BUSY, Ordering::Relaxed);
     }
 
-    /// Its answer is there.
+    /// Records that the request has been answered.
     pub(super) fn begins(&self) {
         self.since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Since when, if it could give way.
+    /// Returns since when the connection has been idle, if it has been so for longer than [`GRACE`].
     fn is_over_grace(&self) -> Option<u64> {
         let since = self.since.load(Ordering::Relaxed);
         let grace = u64::try_from(GRACE.as_millis()).unwrap_or_default();
@@ -63,7 +63,7 @@ struct Open {
     rest: IdleGuard,
 }
 
-/// At most so many. They end when this is dropped.
+/// A limited number of connections. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
@@ -77,7 +77,7 @@ impl Connections {
         Self { most, epoch: Instant::now(), tasks: JoinSet::new(), open: Vec::new() }
     }
 
-    /// Begins a conversation; there must be room for it.
+    /// Starts a connection. There must be room for it.
     pub(super) fn begin<C>(&mut self, serve_connection: impl FnOnce(IdleGuard) -> C)
     where
         C: Future<Output = ()> + Send + 'static,
@@ -87,7 +87,7 @@ impl Connections {
         self.open.push(Open { task, rest });
     }
 
-    /// Waits until one has ended; for ever if there is none.
+    /// Waits until a connection has ended; for ever if there is none.
     pub(super) async fn ended(&mut self) {
         match self.tasks.join_next().await {
             Some(_) => self.open.retain(|connection| !connection.task.is_finished()),
@@ -95,7 +95,7 @@ impl Connections {
         }
     }
 
-    /// Waits until there is room for one more.
+    /// Waits until there is room for another connection, and ends an idle one if needed.
     pub(super) async fn room(&mut self) {
         while self.open.len() >= self.most && !self.give_way() {
             tokio::select! {
@@ -105,7 +105,7 @@ impl Connections {
         }
     }
 
-    /// Whether one at rest could be ended.
+    /// Ends the connection that has been idle for the longest time. Returns false if none is idle.
     fn give_way(&mut self) -> bool {
         let resting = self.open.iter().enumerate();
         let resting = resting.filter_map(|(at, open)| Some((open.rest.is_over_grace()?, at)));

@@ -1,6 +1,4 @@
-//! A server with few connections and slow answers.
-//!
-//! In: clients in numbers. Out: who is answered, who is cut off. Never: a port that anybody knows.
+//! Tests of a server with few connections and slow answers.
 
 use std::time::Instant;
 
@@ -12,7 +10,7 @@ use crate::serve::plain;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Takes this long for each answer.
+/// A handler that takes this long for each answer.
 struct Slow(Duration);
 
 impl Handler for Slow {
@@ -22,7 +20,7 @@ impl Handler for Slow {
     }
 }
 
-/// A server of at most so many connections.
+/// Starts a server with at most `most` connections.
 async fn serve(most: usize, takes: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -30,14 +28,14 @@ async fn serve(most: usize, takes: Duration) -> SocketAddr {
     address
 }
 
-/// Moves the clock.
+/// Advances the clock.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
 }
 
-/// What one answer on this connection begins with.
+/// Sends a request and returns the beginning of the answer.
 async fn ask(stream: &mut TcpStream, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = [0; 1024];
@@ -79,12 +77,12 @@ async fn of_those_at_rest_the_one_that_has_rested_longest_gives_way() {
     for _ in 0..3 {
         kept.push(TcpStream::connect(address).await.unwrap());
     }
-    // The first to come is the last to be answered.
+    // The first connection is the last one to be answered.
     for at in [1, 2, 0] {
         ask(&mut kept[at], GET).await.unwrap();
         pass(Duration::from_millis(20)).await;
     }
-    // Any of them could give way now.
+    // By now each of them has been idle for long enough.
     pass(Duration::from_secs(1)).await;
     assert!(is_answered(address).await);
     for (at, is_open) in [(0, true), (2, true), (1, false)] {

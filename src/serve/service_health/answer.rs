@@ -1,8 +1,7 @@
-//! What a health check is told.
+//! Answers the health check of one Service.
 //!
-//! In: how many local endpoints a Service has, and whether the proxy keeps up, if that is judged. Out:
-//! status, headers and body as kube-proxy sends them. Never: a look at the request; every path and
-//! method is answered alike.
+//! Takes the number of the Service's local endpoints, and the proxy's health if it counts. Sends status, headers and
+//! body as kube-proxy does. Answers every path and method alike.
 //!
 //! Source: spec 10.2, `conformance/lb-local`.
 
@@ -18,7 +17,7 @@ use proxier::model::ServiceName;
 use crate::serve::health::{Moment, ProxyHealth};
 use crate::serve::listener::{Answer, Handler};
 
-/// What one server tells; the number may change while it runs.
+/// The handler of one listener. The number of endpoints may change while it runs.
 #[derive(Debug)]
 pub(super) struct Shown {
     service: ServiceName,
@@ -37,7 +36,7 @@ impl Shown {
         Arc::new(Self { service, count: AtomicUsize::new(count), health })
     }
 
-    /// The Service has so many local endpoints from now on.
+    /// Sets the number of the Service's local endpoints.
     pub(super) fn tell(&self, count: usize) {
         self.count.store(count, Ordering::Relaxed);
     }
@@ -52,7 +51,7 @@ impl Handler for Shown {
     }
 }
 
-/// Headers are sent in this order.
+/// Returns the answer, with headers in kube-proxy's order.
 fn answer(service: &ServiceName, count: usize, is_healthy: bool) -> Answer {
     let body = body(service, count, is_healthy);
     let length = body.len();
@@ -68,7 +67,7 @@ fn answer(service: &ServiceName, count: usize, is_healthy: bool) -> Answer {
     response
 }
 
-/// Names of API objects need no escapes, but what a manifest says is not the API's.
+/// Returns the body. Names are escaped: those of API objects need no escapes, but those of manifests may.
 fn body(service: &ServiceName, count: usize, is_healthy: bool) -> String {
     let namespace = serde_json::Value::from(&*service.namespace);
     let name = serde_json::Value::from(&*service.name);

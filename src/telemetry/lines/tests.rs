@@ -1,4 +1,4 @@
-//! The exact form of the lines.
+//! Tests of the exact form of log lines.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ fn written(format: LogFormat, log: impl FnOnce()) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// One event of each kind; the line of the first is returned.
+/// Logs one event of each kind. Returns the line of the first one.
 fn log() -> u32 {
     let first = line!() + 1;
     tracing::info!(changed = 3_u64, took_ms = %"0.250", is_it = true, name = "a \"b\"", "synced");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::diff::RulesStep;
+use crate::diff::{AddressChange, RulesChange, RulesStep, ServerChange, SetChange};
 use crate::model::Protocol;
 use crate::plan::{ChainKey, ServerFlags, ServerSettings};
 
@@ -28,11 +28,15 @@ fn from(key: VirtualServerKey) -> Entry {
 
 fn new_server(key: VirtualServerKey) -> Change {
     let settings = ServerSettings { scheduler: "rr".into(), flags: ServerFlags(0), timeout: 0 };
-    Change::AddServer(key, settings)
+    Change::Server(ServerChange::Add(key, settings))
 }
 
 fn destination(key: VirtualServerKey) -> Change {
-    Change::AddDestination(key, SocketAddr::from(([10, 244, 2, 1], 8080)), weight::SERVING)
+    Change::Server(ServerChange::AddDestination(
+        key,
+        SocketAddr::from(([10, 244, 2, 1], 8080)),
+        weight::SERVING,
+    ))
 }
 
 /// In a kernel that holds nothing.
@@ -49,7 +53,8 @@ fn after(stage: Stage, failed: &Change) -> Blocked {
 #[test]
 fn a_port_without_its_entry_is_held_in_its_family_and_protocol_only() {
     let set = of(V4, SetName::NodePortUdp);
-    let mut held = after(Stage::AddEntries, &Change::AddEntry(set, Entry::Port(30080)));
+    let mut held =
+        after(Stage::AddEntries, &Change::Set(SetChange::AddEntry(set, Entry::Port(30080))));
     let mut held_at = |key| holds(&mut held, Stage::AddDestinations, &destination(key));
     assert!(held_at(key("192.0.2.11", Protocol::Udp, 30080)));
     assert!(!held_at(key("192.0.2.11", Protocol::Udp, 30081)));
@@ -62,7 +67,7 @@ fn a_port_of_sctp_without_its_entry_holds_nothing_else_at_the_nodes_address() {
     let (port, other) =
         (key("192.0.2.11", Protocol::Sctp, 30080), key("192.0.2.11", Protocol::Tcp, 30081));
     let set = of(V4, SetName::NodePortSctpHash);
-    let mut held = after(Stage::AddEntries, &Change::AddEntry(set, at(port)));
+    let mut held = after(Stage::AddEntries, &Change::Set(SetChange::AddEntry(set, at(port))));
     assert!(holds(&mut held, Stage::AddDestinations, &destination(port)));
     assert!(!holds(&mut held, Stage::AddDestinations, &destination(other)));
 }
@@ -70,7 +75,8 @@ fn a_port_of_sctp_without_its_entry_holds_nothing_else_at_the_nodes_address() {
 #[test]
 fn a_health_check_port_without_its_entry_holds_no_virtual_server() {
     let set = of(V4, SetName::HealthCheckNodePort);
-    let mut held = after(Stage::AddEntries, &Change::AddEntry(set, Entry::Port(30080)));
+    let mut held =
+        after(Stage::AddEntries, &Change::Set(SetChange::AddEntry(set, Entry::Port(30080))));
     let change = destination(key("192.0.2.11", Protocol::Tcp, 30080));
     assert!(!holds(&mut held, Stage::AddDestinations, &change));
 }
@@ -84,23 +90,41 @@ fn while_destinations_that_should_have_left_are_there_what_waits_for_them_waits_
     let local = of(V4, SetName::LoadBalancerLocal);
     let admitted = of(V4, SetName::LoadBalancerSourceCidr);
     for failed in [
-        Change::UpdateDestination(balancer, server, 0),
-        Change::RemoveDestination(balancer, server),
+        Change::Server(ServerChange::UpdateDestination(balancer, server, 0)),
+        Change::Server(ServerChange::RemoveDestination(balancer, server)),
     ] {
         let mut held = after(Stage::DrainDestinations, &failed);
-        assert!(holds(&mut held, Stage::AddExemptions, &Change::AddEntry(local, at(balancer))));
         assert!(holds(
             &mut held,
             Stage::AddExemptions,
-            &Change::AddEntry(admitted, from(balancer))
+            &Change::Set(SetChange::AddEntry(local, at(balancer)))
         ));
-        assert!(!holds(&mut held, Stage::AddExemptions, &Change::AddEntry(local, at(other))));
-        assert!(!holds(&mut held, Stage::AddEntries, &Change::AddEntry(local, at(balancer))));
+        assert!(holds(
+            &mut held,
+            Stage::AddExemptions,
+            &Change::Set(SetChange::AddEntry(admitted, from(balancer)))
+        ));
+        assert!(!holds(
+            &mut held,
+            Stage::AddExemptions,
+            &Change::Set(SetChange::AddEntry(local, at(other)))
+        ));
+        assert!(!holds(
+            &mut held,
+            Stage::AddEntries,
+            &Change::Set(SetChange::AddEntry(local, at(balancer)))
+        ));
     }
-    let mut held =
-        after(Stage::DrainDestinations, &Change::UpdateDestination(node_port, server, 0));
+    let mut held = after(
+        Stage::DrainDestinations,
+        &Change::Server(ServerChange::UpdateDestination(node_port, server, 0)),
+    );
     let mut held_at = |name, port| {
-        holds(&mut held, Stage::AddExemptions, &Change::AddEntry(of(V4, name), Entry::Port(port)))
+        holds(
+            &mut held,
+            Stage::AddExemptions,
+            &Change::Set(SetChange::AddEntry(of(V4, name), Entry::Port(port))),
+        )
     };
     assert!(held_at(SetName::NodePortLocalTcp, 30080));
     assert!(!held_at(SetName::NodePortLocalTcp, 30081));
@@ -113,15 +137,25 @@ fn who_is_admitted_past_a_guard_stays_so_while_the_guard_stands() {
         (key("203.0.113.1", Protocol::Tcp, 80), key("203.0.113.2", Protocol::Tcp, 80));
     let guards = of(V4, SetName::LoadBalancerFw);
     let admitted = of(V4, SetName::LoadBalancerSourceCidr);
-    let mut held =
-        after(Stage::RemoveSourceRangeGuards, &Change::RemoveEntry(guards, at(balancer)));
-    assert!(holds(&mut held, Stage::RemoveEntries, &Change::RemoveEntry(admitted, from(balancer))));
-    assert!(!holds(&mut held, Stage::RemoveEntries, &Change::RemoveEntry(admitted, from(other))));
+    let mut held = after(
+        Stage::RemoveSourceRangeGuards,
+        &Change::Set(SetChange::RemoveEntry(guards, at(balancer))),
+    );
+    assert!(holds(
+        &mut held,
+        Stage::RemoveEntries,
+        &Change::Set(SetChange::RemoveEntry(admitted, from(balancer)))
+    ));
+    assert!(!holds(
+        &mut held,
+        Stage::RemoveEntries,
+        &Change::Set(SetChange::RemoveEntry(admitted, from(other)))
+    ));
     let masquerade = of(V4, SetName::LoadBalancer);
     assert!(!holds(
         &mut held,
         Stage::RemoveEntries,
-        &Change::RemoveEntry(masquerade, at(balancer))
+        &Change::Set(SetChange::RemoveEntry(masquerade, at(balancer)))
     ));
 }
 
@@ -130,14 +164,22 @@ fn an_entry_stays_while_the_one_in_its_place_could_not_come() {
     let (balancer, other) =
         (key("203.0.113.1", Protocol::Tcp, 80), key("203.0.113.2", Protocol::Tcp, 80));
     let (new, old) = (of(V4, SetName::LoadBalancer), of(V4, SetName::ExternalIp));
-    let mut held = after(Stage::AddEntries, &Change::AddEntry(new, at(balancer)));
-    assert!(holds(&mut held, Stage::RemoveEntries, &Change::RemoveEntry(old, at(balancer))));
-    assert!(!holds(&mut held, Stage::RemoveEntries, &Change::RemoveEntry(old, at(other))));
+    let mut held = after(Stage::AddEntries, &Change::Set(SetChange::AddEntry(new, at(balancer))));
+    assert!(holds(
+        &mut held,
+        Stage::RemoveEntries,
+        &Change::Set(SetChange::RemoveEntry(old, at(balancer)))
+    ));
+    assert!(!holds(
+        &mut held,
+        Stage::RemoveEntries,
+        &Change::Set(SetChange::RemoveEntry(old, at(other)))
+    ));
     let rules = |family, moment| {
         let rules = crate::plan::Rules::default();
         let step =
             RulesStep { family, rules, missing_jumps: BTreeSet::new(), has_comments: true, moment };
-        Change::WriteRules(Box::new(step))
+        Change::Rules(RulesChange::Write(Box::new(step)))
     };
     assert!(holds(&mut held, Stage::RemoveRules, &rules(V4, Moment::AfterRemoval)));
     assert!(!holds(&mut held, Stage::RemoveRules, &rules(Family::V6, Moment::AfterRemoval)));
@@ -147,36 +189,47 @@ fn an_entry_stays_while_the_one_in_its_place_could_not_come() {
 #[test]
 fn without_its_virtual_server_no_entry_comes_that_would_let_packets_pass_to_the_host() {
     let (web, other) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.1", Protocol::Tcp, 443));
-    let entry = |key| Change::AddEntry(of(V4, SetName::ClusterIp), at(key));
+    let entry = |key| Change::Set(SetChange::AddEntry(of(V4, SetName::ClusterIp), at(key)));
     let mut held = after(Stage::AddServers, &new_server(web));
     assert!(holds(&mut held, Stage::AddEntries, &entry(web)));
     assert!(holds(&mut held, Stage::AddDestinations, &destination(web)));
     assert!(!holds(&mut held, Stage::AddEntries, &entry(other)));
     assert!(!holds(&mut held, Stage::AddDestinations, &destination(other)));
-    assert!(!holds(&mut held, Stage::AddAddresses, &Change::AddAddress(web.address)));
+    assert!(!holds(
+        &mut held,
+        Stage::AddAddresses,
+        &Change::Address(AddressChange::Add(web.address))
+    ));
 }
 
 #[test]
 fn a_virtual_server_stays_while_an_entry_of_it_or_of_its_node_port_does() {
     let (web, other) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.1", Protocol::Tcp, 443));
     let node_port = key("192.0.2.11", Protocol::Tcp, 30080);
-    let removed = |name, entry| Change::RemoveEntry(of(V4, name), entry);
+    let removed = |name, entry| Change::Set(SetChange::RemoveEntry(of(V4, name), entry));
     let mut held = after(Stage::RemoveEntries, &removed(SetName::ClusterIp, at(web)));
-    assert!(holds(&mut held, Stage::RemoveServers, &Change::RemoveServer(web)));
-    assert!(!holds(&mut held, Stage::RemoveServers, &Change::RemoveServer(other)));
+    assert!(holds(&mut held, Stage::RemoveServers, &Change::Server(ServerChange::Remove(web))));
+    assert!(!holds(&mut held, Stage::RemoveServers, &Change::Server(ServerChange::Remove(other))));
     let failed = removed(SetName::NodePortTcp, Entry::Port(30080));
     let mut held = after(Stage::RemoveEntries, &failed);
-    assert!(holds(&mut held, Stage::RemoveServers, &Change::RemoveServer(node_port)));
-    assert!(!holds(&mut held, Stage::RemoveServers, &Change::RemoveServer(web)));
+    assert!(holds(
+        &mut held,
+        Stage::RemoveServers,
+        &Change::Server(ServerChange::Remove(node_port))
+    ));
+    assert!(!holds(&mut held, Stage::RemoveServers, &Change::Server(ServerChange::Remove(web))));
 }
 
 #[test]
 fn what_still_has_destinations_keeps_its_guard_its_entries_and_its_place() {
     let (balancer, other) =
         (key("203.0.113.1", Protocol::Tcp, 80), key("203.0.113.2", Protocol::Tcp, 80));
-    let failed = Change::RemoveDestination(balancer, SocketAddr::from(([10, 244, 2, 1], 8080)));
+    let failed = Change::Server(ServerChange::RemoveDestination(
+        balancer,
+        SocketAddr::from(([10, 244, 2, 1], 8080)),
+    ));
     let mut held = after(Stage::DrainDestinations, &failed);
-    let removed = |name, entry| Change::RemoveEntry(of(V4, name), entry);
+    let removed = |name, entry| Change::Set(SetChange::RemoveEntry(of(V4, name), entry));
     for (key, is_held) in [(balancer, true), (other, false)] {
         let guard = removed(SetName::LoadBalancerFw, at(key));
         assert_eq!(holds(&mut held, Stage::RemoveSourceRangeGuards, &guard), is_held);
@@ -184,7 +237,10 @@ fn what_still_has_destinations_keeps_its_guard_its_entries_and_its_place() {
         assert_eq!(holds(&mut held, Stage::RemoveEntries, &admitted), is_held);
         let entry = removed(SetName::LoadBalancer, at(key));
         assert_eq!(holds(&mut held, Stage::RemoveEntries, &entry), is_held);
-        assert_eq!(holds(&mut held, Stage::RemoveServers, &Change::RemoveServer(key)), is_held);
+        assert_eq!(
+            holds(&mut held, Stage::RemoveServers, &Change::Server(ServerChange::Remove(key))),
+            is_held
+        );
     }
 }
 
@@ -201,8 +257,8 @@ fn where_rules_could_not_be_written_destinations_come_to_what_those_that_stand_p
     let (new, old) = (key("10.96.0.1", Protocol::Tcp, 80), key("10.96.0.2", Protocol::Tcp, 80));
     let six = key("fd00::1", Protocol::Tcp, 80);
     let mut cache = cache([new, old, six]);
-    cache.record(&Change::AddEntry(of(V4, SetName::LoadBalancer), at(new)));
-    cache.record(&Change::AddEntry(of(V4, SetName::ClusterIp), at(old)));
+    cache.record(&Change::Set(SetChange::AddEntry(of(V4, SetName::LoadBalancer), at(new))));
+    cache.record(&Change::Set(SetChange::AddEntry(of(V4, SetName::ClusterIp), at(old))));
     let rules = cache.rules.of_mut(V4);
     // The name of the one set begins with that of the other.
     rules.chains = [
@@ -219,10 +275,14 @@ fn where_rules_could_not_be_written_destinations_come_to_what_those_that_stand_p
         has_comments: true,
         moment: Moment::BeforeGrowth,
     };
-    let mut held = after(Stage::WriteRules, &Change::WriteRules(Box::new(step)));
+    let mut held = after(Stage::WriteRules, &Change::Rules(RulesChange::Write(Box::new(step))));
     for (key, is_held) in [(new, true), (old, false), (six, false)] {
         assert_eq!(held.holds(Stage::AddDestinations, &destination(key), &cache), is_held, "{key}");
-        let again = Change::UpdateDestination(key, SocketAddr::from(([10, 244, 2, 1], 80)), 1);
+        let again = Change::Server(ServerChange::UpdateDestination(
+            key,
+            SocketAddr::from(([10, 244, 2, 1], 80)),
+            1,
+        ));
         assert_eq!(held.holds(Stage::AddDestinations, &again, &cache), is_held, "{key}");
     }
 }
@@ -238,7 +298,8 @@ fn where_rules_are_unknown_no_entry_comes_and_destinations_only_to_what_serves_a
         assert_eq!(held.holds(Stage::AddDestinations, &destination(key), &cache), is_held, "{key}");
     }
     for (key, is_held) in [(old, true), (six, false)] {
-        let entry = Change::AddEntry(of(key.family(), SetName::ExternalIp), at(key));
+        let entry =
+            Change::Set(SetChange::AddEntry(of(key.family(), SetName::ExternalIp), at(key)));
         assert_eq!(held.holds(Stage::AddEntries, &entry, &cache), is_held, "{key}");
         assert_eq!(held.holds(Stage::AddDestinations, &destination(key), &cache), is_held, "{key}");
     }
@@ -248,9 +309,11 @@ fn where_rules_are_unknown_no_entry_comes_and_destinations_only_to_what_serves_a
 fn an_admission_that_could_not_come_keeps_no_endpoint_away() {
     let balancer = key("203.0.113.1", Protocol::Tcp, 80);
     let admitted = of(V4, SetName::LoadBalancerSourceCidr);
-    let mut held = after(Stage::AddEntries, &Change::AddEntry(admitted, from(balancer)));
+    let mut held =
+        after(Stage::AddEntries, &Change::Set(SetChange::AddEntry(admitted, from(balancer))));
     assert!(!holds(&mut held, Stage::AddDestinations, &destination(balancer)));
     let guard = of(V4, SetName::LoadBalancerFw);
-    let mut held = after(Stage::AddSourceRangeGuards, &Change::AddEntry(guard, at(balancer)));
+    let mut held =
+        after(Stage::AddSourceRangeGuards, &Change::Set(SetChange::AddEntry(guard, at(balancer))));
     assert!(holds(&mut held, Stage::AddDestinations, &destination(balancer)));
 }

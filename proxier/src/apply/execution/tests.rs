@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::*;
 use crate::apply::fake::FakeKernel;
-use crate::diff::Flow;
+use crate::diff::{AddressChange, Flow, RulesChange, ServerChange, SetChange};
 use crate::model::Protocol;
 use crate::plan::{Entry, ServerFlags, ServerSettings, SetKey, SetName, VirtualServerKey};
 
@@ -20,12 +20,16 @@ fn growth() -> Vec<Change> {
     let set = SetKey { family: Family::V4, name: SetName::ClusterIp };
     let settings = ServerSettings { scheduler: "rr".into(), flags: ServerFlags(0), timeout: 0 };
     vec![
-        Change::AddServer(key(), settings),
-        Change::AddDestination(key(), SocketAddr::from(([10, 244, 2, 1], 80)), 1),
-        Change::AddAddress(vip()),
-        Change::AddEntry(set, Entry::AddressPort(vip(), Protocol::Tcp, 80)),
-        Change::AddSet(set),
-        Change::AddLink,
+        Change::Server(ServerChange::Add(key(), settings)),
+        Change::Server(ServerChange::AddDestination(
+            key(),
+            SocketAddr::from(([10, 244, 2, 1], 80)),
+            1,
+        )),
+        Change::Address(AddressChange::Add(vip())),
+        Change::Set(SetChange::AddEntry(set, Entry::AddressPort(vip(), Protocol::Tcp, 80))),
+        Change::Set(SetChange::Create(set)),
+        Change::AddDevice,
     ]
 }
 
@@ -87,11 +91,14 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
     let entry = Entry::AddressPort(vip(), Protocol::Tcp, 80);
     let removal = || {
         vec![
-            Change::RemoveEntry(of(SetName::IpvsIps), Entry::Address(vip())),
-            Change::RemoveServer(key()),
-            Change::RemoveAddress(vip()),
-            Change::RemoveEntry(of(SetName::ClusterIp), entry),
-            Change::RemoveDestination(key(), SocketAddr::from(([10, 244, 2, 1], 80))),
+            Change::Set(SetChange::RemoveEntry(of(SetName::IpvsIps), Entry::Address(vip()))),
+            Change::Server(ServerChange::Remove(key())),
+            Change::Address(AddressChange::Remove(vip())),
+            Change::Set(SetChange::RemoveEntry(of(SetName::ClusterIp), entry)),
+            Change::Server(ServerChange::RemoveDestination(
+                key(),
+                SocketAddr::from(([10, 244, 2, 1], 80)),
+            )),
         ]
     };
     // What each failure keeps.
@@ -118,7 +125,7 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
 
 #[test]
 fn what_other_modes_have_left_stays_while_anything_of_ours_is_missing() {
-    let legacy_rules = Change::RemoveLegacyRules(Family::V4);
+    let legacy_rules = Change::Rules(RulesChange::RemoveLegacy(Family::V4));
     for (faults, is_gone) in [(vec![], true), (vec![5], false)] {
         let mut changes = growth();
         changes.push(legacy_rules.clone());
@@ -145,15 +152,18 @@ fn flows_are_forgotten_when_everything_but_the_destinations_stands() {
     let (earlier, right) = (flow("10.96.0.1:80"), flow("10.244.2.1:80"));
     let settings = ServerSettings { scheduler: "rr".into(), flags: ServerFlags(0), timeout: 0 };
     let changes = vec![
-        Change::AddServer(key, settings),
-        Change::AddDestination(key, right.server, 1),
-        Change::AddLink,
-        Change::AddAddress(vip()),
+        Change::Server(ServerChange::Add(key, settings)),
+        Change::Server(ServerChange::AddDestination(key, right.server, 1)),
+        Change::AddDevice,
+        Change::Address(AddressChange::Add(vip())),
     ];
     let mut kernel = FakeKernel { flows: [earlier, right].into(), ..FakeKernel::default() };
     assert_eq!(apply(changes, &mut kernel, &mut KernelCache::default()).done, 5);
     assert_eq!(kernel.flows, [right].into());
     let log: Vec<_> = kernel.log.iter().map(|(change, _)| change.clone()).collect();
     let at = |wanted: &Change| log.iter().position(|change| change == wanted).expect("it is made");
-    assert_eq!(at(&Change::RemoveFlow(Box::new(earlier))), at(&Change::AddAddress(vip())) + 1);
+    assert_eq!(
+        at(&Change::RemoveFlow(Box::new(earlier))),
+        at(&Change::Address(AddressChange::Add(vip()))) + 1
+    );
 }

@@ -1,4 +1,4 @@
-//! The store: completeness, dirt, relabelled slices.
+//! Tests of the store: completeness, dirty Services, relabelled slices.
 
 use super::*;
 use crate::model::{Family, LastChange};
@@ -150,7 +150,7 @@ fn external_addresses_that_are_an_api_servers_or_another_nodes_are_known() {
     let nodes = vec![node("node1", "192.0.2.11"), node("node2", "192.0.2.12")];
     let both = [server.to_owned(), "default/web 192.0.2.12 node node2".to_owned()];
     assert_eq!(fold(Event::NodeReadiness(Update::Listed(nodes))), both);
-    // An address of this node is not put anywhere, and cuts nothing off.
+    // An address of this node is not bound to the dummy device and cuts nothing off.
     let eth0 = |address: &str| InterfaceAddress {
         device: "eth0".into(),
         address: address.parse().expect("an address"),
@@ -161,7 +161,7 @@ fn external_addresses_that_are_an_api_servers_or_another_nodes_are_known() {
     assert!(fold(web("203.0.113.1", "203.0.113.2")).is_empty());
     assert_eq!(fold(web("203.0.113.1", "192.0.2.20")).len(), 1);
     assert!(fold(Event::Service(Update::Gone(ServiceName::new("default", "web")))).is_empty());
-    // The server that this proxy asks need not be an endpoint: it may be a balancer of API servers.
+    // The API server that this proxy connects to need not be an endpoint: it may be a load balancer.
     assert!(fold(Event::ApiServer(ip("192.0.2.30"))).is_empty());
     assert_eq!(
         fold(web("192.0.2.30", "203.0.113.2")),

@@ -1,4 +1,4 @@
-//! Which endpoints are chosen: readiness, policies, topology hints, merging of slices.
+//! Tests of the choice of endpoints: readiness, policies, topology hints, merging of slices.
 
 use super::*;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::model::{Endpoint, Hints, Node, Protocol};
 use crate::plan::Settings;
 use crate::testing::{NODE, ready, service, settings, slice, terminating, unready};
 
-/// This node in its zone.
+/// Calls a function with this node, in zone `z1`.
 fn in_zone<T>(look: impl FnOnce(&LocalNode<'_>) -> T) -> T {
     let node = Node {
         name: NODE.into(),
@@ -141,7 +141,7 @@ fn strict_policy_keeps_local_traffic_on_the_node_where_upstream_lets_it_go() {
     let candidates = Candidates::gather(&SlicePorts::new(&[&slice], Family::V4), port);
     let served = |policy| in_zone(|here| candidates.internal(&service, port, here, policy)).len();
     assert_eq!((served(Compatibility::AsUpstream), served(Compatibility::Strict)), (1, 0));
-    // From outside it is still upstream's fall-back: clients in the cluster depend on it.
+    // Traffic from outside still falls back as upstream's does: clients in the cluster depend on it.
     assert_eq!(in_zone(|here| candidates.external(&service, port, here)).len(), 1);
 }
 

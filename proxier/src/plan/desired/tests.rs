@@ -1,4 +1,4 @@
-//! Counting what several Services want.
+//! Tests of counting what several Services need.
 
 use super::*;
 use crate::model::{Service, Slice, SourceRanges, TrafficPolicy};

@@ -1,4 +1,4 @@
-//! Which frontends a port has, and which entries each needs.
+//! Tests of the frontends of a port and their set entries.
 
 use super::*;
 use crate::model::{InterfaceAddress, Node, Slice};
@@ -20,7 +20,7 @@ fn balanced(ranges: &[&str]) -> Service {
     }
 }
 
-/// The frontends of a Service with one local and one remote endpoint, on a node at 192.0.2.11.
+/// Returns the frontends of a Service with one local and one remote endpoint, on a node at 192.0.2.11.
 fn planned(service: &Service, settings: &Settings) -> SortedMap<VirtualServerKey, Frontend> {
     let node = Node {
         name: NODE.into(),
@@ -79,7 +79,7 @@ fn an_external_ip_that_the_node_has_is_not_bound() {
     assert_eq!(planned(&service, &without).len(), 1);
 }
 
-/// A cluster IP that an interface of the node has.
+/// Returns the binding of cluster IP 10.96.0.1 if device `dns0` has `address` and the Node object has `node`.
 fn cluster_ip_at(address: &str, node: &[&str]) -> Binding {
     let node = Node {
         name: NODE.into(),
@@ -115,7 +115,7 @@ fn nothing_is_programmed_at_a_load_balancers_address_that_is_said_to_be_a_proxys
     assert_eq!(planned(&service, &settings()).len(), 3);
     let frontends = planned(&service, &proxied);
     assert!(frontends.iter().all(|(key, _)| key.address != address(VIP)));
-    // External IPs have no such mode.
+    // External IPs have no IP mode.
     assert_eq!(sets(at(&frontends, "203.0.113.8")), [SetName::ExternalIp, SetName::IpvsIps]);
 }
 
@@ -161,7 +161,8 @@ fn ranges_that_cannot_be_read_admit_nobody() {
     };
     for policy in [Compatibility::AsUpstream, Compatibility::Strict] {
         let settings = Settings { policy, ..settings() };
-        // Nothing could be read, or something of the other family: the rest may have been of this one.
+        // The list has no readable element, or one of the other family: the rest may have been of this
+        // family.
         for readable in [&[][..], &["2001:db8::/32"]] {
             let frontends = planned(&unreadable(readable), &settings);
             let frontend = at(&frontends, VIP);
@@ -169,7 +170,7 @@ fn ranges_that_cannot_be_read_admit_nobody() {
             assert!(!sets(frontend).contains(&SetName::LoadBalancerSourceCidr), "{readable:?}");
             assert_eq!(frontend.node_access, NodeAccess::Refused);
         }
-        // Those that could be read admit, a network of length 0 among them.
+        // Readable elements still admit clients; one of length 0 admits everyone.
         let frontends = planned(&unreadable(&["198.51.100.0/24"]), &settings);
         assert!(sets(at(&frontends, VIP)).contains(&SetName::LoadBalancerSourceCidr));
         let frontends = planned(&unreadable(&["0.0.0.0/0"]), &settings);

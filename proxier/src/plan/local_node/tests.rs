@@ -1,4 +1,4 @@
-//! Which addresses are the node's, and which of them serve node ports.
+//! Tests of the node's addresses, and of those that serve node ports.
 
 use super::*;
 use crate::testing::{NODE, settings};

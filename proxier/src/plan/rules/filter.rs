@@ -1,7 +1,7 @@
-//! The rules of the `filter` table: what service addresses let in.
+//! The rules of the `filter` table: which packets reach service addresses.
 //!
-//! In: the settings and which sets have entries. Out: rules of the six filter chains. Never: an
-//! order among the rules of `KUBE-IPVS-OUT-FILTER` that anybody may rely on.
+//! Takes the settings and which sets have entries. Gives the rules of the six filter chains. The order of the
+//! rules in `KUBE-IPVS-OUT-FILTER` has no meaning.
 
 use std::collections::BTreeMap;
 
@@ -59,8 +59,8 @@ fn source_ranges_firewall(facts: &Facts<'_>) -> Vec<String> {
     rules
 }
 
-/// What the node itself sends to a load balancer that does not admit it. IPVS has rewritten such a
-/// packet before it gets here, and only `-m ipvs` still knows where it was sent to.
+/// Drops packets from the node to load balancers that do not admit it. IPVS has already rewritten such a
+/// packet, and only `-m ipvs` still knows its original destination.
 fn ipvs_out_filter(facts: &Facts<'_>) -> Vec<String> {
     if !facts.has(Feature::Ipvs) {
         return Vec::new();
@@ -78,7 +78,7 @@ fn refuse_node(key: &VirtualServerKey) -> String {
     )
 }
 
-/// The load balancer that a rule of `KUBE-IPVS-OUT-FILTER` keeps this node from.
+/// Returns the load-balancer frontend that a rule of `KUBE-IPVS-OUT-FILTER` keeps this node from.
 pub(crate) fn refused_by(rule: &str) -> Option<VirtualServerKey> {
     let value = |option: &str| rule.split(' ').skip_while(|word| *word != option).nth(1);
     let protocol = Protocol::of_number(value("--vproto")?.parse().ok()?)?;
@@ -86,8 +86,8 @@ pub(crate) fn refused_by(rule: &str) -> Option<VirtualServerKey> {
     Some(VirtualServerKey { protocol, address, port })
 }
 
-/// A service address lets its service ports and health checks in and refuses every other new
-/// connection, so that the host's own ports are not reachable through it.
+/// Admits new connections to a service address at its service ports and health-check ports, and rejects all
+/// others. So the host's own ports are not reachable through it.
 fn ipvs_filter(facts: &Facts<'_>) -> Vec<String> {
     let mut rules: Vec<_> = [
         (SetName::LoadBalancer, "dst,dst"),
@@ -103,8 +103,8 @@ fn ipvs_filter(facts: &Facts<'_>) -> Vec<String> {
     rules
 }
 
-/// Without the rules before it, it would refuse the service ports as well. Where nothing can be refused, what
-/// is dropped does not get in either.
+/// Rejects all other new connections to service addresses. `None` without the rules before it, because then
+/// it would reject the service ports as well. Without `REJECT` the connections are dropped.
 fn refuse_others(facts: &Facts<'_>) -> Option<String> {
     facts.in_set(SetName::ClusterIp, "dst,dst")?;
     let matched = facts.in_set(SetName::IpvsIps, "dst")?;

@@ -1,7 +1,7 @@
-//! The rules of the `nat` table: who is masqueraded.
+//! The rules of the `nat` table: which packets are masqueraded.
 //!
-//! In: the settings and which sets have entries. Out: rules of the five nat chains. Never: a rule
-//! that matches a set nobody has filled, but for the ones that upstream always writes.
+//! Takes the settings and which sets have entries. Gives the rules of the five nat chains. Makes no rule
+//! that matches an empty set.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::plan::feature::Feature;
 use crate::plan::set::SetName;
 use crate::plan::settings::Settings;
 
-/// Node-port sets with the direction of their match, a Local set before its Cluster twin.
+/// The node-port sets with the direction of their match. A Local set comes before its Cluster counterpart.
 const NODE_PORTS: [(Protocol, SetName, SetName, &str); 3] = [
     (Protocol::Tcp, SetName::NodePortLocalTcp, SetName::NodePortTcp, "dst"),
     (Protocol::Udp, SetName::NodePortLocalUdp, SetName::NodePortUdp, "dst"),
@@ -56,8 +56,10 @@ fn services(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
     rules
 }
 
-/// `Quirk:` where local traffic cannot be told, only traffic that comes from a service address is
-/// marked, which is what a node's own connection to a service address looks like.
+/// Marks traffic to cluster IPs that must be masqueraded.
+///
+/// `Quirk:` if local traffic cannot be told apart, only traffic that comes from a service address is marked.
+/// A connection from the node itself to a service address looks like that.
 fn mark_cluster_ip(settings: &Settings, facts: &Facts<'_>) -> Option<String> {
     let matched = |directions| facts.in_filled_set(SetName::ClusterIp, directions);
     if settings.masquerade_all {
@@ -69,7 +71,7 @@ fn mark_cluster_ip(settings: &Settings, facts: &Facts<'_>) -> Option<String> {
     })
 }
 
-/// Traffic that neither comes over a bridge nor from this node, and traffic to this node.
+/// Accepts traffic that neither comes over a bridge nor from this node, and traffic to this node.
 fn accept_external(facts: &Facts<'_>, name: SetName) -> Vec<String> {
     let matched = facts.in_filled_set(name, "dst,dst").filter(|_| facts.has(Feature::AddressType));
     let Some(matched) = matched else { return Vec::new() };
@@ -108,7 +110,7 @@ fn postrouting(settings: &Settings, facts: &Facts<'_>) -> Vec<String> {
     if can_masquerade && let Some(matched) = facts.in_filled_set(SetName::LoopBack, "dst,dst,src") {
         rules.push(format!("{matched} -j MASQUERADE"));
     }
-    // Without the mark nobody could tell which packets the rules after it are for: they would be for all.
+    // Without the mark match, the rules after this would apply to all packets.
     if !facts.has(Feature::Mark) {
         return rules;
     }

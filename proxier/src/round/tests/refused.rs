@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::apply::{CauseKind, Refusal};
+use crate::diff::{RulesChange, ServerChange, SetChange};
 use crate::model::{Completeness, Service, SourceRanges};
 use crate::plan::ServerSettings;
 
@@ -29,7 +30,7 @@ fn endpoints(name: &str, addresses: &[&str]) -> Event {
 }
 
 fn refuses_odd(change: &Change) -> bool {
-    matches!(change, Change::AddDestination(_, to, _) if to.ip() == ip(ODD))
+    matches!(change, Change::Server(ServerChange::AddDestination(_, to, _)) if to.ip() == ip(ODD))
 }
 
 /// A Service with an endpoint that the kernel refuses and one that it takes, and another Service.
@@ -118,7 +119,7 @@ fn a_failure_with_other_words_is_the_same_one() {
 /// A load balancer that only 198.51.100.0/24 may use, whose guard the kernel refuses.
 fn guarded() -> (Proxier, FakeKernel, Service) {
     let mut proxier = complete();
-    let refused = |change: &Change| matches!(change, Change::AddEntry(set, _) if set.name == SetName::LoadBalancerFw);
+    let refused = |change: &Change| matches!(change, Change::Set(SetChange::AddEntry(set, _)) if set.name == SetName::LoadBalancerFw);
     let mut kernel = FakeKernel { refused: Some(refused), ..FakeKernel::default() };
     let mut balancer = service("lb", &["10.96.0.1"]);
     balancer.load_balancer_ips = vec![ip("203.0.113.2")];
@@ -172,16 +173,20 @@ fn a_virtual_server_that_another_hand_has_made_or_taken_is_read_by_itself_and_pu
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     assert_eq!((missing(&proxier, &kernel), kernel.server_reads), (String::new(), 1));
     // Made, otherwise than it should be.
-    let made = Change::AddServer(
+    let made = Change::Server(ServerChange::Add(
         key("10.96.0.2"),
         ServerSettings {
             scheduler: "mh".into(),
             ..kernel.state.servers[&key("10.96.0.1")].settings.clone()
         },
-    );
+    ));
     kernel.state.record(&made);
     let foreign: SocketAddr = "198.51.100.1:80".parse().expect("an address");
-    kernel.state.record(&Change::AddDestination(key("10.96.0.2"), foreign, 7));
+    kernel.state.record(&Change::Server(ServerChange::AddDestination(
+        key("10.96.0.2"),
+        foreign,
+        7,
+    )));
     proxier.fold(put(&service("more", &["10.96.0.2"])));
     proxier.fold(endpoints("more", &["10.244.2.3"]));
     let outcome = proxier.round(&mut kernel, now());
@@ -245,9 +250,8 @@ fn six_blocked(refused: fn(&Change) -> bool) -> (Proxier, FakeKernel) {
 
 #[test]
 fn a_family_that_is_blocked_holds_what_is_new_in_it_and_costs_the_other_nothing() {
-    let rules =
-        |change: &Change| matches!(change, Change::WriteRules(step) if step.family == Family::V6);
-    let sets = |change: &Change| matches!(change, Change::AddSet(set) if set.family == Family::V6);
+    let rules = |change: &Change| matches!(change, Change::Rules(RulesChange::Write(step)) if step.family == Family::V6);
+    let sets = |change: &Change| matches!(change, Change::Set(SetChange::Create(set)) if set.family == Family::V6);
     for refused in [rules, sets] {
         let (mut proxier, mut kernel) = six_blocked(refused);
         let before = tries(&kernel, refused);
@@ -302,7 +306,7 @@ fn an_audit_takes_what_is_refused_or_held_back_for_nobodys_change() {
 #[test]
 fn thousands_of_refused_objects_make_no_round_for_another_longer() {
     let mut proxier = complete();
-    let refused = |change: &Change| matches!(change, Change::AddServer(key, _) if key.address.to_string().starts_with("10.97."));
+    let refused = |change: &Change| matches!(change, Change::Server(ServerChange::Add(key, _)) if key.address.to_string().starts_with("10.97."));
     let mut kernel = FakeKernel { refused: Some(refused), ..FakeKernel::default() };
     for n in 0..3000u32 {
         let address = format!("10.97.{}.{}", n / 200, 1 + n % 200);
@@ -337,7 +341,8 @@ fn a_destination_whose_removal_is_refused_is_not_tried_again_before_its_time() {
     kernel.connections.insert((key("10.96.0.1"), leaving), 1);
     proxier.fold(endpoints("web", &["10.244.2.2"]));
     proxier.round(&mut kernel, now());
-    let is_removal = |change: &Change| matches!(change, Change::RemoveDestination(..));
+    let is_removal =
+        |change: &Change| matches!(change, Change::Server(ServerChange::RemoveDestination(..)));
     kernel.refused = Some(is_removal);
     let at = after(1);
     let outcome = proxier.round(&mut kernel, at);
@@ -362,8 +367,9 @@ fn facts_pass_while_many_virtual_servers_get_another_scheduler() {
         server.settings.scheduler = "mh".into();
     }
     proxier.invalidate();
-    let done =
-        |kernel: &FakeKernel| tries(kernel, |change| matches!(change, Change::UpdateServer(..)));
+    let done = |kernel: &FakeKernel| {
+        tries(kernel, |change| matches!(change, Change::Server(ServerChange::Update(..))))
+    };
     while done(&kernel) == 0 {
         assert!(proxier.step(&mut kernel, now(), Budget(2000)).is_none());
     }
@@ -414,7 +420,7 @@ proptest! {
     ) {
         // Some of each kind, always the same.
         let refused = |change: &Change| change.to_string().bytes().map(usize::from).sum::<usize>() % 7 == 0
-            && !matches!(change, Change::WriteRules(_) | Change::AddSet(_) | Change::AddLink);
+            && !matches!(change, Change::Rules(RulesChange::Write(_)) | Change::Set(SetChange::Create(_)) | Change::AddDevice);
         let mut proxier = complete();
         let mut kernel = FakeKernel { refused: Some(refused), ..FakeKernel::default() };
         let mut at = now();

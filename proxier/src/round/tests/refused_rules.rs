@@ -1,11 +1,12 @@
 //! Rules that the kernel refuses for a reason that nobody foresees.
 
 use super::*;
+use crate::diff::RulesChange;
 use crate::testing::ready;
 
 /// The kernel takes no rule for external IPs.
 fn is_refused(change: &Change) -> bool {
-    let Change::WriteRules(step) = change else { return false };
+    let Change::Rules(RulesChange::Write(step)) = change else { return false };
     let mut rules = step.rules.chains.values().flatten();
     rules.any(|rule| rule.contains("--physdev-is-in"))
 }

@@ -3,6 +3,7 @@
 //! The fake kernel keeps either an exception or the entry with the same parts, as Linux does.
 
 use super::*;
+use crate::diff::SetChange;
 use crate::model::{Net, Service};
 use crate::plan::{UnplannedEntry, UnplannedSource};
 
@@ -107,7 +108,7 @@ fn an_exception_goes_or_is_replaced_by_the_entry_in_its_place() {
 fn an_exception_that_could_not_be_removed_takes_no_later_entry_with_it() {
     let (mut proxier, mut kernel) = settled();
     insert(&mut kernel, SetName::LoadBalancerSourceCidr, exception("198.51.100.9/32"));
-    kernel.refused = Some(|change| matches!(change, Change::RemoveEntry(..)));
+    kernel.refused = Some(|change| matches!(change, Change::Set(SetChange::RemoveEntry(..))));
     assert_eq!(audit(&mut proxier, &mut kernel).len(), 1);
     kernel.refused = None;
     proxier.fold(guarded(&["198.51.100.9/32"]));
