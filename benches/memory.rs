@@ -1,7 +1,7 @@
-//! What is allocated, and what of it is kept.
+//! Measures how much memory is allocated, and how much of it is kept.
 //!
-//! In: Services with ten endpoints each. Out: a table of bytes: for each object read, and for each
-//! Service in the core's memory. Never: a time; counting allocations costs some.
+//! Takes Services with ten endpoints each. Prints a table of bytes: for each object read, and for
+//! each Service in the core's memory. Does not measure time, as counting allocations takes some.
 
 #![allow(clippy::unwrap_used, reason = "what fails here is to end the run")]
 
@@ -54,7 +54,7 @@ fn main() {
         tell("keep both as facts", shape, &measure(|| fold(&mut proxier)));
         tell("plan them", shape, &measure(|| proxier.plan()));
         let mut kernel = FakeKernel::default();
-        // The double of the kernel keeps what the kernel would.
+        // The kernel in memory keeps what the real kernel would.
         let round = || drop(proxier.round(&mut kernel, now()));
         tell("apply, believe, and a double of it", shape, &measure(round));
     }

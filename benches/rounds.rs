@@ -1,8 +1,8 @@
-//! What a round costs, apart from the kernel.
+//! Measures a round, apart from the kernel.
 //!
-//! In: N Services with ten endpoints each. Out: the time of a first round, of a round for one
-//! changed endpoint, and of a comparison of everything, against a kernel in memory. The second
-//! must not grow with N. Never: an assertion on time.
+//! Takes N Services with ten endpoints each, and a kernel in memory. Returns the time of a first
+//! round, of a round for one changed endpoint, and of a comparison of everything. The second must
+//! not grow with N. Does not assert times.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 

@@ -1,7 +1,7 @@
-//! What it costs to follow an API server, from the bytes on a socket to facts.
+//! Measures following an API server, from the bytes on a socket to facts.
 //!
-//! In: lists and events as a server sends them, over loopback without TLS. Out: objects a second. Never:
-//! the server's own work, which is done beforehand but for the sending.
+//! Takes lists and events as a server sends them, over loopback without TLS. Returns objects per
+//! second. The server's work is done beforehand, except for sending.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::unwrap_used, reason = "what fails here is to end the run")]
@@ -21,7 +21,7 @@ mod api;
 mod world;
 
 const SIZES: [u32; 3] = [100, 1_000, 10_000];
-/// How many events come in one burst.
+/// The number of events in one burst.
 const BURST: u32 = 1_000;
 
 fn follow(criterion: &mut Criterion) {

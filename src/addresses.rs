@@ -1,11 +1,12 @@
-//! THE DOOR TO THE NODE'S ADDRESSES: what its interfaces carry, followed as it changes.
+//! Follows the addresses of the node's interfaces.
 //!
-//! In: what the kernel says of interfaces and addresses in this process' network namespace. Out:
-//! [`Event::Addresses`] with all of them but those of the dummy device, once at first and then
-//! whenever they differ; [`Event::Removed`] for whatever is removed from the dummy device. Addresses that are tentative, deprecated, link-local or on loopback are
-//! there like any others. Never: an event for what the proxy itself puts on the dummy device, a
-//! poll, a timer while nothing happens, and never an end because of a failure: what was last said stays
-//! in force, and reading is tried again.
+//! Takes the kernel's notices of interfaces and addresses in this process' network namespace. Sends
+//! [`Event::Addresses`] with all addresses except those of the dummy device, at the start and then
+//! whenever they change. Sends [`Event::Removed`] for everything that is removed from the dummy
+//! device. Tentative, deprecated, link-local and loopback addresses are included. Does not send
+//! events for what the proxy adds to the dummy device. Does not poll, and sets no timer while
+//! nothing happens. Does not end because of a failure: the last known addresses stay in force, and
+//! reading is tried again.
 
 use std::io;
 use std::thread;
@@ -24,16 +25,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long further notices may come before they are looked at. A first sync puts thousands of addresses on
-/// the dummy device, and to be woken for each would cost as much as making it.
+/// The time for which further notices are collected before they are looked at. A first sync puts
+/// thousands of addresses on the dummy device, and a wakeup for each would cost as much as creating
+/// it.
 const SETTLE_TIME: Duration = Duration::from_millis(10);
 
-/// Starts a thread that follows the addresses. It keeps nobody waiting for it: it ends with the
-/// process, or when there is something to say and nobody listens, or no other source speaks, any
-/// more.
+/// Starts a thread that follows the addresses. It does not keep the process running. It ends when
+/// the receiver is dropped or all other senders are gone, at the next event that it sends.
 ///
 /// # Errors
-/// If there can be no thread.
+/// An error if the thread cannot be created.
 pub fn start(events: &Sender<Event>) -> io::Result<()> {
     let source = Source {
         events: events.downgrade(),
@@ -44,24 +45,24 @@ pub fn start(events: &Sender<Event>) -> io::Result<()> {
     thread::Builder::new().name("addresses".into()).spawn(|| source.run()).map(drop)
 }
 
-/// What outlives a failure.
+/// The state that outlives a failure.
 struct Source {
     events: WeakSender<Event>,
-    /// What was last said, sorted.
+    /// The last sent addresses, sorted.
     said: Option<Vec<InterfaceAddress>>,
-    /// Before the next try.
+    /// The pause before the next try.
     pause: Duration,
     state: State,
 }
 
-/// Whether the operator has been told of a failure.
+/// Tells whether the operator was told of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Followed,
     Failing,
 }
 
-/// Nobody listens any more.
+/// Says that the receiver of events is gone.
 struct ReceiverClosed;
 
 impl Source {
@@ -82,13 +83,13 @@ impl Source {
         }
     }
 
-    /// Listens, reads, and then keeps what was read up to date until nobody hears it. The listener
-    /// comes first, so that no change falls between.
+    /// Listens, reads, and then keeps the addresses up to date until the receiver is gone. It
+    /// listens before it reads, so that no change is missed.
     fn attempt(&mut self) -> Result<ReceiverClosed, Error> {
         let mut interfaces = Interfaces::open()?;
         let mut known = read(&interfaces)?;
         loop {
-            // What changed during a reading waits already.
+            // The changes during the reading are waiting already.
             take_changes(&mut interfaces, &mut known)?;
             let removed = known.take_removed();
             if !removed.is_empty()
@@ -138,10 +139,11 @@ impl Source {
     }
 }
 
-/// All addresses of all interfaces but the dummy device, as they are now.
+/// Returns the present addresses of all interfaces except the dummy device.
 ///
 /// # Errors
-/// If the kernel refuses, is not understood, or has no quiet moment.
+/// An error if the kernel refuses, if its answer cannot be parsed, or if the state keeps changing
+/// during the reading.
 pub fn now() -> Result<Vec<InterfaceAddress>, Error> {
     Ok(read(&Interfaces::open()?)?.addresses())
 }

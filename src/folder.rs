@@ -1,10 +1,10 @@
-//! THE DOOR TO A FOLDER: Services, EndpointSlices and this Node from YAML and JSON files.
+//! Reads Services, EndpointSlices and this Node from YAML and JSON files.
 //!
-//! In: a folder's `*.yaml`, `*.yml` and `*.json` files, hidden ones excepted, or for a plan one
-//! file. Out: [`Event`]s: whole lists first, then differences, until nobody listens. A file that
-//! does not parse keeps the content that it last had; what is wrong with an object spoils only
-//! itself. Every [`Problem`] is told once for as long as it lasts. A file that somebody writes is read when he is done. Never: a folder below the
-//! folder, and never an event that takes facts away because something could not be read.
+//! Takes a folder's `*.yaml`, `*.yml` and `*.json` files that are not hidden, or for a plan one
+//! file. Returns [`Event`]s: complete lists first, then differences, until the receiver is dropped.
+//! A file that does not parse keeps its last content, and an error in an object affects only that
+//! object. Reports every [`Problem`] once for as long as it lasts. Reads a file when its writer is
+//! done. Does not read subfolders. Does not take facts away because something could not be read.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,26 +28,26 @@ mod state;
 mod unknown;
 mod writing;
 
-/// Something in the folder that is not used.
+/// A part of the folder that is not used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
     /// A file cannot be read.
     Unreadable {
         /// The file's path.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         reason: String,
     },
-    /// A file that had objects has none; they stay in force until it is deleted.
+    /// A file that had objects has none. Its objects stay in force until it is deleted.
     Emptied {
         /// The file's path.
         file: PathBuf,
     },
-    /// A document of a file does not parse, or a part of it is passed over that seems to be meant.
+    /// A document of a file does not parse, or a part that looks relevant is skipped.
     Broken {
         /// The file's path.
         file: PathBuf,
-        /// What is wrong, with line, column and field.
+        /// The error, with line, column and field.
         error: yaml::Error,
     },
     /// A part of an object cannot be used.
@@ -56,16 +56,16 @@ pub enum Problem {
         file: PathBuf,
         /// The line at which the object's document begins.
         line: u64,
-        /// The object, the field, and what is wrong.
+        /// The object, the field, and the error.
         problem: objects::Problem,
     },
-    /// An object occurs twice; the first one counts, in the order of the files' names.
+    /// An object occurs twice. The first one counts, in the order of the files' names.
     Twice {
         /// The object.
         object: ObjectId,
-        /// The file and line of the one that counts.
+        /// The file and line of the object that counts.
         kept: (PathBuf, u64),
-        /// The file and line of the one that does not.
+        /// The file and line of the object that does not count.
         ignored: (PathBuf, u64),
     },
 }
@@ -96,7 +96,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// What makes it the same problem although the lines of its file have moved.
+    /// Returns a key that stays equal when the lines of the file move.
     fn identity(&self) -> String {
         let file = |path: &Path| path.display().to_string();
         match self {
@@ -119,7 +119,7 @@ impl Problem {
 pub struct Error {
     /// The path that was given.
     pub path: PathBuf,
-    /// Why.
+    /// The cause of the error.
     pub reason: String,
 }
 
@@ -129,7 +129,7 @@ impl Error {
     }
 }
 
-/// Reads a folder or a file once: the three lists, and everything that is not used.
+/// Reads a folder or a file once. Returns the three lists, and every problem.
 pub fn load(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), Error> {
     let content = if path.is_dir() {
         let paths = manifests(path).map_err(|error| Error::new(path, error))?;

@@ -1,11 +1,11 @@
-//! API objects as this program reads them, and their conversion into facts.
+//! Reads API objects and converts them into facts.
 //!
-//! In: JSON or YAML of `core/v1 Service`, `discovery.k8s.io/v1 EndpointSlice` and `core/v1 Node`,
-//! from an API server or from a file. Out: values of [`proxier::model`], and a [`Problem`] for
-//! everything that could not be used. The types hold only the fields that decide kernel state;
-//! other fields are skipped by the parser and never stored. A field of the wrong type is kept as
-//! a note ([`Field::Wrong`]), so that one bad object never fails the list it stands in, nor one
-//! bad port the Service it stands in. Never: a request, a file, a decision about the kernel.
+//! Takes JSON or YAML of `core/v1 Service`, `discovery.k8s.io/v1 EndpointSlice` and `core/v1 Node`,
+//! from an API server or from a file. Returns values of [`proxier::model`], and a [`Problem`] for
+//! everything that could not be used. The types hold only the fields that decide kernel state; the
+//! parser skips other fields. A field of the wrong type is kept as a note ([`Field::Wrong`]). So
+//! one bad object does not fail its list, and one bad port does not fail its Service. Does not send
+//! requests, read files or decide about the kernel.
 
 pub use self::field::{Field, List};
 pub use self::fields::Fields;

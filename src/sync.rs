@@ -1,7 +1,8 @@
-//! The sync thread: gathers events, runs rounds, says what came of them.
+//! Runs the sync thread, which collects events, runs rounds and reports their results.
 //!
-//! In: a queue of events. Out: kernel changes, log lines (`Report`), and
-//! what others answer and tell ([`publish`]). Never: a round before the first lists are complete, a reply to a source.
+//! Takes a queue of events. Returns kernel changes, log lines (`Report`), and the state that
+//! servers, metrics and events read ([`publish`]). Does not run a round before the first lists are
+//! complete. Does not reply to the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,29 +33,29 @@ pub mod pace;
 pub mod publish;
 mod summary;
 
-/// How many events may wait before their sources do.
+/// The number of events that the queue holds. Sources wait while it is full.
 pub const QUEUE: usize = 1024;
 
-/// Why the sync thread ended.
+/// The reasons why the sync thread ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel could not be prepared.
     #[error(transparent)]
     Unprepared(#[from] Cause),
-    /// The thread's own timer could not be made.
+    /// The thread's own timer could not be created.
     #[error("cannot start the sync thread's timer: {0}")]
     Timer(#[from] std::io::Error),
 }
 
-/// How much of a round is done before the queue is looked at: some 50 ms in a big cluster on a slow
-/// machine.
+/// The part of a round that is done before the queue is looked at: about 50 ms in a big cluster on
+/// a slow machine.
 const ROUND_BUDGET: Budget = Budget(2000);
 
-/// Runs rounds until every source of events has gone. `read` reads the kernel in whole, as
+/// Runs rounds until all sources of events are gone. `read` reads the whole kernel, as
 /// [`Kernel::observe`] does, in a thread of its own.
 ///
 /// # Errors
-/// If the kernel cannot be prepared.
+/// An error if the kernel cannot be prepared, or a thread or the timer cannot be created.
 pub fn run<K: Kernel>(
     proxier: Proxier,
     kernel: K,
@@ -100,19 +101,19 @@ enum Gathered {
     Closed,
 }
 
-/// What the thread has in its hands.
+/// The state of the sync thread.
 struct Rounds {
     proxier: Proxier,
     events: Receiver<Event>,
     audit: Audit,
     pace: Pace,
     report: Report,
-    /// Whether rules could not be written in the last round.
+    /// True if rules could not be written in the last round.
     has_failed_rules: bool,
 }
 
 impl Rounds {
-    /// Takes what has arrived, or waits for more until the next round is due.
+    /// Takes an event that has arrived, or waits for one until the next round is due.
     async fn gather(&mut self, publish: &mut Publish) -> Gathered {
         publish.questions().answer(&self.proxier);
         if let Ok(event) = self.events.try_recv() {
@@ -120,7 +121,7 @@ impl Rounds {
             return Gathered::More;
         }
         let wait = self.wait(publish);
-        // A timer of no length would still cost a tick of the clock.
+        // A timer of zero length would still wait for a tick of the clock.
         if wait.is_some_and(|wait| wait.is_zero()) {
             if let Some(found) = self.audit.try_end() {
                 self.take_audit(found, publish);
@@ -154,7 +155,7 @@ impl Rounds {
 
     fn fold(&mut self, event: Event, publish: &Publish) {
         if let Event::Together(events) = event {
-            // No round comes in between.
+            // No round comes between them.
             events.into_iter().for_each(|event| self.fold(event, publish));
         } else if let Some(event) = families::concerning(event, &self.proxier) {
             publish.record_event(&event);
@@ -166,12 +167,12 @@ impl Rounds {
         publish.audit_read(found.took);
         match found.reading {
             Ok(found) => self.proxier.end_audit(found, Instant::now()),
-            // The round reads for itself, and tells if that fails too.
+            // The round reads the kernel itself, and reports it if that fails too.
             Err(_) => self.proxier.invalidate(),
         }
     }
 
-    /// How long there is nothing to do, unless something happens.
+    /// Returns how long to wait for an event before the next round. `None` means without limit.
     fn wait(&self, publish: &mut Publish) -> Option<Duration> {
         if !self.proxier.is_complete() {
             return None;
@@ -185,11 +186,13 @@ impl Rounds {
         Some(due.saturating_duration_since(now))
     }
 
-    /// Lets the kernel be read beside the rounds if that is due and nothing is in doubt.
+    /// Starts a reading of the kernel beside the rounds, if it is due and the kernel state is
+    /// known.
     fn begins_audit(&mut self) -> bool {
         let is_due = self.pace.audit_is_due(Instant::now()) && !self.audit.is_reading();
-        // What was read is still to be compared, or the round will read for itself. Facts that wait are
-        // no reason to wait with the reading, else one a period would put it off for ever.
+        // If everything is to be compared, the last reading was not used yet, or the round will
+        // read itself. Waiting facts do not delay the reading: else one in each period would put it
+        // off forever.
         let begins = is_due && !self.proxier.compares_everything() && self.proxier.begin_audit();
         if begins && !self.audit.begin() {
             self.proxier.invalidate();
@@ -198,7 +201,8 @@ impl Rounds {
         begins
     }
 
-    /// What was missing may have come, and what rules were made of may have gone.
+    /// Looks again for capabilities that were missing, and for those that rules need and that may
+    /// be gone.
     fn look_again<K: Kernel>(&mut self, kernel: &mut InstrumentedKernel<K>) {
         let lacks_something = Family::BOTH
             .iter()
@@ -208,14 +212,15 @@ impl Rounds {
         }
     }
 
-    /// A whole round, in pieces between which facts that arrive are taken in.
+    /// Runs a whole round in pieces, between which it takes new events.
     fn round<K: Kernel>(&mut self, kernel: &mut InstrumentedKernel<K>, publish: &mut Publish) {
         let start = Instant::now();
-        // What was done before the round, like the preparation of the node, is no part of its time.
+        // Work before the round, such as preparing the node, does not count as its time.
         kernel.take_stats();
         publish.round_started();
         let audited = self.proxier.compares_everything();
-        // What was read beside the rounds; where nothing is believed the round reads for itself.
+        // Counts the reading that was made beside the rounds. Without a valid cache the round reads
+        // itself.
         if audited && let Some(found) = self.proxier.believed() {
             kernel.count(found);
         }
@@ -248,7 +253,7 @@ impl Rounds {
             draining: outcome.draining.count > 0,
             drain_ends: outcome.draining.next_end,
         });
-        // What is in doubt is read and counted by the next round.
+        // The next round reads and counts what is in doubt.
         if kernel.is_unsure()
             && let Some(believed) = self.proxier.believed()
         {
@@ -301,15 +306,16 @@ struct Interferences {
 /// at most; a problem that lasts when it begins and when it ends, not each time it is tried again.
 #[derive(Debug, Default)]
 struct Report {
-    /// The operations that fail, and why. The words of a cause may differ each time.
+    /// The operations that fail, and the kind of their cause. The text of a cause may differ each
+    /// time.
     failing: BTreeMap<String, CauseKind>,
-    /// Where what fails is kept for reminders.
+    /// The register in which failures are kept for reminders.
     lasting: Lasting,
     summary: Summary,
     interferences: Option<Interferences>,
 }
 
-/// A time to the microsecond, in milliseconds.
+/// A duration that is shown in milliseconds with three decimals.
 struct Milliseconds(Duration);
 
 impl fmt::Display for Milliseconds {
@@ -318,7 +324,7 @@ impl fmt::Display for Milliseconds {
     }
 }
 
-/// How many new failures, and how many that are over, a round tells one by one.
+/// The number of new failures that a round logs one by one, and of those that are over.
 const MAX_LOGGED_FAILURES: usize = 20;
 
 impl Report {
@@ -352,10 +358,10 @@ impl Report {
         self.summary.next(now).map(|at| at.saturating_duration_since(now))
     }
 
-    /// Tells the sum of the rounds since the last one, if that is due.
+    /// Logs the summary of the rounds since the last one, if it is due.
     fn tell_sum(&mut self, now: Instant) {
         let Some(Sum { rounds, changed, failed, longest }) = self.summary.take(now) else { return };
-        // Where each round has its line the sum says nothing new.
+        // If each round has its own line, the summary has no new information.
         if !tracing::enabled!(target: ROUNDS, tracing::Level::INFO) {
             let longest_ms = Milliseconds(longest);
             tracing::info!(rounds, changed, failed, %longest_ms, "synced");
@@ -386,7 +392,7 @@ impl Report {
         }
     }
 
-    /// Problems that are new, or have another kind of cause now.
+    /// Returns the failures that are new, or whose cause has changed its kind.
     fn begin<'a>(&mut self, failed: &'a [Failure]) -> Vec<&'a Failure> {
         let is_new = |failure: &&Failure| {
             let kind = failure.cause.kind();
@@ -396,7 +402,7 @@ impl Report {
         failed.iter().filter(is_new).collect()
     }
 
-    /// One line if nothing fails any more, else one for each problem that is over.
+    /// Returns one line if nothing fails any more, else one for each failure that is over.
     fn end(&mut self, outcome: &Outcome) -> Vec<String> {
         let fails: BTreeSet<_> = outcome.failed.iter().map(|failure| &failure.operation).collect();
         let over = |operation: &&String| !fails.contains(operation);
@@ -480,7 +486,7 @@ mod tests {
         assert_eq!(report.begin(&failure(locked)).len(), 1);
     }
 
-    /// A kernel whose preparation takes its time.
+    /// A kernel whose preparation takes time.
     #[derive(Default)]
     struct Slow(FakeKernel);
 
@@ -543,7 +549,7 @@ mod tests {
         }
     }
 
-    /// Of a proxy that has programmed one Service: the lines that say it is synced.
+    /// Returns the log lines of a proxy that has synced one Service.
     fn synced(each_round: bool) -> Vec<Value> {
         let families = PerFamily { v4: true, v6: true };
         let health = Arc::new(ProxyHealth::new(&families, Duration::from_secs(30)));
@@ -572,7 +578,8 @@ mod tests {
         let lines = tracing_subscriber::fmt::layer()
             .event_format(Lines::new(LogFormat::Json))
             .with_writer(move || writer.clone());
-        // A filter of everything, as in the program: one of a layer alone remembers what it was asked last.
+        // The filter is for all layers, as in the program: one for a single layer remembers the
+        // last question.
         let wanted = filter_fn(move |metadata| each_round || metadata.target() != ROUNDS);
         let subscriber = tracing_subscriber::registry().with(wanted).with(lines);
         tracing::subscriber::with_default(subscriber, || {

@@ -1,9 +1,10 @@
-//! WHAT SERVICES CARRY: connections, bytes and packets of each Service, read when somebody scrapes.
+//! Counts the connections, bytes and packets of each Service.
 //!
-//! In: whose virtual servers there are and what drains, from the sync thread, which waits for nothing;
-//! readings of the kernel's counters. Out: metrics of each Service. A thread of its own reads the
-//! kernel, by sockets of its own, seldom, and of so many Services at most: who scrapes often gets the
-//! last reading. Never: a change to the kernel, a Service that is counted in part.
+//! Takes the owners of virtual servers and the draining destinations from the sync thread, and
+//! readings of the kernel's counters. Returns metrics of each Service when they are scraped. A
+//! thread of its own reads the kernel, with sockets of its own. It reads at most once in an
+//! interval, and only a limited number of Services: frequent scrapes get the last reading. Does not
+//! change the kernel. Does not count a part of a Service's virtual servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,67 +21,67 @@ use self::accounts::Accounts;
 
 mod accounts;
 
-/// What the kernel has counted at a virtual server since it stands.
+/// The kernel's counters of a virtual server since it was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Connections begun.
+    /// The number of connections that have begun.
     pub connections: u64,
-    /// Packets from clients.
+    /// The number of packets from clients.
     pub packets_in: u64,
-    /// Packets to clients.
+    /// The number of packets to clients.
     pub packets_out: u64,
-    /// Bytes from clients.
+    /// The number of bytes from clients.
     pub bytes_in: u64,
-    /// Bytes to clients.
+    /// The number of bytes to clients.
     pub bytes_out: u64,
 }
 
-/// A virtual server at the moment.
+/// The present counters of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Which one.
+    /// The key of the virtual server.
     pub server: VirtualServerKey,
-    /// What it has counted.
+    /// The counters since it was created.
     pub counters: Counters,
-    /// Connections that carry something.
+    /// The number of established connections.
     pub active: u64,
-    /// Connections that are ending, or of protocols that have none.
+    /// The number of connections that are ending, or of protocols without connections.
     pub inactive: u64,
 }
 
-/// What one who scrapes may cost.
+/// The limits of the cost of scrapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// So many Services are told of at most, in the order of their names.
+    /// The largest number of Services that are counted, in the order of their names.
     pub services: usize,
-    /// So long a reading is good for.
+    /// The time for which a reading is used.
     pub interval: Duration,
 }
 
 enum Notification {
-    /// Whose virtual servers these are now; nobody's if there is no name.
+    /// The present owners of virtual servers. One without a name has no owner any more.
     Owners(Vec<(VirtualServerKey, Option<ServiceName>)>),
-    /// What has begun to drain, what does no longer, and when.
+    /// The destinations that have begun or stopped draining, and when.
     Draining {
         begun: BTreeSet<VirtualServerDestination>,
         ended: BTreeSet<VirtualServerDestination>,
         now: Instant,
     },
-    /// Somebody scrapes.
+    /// Metrics are being scraped.
     Scrape(oneshot::Sender<Vec<MetricFamily>>),
 }
 
-/// The thread that keeps the accounts. Clones speak to the same one, which ends with the last.
+/// The handle of the counting thread. Clones share it; it ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     told: mpsc::Sender<Notification>,
 }
 
 impl Traffic {
-    /// Starts the thread; `read` reads these virtual servers.
+    /// Starts the thread. `read` reads the counters of the given virtual servers.
     ///
     /// # Errors
-    /// If there can be no such thread.
+    /// An error if the thread cannot be created.
     pub fn start(
         limits: Limits,
         read: impl FnMut(&BTreeSet<VirtualServerKey>) -> Result<Vec<Reading>, Cause> + Send + 'static,
@@ -92,12 +93,12 @@ impl Traffic {
         Ok(Self { told })
     }
 
-    /// Says whose virtual servers these are now.
+    /// Sets the present owners of these virtual servers.
     pub fn owners(&self, owners: Vec<(VirtualServerKey, Option<ServiceName>)>) {
         self.tell(Notification::Owners(owners));
     }
 
-    /// Says what has begun to drain, and what does no longer.
+    /// Sets which destinations have begun or stopped draining.
     pub fn draining(&self, news: &Draining) {
         if !news.begun.is_empty() || !news.ended.is_empty() {
             let (begun, ended) = (news.begun.clone(), news.ended.clone());
@@ -105,16 +106,16 @@ impl Traffic {
         }
     }
 
-    /// Metrics of each Service, from a reading that is not too old.
+    /// Returns the metrics of each Service. Reads the kernel if the last reading is too old.
     pub async fn read(&self) -> Vec<MetricFamily> {
         let (tell, families) = oneshot::channel();
         self.tell(Notification::Scrape(tell));
-        // A thread that has died tells nothing any more.
+        // A thread that has died sends nothing any more.
         families.await.unwrap_or_default()
     }
 
     fn tell(&self, told: Notification) {
-        // The thread ends after all who could tell it something.
+        // The thread ends only after all its senders.
         let _ = self.told.send(told);
     }
 }
@@ -132,12 +133,12 @@ fn keep(
             }
             Notification::Scrape(tell) => {
                 accounts.refresh(Instant::now(), &mut read);
-                // Nobody waits for it any more.
+                // The scrape may have been given up.
                 let _ = tell.send(accounts.families(Instant::now()));
             }
         }
     }
 }
 
-/// Whose each virtual server is.
+/// The owner of each virtual server.
 type Owners = BTreeMap<VirtualServerKey, ServiceName>;

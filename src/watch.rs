@@ -1,10 +1,10 @@
-//! THE DOOR TO THE CLUSTER: Services, EndpointSlices and this Node from an API server.
+//! Watches Services, EndpointSlices and Nodes of an API server.
 //!
-//! In: what an API server sends ([`Api`] says which one). Out: [`Event`]s: for each kind one whole
-//! list, then changes, and another list whenever the thread is lost. Objects are converted as they
-//! arrive, so no Kubernetes type leaves this module and only one is held at a time. A server that
-//! cannot be reached is asked again for ever, and the operator is told when that begins and when it
-//! ends. Never: an event that takes facts away because of a failure; what was last known stays.
+//! Takes the answers of the server that an [`Api`] names. Returns [`Event`]s: for each kind one
+//! complete list, then changes, and another list when the watch cannot be resumed. Objects are
+//! converted as they arrive: no Kubernetes type leaves this module. Tries an unreachable server
+//! again without end, and tells the operator when the outage begins and ends. Does not take facts
+//! away because of a failure: the last known state stays.
 
 use std::collections::BTreeMap;
 
@@ -53,16 +53,16 @@ mod tls;
 mod transport;
 mod write;
 
-/// Which nodes matter.
+/// The nodes that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodesWatched {
-    /// This one.
+    /// Only this node.
     This,
-    /// This one, and of all others whether they are ready.
+    /// This node in full, and the readiness and addresses of all nodes.
     All,
 }
 
-/// Watches every kind until nobody listens to `events` any more.
+/// Watches every kind and sends what it finds. Returns when the receiver of `events` is dropped.
 pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Event>) {
     let ApiSettings { wait_for_node, needs_pod_nets, .. } = *api.settings();
     let patience = NodeAddressWait::new(wait_for_node);
@@ -76,36 +76,36 @@ pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender
     }
 }
 
-/// One kind of object: how to ask for it and what its facts are.
+/// A kind of object that is watched: how to request it, and how to convert it.
 trait Watched {
-    /// The object as it is read.
+    /// The object as it is deserialized.
     type Object: DeserializeOwned + Send;
-    /// The object as the model says it.
+    /// The object as a type of the model.
     type Fact;
-    /// Its kind.
+    /// The kind of the object.
     const KIND: Kind;
-    /// Its `apiVersion`.
+    /// The `apiVersion` of the object.
     const API_VERSION: &'static str;
 
     fn resource(&self) -> Resource;
-    /// What the object itself says of its type.
+    /// Returns the `apiVersion` and `kind` that the object itself names.
     fn said_type(object: &Self::Object) -> SaidType<'_>;
     fn id(object: &Self::Object) -> Option<ObjectId>;
     fn resource_version(object: &Self::Object) -> Option<&str>;
     fn convert(object: &Self::Object, problems: &mut Vec<Problem>) -> Option<Self::Fact>;
 
-    /// All there is, after a complete list.
+    /// Takes all objects of a complete list.
     fn listed(&mut self, facts: Vec<Self::Fact>) -> Option<Event>;
-    /// One object as it is now.
+    /// Takes the present state of one object.
     fn put(&mut self, fact: Self::Fact) -> Option<Event>;
-    /// One object that is gone, or that this proxy is not concerned with any more.
+    /// Takes an object that was deleted or that this proxy does not use any more.
     fn gone(&mut self, object: &ObjectId) -> Option<Event>;
 }
 
-/// The receiver is gone.
+/// Says that the receiver of events was dropped.
 struct ReceiverClosed;
 
-/// Turns the steps of one kind's stream into events.
+/// Turns the steps of one kind's stream into events. Returns when the receiver is gone.
 async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> ReceiverClosed {
     let mut stream = Stream::<W>::new(api, watched.resource());
     let mut backoff = Backoff::new(api.retry());
@@ -117,7 +117,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Re
     loop {
         match stream.next().await {
             Ok(step) => {
-                // An answer that has begun may still come to nothing.
+                // An answer that has only begun, such as a list, may still fail.
                 let works =
                     matches!(step, Step::Connected | Step::Complete | Step::Put(_) | Step::Gone(_));
                 if works && std::mem::take(&mut is_told) {
@@ -158,14 +158,14 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Re
     }
 }
 
-/// Converts objects, and keeps those of a list together until it is complete.
+/// Converts objects. Keeps the objects of a list until the list is complete.
 struct Converter<W: Watched> {
     watched: W,
     reports: Reports,
     list: Option<Listing<W::Fact>>,
 }
 
-/// A list that is not complete yet. Of an object that comes several times the last word counts.
+/// A list that is not complete yet. When an object comes several times, the last one counts.
 struct Listing<F> {
     facts: Vec<Option<F>>,
     places: BTreeMap<ObjectId, usize>,
@@ -244,7 +244,8 @@ impl<W: Watched> Converter<W> {
         }
     }
 
-    /// `None` for an object without a name, which cannot be told from any other.
+    /// Converts an object and reports its problems. `None` if the object has no name: nothing
+    /// identifies it then.
     fn convert(&mut self, object: &W::Object) -> Option<(ObjectId, Option<W::Fact>)> {
         let mut problems = Vec::new();
         let fact = W::convert(object, &mut problems);

@@ -1,8 +1,8 @@
-//! An API server that costs the machine as little as one elsewhere would: everything it will send is
-//! written beforehand.
+//! Runs an API server that costs the measured machine no more than a remote one would.
 //!
-//! In: objects as text. Out: streamed lists and watches over HTTP/1.1, and events when told. Never:
-//! TLS, which would count the other end's work too; a request it does not know.
+//! Takes objects as text. Serves streamed lists and watches over HTTP/1.1, and events on demand.
+//! All answers are encoded beforehand. Does not use TLS, because the server's work would be counted
+//! too. Refuses requests that it does not know.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,7 +12,7 @@ use std::thread;
 
 use super::world::{self, NODE, Shape};
 
-/// A kind of object by the path of its lists.
+/// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Service,
@@ -34,7 +34,7 @@ struct Shared {
 }
 
 impl Api {
-    /// Starts in the network namespace of this thread, with everything of this shape.
+    /// Starts in the network namespace of this thread, with all objects of this shape.
     pub(crate) fn start(shape: Shape) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -55,7 +55,7 @@ impl Api {
         api
     }
 
-    /// Makes these all the objects of a kind for whoever lists them from now on.
+    /// Sets the objects of a kind that later lists get.
     pub(crate) fn hold(&self, kind: Kind, objects: impl IntoIterator<Item = String>) {
         let mut lines = String::new();
         for object in objects {
@@ -70,7 +70,7 @@ impl Api {
             r#"{{"kind":"{name}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"900000","annotations":{{"k8s.io/initial-events-end":"true"}}}}}}"#
         );
         lines += &line("BOOKMARK", &mark);
-        // In pieces, as a server that writes an object at a time would send them.
+        // The body is sent in pieces, as by a server that writes one object at a time.
         let mut body = Vec::with_capacity(lines.len() + lines.len() / 1000);
         for piece in lines.as_bytes().chunks(16 << 10) {
             chunk(&mut body, piece);
@@ -78,7 +78,7 @@ impl Api {
         self.shared.lists.lock().unwrap().insert(kind, body.into());
     }
 
-    /// Sends bytes that [`event`] and its like have written.
+    /// Sends bytes that [`event`] has written.
     pub(crate) fn send(&self, kind: Kind, bytes: &[u8]) {
         let mut watches = self.shared.watches.lock().unwrap();
         while !watches.contains_key(&kind) {
@@ -103,7 +103,7 @@ impl Shared {
             path if path.starts_with("/api/v1/services?") => Kind::Service,
             path if path.starts_with("/api/v1/nodes?") => Kind::Node,
             path if path.starts_with("/apis/discovery.k8s.io/v1/endpointslices?") => Kind::Slice,
-            // Events of the proxy itself.
+            // The proxy's own events are refused.
             _ => {
                 let refusal =
                     b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -121,7 +121,7 @@ impl Shared {
     }
 }
 
-/// What [`Api::send`] sends of an object that has changed.
+/// Appends an event about an object, for [`Api::send`].
 pub(crate) fn event(verb: &str, object: &str, bytes: &mut Vec<u8>) {
     chunk(bytes, line(verb, object).as_bytes());
 }
@@ -136,7 +136,7 @@ fn chunk(bytes: &mut Vec<u8>, piece: &[u8]) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// Says where the objects are, as arguments of the proxy.
+/// Returns the arguments of a proxy that uses this server.
 pub(crate) fn arguments(api: &Api) -> Vec<String> {
     vec![format!("--master=http://{}", api.address), format!("--hostname-override={NODE}")]
 }

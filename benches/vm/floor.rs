@@ -1,8 +1,8 @@
-//! What the kernel itself needs: the same operations, encoded beforehand and sent with nothing around
-//! them.
+//! Measures the time that the kernel itself needs.
 //!
-//! In: a shape, and the rules that a proxy of this shape has written. Out: the time of each part. Never:
-//! a plan, a comparison, a log; a refused operation ends it.
+//! Takes a shape, and the rules that a proxy of this shape has written. Returns the time of each
+//! part. Sends the same operations as the proxy, encoded beforehand. Does not plan, compare or log.
+//! A refused operation ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -28,15 +28,15 @@ use serde_json::{Value, json};
 use super::scenario::apart;
 use super::world::{PORTS, Shape, cluster_ip, is_local, pod_ip, successor};
 
-/// More messages a datagram bring no speed.
+/// The number of messages in a datagram. More do not make it faster.
 const MESSAGES: usize = 400;
-/// How many single changes are averaged.
+/// The number of single changes whose times are averaged.
 const SINGLE: u32 = 50;
-/// How many changes are a burst.
+/// The number of changes in a burst.
 pub(crate) const BURST: u32 = 1000;
 
-/// Replays the first sync and changes after it in this network namespace, and says what each took, in
-/// milliseconds.
+/// Replays the first sync and changes after it in this network namespace. Returns the time of each
+/// in milliseconds.
 pub(crate) fn run(shape: Shape, rules: &Path) -> Value {
     let warm_up = rules.to_owned();
     apart(move || {
@@ -92,7 +92,8 @@ pub(crate) fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// An endpoint is replaced: the new one comes, the old one gets weight 0, is counted and goes.
+/// Replaces endpoints one by one: the new one is added; the old one gets weight 0, is counted and
+/// deleted.
 fn singles(
     shape: Shape,
     family: u16,
@@ -146,13 +147,14 @@ fn burst(
     start.elapsed()
 }
 
-/// The pod whose turn it is, each once until all have been.
+/// Returns the Service and the pod to replace at this turn. Each pod has one turn before any has a
+/// second.
 pub(crate) fn victim(shape: Shape, at: u32) -> (u32, u32) {
     let service = at % shape.services;
     (service, service * shape.endpoints + at / shape.services % shape.endpoints)
 }
 
-/// How often each pod has been replaced.
+/// The number of times that each pod was replaced.
 type Generations = BTreeMap<u32, u32>;
 
 fn replacement(service: u32, pod: u32, generations: &mut Generations) -> [Command; 3] {
@@ -207,7 +209,8 @@ fn addresses(shape: Shape) -> Vec<Request> {
     (0..shape.services).map(address).collect()
 }
 
-/// `/sys` shows the network namespace in which it was mounted, which is another one.
+/// Returns the index of the dummy device. `/sys` cannot be used: it shows the network namespace in
+/// which it was mounted.
 fn link_index() -> u32 {
     let shown = Process::new("ip").args(["-o", "link", "show", "kube-ipvs0"]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -275,7 +278,7 @@ fn restore(tool: &str, rules: &Path) {
 }
 
 fn ipvs_family() -> u16 {
-    // Opening loads the module.
+    // Opening the client loads the module.
     drop(ipvs_netlink::Client::open().unwrap());
     let mut payload = vec![3, 1, 0, 0];
     netlink_batch::attribute::Writer::new(&mut payload).nul_string(2, "IPVS").unwrap();
@@ -285,7 +288,7 @@ fn ipvs_family() -> u16 {
     attributes.flatten().find(|found| found.kind == 1).unwrap().u16().unwrap()
 }
 
-/// A message with its netlink header.
+/// Appends a message with its netlink header.
 fn frame(request: &Request, flags: u16, bytes: &mut Vec<u8>) {
     let length = 16 + u32::try_from(request.payload.len()).unwrap();
     bytes.extend(length.to_ne_bytes());
@@ -320,14 +323,14 @@ fn dump(query: &Query, family: u16) -> Vec<u8> {
     bytes
 }
 
-/// A socket, and room for what comes back.
+/// A netlink socket, and a buffer for answers.
 struct Sender {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
 impl Sender {
-    /// `NETLINK_ROUTE` is the protocol that has no number.
+    /// Opens a socket. `None` is `NETLINK_ROUTE`, whose number is 0.
     fn open(protocol: Option<rustix::net::Protocol>) -> Self {
         let socket = socket(AddressFamily::NETLINK, SocketType::RAW, protocol).unwrap();
         rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, 1 << 20).unwrap();
@@ -338,7 +341,7 @@ impl Sender {
         datagrams.iter().for_each(|datagram| self.send(datagram));
     }
 
-    /// The first thing that comes back is the acknowledgement, unless something was refused.
+    /// Sends a datagram. The first answer is the acknowledgement, unless an operation was refused.
     fn send(&mut self, datagram: &[u8]) {
         let sent = send(&self.socket, datagram, SendFlags::empty()).unwrap();
         assert_eq!(sent, datagram.len());

@@ -1,8 +1,9 @@
-//! Whether something has become more expensive: instructions counted, beside those that were written down.
+//! Checks that nothing has become more expensive, by counting instructions.
 //!
-//! In: a file of millions of instructions by name, and a machine whose clock counts them. Out: a line for
-//! each, as the tests of Rust write them, and whether all are well. Never: a judgement by time; on such a
-//! machine a nanosecond is an instruction, however busy the host is.
+//! Takes a file of expected millions of instructions by name. Needs a machine whose clock counts
+//! instructions: there a nanosecond is an instruction, however busy the host is. Prints a line for
+//! each, as Rust's tests do, and returns whether all are within the limit. Does not measure real
+//! time.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -19,13 +20,13 @@ use proxier::plan::Settings;
 use super::scenario;
 use super::world::{self, NODE, Shape, cluster_ip, pod_ip};
 
-/// How much more than written down is too much.
+/// The largest allowed ratio of the found number to the expected one.
 const TOLERANCE: f64 = 1.15;
-/// Each is done so often; the least counts.
+/// The number of repetitions; the smallest result counts.
 const TIMES: usize = 3;
 const SHAPE: Shape = Shape { services: 500, endpoints: 10 };
 
-/// Compares; true if nothing costs too much.
+/// Compares. True if nothing exceeds its limit.
 pub(crate) fn run(written: &Path) -> bool {
     let text = std::fs::read_to_string(written).unwrap();
     let written: BTreeMap<String, f64> = serde_json::from_str(&text).unwrap();
@@ -69,7 +70,7 @@ fn millions(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
-/// The least of a few turns of work on something that is made anew for each.
+/// Returns the smallest result of a few repetitions. Each repetition works on a new value.
 fn least<T>(mut make: impl FnMut() -> T, mut work: impl FnMut(T)) -> f64 {
     let mut turn = || {
         let made = make();

@@ -1,9 +1,9 @@
-//! What the proxy costs on a kernel with IPVS, beside what the kernel itself needs.
+//! Measures the proxy on a kernel with IPVS, and the kernel alone for comparison.
 //!
-//! In: a command, on a machine whose clock counts instructions, that nothing has used before:
-//! `measure api|manifests SERVICESxENDPOINTS`, `floor SERVICESxENDPOINTS FOLDER` or `guard FILE`; and anywhere
-//! `report FOLDER`, which makes a table and a plot of what was found. Out: JSON in `$LAB_OUT`. Never: run by
-//! itself; `make bench-vm` boots the machines for it.
+//! Takes a command: `measure api|manifests SERVICESxENDPOINTS`, `floor SERVICESxENDPOINTS FOLDER`
+//! or `guard FILE`. These need a machine that nothing has used before and whose clock counts
+//! instructions. `report FOLDER` runs anywhere and makes a table and a plot of the results. Writes
+//! JSON to `$LAB_OUT`. Is not run directly: `make bench-vm` boots the machines for it.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,12 +1,12 @@
-//! Cost against size, as a picture.
+//! Draws cost against size.
 //!
-//! In: rows. Out: an SVG with both axes logarithmic. Never: a point that was not measured.
+//! Takes rows. Returns an SVG with two logarithmic axes. Does not interpolate points.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// A curve: what, of which source, which number, its colour and its name.
+/// The curves: the measurement, its source, the column, the colour and the label.
 const CURVES: [(&str, &str, &str, &str, &str); 6] = [
     ("first sync", "API", "virtual_ms", "#1f77b4", "first sync"),
     ("first sync", "API", "floor_ms", "#aec7e8", "first sync, the kernel alone (floor)"),
@@ -18,9 +18,10 @@ const CURVES: [(&str, &str, &str, &str, &str); 6] = [
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 460.0;
-/// The frame: left, right, top, bottom.
+/// The frame in pixels: left, right, top, bottom.
 const FRAME: [f64; 4] = [70.0, 470.0, 20.0, 410.0];
-/// Powers of ten at the ends of the axes: Services, milliseconds.
+/// The exponents of ten at the ends of the axes. This is the axis of Services; the next one is that
+/// of milliseconds.
 const SERVICES: (f64, f64) = (2.0, 4.0);
 const TIME: (f64, f64) = (-1.0, 4.0);
 

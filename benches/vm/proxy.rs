@@ -1,7 +1,7 @@
-//! A proxy under measurement: started, listened to, looked at through `/proc`.
+//! Runs a proxy under measurement.
 //!
-//! In: arguments. Out: what it says with the moment it says it, and what it has used. Never: a look
-//! inside it.
+//! Takes its arguments. Returns its log lines with the time at which each was read, and its
+//! resource usage from `/proc`. Does not use the proxy's internals.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::said;
 
-/// Longer than anything takes.
+/// Longer than any measured step takes.
 const PATIENCE: Duration = Duration::from_secs(600);
 const TRACING: &str = "/sys/kernel/tracing/events/raw_syscalls/sys_enter/trigger";
 const CALLS: &str = "/sys/kernel/tracing/events/raw_syscalls/sys_enter/hist";
@@ -24,31 +24,31 @@ pub(crate) struct Proxy {
     pub(crate) started: Instant,
 }
 
-/// A line, and when it was read.
+/// A log line, and when it was read.
 pub(crate) struct Said {
     pub(crate) at: Instant,
     pub(crate) line: String,
 }
 
 impl Said {
-    /// The number after `NAME=`.
+    /// Returns the number after `NAME=`.
     pub(crate) fn number(&self, name: &str) -> f64 {
         let (_, rest) = self.line.split_once(&format!("{name}=")).expect("a field");
         rest.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
     }
 }
 
-/// What one round or several have come to.
+/// The result of one round or several.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rounds {
-    /// When the last of them was told.
+    /// The time at which the last of them was logged.
     pub(crate) at: Instant,
     pub(crate) changed: f64,
     pub(crate) kernel_ms: f64,
 }
 
 impl From<&Said> for Rounds {
-    /// A round that has changed nothing says no number.
+    /// Reads one round. A round that has changed nothing logs no number of changes.
     fn from(said: &Said) -> Self {
         let is_change = said.line.contains("changed=");
         Self {
@@ -59,16 +59,16 @@ impl From<&Said> for Rounds {
     }
 }
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Of its own threads.
+    /// The CPU time of its own threads.
     pub(crate) cpu: Duration,
-    /// Of the programs it has run.
+    /// The CPU time of the programs that it has run.
     pub(crate) children: Duration,
-    /// How often a thread has been woken after waiting.
+    /// The number of times that a thread was woken after waiting.
     pub(crate) wakes: u64,
-    /// System calls of its threads.
+    /// The number of system calls of its threads.
     pub(crate) calls: u64,
 }
 
@@ -111,7 +111,7 @@ impl Proxy {
         Self { child, said, started }
     }
 
-    /// The next line with one of these texts.
+    /// Returns the next line that contains one of these texts.
     pub(crate) fn hear(&self, texts: &[&str]) -> Said {
         let mut last = String::new();
         loop {
@@ -125,7 +125,7 @@ impl Proxy {
         }
     }
 
-    /// Hears rounds until they have made so many changes.
+    /// Reads rounds until they have made this many changes.
     pub(crate) fn hear_changes(&self, count: f64) -> Rounds {
         let mut rounds = Rounds::from(&self.hear(&[" synced "]));
         while rounds.changed < count {
@@ -158,7 +158,7 @@ impl Proxy {
         usage
     }
 
-    /// Resident memory now and at its most, in MiB.
+    /// Returns the present and the peak resident memory, in MiB.
     pub(crate) fn memory(&self) -> (f64, f64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let mib = |name| field(&status, name) as f64 / 1024.0;
@@ -173,7 +173,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Begins to count system calls, if this kernel can.
+/// Starts to count system calls, if this kernel can.
 pub(crate) fn count_calls() {
     let _ =
         Command::new("mount").args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]).status();
@@ -182,7 +182,7 @@ pub(crate) fn count_calls() {
     }
 }
 
-/// System calls by thread.
+/// Returns the number of system calls by thread.
 fn calls() -> Vec<(String, u64)> {
     let text = fs::read_to_string(CALLS).unwrap_or_default();
     let line = |line: &str| {

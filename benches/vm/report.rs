@@ -1,6 +1,6 @@
-//! What was measured, as a table for people and as JSON.
+//! Writes the results as a table for people and as JSON.
 //!
-//! In: numbers by name. Out: text. Never: a verdict.
+//! Takes numbers by name. Returns text. Does not judge the results.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ use super::proxy::{Rounds, Usage};
 use super::scenario::Origin;
 use super::world::Shape;
 
-/// One thing that was measured.
+/// One measurement.
 pub(crate) struct Row {
     what: String,
     shape: Shape,
@@ -55,7 +55,7 @@ impl Row {
         self.found.insert(name.to_owned(), value);
     }
 
-    /// What rounds have told, and what they have used.
+    /// Adds the results of rounds, and the resources that they have used.
     pub(crate) fn rounds(&mut self, began: Instant, rounds: Rounds, usage: Usage) {
         self.number("virtual_ms", ms(rounds.at - began));
         self.number("operations", rounds.changed);
@@ -107,7 +107,7 @@ pub(crate) fn head() -> String {
     head
 }
 
-/// A floor as it is written beside rows.
+/// Returns the JSON of a floor, in the form of a row.
 pub(crate) fn floor(shape: Shape, found: &Value) -> Value {
     json!([{
         "what": "floor",
@@ -118,7 +118,7 @@ pub(crate) fn floor(shape: Shape, found: &Value) -> Value {
     }])
 }
 
-/// Reads what all machines have found, puts each row beside its floor, and writes `bench.json`,
+/// Reads the results of all machines, adds the floor to each row, and writes `bench.json`,
 /// `bench.txt` and `bench.svg` into the folder.
 pub(crate) fn report(folder: &Path) {
     let mut files: Vec<_> =
@@ -155,7 +155,7 @@ pub(crate) fn report(folder: &Path) {
     fs::write(folder.join("bench.json"), serde_json::to_string_pretty(&found).unwrap()).unwrap();
 }
 
-/// The table in Markdown.
+/// Returns the table in Markdown.
 fn table(rows: &[Value]) -> String {
     let columns = COLUMNS.iter().chain(&FLOOR);
     let mut text = String::from("| | Services x endpoints | source |");

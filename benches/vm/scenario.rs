@@ -1,7 +1,7 @@
-//! What is done with a proxy, and what is noted of it.
+//! Runs the scenarios that are measured.
 //!
-//! In: a shape and a source of objects. Out: a [`Row`] for each thing that was measured. Each shape has
-//! a network namespace of its own that nothing has used before. Never: two proxies at once.
+//! Takes a shape and a source of objects. Returns a [`Row`] for each measurement. Each shape has a
+//! new network namespace of its own. Does not run two proxies at once.
 
 use std::fs;
 use std::path::Path;
@@ -19,22 +19,22 @@ use super::proxy::{Proxy, Usage};
 use super::report::Row;
 use super::world::{self, NODE, Shape};
 
-/// Where the objects come from.
+/// The source of the objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Api,
     Manifests,
 }
 
-/// What is told of a round, and whether it was one.
+/// The log level at which each round has a line. The next constant holds the texts of such lines.
 const LOG: &str = "info,ipvs_proxy::sync=debug";
 const ROUND: [&str; 2] = [" synced ", "nothing to change"];
-/// How often a single change is measured; the median counts.
+/// The number of times that a single change is measured; the median counts.
 const TIMES: u32 = 9;
 const IDLE: Duration = Duration::from_secs(300);
 const AUDITED: Duration = Duration::from_secs(10);
 
-/// Rows that have been told.
+/// The rows that were printed.
 #[derive(Default)]
 struct Rows(Vec<Row>);
 
@@ -45,8 +45,8 @@ impl Rows {
     }
 }
 
-/// Everything of one shape and source. What a proxy from the API server has written as rules is left
-/// in `out`, for the floor.
+/// Measures all scenarios of one shape and source. Leaves the rules of a proxy that follows the API
+/// server in `out`, for the floor.
 pub(crate) fn measure(shape: Shape, origin: Origin, out: &Path) -> Vec<Row> {
     warm_up();
     let out = out.to_owned();
@@ -60,7 +60,7 @@ pub(crate) fn measure(shape: Shape, origin: Origin, out: &Path) -> Vec<Row> {
     }
 }
 
-/// A proxy comes and goes, so that the kernel's modules are there.
+/// Starts and ends a proxy, so that the kernel's modules are loaded.
 fn warm_up() {
     apart(|| {
         let folder = TempDir::new().unwrap();
@@ -71,7 +71,7 @@ fn warm_up() {
     });
 }
 
-/// Does something in a fresh network namespace with a node's address.
+/// Runs work in a new network namespace with a node's address.
 pub(crate) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let within = move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -140,7 +140,7 @@ fn from_the_api_server(shape: Shape, out: &Path) -> Vec<Row> {
     rows.0
 }
 
-/// A file for each Service, with its slices.
+/// Measures with one file for each Service, which holds its slices too.
 fn from_manifests(shape: Shape) -> Vec<Row> {
     let folder = TempDir::new().unwrap();
     let objects = folder.path().join("manifests");
@@ -169,7 +169,7 @@ fn from_manifests(shape: Shape) -> Vec<Row> {
     rows.0
 }
 
-/// How often each pod has been replaced, and whose turn it is.
+/// The number of times that each pod was replaced, and the next turn.
 #[derive(Default)]
 struct Generations {
     of: std::collections::BTreeMap<u32, u32>,
@@ -190,7 +190,7 @@ impl Generations {
         world::slice(shape, service, part, |pod| self.of.get(&pod).copied().unwrap_or(0))
     }
 
-    /// The events of so many replaced endpoints, in one piece.
+    /// Sends the events of `count` replaced endpoints at once. Returns the time of sending.
     fn replace(&mut self, shape: Shape, count: u32, api: &Api) -> Instant {
         let mut bytes = Vec::new();
         for _ in 0..count {
@@ -204,7 +204,7 @@ impl Generations {
         sent
     }
 
-    /// Lets whoever lists slices from now on see them as they have become.
+    /// Sets the present slices as those that later lists get.
     fn held(&self, shape: Shape, api: &Api) {
         let slices = (0..shape.services)
             .flat_map(|service| (0..shape.slices()).map(move |part| (service, part)));
@@ -232,7 +232,7 @@ fn first_round(mut row: Row, proxy: &Proxy) -> Row {
 }
 
 fn one_endpoint(mut row: Row, proxy: &Proxy, mut replace: impl FnMut(u32)) -> Row {
-    // The first one finds nothing in the processor's caches; it counts like the others.
+    // The first change finds nothing in the processor's caches; it counts like the others.
     let mut seen = Vec::new();
     for time in 0..TIMES {
         let before = proxy.usage();
@@ -310,7 +310,7 @@ fn audit(mut row: Row, proxy: &Proxy) -> Row {
     row
 }
 
-/// A change that comes when an audit has just begun.
+/// Measures a change that comes when an audit has just begun.
 fn change_within_audit(mut row: Row, proxy: &Proxy, replace: impl FnOnce()) -> Row {
     let before = proxy.hear(&["nothing to change"]);
     let begins = before.at + AUDITED;
@@ -322,7 +322,8 @@ fn change_within_audit(mut row: Row, proxy: &Proxy, replace: impl FnOnce()) -> R
     row
 }
 
-/// From the bytes of an event to the log line that says that the kernel has it: the least of a few.
+/// Returns the time from sending an event to the log line that says that the kernel has the change.
+/// It is the smallest of several.
 pub(crate) fn one_change(shape: Shape) -> Duration {
     apart(move || {
         let folder = TempDir::new().unwrap();
@@ -341,7 +342,8 @@ pub(crate) fn one_change(shape: Shape) -> Duration {
     })
 }
 
-/// From the start of the program to its first change of the kernel, after which it is killed.
+/// Measures the time from the start of the program to its first change of the kernel. The proxy is
+/// then killed.
 fn start_up(shape: Shape) -> Row {
     let row = apart(move || {
         let folder = TempDir::new().unwrap();

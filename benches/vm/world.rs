@@ -1,12 +1,14 @@
-//! The cluster that is measured: N Services with M endpoints each, as an API server writes them.
+//! Makes the cluster that is measured: N Services with M endpoints each, as an API server writes
+//! them.
 //!
-//! In: a [`Shape`]. Out: objects as JSON with all that real ones carry, so that what a reader skips is
-//! there to be skipped. Never: two endpoints with one address; one pod in fifty is on this node.
+//! Takes a [`Shape`]. Returns objects as JSON with all fields that real ones have, so that readers
+//! have to skip what they do not use. No two endpoints have the same address. One pod in fifty is
+//! on this node.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-/// How many Services there are, and how many endpoints each has.
+/// The number of Services, and of the endpoints of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) services: u32,
@@ -16,7 +18,7 @@ pub(crate) struct Shape {
 impl std::str::FromStr for Shape {
     type Err = String;
 
-    /// `1000x10`.
+    /// Parses a text such as `1000x10`.
     fn from_str(text: &str) -> Result<Self, String> {
         let numbers = text.split_once('x').and_then(|(services, endpoints)| {
             Some(Self { services: services.parse().ok()?, endpoints: endpoints.parse().ok()? })
@@ -25,13 +27,13 @@ impl std::str::FromStr for Shape {
     }
 }
 
-/// This node.
+/// The name of this node.
 pub(crate) const NODE: &str = "node1";
-/// Services listen here, and their endpoints there.
+/// The port of each Service and the port of each endpoint.
 pub(crate) const PORTS: (u16, u16) = (80, 8080);
-/// What an EndpointSlice holds at most, as the controller fills it.
+/// The largest number of endpoints in an EndpointSlice, as the controller fills it.
 const SLICE: u32 = 100;
-/// One pod of so many is on this node.
+/// One pod of this many is on this node.
 const NODES: u32 = 50;
 
 impl Shape {
@@ -43,7 +45,7 @@ impl Shape {
         self.endpoints.div_ceil(SLICE)
     }
 
-    /// The pods of a Service.
+    /// Returns the pods of a Service.
     pub(crate) fn pods(self, service: u32) -> impl Iterator<Item = u32> {
         service * self.endpoints..(service + 1) * self.endpoints
     }
@@ -63,7 +65,7 @@ pub(crate) fn pod_ip(pod: u32) -> Ipv4Addr {
     (u32::from(Ipv4Addr::new(10, 128, 0, 1)) + pod).into()
 }
 
-/// The pod that takes the place of another one.
+/// Returns the address of the pod that replaces another one.
 pub(crate) fn successor(pod: u32, generation: u32) -> Ipv4Addr {
     (u32::from(pod_ip(pod)) + generation * (1 << 20)).into()
 }
@@ -86,7 +88,7 @@ pub(crate) fn service(number: u32) -> String {
     )
 }
 
-/// A slice of a Service in which some pods have been replaced, each `generation` times.
+/// Returns a slice of a Service whose pods were each replaced `generation` times.
 pub(crate) fn slice(
     shape: Shape,
     service: u32,

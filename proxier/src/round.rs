@@ -47,9 +47,9 @@ pub struct Proxier {
     proven: Proven,
     /// Changes by other programs since the last outcome that reported them.
     differences: Differences,
-    /// Whether others have removed something, so that what the next reading finds changed is theirs too.
+    /// True if another program removed something: differences that the next reading finds are its work too.
     has_interference: bool,
-    /// Whether what is believed was read since it was last compared with the wish.
+    /// True if the cache was read from the kernel since it was last compared with the desired state.
     compares_all: bool,
     work: Option<Work>,
     /// Changes and reads that have failed.

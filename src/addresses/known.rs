@@ -1,8 +1,9 @@
-//! What is known of the interfaces and their addresses.
+//! Keeps the known interfaces and their addresses.
 //!
-//! In: facts, of everything there is and then of every change. Out: the addresses, sorted, and
-//! whether they may differ from before; what was removed from the dummy device. Never: an address of the dummy device
-//! itself: those are passed over by its index, at the price of one look-up each.
+//! Takes facts: first about everything that exists, then about every change. Returns the sorted
+//! addresses, whether they may have changed, and what was removed from the dummy device. Does not
+//! keep addresses of the dummy device: they are recognized by its index, at the cost of one lookup
+//! each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use proxier::model::{DUMMY_DEVICE, InterfaceAddress, Net, Removed};
 
 use crate::kernel::interfaces::{Address, Fact};
 
-/// Interfaces by index, and addresses.
+/// The interfaces by index, and their addresses.
 #[derive(Debug)]
 pub(super) struct Known {
     names: BTreeMap<u32, Arc<str>>,
-    /// Ordered by interface. One whose interface has no name yet is not told of.
+    /// The addresses, ordered by interface. One whose interface has no name yet is not returned.
     addresses: BTreeSet<Address>,
     is_whole: bool,
     has_changed: bool,
@@ -23,7 +24,7 @@ pub(super) struct Known {
 }
 
 impl Default for Known {
-    /// To be told everything there is.
+    /// Starts without facts: everything that exists has to be folded in.
     fn default() -> Self {
         let (names, addresses) = (BTreeMap::new(), BTreeSet::new());
         Self { names, addresses, is_whole: true, has_changed: true, removed: Vec::new() }
@@ -31,27 +32,27 @@ impl Default for Known {
 }
 
 impl Known {
-    /// False if everything has to be read anew.
+    /// False if everything has to be read again.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
     }
 
-    /// Some changes have not been heard.
+    /// Notes that some changes were missed.
     pub(super) fn invalidate(&mut self) {
         self.is_whole = false;
     }
 
-    /// True if the addresses may differ from what they were at the last question.
+    /// True if the addresses may have changed since the last call.
     pub(super) fn has_changed(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// What was removed from the dummy device since the last question.
+    /// Returns what was removed from the dummy device since the last call.
     pub(super) fn take_removed(&mut self) -> Vec<Removed> {
         std::mem::take(&mut self.removed)
     }
 
-    /// Takes one fact in.
+    /// Takes one fact.
     pub(super) fn fold(&mut self, fact: Fact) {
         match fact {
             Fact::Named(index, name) => self.name(index, &name),
@@ -71,7 +72,7 @@ impl Known {
         }
     }
 
-    /// Every address, sorted, each once.
+    /// Returns every address once, sorted.
     pub(super) fn addresses(&self) -> Vec<InterfaceAddress> {
         let named = |address: &Address| {
             let device = self.names.get(&address.index)?.clone();
@@ -92,7 +93,7 @@ impl Known {
         if self.names.get(&index).is_some_and(|known| &**known == name) {
             return;
         }
-        // An interface that was the dummy device has addresses that were passed over.
+        // The addresses of an interface that was the dummy device were skipped.
         if self.is_dummy(index) {
             self.is_whole = false;
             self.removed.push(Removed::Device);

@@ -1,7 +1,7 @@
-//! Which object of which file counts.
+//! Decides which copy of an object counts.
 //!
-//! In: the objects of each file. Out: of every object the one that counts, the first in the order of the files' names and of
-//! its documents. Never: a look at other objects than those that are named.
+//! Takes the objects of each file. Returns for every object the copy that counts: the first in the
+//! order of the files' names and of their documents. Does not compare different objects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,30 +11,30 @@ use super::Problem;
 use super::documents::Entry;
 use crate::objects::ObjectId;
 
-/// Where an object stands: the file, and which of its objects it is.
+/// The place of an object: the file, and the index among the objects of the file.
 type Place = (Arc<Path>, usize);
 
-/// Every place that an object has.
+/// All places of every object.
 #[derive(Debug, Default)]
 pub(super) struct Claims(BTreeMap<ObjectId, BTreeMap<Place, Arc<Entry>>>);
 
 impl Claims {
-    /// The object that counts.
+    /// Returns the copy of an object that counts.
     pub(super) fn in_force(&self, object: &ObjectId) -> Option<&Arc<Entry>> {
         self.0.get(object)?.values().next()
     }
 
-    /// Every object that counts.
+    /// Returns the copy that counts of every object.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.0.values().filter_map(|places| places.values().next())
     }
 
-    /// An object stands at a place.
+    /// Adds an object at a place.
     pub(super) fn add(&mut self, object: &ObjectId, place: Place, entry: &Arc<Entry>) {
         self.0.entry(object.clone()).or_default().insert(place, Arc::clone(entry));
     }
 
-    /// It stands there no longer.
+    /// Removes an object from a place.
     pub(super) fn remove(&mut self, object: &ObjectId, place: &Place) {
         if let Some(places) = self.0.get_mut(object) {
             places.remove(place);
@@ -44,7 +44,7 @@ impl Claims {
         }
     }
 
-    /// The places at which an object does not count.
+    /// Returns a problem for each place at which an object does not count.
     pub(super) fn ignored(&self, object: &ObjectId) -> Vec<Problem> {
         let Some(places) = self.0.get(object) else { return Vec::new() };
         let named =
@@ -56,7 +56,7 @@ impl Claims {
         places.map(twice).collect()
     }
 
-    /// The objects that stand at several places.
+    /// Returns the objects that stand at several places.
     pub(super) fn conflicts(&self) -> impl Iterator<Item = &ObjectId> {
         self.0.iter().filter(|(_, places)| places.len() > 1).map(|(object, _)| object)
     }

@@ -1,8 +1,8 @@
-//! The text of a file as objects.
+//! Parses the text of a file into objects.
 //!
-//! In: YAML or JSON, in any number of documents, `List` kinds among them. Out: the facts of every
-//! object this proxy knows, with the line of its document, and the documents that do not parse.
-//! Never: another kind, or a kind of that name in another API group.
+//! Takes YAML or JSON with any number of documents, which may be of `List` kinds. Returns the facts
+//! of every known object, with the line of its document, and the documents that do not parse.
+//! Ignores other kinds, and kinds of the same name in other API groups.
 
 use std::sync::Arc;
 
@@ -20,31 +20,31 @@ use crate::yaml::{self, Document, Duplicates};
 use super::unknown::{self, Unknown};
 use super::{json, kinds};
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    /// Its objects, in their order.
+    /// The objects of the file, in order.
     pub(super) entries: Vec<Arc<Entry>>,
-    /// The documents that do not parse.
+    /// The errors of documents that do not parse.
     pub(super) errors: Vec<yaml::Error>,
-    /// What is passed over although it seems to be meant; it spoils nothing else.
+    /// The parts that are skipped although they look relevant. They affect nothing else.
     pub(super) notes: Vec<yaml::Error>,
 }
 
 /// One object of a file.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Which; `None` if it has no name.
+    /// The identity of the object; `None` if it has no name.
     pub(super) object: Option<ObjectId>,
-    /// The line at which its document begins.
+    /// The line at which the object's document begins.
     pub(super) line: u64,
-    /// What it says; `None` if this proxy is not concerned, or nothing is left of it.
+    /// The facts; `None` if this proxy does not use the object, or nothing of it is usable.
     pub(super) fact: Option<Fact>,
-    /// What is wrong with it.
+    /// The problems of the object.
     pub(super) problems: Vec<Problem>,
 }
 
-/// What an object says.
+/// The facts of an object.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fact {
     Service(model::Service),
@@ -52,7 +52,7 @@ pub(super) enum Fact {
     Node(model::Node),
 }
 
-/// Reads all documents of a text.
+/// Parses all documents of a text.
 pub(super) fn parse(text: &str) -> Parsed {
     if let Some(entries) = json::objects(text) {
         return Parsed { entries, ..Parsed::default() };
@@ -66,7 +66,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     parsed
 }
 
-/// What a document says of itself, and each item of its list of itself.
+/// The type of a document, and of each item of its list.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Header {
@@ -117,8 +117,8 @@ fn read(document: Document<'_>, parsed: &mut Parsed) -> Result<(), yaml::Error> 
     }
 }
 
-/// The lenient types read on behind a mistake of syntax and then complain of a place after it; a
-/// plain tree complains of the mistake.
+/// Deserializes a document. The lenient types read on after a syntax error and then report a later
+/// place. A plain tree reports the error itself.
 fn decode<T: DeserializeOwned>(document: Document<'_>) -> Result<T, yaml::Error> {
     yaml::decode(document, Duplicates::Refused).map_err(|error| {
         yaml::decode::<Value>(document, Duplicates::Refused).err().unwrap_or(error)
@@ -157,7 +157,7 @@ fn wrong(document: Document<'_>, field: String, reason: String) -> yaml::Error {
     yaml::Error { line: document.lines_before + 1, column: 1, field, reason, duplicate: false }
 }
 
-/// An item that is no object spoils only itself.
+/// Notes items that are not objects. They do not affect the other items.
 fn check_items(
     document: Document<'_>,
     items: &List<Header>,
@@ -174,7 +174,7 @@ fn check_items(
     Ok(())
 }
 
-/// The items of a list of any kind say what they are, and may say it wrongly.
+/// Notes wrong types of the items of a list of kind `List`.
 fn check_kinds(document: Document<'_>, items: &List<Header>, notes: &mut Vec<yaml::Error>) {
     for (at, item) in items.items().iter().enumerate() {
         let Some(header) = item.given() else { continue };
@@ -194,8 +194,8 @@ fn single<T: Known>(
     Ok(())
 }
 
-/// Reads one kind out of a list. A mixed list is read once for each kind, which the leniency of
-/// the types allows: an item of another kind parses and is passed over.
+/// Reads the objects of one kind from a list. A mixed list is read once for each kind: the types
+/// are lenient, so an item of another kind parses and is skipped.
 fn list<T: Known>(
     document: Document<'_>,
     kinds: Option<&List<Header>>,
@@ -222,12 +222,12 @@ fn list<T: Known>(
     Ok(())
 }
 
-/// Converts an object of the document that begins at a line.
+/// Converts an object. `line` is the line at which its document begins.
 pub(super) fn entry<T: Known>(object: &T, line: u64, unknown: Vec<Unknown>) -> Arc<Entry> {
     let mut problems = Vec::new();
     let fact = object.convert(&mut problems);
     let id = object.id();
-    // An object without a name is of no use, which has been told.
+    // An object without a name cannot be used, which was already reported.
     for Unknown { path, message } in unknown {
         let object = id.clone();
         problems.extend(object.map(|object| Problem { object, field: path, message }));
@@ -235,12 +235,12 @@ pub(super) fn entry<T: Known>(object: &T, line: u64, unknown: Vec<Unknown>) -> A
     Arc::new(Entry { object: id, line, fact, problems })
 }
 
-/// A kind of object that this proxy knows.
+/// A kind of object that this proxy reads.
 pub(super) trait Known: DeserializeOwned {
     const API_VERSION: &'static str;
     const NAME: &'static str;
 
-    /// Every field that the API has, of kinds that people write.
+    /// Returns every field that the API has. `None` for kinds that people do not write by hand.
     fn fields() -> Option<&'static Fields>;
     fn id(&self) -> Option<ObjectId>;
     fn convert(&self, problems: &mut Vec<Problem>) -> Option<Fact>;

@@ -1,10 +1,11 @@
-//! The folder, live.
+//! Follows a folder while it changes.
 //!
-//! In: what inotify says of the folder. Out: events. A notice means "look again" at the file it names, once the folder has been
-//! quiet for a moment and nobody writes the file any more, so an atomic rename, an editor's
-//! dance, a ConfigMap's swap of links and a slow writer come to the same. A slow clock looks at all files,
-//! because links may lead to where no notice comes from. Never: an end because the folder is gone;
-//! what it last said stays until it is back.
+//! Takes notices of inotify. Returns events. A notice means that the file it names may have
+//! changed. The file is read once the folder has been quiet for a moment and no process writes the
+//! file any more. So an atomic rename, an editor's temporary files, a ConfigMap's swap of links and
+//! a slow writer are treated alike. Looks at all files at long intervals too, because links may
+//! point to places without notices. Does not end when the folder is gone: its last content stays
+//! until it is back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,18 +27,18 @@ use super::writing::{self, Writing};
 use super::{Error, Problem};
 use crate::lasting::{Area, Lasting};
 
-/// The folder has to be quiet for so long before it is read,
+/// The time for which the folder has to be quiet before it is read.
 const QUIET: Duration = Duration::from_millis(50);
-/// but a folder that is never quiet is read after this time all the same.
+/// The time after which a folder that is never quiet is read all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// All files are looked at this often without a notice,
+/// The time between two looks at all files without a notice.
 const UNASKED: Duration = Duration::from_secs(30);
-/// and this often while the folder is missing or cannot be watched.
+/// The time between two looks while the folder is missing or cannot be watched.
 const MISSING: Duration = Duration::from_secs(1);
-/// The first lists wait so long for files that somebody writes at the start.
+/// The longest time that the first lists wait for files that are being written at the start.
 const START: Duration = Duration::from_secs(30);
 
-/// A folder of manifests that is being watched.
+/// A folder of manifests that is being followed.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -46,28 +47,28 @@ pub struct Folder {
     writing: Writing,
     watcher: INotifyWatcher,
     notices: Arc<Notices>,
-    /// Device and inode of the folder that the watch is on.
+    /// Device and inode of the watched folder.
     watched: Option<(u64, u64)>,
-    /// The problems that were told: what makes each the same one, and its words.
+    /// The problems that were reported: for each its identity and its text.
     told: BTreeMap<Subject, BTreeMap<String, String>>,
-    /// Why the folder cannot be followed at the moment.
+    /// Why the folder cannot be followed at present. `None` if it can.
     trouble: Option<String>,
-    /// The files that the first lists wait for, as was said.
+    /// The files that the first lists wait for, as they were logged.
     waited: Option<String>,
-    /// Since when the folder is followed.
+    /// The time since which the folder is followed.
     opened: Instant,
-    /// When all files are looked at next.
+    /// The time of the next look at all files.
     next_full: Instant,
     lasting: Lasting,
 }
 
 impl Folder {
-    /// Begins to watch a folder. Fails if it is none, or cannot be read.
+    /// Starts to watch a folder. Fails if it is not a folder or cannot be read.
     pub fn open(path: &Path, node_name: &str) -> Result<Self, Error> {
         if let Err(error) = fs::read_dir(path) {
             return Err(Error::new(path, error));
         }
-        // The watcher names files by absolute paths, whatever it was given.
+        // The watcher reports absolute paths, whatever path it was given.
         let path = &std::path::absolute(path).map_err(|error| Error::new(path, error))?;
         let notices = Arc::new(Notices::default());
         let watcher = watcher(path, &notices).map_err(|error| Error::new(path, error))?;
@@ -91,14 +92,15 @@ impl Folder {
         Ok(folder)
     }
 
-    /// What lasts is kept there for reminders.
+    /// Sets the register in which lasting problems are kept for reminders.
     #[must_use]
     pub fn reminding(self, lasting: Lasting) -> Self {
         Self { lasting, ..self }
     }
 
-    /// Sends the lists and then every difference, until nobody listens any more. What was different at one look is
-    /// one event: one renaming may have moved an address from one Service to another.
+    /// Sends the lists and then every difference, until the receiver is dropped. All differences of
+    /// one look are one event: a single rename may have moved an address from one Service to
+    /// another.
     pub async fn follow(mut self, events: Sender<Event>) {
         let notices = Arc::clone(&self.notices);
         loop {
@@ -106,8 +108,8 @@ impl Folder {
                 let found = self.look(Instant::now());
                 (self, found)
             });
-            // The runtime is being shut down, or the reader has died; the caller takes the end of
-            // a source for an error.
+            // The runtime is being shut down, or the reader has panicked. The caller treats the end
+            // of a source as an error.
             let Ok((folder, found)) = look.await else { return };
             self = folder;
             if !found.is_empty() && events.send(Event::Together(found)).await.is_err() {
@@ -121,15 +123,15 @@ impl Folder {
         }
     }
 
-    /// How long nothing has to be looked at unless a notice comes.
+    /// Returns how long to wait for a notice before the next look.
     fn pause(&self, now: Instant) -> Duration {
         let start = (!self.state.is_listed()).then(|| self.opened + START);
         let next = [Some(self.next_full), self.writing.next(), start].into_iter().flatten().min();
         next.unwrap_or(now).saturating_duration_since(now)
     }
 
-    /// Reads what may be other than before and says what is different. The watch is set before the first file is
-    /// read, so that a change during the reading leaves a notice.
+    /// Reads what may have changed and returns the differences. The watch is set before the first
+    /// file is read, so that a change during the reading leaves a notice.
     fn look(&mut self, now: Instant) -> Vec<Event> {
         let heard = self.notices.take();
         let place = self.watch(heard.is_uprooted).map_err(|error| error.to_string());
@@ -159,11 +161,12 @@ impl Folder {
         if self.state.is_listed() { events } else { self.first_lists(now) }
     }
 
-    /// The manifests that notices name and that can be read, and the links among all where a notice may mean one.
+    /// Returns the manifests that notices name and that can be read. Adds changed links if a notice
+    /// may be about their target.
     fn changed(&mut self, heard: Heard, now: Instant) -> BTreeSet<PathBuf> {
         let mut wanted = BTreeSet::new();
         for (path, writer) in heard.files {
-            // Links are whole when they are made, and nobody closes them.
+            // Links are complete when they are made, and are never closed.
             if writer == Writer::AtWork && !writing::is_link(&path) {
                 self.writing.unclosed(&path, now);
             } else {
@@ -179,8 +182,8 @@ impl Folder {
         wanted
     }
 
-    /// Looks at all files there are. Of a folder that is another one than before, or is looked at for the first time, all
-    /// are read but those that somebody writes.
+    /// Looks at all files. If the folder was replaced or is looked at for the first time, reads all
+    /// files except those that are being written.
     fn look_at_all(
         &mut self,
         paths: Vec<PathBuf>,
@@ -210,7 +213,7 @@ impl Folder {
         }
     }
 
-    /// Looks at a file of which no notice has come. One that is written in its place may not be whole yet.
+    /// Looks at a file without a notice. One that was written in place may not be complete yet.
     fn look_at(&mut self, path: PathBuf, now: Instant, wanted: &mut BTreeSet<PathBuf>) {
         if self.writing.contains(&path) {
             return;
@@ -223,7 +226,8 @@ impl Folder {
         }
     }
 
-    /// The lists, unless a file that somebody writes is waited for: what it has may be in the kernel already.
+    /// Returns the lists, unless they have to wait for a file that is being written: the kernel may
+    /// still hold its objects from before.
     fn first_lists(&mut self, now: Instant) -> Vec<Event> {
         if self.writing.is_empty() || now >= self.opened + START {
             return self.state.lists();
@@ -237,7 +241,7 @@ impl Folder {
         Vec::new()
     }
 
-    /// Puts the watch on the folder that is now at the path, if it is not there already.
+    /// Watches the folder that is now at the path, if it is not watched already.
     fn watch(&mut self, is_uprooted: bool) -> io::Result<Place> {
         let metadata = fs::metadata(&self.path)?;
         let identity = Some((metadata.dev(), metadata.ino()));
@@ -252,7 +256,7 @@ impl Folder {
         Ok(Place::New)
     }
 
-    /// Says when trouble with the folder begins and when it ends.
+    /// Logs when a problem with the folder begins and when it ends.
     fn note(&mut self, trouble: Option<String>) {
         let path = self.path.display();
         match (&self.trouble, &trouble) {
@@ -269,7 +273,8 @@ impl Folder {
         self.trouble = trouble;
     }
 
-    /// Says each problem when it is new and when it is over; not again because the lines of its file have moved.
+    /// Logs each problem when it is new and when it is over. Does not log it again when the lines
+    /// of its file move.
     fn tell(&mut self, subjects: BTreeSet<Subject>) {
         for subject in subjects {
             let problems = self.state.problems_of(&subject);
@@ -297,7 +302,7 @@ impl Folder {
     }
 }
 
-/// Whether the folder at the path is the one that was watched before.
+/// Tells whether the folder at the path is the one that was watched before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     AsBefore,

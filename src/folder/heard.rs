@@ -1,7 +1,7 @@
-//! What inotify says of the folder.
+//! Collects the notices of inotify.
 //!
-//! In: notices, in the watcher's thread. Out: since the last time somebody asked, which files are other than before, and
-//! which of them somebody still writes. Never: a look at a file.
+//! Takes notices, in the watcher's thread. Returns which files have changed since the last call,
+//! and which of them are still being written. Does not look at files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use super::read::is_manifest;
 use crate::inotify::is_reading;
 
-/// What the watcher's thread leaves for the reader.
+/// The notices that the watcher's thread leaves for the reader.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    /// Rings at each notice.
+    /// Notified at each notice.
     pub(super) arrived: Notify,
     inner: Mutex<Inner>,
 }
@@ -24,29 +24,29 @@ pub(super) struct Notices {
 #[derive(Debug, Default)]
 struct Inner {
     heard: Heard,
-    /// Files of any name that were written and not closed since.
+    /// The files of any name that were written and not closed since.
     open: BTreeSet<PathBuf>,
 }
 
-/// What has been heard since the last time.
+/// The notices since the last call.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// The folder itself was moved or removed: the watch on it may be gone.
+    /// True if the folder itself was moved or removed: the watch on it may be gone.
     pub(super) is_uprooted: bool,
-    /// Notices were lost: any file may be another one.
+    /// True if notices were lost: any file may have changed.
     pub(super) is_incomplete: bool,
-    /// Something that is no manifest is other than before; links may lead to it.
+    /// True if something other than a manifest has changed; links may point to it.
     pub(super) concerns_links: bool,
-    /// The manifests that are other than before.
+    /// The manifests that have changed.
     pub(super) files: BTreeMap<PathBuf, Writer>,
 }
 
-/// Whether somebody writes a file.
+/// The state of a file's writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writer {
-    /// It was closed after it was written, or came into its place as a whole.
+    /// The file was closed after it was written, or was put into its place complete.
     Done,
-    /// It was written, or made, and not closed since.
+    /// The file was written or created, and not closed since.
     AtWork,
 }
 
@@ -66,7 +66,7 @@ impl Notices {
         self.arrived.notify_one();
     }
 
-    /// Everything since the last time.
+    /// Returns everything since the last call.
     pub(super) fn take(&self) -> Heard {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut inner.heard)
@@ -76,7 +76,7 @@ impl Notices {
 impl Inner {
     fn note(&mut self, notice: &notify::Event) {
         match (notice.kind, &notice.paths[..]) {
-            // Told after both halves of it: who still writes goes on under the new name.
+            // This notice comes after those of both names: a writer continues under the new name.
             (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) => {
                 if self.open.remove(from) {
                     self.put(to, Writer::AtWork);

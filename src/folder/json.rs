@@ -1,9 +1,8 @@
-//! A file that is JSON, read as such.
+//! Reads a file that is plain JSON.
 //!
-//! In: a text. Out: its objects, each parsed by itself, so that a list of a whole cluster is never
-//! held in parsed form. Never: a message about what is wrong: a text that is not plain JSON, or
-//! not what it should be, is left to the YAML reader, which is slower by far and knows the place
-//! of every mistake.
+//! Takes a text. Returns its objects, each parsed separately, so that a list of a whole cluster is
+//! never held in parsed form. Does not report errors: other texts are left to the YAML reader,
+//! which is much slower and knows the place of every error.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::documents::{Entry, Known, entry};
 use super::{kinds, unknown};
 use crate::objects::{EndpointSlice, Node, Service};
 
-/// What stands in front of an object, or a list of them.
+/// The type of an object, or the items of a list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head<'a> {
@@ -26,7 +25,7 @@ struct Head<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// Reads the objects of a text; `None` if that is the YAML reader's.
+/// Reads the objects of a text. `None` if the YAML reader has to read it.
 pub(super) fn objects(text: &str) -> Option<Vec<Arc<Entry>>> {
     if !text.trim_start().starts_with('{') {
         return None;
@@ -51,7 +50,7 @@ pub(super) fn objects(text: &str) -> Option<Vec<Arc<Entry>>> {
     Some(entries)
 }
 
-/// An object of whichever kind; one that does not matter here is passed over.
+/// Reads an object of any kind. Skips kinds that are not used.
 fn object(head: &Head<'_>, json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()> {
     let is = |version: &str, kind: &str| head.api_version == version && head.kind == kind;
     if is(Service::API_VERSION, Service::NAME) {
@@ -61,7 +60,7 @@ fn object(head: &Head<'_>, json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()>
     } else if is(Node::API_VERSION, Node::NAME) {
         one::<Node>(json, into)
     } else {
-        // A mistake in what it says it is, or a list within the list, is the other reader's to tell.
+        // The YAML reader reports a wrong type, and a list within a list.
         let version = Some(&*head.api_version);
         let is_wrong = kinds::mistake(version, Some(&head.kind)).is_some()
             || kinds::is_list(version, &head.kind);

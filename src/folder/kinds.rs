@@ -1,9 +1,9 @@
-//! Kinds that are almost one of those that are read.
+//! Recognizes kinds that are almost one of those that are read.
 //!
-//! In: what an object says it is. Out: what is wrong with that, if it means a kind that is read
-//! here. Never: a word about a kind of another API group, which is a different thing.
+//! Takes the `apiVersion` and `kind` of an object. Returns a message if they seem to mean a kind
+//! that is read. Does not report kinds of other API groups.
 
-/// Group and version, and kind, of everything that is read.
+/// Group and version, and kind, of every type that is read.
 const READ: [(&str, &str); 7] = [
     ("v1", "Service"),
     ("discovery.k8s.io/v1", "EndpointSlice"),
@@ -14,10 +14,10 @@ const READ: [(&str, &str); 7] = [
     ("v1", "NodeList"),
 ];
 
-/// Kinds that mean something in a cluster, and nothing in a folder.
+/// The kinds that a cluster converts to EndpointSlices, which does not happen in a folder.
 const ENDPOINTS: [&str; 2] = ["Endpoints", "EndpointsList"];
 
-/// What is wrong with an object that is passed over, if it looks as if it should be read.
+/// Returns a message about an object that is skipped but looks as if it should be read.
 pub(super) fn mistake(api_version: Option<&str>, kind: Option<&str>) -> Option<String> {
     let Some(kind) = kind else { return Some("an object without a kind is not read".to_owned()) };
     let has_group = |version: &str| version.contains('/');
@@ -36,12 +36,12 @@ pub(super) fn mistake(api_version: Option<&str>, kind: Option<&str>) -> Option<S
     (!is_exact && !is_foreign(version, wanted)).then(|| message(&format!("{kind} of {version:?}")))
 }
 
-/// True for a list of any kind that is read, as it should be written.
+/// True for a list type that is read, if it is written exactly.
 pub(super) fn is_list(api_version: Option<&str>, kind: &str) -> bool {
     kind.ends_with("List") && READ.iter().any(|read| Some(read.0) == api_version && read.1 == kind)
 }
 
-/// A version without a group may be a slip; the name of another group is none.
+/// True if the version names another API group. A version without a group may be a mistake.
 fn is_foreign(version: &str, wanted: &str) -> bool {
     let group = |version: &'_ str| version.split_once('/').map(|(group, _)| group.to_owned());
     group(version).is_some_and(|found| Some(found) != group(wanted))

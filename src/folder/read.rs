@@ -1,8 +1,8 @@
-//! A folder as the texts of its files.
+//! Reads the files of a folder.
 //!
-//! In: a path. Out: the files that count, by name, and the text of each one that is asked for, or the reason why there is
-//! none. A link that points to nothing is no file. Never: a look into the texts, or a reading of a file that is as it was
-//! unless it is asked for.
+//! Takes a path. Returns the manifests in it, by name, and the text of each requested file or the
+//! reason why there is none. Treats a link to nothing as no file. Does not parse the texts. Does
+//! not read unchanged files unless they are requested.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,27 +11,27 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// What became of reading one file.
+/// The result of reading one file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Its text.
+    /// The text of the file.
     Read(String),
-    /// Why it has none.
+    /// The reason why it could not be read.
     Failed(String),
-    /// It is no longer there.
+    /// The file does not exist any more.
     Gone,
 }
 
-/// How a file is, beside what was read of it.
+/// The difference between a file and what was last read of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// It is as it was.
+    /// The file is unchanged.
     None,
-    /// It has to be read: it changed so shortly before it was read that another change may not show.
+    /// The file may have changed: it was read so soon after a change that another one may not show.
     Unsure,
     /// Another file is in its place.
     Replaced,
-    /// It was never read, or was written in its place.
+    /// The file was never read, or was written in place.
     Changed,
 }
 
@@ -48,18 +48,20 @@ struct Known {
     is_link: bool,
 }
 
-/// What differs when a file has changed: device, inode, size, times in nanoseconds.
+/// The properties that differ when a file has changed: device, inode, size, and times in
+/// nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     file: [u64; 2],
     state: [i64; 5],
 }
 
-/// A file that has just changed may change again within the grain of its times.
+/// The age from which a change is trusted to show. An earlier change may fall within the resolution
+/// of the file's times.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Stamp {
-    /// That of a file.
+    /// Returns the stamp of a file.
     pub(super) fn of(metadata: &fs::Metadata) -> Self {
         Self {
             file: [metadata.dev(), metadata.ino()],
@@ -81,7 +83,7 @@ impl Stamp {
     }
 }
 
-/// The files of a folder that count, in the order of their names.
+/// Returns the manifests of a folder, sorted by name.
 pub(super) fn manifests(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -113,7 +115,7 @@ impl Seen {
             }
             Err(error) => {
                 self.forget(path);
-                // It went away just now, or it is a link to nothing, or a folder.
+                // The file has just been removed, or it is a link to nothing, or a folder.
                 let is_no_file = [ErrorKind::NotFound, ErrorKind::IsADirectory];
                 if is_no_file.contains(&error.kind()) {
                     return Content::Gone;
@@ -123,7 +125,7 @@ impl Seen {
         }
     }
 
-    /// How a file is, beside what was read of it.
+    /// Compares a file with what was last read of it.
     pub(super) fn difference(&self, path: &Path) -> Difference {
         let stamp = fs::metadata(path).ok().as_ref().map(Stamp::of);
         match (self.files.get(path), stamp) {
@@ -140,25 +142,25 @@ impl Seen {
         }
     }
 
-    /// The files that are links, which change with what they lead to.
+    /// Returns the files that are links, as they change with their targets.
     pub(super) fn links(&self) -> Vec<PathBuf> {
         let links = self.files.iter().filter(|(_, known)| known.is_link);
         links.map(|(path, _)| path.clone()).collect()
     }
 
-    /// A file is no longer there.
+    /// Forgets a file that does not exist any more.
     pub(super) fn forget(&mut self, path: &Path) {
         self.files.remove(path);
     }
 }
 
-/// Reads one file.
+/// Reads one file as UTF-8.
 pub(super) fn read_file(path: &Path) -> io::Result<String> {
     read_checked(path, &fs::metadata(path)?)
 }
 
 fn read_checked(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
-    // A pipe or a device could keep the reader waiting for ever.
+    // A pipe or a device could block the reader forever.
     if metadata.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
@@ -169,7 +171,7 @@ fn read_checked(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
-/// Whether a file of this name counts.
+/// True if a file of this name is a manifest.
 pub(super) fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let known = path
@@ -191,7 +193,7 @@ mod tests {
         fs::write(&file, "one").unwrap();
         assert_eq!(seen.difference(&file), Difference::Changed);
         assert_eq!(seen.read(&file), Content::Read("one".to_owned()));
-        // Too young to be trusted.
+        // The file is too young to be trusted.
         assert_eq!(seen.difference(&file), Difference::Unsure);
         std::thread::sleep(SETTLED + Duration::from_millis(1100));
         assert_eq!(seen.read(&file), Content::Read("one".to_owned()));

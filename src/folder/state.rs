@@ -1,7 +1,8 @@
-//! What the folder says, and what is different from before.
+//! Keeps the content of the folder and computes differences.
 //!
-//! In: the texts of files that may have changed. Out: events, first lists and then differences, and the problems in force.
-//! A text is parsed only when it has changed, and what it costs does not depend on the other files. Never: a file, a clock.
+//! Takes the texts of files that may have changed. Returns events, first lists and then
+//! differences, and the problems in force. Parses a text only when it has changed; the cost does
+//! not depend on the other files. Does not read files or the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +17,7 @@ use super::documents::{Entry, Fact, Parsed, parse};
 use super::read::Content;
 use crate::objects::{Kind, ObjectId};
 
-/// What is known of the folder.
+/// The known content of the folder.
 #[derive(Debug)]
 pub(super) struct State {
     node_name: String,
@@ -25,31 +26,31 @@ pub(super) struct State {
     is_listed: bool,
 }
 
-/// Whose problems may be others than before.
+/// A file or an object whose problems may have changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
-    /// A file and what is in it.
+    /// A file and its content.
     File(PathBuf),
     /// An object that stands at several places.
     Object(ObjectId),
 }
 
-/// What is known of one file.
+/// The known content of one file.
 #[derive(Debug, Default)]
 struct File {
-    /// Of the text last seen; 64 bits that need not resist anybody.
+    /// The 64-bit hash of the last text. It need not resist attacks.
     fingerprint: Option<u64>,
-    /// Its objects, or those of the last text that parsed whole.
+    /// The objects of the file, or those of its last text that parsed completely.
     entries: Vec<Arc<Entry>>,
-    /// Why the text last seen is not what is in force.
+    /// The reasons why the last text is not in force.
     problems: Vec<Problem>,
 }
 
-/// The objects of files that were looked at, each with what counted before.
+/// The objects of changed files, each with the copy that counted before.
 type Touched = BTreeMap<ObjectId, Option<Arc<Entry>>>;
 
 impl State {
-    /// Knows nothing yet.
+    /// Starts without content.
     pub(super) fn new(node_name: &str) -> Self {
         Self {
             node_name: node_name.to_owned(),
@@ -59,18 +60,18 @@ impl State {
         }
     }
 
-    /// Whether the lists have been given out.
+    /// True if the lists were returned.
     pub(super) fn is_listed(&self) -> bool {
         self.is_listed
     }
 
-    /// The files that are known.
+    /// Returns the paths of the known files.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(|path| &**path)
     }
 
-    /// Takes in files that may have changed. Out: the differences, once the lists have been given out, and whose
-    /// problems may be others.
+    /// Takes files that may have changed. Returns the differences, if the lists were returned
+    /// before, and the subjects whose problems may have changed.
     pub(super) fn update(
         &mut self,
         content: Vec<(PathBuf, Content)>,
@@ -86,7 +87,7 @@ impl State {
         (events, subjects)
     }
 
-    /// All facts, as lists. From now on only differences are given out.
+    /// Returns all facts as lists. After this, [`update`](Self::update) returns differences.
     pub(super) fn lists(&mut self) -> Vec<Event> {
         self.is_listed = true;
         let (mut services, mut slices, mut node) = (Vec::new(), Vec::new(), None);
@@ -104,14 +105,14 @@ impl State {
         ]
     }
 
-    /// Everything that is not used.
+    /// Returns all problems.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let of_files = self.files.keys().flat_map(|path| self.problems_of_file(path));
         let twice = self.claims.conflicts().flat_map(|object| self.claims.ignored(object));
         of_files.chain(twice).collect()
     }
 
-    /// What is not used of one.
+    /// Returns the problems of one subject.
     pub(super) fn problems_of(&self, subject: &Subject) -> Vec<Problem> {
         match subject {
             Subject::File(path) => self.problems_of_file(path),
@@ -132,7 +133,7 @@ impl State {
         problems
     }
 
-    /// Of the Nodes only this one matters.
+    /// False for the Nodes of other nodes, which do not matter.
     fn concerns(&self, entry: &Entry) -> bool {
         entry
             .object
@@ -140,7 +141,7 @@ impl State {
             .is_none_or(|object| object.kind != Kind::Node || object.name == self.node_name)
     }
 
-    /// Whether anything of the file is other than before.
+    /// Returns whether anything of the file has changed.
     fn update_file(&mut self, path: &Path, content: Content, touched: &mut Touched) -> bool {
         let path: Arc<Path> = path.into();
         let mut file = self.files.remove(&path).unwrap_or_default();
@@ -180,8 +181,8 @@ impl State {
         now.into_iter().for_each(|(object, place, entry)| self.claims.add(&object, place, &entry));
     }
 
-    /// Endpoints come before the Services that need them and go after them, so that no Service is
-    /// without its endpoints meanwhile.
+    /// Returns the differences in an order in which no Service lacks its endpoints: EndpointSlices
+    /// are added before Services and removed after them.
     fn differences(&self, touched: &Touched) -> Vec<Event> {
         let (mut node, mut slices, mut services) = (Vec::new(), Vec::new(), Vec::new());
         let (mut services_gone, mut slices_gone) = (Vec::new(), Vec::new());
@@ -212,7 +213,7 @@ impl State {
 }
 
 impl File {
-    /// Whether anything is other than before.
+    /// Returns whether anything has changed.
     fn update(&mut self, path: &Path, content: Content) -> bool {
         let text = match content {
             Content::Read(text) => text,
@@ -234,15 +235,15 @@ impl File {
         let Parsed { entries, errors, notes } = parse(&text);
         let broken = |error| Problem::Broken { file: path.to_owned(), error };
         let notes = notes.into_iter().map(broken);
-        // A file that is written in place is empty for a moment. Objects are taken away by taking
-        // them out of a file that has others, or by deleting the file.
+        // A file that is written in place is empty for a moment. Objects are removed by taking them
+        // out of a file that has others, or by deleting the file.
         if entries.is_empty() && errors.is_empty() && !self.entries.is_empty() {
             self.problems = vec![Problem::Emptied { file: path.to_owned() }];
             self.problems.extend(notes);
             return true;
         }
-        // What parses of a file that never did is better than nothing. Later the file counts as
-        // one: half of a change could be worse than none.
+        // If a file has never parsed completely, its valid documents are used. Later only a
+        // complete file is used: half of a change could be worse than none.
         if errors.is_empty() || is_first {
             self.entries = entries;
         }
@@ -265,7 +266,8 @@ mod tests {
         format!("/m/{name}.yaml").into()
     }
 
-    /// How often memory is asked for when one of so many files changes: that does not depend on the machine.
+    /// Returns the number of allocations when one of this many files changes. It does not depend on
+    /// the machine.
     fn cost(files: usize) -> u64 {
         let mut state = State::new("node1");
         let content = |name, port| (path(name), Content::Read(service(name, port)));

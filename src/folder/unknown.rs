@@ -1,7 +1,8 @@
-//! Fields of a manifest that the API does not have: misspelled ones, or ones that stand in the wrong place.
+//! Finds fields of a manifest that the API does not have, because they are misspelled or misplaced.
 //!
-//! In: the text of an object, and the fields that its kind has. Out: the path of each other field, with the field that
-//! is probably meant. Never: a judgement of a value, or of text that cannot be read, which others have told.
+//! Takes the text of an object, and the fields of its kind. Returns the path of each unknown field,
+//! with the field that was probably meant. Does not check values. Does not report text that cannot
+//! be parsed: the reader does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,21 +15,21 @@ use crate::yaml::{self, Document};
 /// A field that the API does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unknown {
-    /// Its path, such as `spec.ports[0].targetport`.
+    /// The path of the field, such as `spec.ports[0].targetport`.
     pub(super) path: String,
-    /// What is wrong.
+    /// The message for the operator.
     pub(super) message: String,
 }
 
-/// The unknown fields of a document that is one object.
+/// Returns the unknown fields of a document that is one object.
 pub(super) fn of_document(document: Document<'_>, fields: &'static Fields) -> Vec<Unknown> {
     let mut found = Vec::new();
-    // What cannot be read has been told.
+    // The reader reports what cannot be parsed.
     let _ = yaml::walk(document, Part::root(fields, &mut found));
     found
 }
 
-/// The unknown fields of an object in JSON.
+/// Returns the unknown fields of an object in JSON.
 pub(super) fn of_json(json: &str, fields: &'static Fields) -> Vec<Unknown> {
     let mut found = Vec::new();
     let mut reader = serde_json::Deserializer::from_str(json);
@@ -36,7 +37,8 @@ pub(super) fn of_json(json: &str, fields: &'static Fields) -> Vec<Unknown> {
     found
 }
 
-/// The unknown fields of each item of a list, by its place; only of items for which `fields` has an answer.
+/// Returns the unknown fields of each item of a list, by index. Checks only items for which
+/// `fields` returns something.
 pub(super) fn of_items(
     document: Document<'_>,
     fields: impl Fn(usize) -> Option<&'static Fields>,
@@ -46,7 +48,7 @@ pub(super) fn of_items(
     found
 }
 
-/// A part of an object that is walked through.
+/// A visitor of one part of an object.
 struct Part<'a> {
     root: &'static Fields,
     fields: &'static Fields,
@@ -140,7 +142,7 @@ impl<'de> Visitor<'de> for Part<'_> {
     }
 }
 
-/// A list of objects of several kinds.
+/// A visitor of a list of objects of several kinds.
 struct ListOf<'a, F> {
     fields: &'a F,
     found: &'a mut BTreeMap<usize, Vec<Unknown>>,
@@ -187,7 +189,8 @@ impl<'de, F: Fn(usize) -> Option<&'static Fields>> Visitor<'de> for ListOf<'_, F
     }
 }
 
-/// What to tell of a field: the one at its place that is spelled almost so, or the place at which it is one.
+/// Returns the message about an unknown field. It names a similar field of the same part, or the
+/// part that has a field of this name.
 fn message(name: &str, here: &BTreeMap<&'static str, Fields>, root: &'static Fields) -> String {
     let similar = here.keys().filter_map(|known| Some((distance(name, known)?, *known)));
     let meant = similar.min().map(|(_, known)| known.to_owned());
@@ -197,13 +200,13 @@ fn message(name: &str, here: &BTreeMap<&'static str, Fields>, root: &'static Fie
     }
 }
 
-/// How many letters differ, if they are few for the length of the name. Upper and lower case count as alike.
+/// Returns how many letters differ, if they are few for the length of the name. Ignores case.
 fn distance(name: &str, known: &str) -> Option<usize> {
     let differing = strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase());
     (differing <= known.len().div_ceil(4).min(3)).then_some(differing)
 }
 
-/// The path at which an object has a field of this name; the one nearest to the root.
+/// Returns the path of the part that has a field of this name, nearest to the root.
 fn place(name: &str, root: &'static Fields) -> Option<String> {
     let mut level = vec![(String::new(), root)];
     while !level.is_empty() {

@@ -1,8 +1,8 @@
-//! Files that somebody writes, which are not read until he is done.
+//! Holds back files that are being written.
 //!
-//! In: which files were written and not closed, or are other than before without a notice. Out: which of them can be read
-//! now: those that nobody has open for writing, as far as can be seen, and that have been quiet for long enough. Never: a
-//! file's text.
+//! Takes files that were written and not closed, or that have changed without a notice. Returns the
+//! files that can be read: quiet for long enough, and, as far as can be seen, not open for writing.
+//! Does not read the text of a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 
 use super::read::Stamp;
 
-/// A file that was written and not closed is read after it has been quiet for so long: not every file system
-/// tells of a close.
+/// The time for which a file that was written and not closed has to be quiet: not every file system
+/// reports a close.
 const UNCLOSED: Duration = Duration::from_secs(10);
-/// A file that is other than before without a notice, as on a network file system, has to be quiet for so long.
+/// The time for which a file that changed without a notice, as on a network file system, has to be
+/// quiet.
 const UNANNOUNCED: Duration = Duration::from_secs(2);
 
 /// The files that are not read yet.
 #[derive(Debug, Default)]
 pub(super) struct Writing {
     files: BTreeMap<PathBuf, Wait>,
-    /// Those of which was said who writes them.
+    /// The files whose writer was reported.
     told: BTreeSet<PathBuf>,
 }
 
@@ -30,49 +31,49 @@ pub(super) struct Writing {
 struct Wait {
     until: Instant,
     patience: Duration,
-    /// What the file was like when the waiting began.
+    /// The file's stamp when the wait began.
     stamp: Option<Stamp>,
 }
 
 impl Writing {
-    /// A file was written and not closed.
+    /// Notes that a file was written and not closed.
     pub(super) fn unclosed(&mut self, path: &Path, now: Instant) {
         self.wait(path, UNCLOSED, now);
     }
 
-    /// A file is other than before, and nobody said so.
+    /// Notes that a file has changed without a notice.
     pub(super) fn unannounced(&mut self, path: &Path, now: Instant) {
         self.wait(path, UNANNOUNCED, now);
     }
 
-    /// A file was closed, or is gone.
+    /// Notes that a file was closed, or is gone.
     pub(super) fn done(&mut self, path: &Path) {
         self.files.remove(path);
         self.told.remove(path);
     }
 
-    /// Whether a file is not to be read yet.
+    /// True if a file must not be read yet.
     pub(super) fn contains(&self, path: &Path) -> bool {
         self.files.contains_key(path)
     }
 
-    /// Whether any file is waited for.
+    /// True if no file is held back.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// The files, for a message.
+    /// Returns the files, for a message.
     pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.files.keys()
     }
 
-    /// When to look again.
+    /// Returns the time of the next look. `None` if no file is held back.
     pub(super) fn next(&self) -> Option<Instant> {
         self.files.values().map(|wait| wait.until).min()
     }
 
-    /// Takes out the files that can be read: those whose time has come, that did not change meanwhile and that no
-    /// process has open, of those that can be seen.
+    /// Removes and returns the files that can be read: their time has come, they have not changed
+    /// meanwhile, and no visible process has them open for writing.
     pub(super) fn take_due(&mut self, folder: &Path, now: Instant) -> Vec<PathBuf> {
         let due = self.files.iter().filter(|(_, wait)| wait.until <= now);
         let due: Vec<(PathBuf, Wait)> = due.map(|(path, wait)| (path.clone(), *wait)).collect();
@@ -111,13 +112,14 @@ fn stamp(path: &Path) -> Option<Stamp> {
     fs::metadata(path).ok().as_ref().map(Stamp::of)
 }
 
-/// Whether what was just made at a path is whole although nobody closes it: a link.
+/// True if the file at a path is complete although nothing closes it: a symbolic or hard link.
 pub(super) fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
 }
 
-/// The files of a folder that processes have open for writing, each with one of those processes. Those of other PID
-/// namespaces and, without privileges, of other users cannot be seen.
+/// Returns the files of a folder that processes have open for writing, each with one of those
+/// processes. Processes of other PID namespaces and, without privileges, of other users cannot be
+/// seen.
 pub(super) fn writers(folder: &Path) -> BTreeMap<PathBuf, u32> {
     let mut found = BTreeMap::new();
     let Ok(real) = fs::canonicalize(folder) else { return found };
@@ -139,7 +141,8 @@ pub(super) fn writers(folder: &Path) -> BTreeMap<PathBuf, u32> {
     found
 }
 
-/// The access mode is in the last two bits of `flags`, in octal (`proc_pid_fdinfo(5)`, `fcntl.h`).
+/// True if the file descriptor is open for writing. The access mode is in the last two bits of
+/// `flags`, in octal (`proc_pid_fdinfo(5)`, `fcntl.h`).
 fn is_for_writing(info: &Path) -> bool {
     let text = fs::read_to_string(info).unwrap_or_default();
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -164,12 +167,12 @@ mod tests {
         writing.unclosed(&path, start);
         assert_eq!(writing.next(), Some(start + UNCLOSED));
         assert!(writing.take_due(folder.path(), start + UNANNOUNCED).is_empty());
-        // It is still open.
+        // The file is still open.
         assert!(writing.take_due(folder.path(), start + UNCLOSED).is_empty());
         assert_eq!(writing.next(), Some(start + 2 * UNCLOSED));
         file.write_all(b"more").unwrap();
         drop(file);
-        // It is closed, and another one than at the last look.
+        // The file is closed, but has changed since the last look.
         assert!(writing.take_due(folder.path(), start + 2 * UNCLOSED).is_empty());
         let due = writing.take_due(folder.path(), start + 3 * UNCLOSED);
         assert_eq!(due, std::slice::from_ref(&path));

@@ -1,9 +1,9 @@
-//! Objects into facts.
+//! Converts objects into facts.
 //!
-//! In: one object as it was read. Out: the same thing as [`proxier::model`] says it, or `None`
-//! where this proxy is not concerned, and a [`Problem`] for each thing that had to be left out.
-//! What is wrong spoils the smallest thing it can: a port, an endpoint, an address. Never: a look
-//! at another object, the node's name, or what the object was before.
+//! Takes one object. Returns its value of [`proxier::model`], or `None` if this proxy does not use
+//! it, and a [`Problem`] for each part that was left out. An error affects the smallest part
+//! possible: a port, an endpoint, an address. Does not look at other objects, the node's name, or
+//! earlier states of the object.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -23,8 +23,8 @@ mod node;
 mod service;
 mod slice;
 
-/// The name of an object as this program keys it; `None` without one. An object that has no
-/// namespace is in `default`, as with kubectl; a Node has none at all.
+/// Returns the identity of an object; `None` if it has no name. An object without a namespace is in
+/// `default`, as with kubectl. A Node has no namespace.
 pub fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
     let metadata = metadata.given()?;
     let name = metadata.name.given().filter(|name| !name.is_empty())?;
@@ -37,7 +37,7 @@ pub fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
     Some(ObjectId { kind, namespace: namespace.to_owned(), name: name.clone() })
 }
 
-/// Reads the fields of one object and notes what is wrong with them.
+/// Reads the fields of one object and notes the problems in them.
 struct Reader<'a> {
     object: ObjectId,
     problems: &'a mut Vec<Problem>,
@@ -45,7 +45,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Begins an object; `None`, and a problem, if it has no name.
+    /// Starts to read an object. `None`, and a problem, if it has no name or an invalid one.
     fn open<L>(
         kind: Kind,
         metadata: &Field<Metadata<L>>,
@@ -66,13 +66,14 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The API server has judged them; a manifest may say anything.
+    /// Checks the object's names. The API server has checked its own objects; manifests may have
+    /// any name.
     fn has_good_names(&mut self) -> bool {
         let ObjectId { kind, namespace, name } = &self.object;
         let (is_good, wanted): (fn(&str) -> bool, _) = match kind {
             Kind::Service => (is_label, LABEL),
             Kind::EndpointSlice => (is_subdomain, SUBDOMAIN),
-            // It is the one that the configuration names, or none that matters.
+            // Only the Node that the configuration names matters.
             Kind::Node => return true,
         };
         let judge = |is_good: fn(&str) -> bool, field, text: &str, wanted| {
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { object: self.object.clone(), field, message });
     }
 
-    /// The value of a field. Something of another type is reported as `… is not EXPECTED`.
+    /// Returns the value of a field. A value of another type is reported as `… is not EXPECTED`.
     fn value<'v, T>(
         &mut self,
         value: &'v Field<T>,
@@ -109,12 +110,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A text; absent and empty are the same.
+    /// Returns a text. `None` if it is absent or empty.
     fn text<'v>(&mut self, value: &'v Field<String>, field: impl Display) -> Option<&'v str> {
         self.value(value, field, "a string").map(String::as_str).filter(|text| !text.is_empty())
     }
 
-    /// The usable elements of a list, each with its place. `null` elements are passed over.
+    /// Returns the usable elements of a list, each with its index. Skips `null` elements.
     fn items<'v, T>(
         &mut self,
         list: &'v List<T>,
@@ -133,12 +134,12 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// A port number from 1 to 65535; 0 counts as absent.
+    /// Returns a port number from 1 to 65535. `None` if it is absent or 0.
     fn port(&mut self, value: &Field<u16>, field: impl Display) -> Option<u16> {
         self.value(value, field, PORT).copied().filter(|&port| port != 0)
     }
 
-    /// A port number that has to be there.
+    /// Returns a port number from 1 to 65535. Reports an absent one and 0.
     fn required_port(&mut self, value: &Field<u16>, field: impl Display) -> Option<u16> {
         match value {
             Field::Given(0) => self.report(field, format_args!("0 is not {PORT}")),
@@ -148,7 +149,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A transport protocol; absent means TCP, as the API server would have written.
+    /// Returns a transport protocol. An absent one is TCP, the API server's default.
     fn protocol(&mut self, value: &Field<String>, field: impl Display) -> Option<Protocol> {
         if let Field::Wrong(found) = value {
             self.report(field, format_args!("{found} is not {PROTOCOL}"));
@@ -165,8 +166,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An address in any spelling that kube-proxy reads. One that other programs read as another address
-    /// is told once.
+    /// Parses an address in any spelling that kube-proxy reads. Reports a spelling that other
+    /// programs read as another address.
     fn address(&mut self, text: &str, field: impl Display) -> Option<IpAddr> {
         let found = sloppy::address(text);
         self.spelled(found, text, field, "an IP address")
@@ -190,7 +191,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A slice has many addresses, which come and go: one message that stays the same is enough.
+    /// Reports an unusual spelling. An EndpointSlice has many addresses, which come and go: one
+    /// message that stays the same is enough.
     fn report_spelling(&mut self, text: &str, value: &impl Display, field: impl Display) {
         match self.object.kind {
             Kind::Service | Kind::Node => self.report(field, sloppy::warning(text, value)),
@@ -202,7 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An address that has to be of one family.
+    /// Parses an address of one family.
     fn address_of(&mut self, family: Family, text: &str, field: impl Display) -> Option<IpAddr> {
         let address = self.address(text, &field)?;
         if Family::of(address) == family {
@@ -212,14 +214,15 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// An address of one family that one host can have: what is unspecified, multicast, broadcast,
-    /// loopback, in 0.0.0.0/8 or IPv6 link-local can neither be a virtual server's nor a destination's.
+    /// Parses an address of one family that a host can have. Unspecified, multicast, broadcast,
+    /// loopback and IPv6 link-local addresses, and those in 0.0.0.0/8, can be neither a virtual
+    /// server's nor a destination's.
     fn host_address(&mut self, family: Family, text: &str, field: impl Display) -> Option<IpAddr> {
         let address = self.address_of(family, text, &field)?;
         self.of_a_host(address, text, field)
     }
 
-    /// The same of either family.
+    /// Parses an address of either family that a host can have.
     fn any_host_address(&mut self, text: &str, field: impl Display) -> Option<IpAddr> {
         let address = self.address(text, &field)?;
         self.of_a_host(address, text, field)
@@ -233,7 +236,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The usable addresses of hosts in a list, in order. Blank elements are passed over.
+    /// Returns the usable host addresses of a list, in order. Skips blank elements.
     fn host_addresses(&mut self, list: &List<String>, field: &str) -> Vec<IpAddr> {
         self.items(list, field, "an IP address")
             .into_iter()
@@ -243,7 +246,7 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// The usable networks of a list, in order. Blanks around each are cut off.
+    /// Returns the usable networks of a list, in order. Ignores blanks around each.
     fn nets(&mut self, list: &List<String>, field: &str) -> Vec<Net> {
         let items = self.items(list, field, "a CIDR");
         items
@@ -252,7 +255,7 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// A network in prefix form, in any spelling that kube-proxy reads.
+    /// Parses a network in prefix form, in any spelling that kube-proxy reads.
     fn net(&mut self, text: &str, field: impl Display) -> Option<Net> {
         let found = sloppy::net(text.trim());
         self.spelled(found, text, field, "a CIDR")

@@ -1,9 +1,9 @@
-//! Places in an object where anything may stand.
+//! Reads fields of an object that may have any type.
 //!
-//! In: any JSON or YAML value. Out: the value wanted, nothing, or a note of what stood there
-//! instead. Never: a failure because of a type, so that the rest of a document stays readable;
-//! only broken syntax fails. `null` and absence mean the same everywhere, as they do to the API
-//! server, which writes empty lists as `null`.
+//! Takes any JSON or YAML value. Returns the wanted value, nothing, or a note of what was there
+//! instead. Does not fail because of a type, so that the rest of a document stays readable: only a
+//! syntax error fails. `null` and absence are equal everywhere, as for the API server, which writes
+//! empty lists as `null`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,26 +15,26 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 /// A scalar or an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Field<T> {
-    /// Not there, or `null`.
+    /// The field is absent or `null`.
     #[default]
     Absent,
-    /// The value.
+    /// The field has the wanted type.
     Given(T),
-    /// Something else, in words fit for a message: `"abc"`, `70000`, `a list`.
+    /// The field has another type. The text describes it for a message: `"abc"`, `70000`, `a list`.
     Wrong(String),
 }
 
-/// A list of scalars or objects, each of which may be wrong by itself. Absent means empty.
+/// A list of scalars or objects, each of which may have the wrong type. Absent means empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum List<T> {
     /// The elements, in order.
     Items(Vec<Field<T>>),
-    /// Something other than a list, in words fit for a message.
+    /// The field is not a list. The text describes it for a message.
     Wrong(String),
 }
 
 impl<T> Field<T> {
-    /// The value, if the right thing is there.
+    /// Returns the value if it has the wanted type.
     pub fn given(&self) -> Option<&T> {
         match self {
             Self::Given(value) => Some(value),
@@ -44,7 +44,7 @@ impl<T> Field<T> {
 }
 
 impl<T> List<T> {
-    /// The elements; none if something else than a list is there.
+    /// Returns the elements. Returns none if the field is not a list.
     pub fn items(&self) -> &[Field<T>] {
         match self {
             Self::Items(items) => items,
@@ -74,7 +74,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 struct FieldVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> FieldVisitor<T> {
-    /// A scalar is wholly consumed by now, so a type that does not want it costs nothing.
+    /// Converts a scalar. The parser has consumed it already, so a type that refuses it does no
+    /// harm.
     fn scalar<V>(value: V, found: impl FnOnce() -> String) -> Field<T>
     where
         V: IntoDeserializer<'de, ValueError>,
@@ -121,8 +122,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
         Ok(Field::Absent)
     }
 
-    /// A type that does not want an object leaves its entries unread; they are read away here, so
-    /// that the parser stands behind the object either way.
+    /// Deserializes an object. A type that refuses it leaves entries unread. They are skipped here,
+    /// so that the parser always continues after the object.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         match T::deserialize(MapAccessDeserializer::new(&mut map)) {
             Ok(value) => Ok(Field::Given(value)),
@@ -190,7 +191,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// Text as a message shows it: in quotes, cut after 64 characters.
+/// Returns the text in quotes for a message, cut after 64 characters.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(64) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),

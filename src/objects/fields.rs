@@ -1,7 +1,8 @@
-//! Every field that the API has, whether or not this proxy looks at it.
+//! Lists every field that the API has, whether or not this proxy uses it.
 //!
-//! In: the types of `k8s-openapi`, which are generated from the published OpenAPI documents. Out: a tree of field names, made by
-//! having each type read an object that has every field once. Never: a value of a field.
+//! Takes the types of `k8s-openapi`, which are generated from the published OpenAPI documents.
+//! Returns a tree of field names: each type deserializes an object that has every field once. Does
+//! not hold values.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,7 +20,7 @@ use serde::forward_to_deserialize_any;
 /// The fields of a part of an object.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Fields {
-    /// A value, or a map whose keys are anybody's, such as labels.
+    /// A value, or a map with arbitrary keys, such as labels.
     #[default]
     Any,
     /// An object with these fields and no others.
@@ -33,24 +34,24 @@ pub static SERVICE: LazyLock<Fields> = LazyLock::new(Fields::of::<Service>);
 /// The fields of `discovery.k8s.io/v1 EndpointSlice`.
 pub static ENDPOINT_SLICE: LazyLock<Fields> = LazyLock::new(Fields::of::<EndpointSlice>);
 
-/// What every text field is given: some are times.
+/// The value of every text field. It is a time because some fields are times.
 const TEXT: &str = "1970-01-01T00:00:00Z";
 
 impl Fields {
     fn of<T: Resource + DeserializeOwned>() -> Self {
         let mut fields = Self::Any;
-        // Of a type that cannot read what it is given, what it has read so far is known.
+        // If a type cannot read what it is given, the fields it has read so far are known.
         let root = Some((T::API_VERSION, T::KIND));
         let _ = T::deserialize(Probe { fields: &mut fields, text: TEXT, root });
         fields
     }
 }
 
-/// Gives a type whatever it asks for, and notes the fields that it asks for.
+/// A deserializer that gives a type whatever it asks for, and notes the fields.
 struct Probe<'f> {
     fields: &'f mut Fields,
     text: &'static str,
-    /// At the root of an object: what it wants its `apiVersion` and `kind` to be.
+    /// The `apiVersion` and `kind` that the root of an object expects.
     root: Option<(&'static str, &'static str)>,
 }
 

@@ -1,8 +1,8 @@
-//! `metadata`, as far as it matters here.
+//! Reads the `metadata` of objects.
 //!
-//! In: `metadata` of any object. Out: its name and what a watch needs; labels only as far as the
-//! kind at hand names them in its own type, and one annotation. Never: managed fields, other
-//! annotations, owners, which make up most of an object's text.
+//! Takes the `metadata` of any object. Returns its name and the fields that a watch needs, the
+//! labels that the kind's own type names, and one annotation. Does not keep managed fields, other
+//! annotations and owners, which make up most of an object's text.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
@@ -23,7 +23,7 @@ pub struct Metadata<L> {
     pub creation_timestamp: Field<String>,
     /// `labels`.
     pub labels: Field<L>,
-    /// Whether `deletionTimestamp` is there: somebody has asked for the object to be deleted.
+    /// True if `deletionTimestamp` is set: the deletion of the object was requested.
     #[serde(deserialize_with = "presence_of_value")]
     pub deletion_timestamp: bool,
     /// `annotations`.
@@ -40,18 +40,18 @@ pub struct Annotations {
 }
 
 impl<L> Metadata<L> {
-    /// The resource version, if there is one.
+    /// Returns the resource version, if there is one.
     pub fn resource_version(&self) -> Option<&str> {
         self.resource_version.given().map(String::as_str)
     }
 }
 
-/// For labels of which only the presence counts, whatever their value.
+/// Returns true. For labels of which only the presence counts, whatever their value.
 pub(super) fn presence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// The same for a field that may be `null`, which is absence.
+/// Returns true unless the value is `null`. For fields of which only the presence counts.
 fn presence_of_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }

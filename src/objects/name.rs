@@ -1,23 +1,23 @@
-//! What objects may be called.
+//! Checks the names of objects.
 //!
-//! In: a text. Out: whether the API server takes it as a name. Never: an opinion on an object that has none.
+//! Takes a text. Returns whether the API server accepts it as a name. Does not read objects.
 //!
 //! Source: `apimachinery/pkg/util/validation`: `IsDNS1123Label`, `IsDNS1123Subdomain`.
 
 use std::fmt::{self, Write as _};
 
-/// What a name of one label is.
+/// The description of a name that is one label.
 pub(super) const LABEL: &str =
     "a DNS label (1–63 of a–z, 0–9 and -, a letter or digit at both ends)";
-/// What a name of several is.
+/// The description of a name that has several labels.
 pub(super) const SUBDOMAIN: &str = "a DNS subdomain (DNS labels without a limit of their own, with dots between them, 253 bytes at most)";
 
-/// Namespaces and Services.
+/// True for names that namespaces and Services can have.
 pub(super) fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_part(text)
 }
 
-/// EndpointSlices.
+/// True for names that EndpointSlices can have.
 pub(super) fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_part)
 }
@@ -43,7 +43,7 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// Neither a control character nor one that turns the direction of writing.
+/// True if the character is neither a control character nor changes the direction of writing.
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,7 +1,7 @@
-//! `core/v1 Node`, as far as kube-proxy's IPVS mode looks at it.
+//! Defines the fields of `core/v1 Node` that kube-proxy's IPVS mode uses.
 //!
-//! In: JSON or YAML. Out: zone, addresses, pod ranges, taints and conditions. Never: capacity and images,
-//! which make a Node the most often written object of a cluster.
+//! Takes JSON or YAML. Returns zone, addresses, pod networks, taints and conditions. Does not keep
+//! capacity and images, which make a Node the most often written object of a cluster.
 
 use serde::Deserialize;
 

@@ -1,7 +1,7 @@
-//! What is wrong with an object.
+//! Describes errors in an object.
 //!
-//! In: the object's name, the field and what stood there. Out: one line for the operator:
-//! `Service shop/web: spec.ports[1].port: 0 is not a port (1–65535)`. Never: the object itself.
+//! Takes the object's name, the field and its content. Returns one line for the operator: `Service
+//! shop/web: spec.ports[1].port: 0 is not a port (1–65535)`. Does not hold the object itself.
 
 use std::fmt;
 
@@ -18,30 +18,30 @@ pub enum Kind {
     Node,
 }
 
-/// Which object.
+/// The identity of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
-    /// Its kind.
+    /// The kind of the object.
     pub kind: Kind,
-    /// Its namespace; empty for a Node.
+    /// The namespace of the object; empty for a Node.
     pub namespace: String,
-    /// Its name; empty if that is what is wrong.
+    /// The name of the object; empty if it has none.
     pub name: String,
 }
 
-/// Something in an object that cannot be used and is left out.
+/// A part of an object that cannot be used and is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which object.
+    /// The object that has the problem.
     pub object: ObjectId,
-    /// Which field, as `kubectl explain` and `jsonpath` write it: `spec.ports[1].port`.
+    /// The path of the field, as `kubectl explain` and `jsonpath` write it: `spec.ports[1].port`.
     pub field: String,
-    /// What stands there and what should: `0 is not a port (1–65535)`.
+    /// The value that is there and the one that is expected: `0 is not a port (1–65535)`.
     pub message: String,
 }
 
 impl Kind {
-    /// The name that the API has for it.
+    /// Returns the name of the kind in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Service => "Service",

@@ -1,8 +1,8 @@
-//! Which problems the operator has been told of.
+//! Logs the problems of objects.
 //!
-//! In: each object's problems, every time it is seen. Out: one warning for each problem when it
-//! first appears, and one line when it is gone, or its object. Never: the same warning again because of a
-//! relist or an unrelated change.
+//! Takes each object's problems, every time it is seen. Logs one warning for each problem when it
+//! first appears, and one line when it or its object is gone. Does not repeat a warning because of
+//! a relist or an unrelated change.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// No problems yet; those that come are kept in `lasting` for reminders.
+    /// Starts without problems. New ones are kept in `lasting` for reminders.
     pub fn new(lasting: Lasting) -> Self {
         Self { known: BTreeMap::new(), lasting }
     }
 
-    /// Takes note of one object's problems, all of them, and logs those that are new or gone.
+    /// Takes all problems of one object, and logs those that are new or gone.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
         for problem in &self.news(object, &problems) {
             tracing::warn!("{problem}");
@@ -41,12 +41,12 @@ impl Reports {
         }
     }
 
-    /// Forgets an object that is gone, and its problems with it.
+    /// Forgets an object that is gone, and its problems.
     pub fn forget(&mut self, object: &ObjectId) {
         self.update(object, Vec::new());
     }
 
-    /// Forgets all objects that are not among those for which `present` holds, after a list.
+    /// Forgets all objects for which `present` is false. Called after a list.
     pub fn retain(&mut self, mut present: impl FnMut(&ObjectId) -> bool) {
         let absent = self.known.keys().filter(|object| !present(object));
         for object in absent.cloned().collect::<Vec<_>>() {
@@ -54,7 +54,7 @@ impl Reports {
         }
     }
 
-    /// All problems in force, by object.
+    /// Returns all problems in force, by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.known.values().flatten()
     }

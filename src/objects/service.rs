@@ -1,7 +1,7 @@
-//! `core/v1 Service`, as far as kube-proxy's IPVS mode looks at it.
+//! Defines the fields of `core/v1 Service` that kube-proxy's IPVS mode uses.
 //!
-//! In: JSON or YAML. Out: the fields that decide kernel state. Never: `targetPort`, selectors,
-//! `loadBalancerClass` and the other fields the proxy ignores.
+//! Takes JSON or YAML. Returns the fields that decide kernel state. Does not keep `targetPort`,
+//! selectors, `loadBalancerClass` and other fields that the proxy ignores.
 
 use serde::Deserialize;
 
@@ -29,7 +29,7 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Labels {
-    /// Whether `service.kubernetes.io/service-proxy-name` is there: another proxy serves it.
+    /// True if `service.kubernetes.io/service-proxy-name` is set: another proxy serves the Service.
     #[serde(rename = "service.kubernetes.io/service-proxy-name", deserialize_with = "presence")]
     pub has_proxy_name: bool,
 }

@@ -1,7 +1,7 @@
-//! `discovery.k8s.io/v1 EndpointSlice`, as far as kube-proxy's IPVS mode looks at it.
+//! Defines the fields of `discovery.k8s.io/v1 EndpointSlice` that kube-proxy's IPVS mode uses.
 //!
-//! In: JSON or YAML. Out: the fields that decide kernel state. Never: `targetRef`, `hostname`,
-//! an endpoint's own `zone`, `appProtocol`.
+//! Takes JSON or YAML. Returns the fields that decide kernel state. Does not keep `targetRef`,
+//! `hostname`, an endpoint's own `zone` and `appProtocol`.
 
 use serde::Deserialize;
 
@@ -34,7 +34,7 @@ pub struct Labels {
     /// `kubernetes.io/service-name`: the Service this slice belongs to.
     #[serde(rename = "kubernetes.io/service-name")]
     pub service_name: Field<String>,
-    /// Whether `service.kubernetes.io/headless` is there: no proxy is concerned.
+    /// True if `service.kubernetes.io/headless` is set: no proxy serves the slice.
     #[serde(rename = "service.kubernetes.io/headless", deserialize_with = "presence")]
     pub is_headless: bool,
 }
@@ -86,8 +86,8 @@ pub struct Hint {
 /// An element of `ports`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Port {
-    /// `name`. The API server turns an absent name into an empty one, so a manifest's absent name
-    /// is read as that; an explicit `null` is no name.
+    /// `name`. The API server turns an absent name into an empty one, so an absent name in a
+    /// manifest is read as empty. An explicit `null` is no name.
     #[serde(default = "unnamed")]
     pub name: Field<String>,
     /// `protocol`: TCP (also when absent), UDP or SCTP.

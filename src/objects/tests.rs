@@ -1,7 +1,7 @@
-//! Every place of an object, filled with everything that does not belong there.
+//! Replaces every value of an object by values that do not belong there.
 //!
-//! In: one valid object of each kind. Out: the certainty that no change of a single value, however
-//! absurd, fails the reading or the conversion, and that each problem names a place near it.
+//! Takes one valid object of each kind. Checks that no change of a single value makes reading or
+//! conversion fail, and that each problem names a place near the change.
 
 use std::fmt::Debug;
 
@@ -48,7 +48,7 @@ fn node() -> Value {
     })
 }
 
-/// The JSON pointers of everything inside a value.
+/// Adds the JSON pointers of everything inside a value.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     let inside: Vec<(String, &Value)> = match value {
         Value::Object(map) => {

@@ -1,7 +1,8 @@
-//! The reading of the whole kernel beside the rounds.
+//! Reads the whole kernel beside the rounds.
 //!
-//! In: a way to read. Out: what was read, when it has been. It has a thread of its own, since a large
-//! table takes its time and no change is to wait for it. Never: two readings at once.
+//! Takes a function that reads. Returns what it has read, once it is done. Uses a thread of its
+//! own: reading a large table takes long, and no change should wait for it. Does not run two
+//! readings at once.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use proxier::apply::{Cause, KernelReading};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// A reader that waits to be asked.
+/// The handle of the reading thread.
 #[derive(Debug)]
 pub(super) struct Audit {
     ask: mpsc::Sender<()>,
@@ -19,7 +20,7 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    /// Starts the thread, which ends when this is dropped.
+    /// Starts the thread. It ends when this handle is dropped.
     pub(super) fn start(
         read: impl FnMut() -> Result<KernelReading, Cause> + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -31,18 +32,18 @@ impl Audit {
         Ok(Self { ask, found, is_reading: false })
     }
 
-    /// True from [`begin`](Self::begin) until [`end`](Self::end) has given what was read.
+    /// True from [`begin`](Self::begin) until the result was returned.
     pub(super) fn is_reading(&self) -> bool {
         self.is_reading
     }
 
-    /// Asks for a reading. False if nobody is there any more who could read.
+    /// Requests a reading. False if the thread has ended.
     pub(super) fn begin(&mut self) -> bool {
         self.is_reading = self.ask.send(()).is_ok();
         self.is_reading
     }
 
-    /// Waits for what was read; for ever if nothing is being read.
+    /// Waits for the result of the reading. Waits forever if there is no reading.
     pub(super) async fn end(&mut self) -> Found {
         if !self.is_reading {
             return std::future::pending().await;
@@ -52,7 +53,7 @@ impl Audit {
         found.unwrap_or_else(Found::died)
     }
 
-    /// What was read, if it has been.
+    /// Returns the result of the reading; `None` if it is not complete or there is none.
     pub(super) fn try_end(&mut self) -> Option<Found> {
         if !self.is_reading {
             return None;
@@ -67,12 +68,12 @@ impl Audit {
     }
 }
 
-/// What came of a reading.
+/// The result of a reading.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// What was read.
+    /// The kernel state, or why it could not be read.
     pub(super) reading: Result<KernelReading, Cause>,
-    /// How long it took.
+    /// The duration of the reading.
     pub(super) took: Duration,
 }
 

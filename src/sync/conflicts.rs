@@ -1,7 +1,8 @@
-//! Virtual servers that two Services claim.
+//! Reports virtual servers that two Services claim.
 //!
-//! In: the contested ones before and after a round. Out: what began and what ended, as a line and,
-//! where something began, as an event of the Service that goes without. Never: a say in who has it.
+//! Takes the conflicts before and after a round. Returns those that began or ended, as log lines. A
+//! conflict that began is also an event of the Service that loses. Does not decide which Service
+//! wins.
 
 use std::fmt;
 
@@ -10,28 +11,28 @@ use proxier::plan::{Conflicts, VirtualServerKey};
 
 use crate::events::{Event, Kind, Regarding};
 
-/// One thing that changed.
+/// A change of one conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum News<'a> {
-    /// A Service goes without a virtual server that it claims, or another one has it now.
+    /// A Service loses a virtual server that it claims, or the winner has changed.
     Begins {
-        /// What is claimed.
+        /// The virtual server that is claimed.
         key: VirtualServerKey,
-        /// Who goes without it.
+        /// The Service that does not get it.
         loser: &'a ServiceName,
-        /// Who has it.
+        /// The Service that has it.
         holder: &'a ServiceName,
     },
-    /// Its claim is met, or is no more.
+    /// The losing Service got the virtual server, or does not claim it any more.
     Ends {
-        /// What was claimed.
+        /// The virtual server that was claimed.
         key: VirtualServerKey,
-        /// Who went without it.
+        /// The Service that did not get it.
         loser: &'a ServiceName,
     },
 }
 
-/// What differs; the ends come first.
+/// Returns the changes; ends come first.
 pub(super) fn news<'a>(before: &'a Conflicts, after: &'a Conflicts) -> Vec<News<'a>> {
     let ended = before.keys().filter(|claim| !after.contains_key(*claim));
     let ended = ended.map(|(key, loser)| News::Ends { key: *key, loser });
@@ -41,7 +42,7 @@ pub(super) fn news<'a>(before: &'a Conflicts, after: &'a Conflicts) -> Vec<News<
 }
 
 impl News<'_> {
-    /// What the losing Service is told when it begins.
+    /// Returns the event of the losing Service, if the conflict begins.
     pub(super) fn event(&self) -> Option<Event> {
         match self {
             Self::Ends { .. } => None,
@@ -83,7 +84,7 @@ mod tests {
         ServiceName::new("shop", name)
     }
 
-    /// Claims of `(port, loser, holder)`.
+    /// Makes conflicts of `(port, loser, holder)`.
     fn conflicts(claims: &[(u16, &str, &str)]) -> Conflicts {
         let key = |port| VirtualServerKey {
             protocol: Protocol::Tcp,

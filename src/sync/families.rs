@@ -1,14 +1,14 @@
-//! Which slices the rounds are told of.
+//! Filters EndpointSlices by address family.
 //!
-//! In: an event, and the families that are programmed. Out: the event without EndpointSlices of other
-//! families, or nothing if it spoke of no others (spec 6.1). Never: a slice that stays under its name when it
-//! has become one of another family, which the API refuses and a manifest does not.
+//! Takes an event and the families that are programmed. Returns the event without EndpointSlices of
+//! other families, or `None` if nothing is left (spec 6.1). A slice that changes to another family
+//! counts as removed. The API forbids such a change, but a manifest can make it.
 
 use proxier::Proxier;
 use proxier::model::{Event, Slice, Update};
 
-/// What the event says of the families that are programmed. It must be no [`Event::Together`]: whether
-/// a slice is known depends on what comes before.
+/// Returns the part of the event that concerns the programmed families. The event must not be an
+/// [`Event::Together`]: the answer depends on the events before it.
 pub(super) fn concerning(event: Event, proxier: &Proxier) -> Option<Event> {
     let Event::Slice(update) = event else { return Some(event) };
     let is_programmed = |slice: &Slice| *proxier.settings().families.of(slice.family);

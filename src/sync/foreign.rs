@@ -1,7 +1,7 @@
-//! External and load-balancer addresses of Services that are also somebody else's.
+//! Reports Services' external and load-balancer addresses that also belong to something else.
 //!
-//! In: those before and after a round. Out: what began, as an event of the Service, and what ended, as a line. Never: a
-//! change of what is programmed.
+//! Takes those addresses before and after a round. Reports new ones as an event of the Service, and
+//! those that ended as a log line. Does not change what is programmed.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use proxier::model::ForeignAddress;
 
 use crate::events::{Event, Kind, Regarding, Sink};
 
-/// Tells what differs.
+/// Reports the differences.
 pub(super) fn tell(
     before: &BTreeSet<ForeignAddress>,
     now: &BTreeSet<ForeignAddress>,
     events: &Sink,
 ) {
-    // An event is a log line too.
+    // Telling an event logs it too.
     begun(before, now).for_each(|event| events.tell(event));
     for ForeignAddress { service, address, owner } in before.difference(now) {
         tracing::info!("Service {service}: {address} is no address of {owner} any more");

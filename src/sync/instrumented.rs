@@ -1,7 +1,7 @@
-//! Where the time of a round goes, and what it leaves in the kernel.
+//! Measures the time that a round spends in the kernel, and counts the kernel's objects.
 //!
-//! In: a kernel. Out: the same kernel, and what was seen of its use. Never: another answer than its
-//! own.
+//! Takes a kernel. Returns a kernel with the same answers, and the measurements. Does not change an
+//! answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,28 +15,28 @@ use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 
 use crate::metrics::{FlowPass, ObjectCounts};
 
-/// A kernel, and a watch that runs while it works.
+/// A kernel whose calls are measured.
 pub(super) struct InstrumentedKernel<K> {
     kernel: K,
     stats: RoundStats,
-    /// What is in the kernel, once it has been read.
+    /// The counts of the kernel's objects, once it has been read.
     tally: Option<ObjectCounts>,
-    /// The part of the round that is under way.
+    /// The part of the round that is under way, and its start.
     part: Option<(Part, Instant)>,
 }
 
-/// What was seen of a round.
+/// The measurements of a round.
 #[derive(Debug, Default)]
 pub(super) struct RoundStats {
-    /// Time spent in the kernel.
+    /// The time spent in the kernel.
     pub(super) by_kernel: Duration,
-    /// Time spent in each part of the round that there was.
+    /// The time spent in each part of the round that took place.
     pub(super) parts: BTreeMap<Part, Duration>,
-    /// Families whose rules could not be written.
+    /// The families whose rules could not be written.
     pub(super) restores_failed: Vec<Family>,
-    /// What looking for stale flows came to.
+    /// The results of looking for stale flows.
     pub(super) flows: BTreeMap<Family, FlowPass>,
-    /// Whether the round was only there to count the connections of what drains.
+    /// True if the round was only there to count the connections of draining destinations.
     pub(super) only_counts: bool,
 }
 
@@ -45,28 +45,28 @@ impl<K: Kernel> InstrumentedKernel<K> {
         Self { kernel, stats: RoundStats::default(), tally: None, part: None }
     }
 
-    /// What is in the kernel; `None` while nobody has read it.
+    /// Returns the counts of the kernel's objects; `None` if the kernel was never read.
     pub(super) fn tally(&self) -> Option<&ObjectCounts> {
         self.tally.as_ref()
     }
 
-    /// True if the count is only right again after another one.
+    /// True if the counts may be wrong until the next [`count`](Self::count).
     pub(super) fn is_unsure(&self) -> bool {
         self.tally.as_ref().is_some_and(|tally| tally.is_unsure)
     }
 
-    /// Counts what is believed to be there.
+    /// Counts the objects of the cache.
     pub(super) fn count(&mut self, believed: &Observed) {
         self.tally = Some(ObjectCounts::of(believed));
     }
 
-    /// What was seen since this was asked last.
+    /// Returns the measurements since the last call.
     pub(super) fn take_stats(&mut self) -> RoundStats {
         self.leave();
         std::mem::take(&mut self.stats)
     }
 
-    /// Something is not as it was counted.
+    /// Notes that a count may be wrong.
     fn doubt_tally(&mut self) {
         if let Some(tally) = &mut self.tally {
             tally.is_unsure = true;

@@ -1,33 +1,34 @@
-//! When to run next.
+//! Decides when to run the next round.
 //!
-//! In: what is pending, what the last round came to, and the time, as an argument. Out: the
-//! instant of the next round. Never: a clock.
+//! Takes whether changes are pending, the result of the last round, and the time. Returns the
+//! instant of the next round. Does not read the clock.
 //!
-//! A lone change is applied at once; further ones wait out the minimum period (spec 8.1). What the kernel has
-//! refused is tried again when the core says; a kernel of which nothing is known is read again with growing delays
-//! instead of in the next period.
+//! A single change is applied at once; further ones wait for the minimum period (spec 8.1). The
+//! core says when to retry what the kernel has refused. A kernel whose state is unknown is read
+//! again with growing delays instead of in the next period.
 
 use std::time::{Duration, Instant};
 
 /// The configured periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Periods {
-    /// The least time between the end of a round and the next one (`ipvs.minSyncPeriod`).
+    /// The shortest time between the end of a round and the next one (`ipvs.minSyncPeriod`).
     pub min: Duration,
-    /// The most time between two comparisons with the real kernel (`ipvs.syncPeriod`).
+    /// The longest time between two comparisons with the real kernel (`ipvs.syncPeriod`).
     pub max: Duration,
 }
 
 /// The first delay before the kernel is read again.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// While nothing is known of the kernel every round reads all of it; changes then wait so long at most.
+/// The longest time that changes wait while the kernel state is unknown. Every round then reads the
+/// whole kernel.
 const DOUBTFUL_WAIT: Duration = Duration::from_secs(1);
 
-/// The first time between a comparison that found changes of others and the next one.
+/// The time from the first comparison that found changes of other programs to the next comparison.
 const AFTER_INTERFERENCE: Duration = Duration::from_secs(2);
 
-/// How often destinations that drain are looked at.
+/// The time between two counts of the connections of draining destinations.
 const DRAIN_PERIOD: Duration = Duration::from_secs(5);
 
 /// The state of the pacing.
@@ -37,38 +38,38 @@ pub struct Pace {
     last_end: Option<Instant>,
     last_audit: Option<Instant>,
     last_count: Option<Instant>,
-    /// How many rounds in succession have left nothing known of the kernel.
+    /// The number of rounds in a row after which the kernel state was unknown.
     doubts: u32,
-    /// How many comparisons in succession have found that others had changed the kernel.
+    /// The number of comparisons in a row that found changes of other programs.
     interferences: u32,
     next_retry: Option<Instant>,
     draining: bool,
     drain_ends: Option<Instant>,
 }
 
-/// What a round came to, as far as pacing cares.
+/// The result of a round, as far as it matters for the pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoundResult {
-    /// When.
+    /// The end of the round.
     pub at: Instant,
-    /// Whether it compared everything with the real kernel.
+    /// True if the round compared everything with the real kernel.
     pub audited: bool,
-    /// Whether it found that others had changed the kernel.
+    /// True if the round found that other programs had changed the kernel.
     pub interfered: bool,
-    /// Whether it counted everything that drains.
+    /// True if the round counted the connections of all draining destinations.
     pub counted: bool,
-    /// Whether nothing is known of the kernel.
+    /// True if the kernel state is unknown.
     pub in_doubt: bool,
-    /// When the first thing that failed is to be tried again.
+    /// The time of the first retry of something that failed.
     pub next_retry: Option<Instant>,
-    /// Whether destinations are left that drain.
+    /// True if destinations are draining.
     pub draining: bool,
-    /// When the time of the first of them is up, if it has a limit.
+    /// The time at which the first of them is removed, if there is a limit.
     pub drain_ends: Option<Instant>,
 }
 
 impl Pace {
-    /// Before the first round.
+    /// Starts before the first round.
     pub fn new(periods: Periods) -> Self {
         Self {
             periods,
@@ -83,8 +84,8 @@ impl Pace {
         }
     }
 
-    /// When to run next, given whether facts are waiting, and whether the kernel is being read for
-    /// a comparison; an instant in the past means now.
+    /// Returns the time of the next round; one in the past means now. `dirty` says that facts are
+    /// waiting, `reading` that the kernel is being read for a comparison.
     pub fn next(&self, dirty: bool, reading: bool, now: Instant) -> Instant {
         let Some(last_end) = self.last_end else { return now };
         let earliest = last_end + self.periods.min;
@@ -106,17 +107,17 @@ impl Pace {
         due.max(earliest)
     }
 
-    /// Whether the next round, run now, should compare everything with the real kernel.
+    /// True if a round that runs now should compare everything with the real kernel.
     pub fn audit_is_due(&self, now: Instant) -> bool {
         self.last_audit.is_none_or(|last| now >= last + self.audit_period())
     }
 
-    /// Whether the next round, run now, should count everything that drains.
+    /// True if a round that runs now should count the connections of draining destinations.
     pub fn count_is_due(&self, now: Instant) -> bool {
         self.draining && self.last_count.is_none_or(|last| now >= last + DRAIN_PERIOD)
     }
 
-    /// Takes note of a round.
+    /// Takes the result of a round.
     pub fn ended(&mut self, ended: RoundResult) {
         self.last_end = Some(ended.at);
         if ended.audited {
@@ -133,8 +134,9 @@ impl Pace {
         self.drain_ends = ended.drain_ends;
     }
 
-    /// Whoever changes the kernel may still be at it, and most of what they do gives no notice. So the next comparison
-    /// comes early, and after each one that finds more a little later.
+    /// Returns the time between two comparisons with the real kernel. A program that has changed the
+    /// kernel may continue, and most of its changes give no notice. So the next comparison comes
+    /// early. After each one that finds changes the time doubles.
     fn audit_period(&self) -> Duration {
         match self.interferences.checked_sub(1) {
             None => self.periods.max,
@@ -306,7 +308,7 @@ mod tests {
             assert!(pace.audit_is_due(start + SECOND * seconds));
             assert!(!pace.audit_is_due(start + SECOND * (seconds - 1)));
         }
-        // A round that compares nothing in whole says nothing of others.
+        // A round that does not compare everything does not tell whether others have changed the kernel.
         pace.ended(RoundResult { audited: false, ..ended(false) });
         pace.ended(ended(false));
         assert_eq!(pace.next(false, false, start), start + SECOND * 30);

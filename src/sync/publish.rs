@@ -1,7 +1,7 @@
-//! What the sync thread leaves behind for those who answer and tell.
+//! Publishes the state of the sync thread to other threads.
 //!
-//! In: what arrives, and what the core says after a round. Out: the health table, where it differs from
-//! the last one; whether the proxy keeps up; metrics; log lines and events. Never: a wait for any reader.
+//! Takes events that arrive, and the core's results after a round. Publishes the health table if it
+//! has changed, the proxy's own health, metrics, log lines and events. Does not wait for a reader.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::metrics::{Metrics, ObjectCounts};
 use crate::serve::{HealthTable, Moment, ProxyHealth};
 use crate::traffic::Traffic;
 
-/// How many claims that begin or end a round tells one by one.
+/// The number of conflicts that begin or end which a round logs one by one.
 const MAX_LOGGED_CONFLICTS: usize = 20;
 
-/// Where the outcome of rounds goes.
+/// The places to which the results of rounds go.
 #[derive(Debug)]
 pub struct Publish {
     health: Arc<ProxyHealth>,
@@ -34,21 +34,21 @@ pub struct Publish {
     events: Sink,
     conflicts: Conflicts,
     foreign: BTreeSet<ForeignAddress>,
-    /// Who counts what Services carry, if somebody does.
+    /// The thread that counts the traffic of Services, if it is enabled.
     traffic: Option<Traffic>,
-    /// Who wants to know of the first sync.
+    /// The receiver that waits for the first sync.
     first: Option<oneshot::Sender<()>>,
-    /// What was last said to be in the kernel.
+    /// The last published counts of the kernel's objects.
     shown: Option<ObjectCounts>,
-    /// Where questions for names arrive.
+    /// The queue of questions for names.
     questions: Questions,
-    /// Where what fails is kept for reminders.
+    /// The register in which failures are kept for reminders.
     lasting: Lasting,
 }
 
 impl Publish {
-    /// Nothing has been left behind yet: to `health` whether the proxy keeps up, to `metrics` what is
-    /// counted, to `checks` the health checks of Services, to `events` what Services are to be warned of.
+    /// Starts with nothing published. `health` gets the proxy's own health, `metrics` the counts,
+    /// `checks` the health checks of Services, and `events` the warnings about Services.
     pub fn new(
         health: Arc<ProxyHealth>,
         metrics: Arc<Metrics>,
@@ -70,28 +70,28 @@ impl Publish {
         }
     }
 
-    /// The first round in which nothing failed that all Services need is told here.
+    /// Notifies `first` after the first round in which nothing failed that all Services need.
     pub fn first_sync_to(self, first: oneshot::Sender<()>) -> Self {
         Self { first: Some(first), ..self }
     }
 
-    /// What Services carry is counted there.
+    /// Sends the owners of virtual servers and draining destinations to `traffic`.
     pub fn with_traffic(self, traffic: Option<Traffic>) -> Self {
         Self { traffic, ..self }
     }
 
-    /// What fails in the kernel is kept there for reminders.
+    /// Sets the register in which kernel failures are kept for reminders.
     #[must_use]
     pub fn reminding(self, lasting: Lasting) -> Self {
         Self { lasting, ..self }
     }
 
-    /// Where what fails is kept.
+    /// Returns the register in which failures are kept.
     pub(super) fn lasting(&self) -> Lasting {
         self.lasting.clone()
     }
 
-    /// A source says something.
+    /// Records an event of a source.
     pub(super) fn record_event(&self, event: &Event) {
         match event {
             Event::Service(update) => self.metrics.rounds.services_arrived(objects(update)),
@@ -106,43 +106,44 @@ impl Publish {
         }
     }
 
-    /// Answers these questions too.
+    /// Sets the queue of questions that the sync thread answers.
     #[must_use]
     pub fn answering(self, questions: Questions) -> Self {
         Self { questions, ..self }
     }
 
-    /// Where questions for names arrive.
+    /// Returns the queue of questions for names.
     pub(super) fn questions(&mut self) -> &mut Questions {
         &mut self.questions
     }
 
-    /// A round begins. What it has to do waits from now on, so that one that never ends is seen by
-    /// whoever asks for the proxy's health.
+    /// Records the start of a round. Its work counts as queued from now on, so that the proxy's
+    /// health shows a round that never ends.
     pub(super) fn round_started(&self) {
         self.health.queued(Moment::now());
     }
 
-    /// A part of a round has ended, and there is more to do.
+    /// Records that a part of a round has ended and there is more to do.
     pub(super) fn progressed(&self) {
         self.health.progressed(Moment::now());
     }
 
-    /// The whole kernel was read beside the rounds, for so long.
+    /// Records how long it took to read the whole kernel beside the rounds.
     pub(super) fn audit_read(&self, took: Duration) {
         self.metrics.rounds.audit_read(took);
     }
 
-    /// Facts have arrived that no round has seen.
+    /// Records that facts have arrived that no round has seen.
     pub(super) fn queued(&self, pending: Pending) {
         let now = Moment::now();
         self.health.queued(now);
         self.metrics.rounds.queued(pending, now.wall);
     }
 
-    /// A round has ended. Its health checks count unless something failed that all Services need: a
-    /// load balancer must not be sent where the way is not laid. A single object that fails, for ever
-    /// perhaps, makes nobody else unhealthy (spec 8.4).
+    /// Publishes the result of a round. A family's health checks change only if nothing failed that
+    /// all its Services need: a load balancer must not send clients to a node that is not ready. A
+    /// single object that fails, perhaps forever, does not make other Services unhealthy
+    /// (spec 8.4).
     pub(super) fn round(
         &mut self,
         proxier: &Proxier,
@@ -161,7 +162,8 @@ impl Publish {
         self.health.round_ended();
         for family in Family::BOTH {
             let is_blocked = *outcome.blocked.of(family);
-            // Where nothing is wanted of a family, nothing fails that anybody would notice.
+            // In a family without virtual servers a failure has no effect that a client could
+            // notice.
             if !is_blocked || !is_wanted(proxier, family) {
                 self.health.updated(family, now);
             }
@@ -179,7 +181,7 @@ impl Publish {
             },
             &outcome.blocked,
         );
-        // Whoever sees what is in the kernel now finds the rest told too.
+        // The counts come last: a reader that sees them finds the rest published too.
         if let Some(tally) = tally.filter(|tally| self.shown.as_ref() != Some(*tally)) {
             self.metrics.tables.show(tally);
             self.shown = Some(tally.clone());
@@ -193,7 +195,8 @@ impl Publish {
         stats.flows.iter().for_each(|(family, pass)| rounds.looked_for_flows(*family, *pass));
     }
 
-    /// A virtual server may pass from one Service to another without a change in the kernel.
+    /// Sends the owners of changed virtual servers. One may pass from one Service to another
+    /// without a change in the kernel.
     fn tell_traffic(&self, proxier: &Proxier, outcome: &Outcome) {
         let Some(traffic) = &self.traffic else { return };
         let owned = |key: &VirtualServerKey| (*key, proxier.desired().owner(key).cloned());
@@ -203,20 +206,20 @@ impl Publish {
         traffic.draining(&outcome.draining);
     }
 
-    /// Whoever waits for the first sync is told when a family is served that can be: one in which
-    /// everything fails must not keep the other's clients from being told so.
+    /// Notifies the receiver of the first sync when a family that can be served is served. A family
+    /// in which everything fails does not delay the other one.
     fn tell_first(&mut self, blocked: &PerFamily<bool>) {
         if !self.health.serves(blocked) {
             return;
         }
         self.health.synced();
         if let Some(first) = self.first.take() {
-            // Nobody has to be there to hear it.
+            // The receiver may be gone.
             let _ = first.send(());
         }
     }
 
-    /// What was published of a blocked family stays.
+    /// Publishes the health table. A blocked family keeps what was last published.
     fn publish(&self, mut table: HealthTable, blocked: &PerFamily<bool>) {
         self.checks.send_if_modified(|current| {
             table.keep(current, blocked);
@@ -235,7 +238,7 @@ impl Publish {
         let news = conflicts::news(&self.conflicts, now);
         for news in news.iter().take(MAX_LOGGED_CONFLICTS) {
             match news.event() {
-                // An event is a log line too.
+                // Telling an event logs it too.
                 Some(event) => self.events.tell(event),
                 None => tracing::info!("{news}"),
             }
@@ -250,12 +253,12 @@ impl Publish {
     }
 }
 
-/// True if any virtual server of the family is wanted.
+/// True if any virtual server of the family is planned.
 fn is_wanted(proxier: &Proxier, family: Family) -> bool {
     proxier.desired().servers().any(|(key, _)| key.family() == family)
 }
 
-/// How many objects an update speaks of.
+/// Returns the number of objects in an update.
 fn objects<K, V>(update: &Update<K, V>) -> usize {
     match update {
         Update::Listed(objects) => objects.len(),

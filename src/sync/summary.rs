@@ -1,23 +1,23 @@
-//! What rounds came to, added up: one line a minute at most.
+//! Adds up the results of rounds, for one log line a minute.
 //!
-//! Takes what each round changed and the time. Gives a sum when something has happened and none was given within a
-//! minute: at once for the first, then at the end of each minute. Does not read the clock, and does not log.
+//! Takes what each round changed, and the time. Returns a sum when something has happened and the
+//! last sum is at least a minute old. Does not read the clock. Does not log.
 
 use std::time::{Duration, Instant};
 
-/// The least time between two sums.
+/// The shortest time between two sums.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
-/// What one round, or several, came to.
+/// The result of one round or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    /// How many rounds there were.
+    /// The number of rounds.
     pub(super) rounds: u64,
-    /// How many changes the kernel has taken.
+    /// The number of changes that the kernel has accepted.
     pub(super) changed: usize,
-    /// How many failures have begun.
+    /// The number of failures that have begun.
     pub(super) failed: usize,
-    /// The time of the longest round.
+    /// The duration of the longest round.
     pub(super) longest: Duration,
 }
 
@@ -27,7 +27,7 @@ impl Sum {
     }
 }
 
-/// Sums that are given now and then.
+/// The sum of the rounds since the last one was returned.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     sum: Sum,
@@ -35,7 +35,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// One more round, which ended now and took so long.
+    /// Adds one round.
     pub(super) fn add(&mut self, changed: usize, failed: usize, took: Duration) {
         self.sum.rounds += 1;
         self.sum.changed += changed;
@@ -43,13 +43,13 @@ impl Summary {
         self.sum.longest = self.sum.longest.max(took);
     }
 
-    /// When the next sum may be given; `None` while nothing has happened that is worth one.
+    /// Returns the time of the next sum; `None` if nothing has happened that is worth one.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let earliest = self.given.map_or(now, |given| given + INTERVAL);
         self.sum.has_news().then_some(earliest)
     }
 
-    /// The sum, if one is due. It begins anew then.
+    /// Returns the sum if it is due, and starts a new one.
     pub(super) fn take(&mut self, now: Instant) -> Option<Sum> {
         if self.next(now)? > now {
             return None;

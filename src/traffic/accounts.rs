@@ -1,7 +1,8 @@
-//! The accounts of Services.
+//! Keeps the traffic counts of Services.
 //!
-//! In: owners, what drains, readings, the time as an argument. Out: metrics. A virtual server that is
-//! made anew counts from zero; its Service does not. Never: a clock.
+//! Takes owners, draining destinations, readings, and the time. Returns metrics. A virtual server
+//! that is created again counts from zero, but its Service does not. Does not read the clock,
+//! except to measure a reading.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,15 +15,15 @@ use proxier::plan::{VirtualServerDestination, VirtualServerKey};
 use super::{Counters, Limits, Owners, Reading};
 use crate::metrics::family::{Family, Kind};
 
-/// Everything that is known.
+/// The counts of all Services.
 #[derive(Debug)]
 pub(super) struct Accounts {
     limits: Limits,
     owners: Owners,
     draining: BTreeMap<VirtualServerDestination, Instant>,
     services: BTreeMap<ServiceName, Account>,
-    /// What each virtual server had counted when it was met last. One that a reading did not meet may
-    /// be there all the same, with all that it has counted so far.
+    /// The last counters of each virtual server. One that is missing in a reading may still exist
+    /// with all that it has counted so far.
     last: BTreeMap<VirtualServerKey, Counters>,
     left_out: usize,
     read_at: Option<Instant>,
@@ -30,7 +31,7 @@ pub(super) struct Accounts {
     failures: u64,
 }
 
-/// Of one Service.
+/// The counts of one Service.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     total: Counters,
@@ -39,7 +40,7 @@ struct Account {
 }
 
 impl Counters {
-    /// What has been added since; all of it if the counters began anew.
+    /// Returns what was added since `last`. Returns everything if the counters have started again.
     fn since(self, last: Self) -> Self {
         let has_restarted = self.connections < last.connections
             || self.packets_in < last.packets_in
@@ -65,7 +66,7 @@ impl Counters {
     }
 }
 
-/// A metric of each account: name, help, whether it only grows, and its value.
+/// A metric of each account: name, help, kind, and the function that returns its value.
 type Column = (&'static str, &'static str, Kind, fn(&Account) -> u64);
 
 const COLUMNS: [Column; 7] = [
@@ -152,7 +153,7 @@ impl Accounts {
         self.draining.extend(begun.into_iter().map(|leaving| (leaving, now)));
     }
 
-    /// Reads, if the last reading is too old.
+    /// Reads the counters if the last reading is too old.
     pub(super) fn refresh(
         &mut self,
         now: Instant,
@@ -175,7 +176,8 @@ impl Accounts {
         self.took = now.elapsed();
     }
 
-    /// The virtual servers of as many Services as are told of; the accounts of others are closed.
+    /// Returns the virtual servers of as many Services as the limit allows. Removes the accounts of
+    /// the others.
     fn within_limits(&mut self) -> BTreeSet<VirtualServerKey> {
         let names: BTreeSet<&ServiceName> = self.owners.values().collect();
         let told: BTreeSet<ServiceName> =
@@ -200,7 +202,7 @@ impl Accounts {
         }
     }
 
-    /// Everything that can be told.
+    /// Returns all metrics.
     pub(super) fn families(&self, now: Instant) -> Vec<MetricFamily> {
         let mut told = self.counted();
         told.extend(self.drained(now));

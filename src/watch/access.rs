@@ -1,8 +1,8 @@
-//! Who this proxy is to the API server, and where the server is.
+//! Finds the API server and the credentials for it.
 //!
-//! In: a kubeconfig file, a server address, or the environment and files of a pod. Out: an [`Access`]:
-//! the client's configuration, and where it came from, for messages. Never: a value of what is secret in
-//! an error.
+//! Takes a kubeconfig file, a server address, or the environment and files of a pod. Returns an
+//! [`Access`]: the client's configuration, and the files that it came from, for messages. Does not
+//! put the value of a secret into an error.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,22 +20,23 @@ use crate::config::without_password;
 mod kubeconfig;
 mod proxies;
 
-/// Where the credentials of a pod are.
+/// The folder in which a pod finds its credentials.
 const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// What a pod knows of its cluster.
+/// The API server's address and the credentials that a pod has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccount {
     /// The API server's address or name.
     pub host: String,
-    /// Its port.
+    /// The port of the API server.
     pub port: String,
-    /// The folder with `token` and `ca.crt`.
+    /// The folder that holds `token` and `ca.crt`.
     pub folder: PathBuf,
 }
 
 impl ServiceAccount {
-    /// As the environment has it, or the name of the variable that is missing.
+    /// Reads the environment of this process. The error is the name of the variable that is missing
+    /// or empty.
     pub fn from_environment() -> Result<Self, &'static str> {
         let variable =
             |name| std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(name);
@@ -47,21 +48,21 @@ impl ServiceAccount {
     }
 }
 
-/// The way to the server, and what is said of it.
+/// The client's configuration, and the files that it came from.
 pub(super) struct Access {
     pub(super) config: Config,
-    /// Read anew for each request: it is rotated while the proxy runs.
+    /// The token file. It is read for each request, because it is rotated while the proxy runs.
     pub(super) token: Option<PathBuf>,
-    /// The file that says who this proxy is.
+    /// The file that holds the credentials.
     pub(super) credentials: Option<PathBuf>,
     /// The file that says which certificates are trusted.
     pub(super) authority: Option<PathBuf>,
-    /// What the operator should know of something that is not used.
+    /// Warnings for the operator: settings that are not used or that weaken security.
     pub(super) ignored: Vec<String>,
 }
 
 impl Access {
-    /// Reads what the settings name.
+    /// Reads the kubeconfig or the pod's account, and the server's URL, as the settings say.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -91,13 +92,14 @@ impl Access {
         }
     }
 
-    /// No API server since Kubernetes 1.19 takes a password, and libraries log the URL as it is.
+    /// Removes the name and the password from the server's URL. No API server since Kubernetes 1.19
+    /// accepts a password, and libraries log the URL unchanged.
     fn drop_userinfo(&mut self, settings: &ApiSettings) -> Result<(), ApiError> {
         let url = &mut self.config.cluster_url;
         let authority = url.authority().map(|authority| authority.as_str());
         let apart = authority.and_then(|whole| Some((whole, whole.rsplit_once('@')?.1)));
         let Some((authority, host)) = apart else { return Ok(()) };
-        // Not as a URL is shown: an `@` in the path stays.
+        // `without_password` is not used here: an `@` in the path has to stay.
         let bare = url.to_string().replacen(authority, host, 1);
         let source = match (&settings.master, &settings.kubeconfig) {
             (None, Some(path)) => format!("kubeconfig {}", path.display()),
@@ -130,7 +132,7 @@ async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
     if let (None, Some(file)) = (&user.client_certificate_data, &user.client_certificate) {
         access.credentials = Some(file.into());
     }
-    // As client-go: a token in a file counts more than one that stands in the kubeconfig.
+    // As client-go: a token file takes precedence over a token in the kubeconfig.
     if let Some(file) = access.config.auth_info.token_file.take() {
         access.config.auth_info.token = None;
         access.credentials = Some(file.clone().into());
@@ -139,7 +141,8 @@ async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
     Ok(access)
 }
 
-/// As client-go: without a scheme it is HTTPS where anything is said of certificates, else HTTP.
+/// Returns the server's URL from a kubeconfig. As client-go: a URL without a scheme is HTTPS if
+/// certificates are configured, else HTTP.
 fn server(config: &Config, path: &Path) -> Result<Uri, ApiError> {
     let url = config.cluster_url.to_string();
     let user = &config.auth_info;
@@ -158,7 +161,7 @@ fn server(config: &Config, path: &Path) -> Result<Uri, ApiError> {
     })
 }
 
-/// A URL that says where; kube would panic at another.
+/// Parses a URL that has a host. kube would panic at a URL without one.
 fn located(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|cause: http::uri::InvalidUri| cause.to_string())?;
     if let Some(scheme) = uri.scheme_str().filter(|scheme| !["http", "https"].contains(scheme)) {
@@ -167,7 +170,7 @@ fn located(url: &str) -> Result<Uri, String> {
     let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
         return Err("neither a URL with a host nor HOST:PORT".to_owned());
     };
-    // The library drops a port that is none, and the token would go to the scheme's own.
+    // The library drops an invalid port, and the token would go to the scheme's default port.
     match port(authority) {
         Some(port) if authority.port_u16().is_none() => {
             Err(format!("the port {port:?} is not a number from 1 to 65535"))
@@ -179,7 +182,8 @@ fn located(url: &str) -> Result<Uri, String> {
     }
 }
 
-/// What stands where the port does; an empty one is the scheme's own, as in Go.
+/// Returns the text in the place of the port. An empty port is the scheme's default, as in Go:
+/// `None`.
 fn port(authority: &Authority) -> Option<&str> {
     let whole = authority.as_str();
     let place = whole.rsplit_once('@').map_or(whole, |(_, place)| place);
@@ -187,8 +191,8 @@ fn port(authority: &Authority) -> Option<&str> {
     after.split_once(':').map(|(_, port)| port).filter(|port| !port.is_empty())
 }
 
-/// White space around a token that stands in the kubeconfig does not count; what no header can carry is
-/// refused, where kube would panic.
+/// Trims the token that stands in the kubeconfig. Refuses a token that no HTTP header can carry,
+/// because kube would panic at it.
 fn check_token(user: &mut AuthInfo) -> Result<(), String> {
     if user.token.is_none() {
         return Ok(());
@@ -224,11 +228,11 @@ fn of_pod(settings: &ApiSettings) -> Result<Access, ApiError> {
     })
 }
 
-/// The address in a URL, if that has an address and no name.
+/// Returns the URL's host if it is an IP address. `None` if it is a name.
 pub(super) fn address(url: &str) -> Option<IpAddr> {
     let url: Uri = url.parse().ok()?;
     let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
-    // Services' addresses are read as those of IPv4 too, however they are written.
+    // IPv4-mapped addresses of Services are read as IPv4 too, so the two compare equal.
     host.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
@@ -243,7 +247,7 @@ fn url(account: &ServiceAccount) -> Result<Uri, ApiError> {
     url.parse().map_err(|cause| refuse(&cause))
 }
 
-/// The certificates of a PEM file.
+/// Parses the certificates of a PEM file. An error if there is none.
 fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject as _;
@@ -260,8 +264,8 @@ fn master(url: &str) -> Result<Uri, ApiError> {
     located(&whole).map_err(|cause| ApiError::Master { url: without_password(url), cause })
 }
 
-/// The value of the `Authorization` header that a token file asks for. White space around the token does
-/// not count; the header is never shown.
+/// Reads a token file and returns the value of the `Authorization` header. White space around the
+/// token is ignored. The value is marked as sensitive, so that it is not logged.
 pub(super) fn bearer(path: &Path) -> io::Result<HeaderValue> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let text = std::fs::read_to_string(path)?;

@@ -1,7 +1,8 @@
-//! What TLS says of a connection while it is used.
+//! Notes when the server refuses this client by a TLS alert.
 //!
-//! In: the bytes of a connection. Out: the same, and whether the server has refused who asks by an alert: over
-//! HTTP/2 the library keeps no more of such an error than its words. Does not change anything on the way.
+//! Takes the bytes of a connection and passes them on unchanged. Notes whether an alert has refused
+//! the client's certificate since the last successful read. Over HTTP/2 the library keeps only the
+//! text of such an error.
 
 use std::io;
 use std::pin::Pin;
@@ -16,12 +17,12 @@ use tower::BoxError;
 
 use super::request_error::{RejectedBy, doubted_by};
 
-/// Whether the last connection on which anything was heard was refused by an alert.
+/// A flag that an alert sets which refuses the client. The next successful read clears it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alerts(Arc<AtomicBool>);
 
 impl Alerts {
-    /// The error of a request, marked if an alert was its cause.
+    /// Returns the error of a request, wrapped in [`RefusedByAlert`] if an alert was its cause.
     pub(super) fn explain(&self, error: legacy::Error) -> BoxError {
         if self.0.load(Ordering::Relaxed) && !error.is_connect() {
             return Box::new(RefusedByAlert(error));
@@ -29,7 +30,7 @@ impl Alerts {
         error.into()
     }
 
-    /// A connection that is listened to.
+    /// Wraps a connection so that its alerts are noted.
     pub(super) fn listen<T>(&self, inner: T) -> Heard<T> {
         Heard { inner, alerts: self.clone() }
     }
@@ -45,12 +46,12 @@ impl Alerts {
     }
 }
 
-/// A request failed on a connection that was refused by an alert.
+/// The error of a request on a connection that the server refused by an alert.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(super) struct RefusedByAlert(legacy::Error);
 
-/// A connection, and where it is noted what is heard on it.
+/// A connection whose alerts are noted.
 #[derive(Debug)]
 pub(super) struct Heard<T> {
     inner: T,

@@ -1,7 +1,8 @@
-//! Whether an answer is good, and what the server says if it is not.
+//! Checks the status of an answer.
 //!
-//! In: an answer whose head has come. Out: the same, or a refusal with its words and the pause that it asks
-//! for. Never: a redirection followed: a credential goes to no other place than it was given for.
+//! Takes an answer whose head has arrived. Returns it unchanged, or a refusal with the server's
+//! message and the pause that it asks for. Does not follow a redirection: credentials go to no
+//! other server than the one they were given for.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use kube::core::Status;
 
 use super::request_error::RequestError;
 
-/// No pause that a server asks for is longer: it is a wish, and a wrong one would leave the node without news.
+/// The longest pause that a server can ask for. A wrong value would leave the node without updates.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// So much of a refusal is read.
+/// The longest body of a refusal that is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 1 << 20;
 
-/// The answer, if it is good.
+/// Returns the answer if its status is a success.
 pub(super) async fn good(answer: Response<Body>) -> Result<Response<Body>, RequestError> {
     let code = answer.status();
     if code.is_success() {
@@ -51,16 +52,18 @@ fn refusal(code: StatusCode, asked: Duration, place: Option<&str>, text: &str) -
     RequestError::Refused { code: code.as_u16(), message, retry_after }
 }
 
-/// As client-go: only a server that has too much to do, or is in trouble, may ask for a pause.
+/// True if an answer with this status may ask for a pause. As client-go: only an overloaded or
+/// failing server may.
 fn may_ask(code: StatusCode) -> bool {
     code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error()
 }
 
-/// In seconds; a date is what no API server sends.
+/// Returns the pause of the `Retry-After` header, in seconds. Dates are ignored: no API server
+/// sends them.
 fn asked_pause(headers: &HeaderMap) -> Duration {
     let text = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let text = text.trim();
-    // More than any number can say is more than the longest, too.
+    // A number that does not fit is longer than the longest pause, too.
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = text.parse().unwrap_or(if is_number { u64::MAX } else { 0 });
     Duration::from_secs(seconds)

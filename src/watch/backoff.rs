@@ -1,8 +1,8 @@
-//! How long to wait before the next try.
+//! Computes how long to wait before the next try.
 //!
-//! In: failures, and how long all was well between them. Out: pauses that double from the first to
-//! the longest, each stretched by a random part, so that a thousand nodes do not return at one
-//! moment. Never: a clock; the caller measures and sleeps.
+//! Takes failures and the time since the last one. Returns pauses that double from the first to the
+//! longest. Each pause is stretched by a random part, so that a thousand nodes do not return at the
+//! same moment. Does not read the clock and does not sleep: the caller does.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -12,32 +12,32 @@ use std::time::Duration;
 pub struct Retry {
     /// The first pause, before it is stretched.
     pub first: Duration,
-    /// No pause is longer.
+    /// The longest pause.
     pub longest: Duration,
 }
 
 impl Default for Retry {
-    /// 800 ms to 30 s, client-go's reflector's.
+    /// Returns 800 ms to 30 s, the pauses of client-go's reflector.
     fn default() -> Self {
         Self { first: Duration::from_millis(800), longest: Duration::from_secs(30) }
     }
 }
 
-/// The pauses of one who tries.
+/// The state of one sequence of tries.
 pub(crate) struct Backoff {
     retry: Retry,
     pause: Duration,
 }
 
 impl Backoff {
-    /// Before the first failure.
+    /// Starts with the first pause.
     pub(crate) fn new(retry: Retry) -> Self {
         Self { retry, pause: retry.first }
     }
 
-    /// The pause after one more failure, when the last one was `quiet` ago: a random one from the
-    /// present length to its double. A list alone is no success that starts them anew, or a server
-    /// that gives lists but no watches would be asked for lists without end.
+    /// Returns the pause after one more failure, when the last one was `quiet` ago. It is a random
+    /// time between the present pause and its double. A list alone does not reset the pauses: else
+    /// a server that gives lists but no watches would be asked for lists without end.
     pub(crate) fn next(&mut self, quiet: Duration) -> Duration {
         if quiet > self.retry.longest.saturating_mul(2) {
             self.reset();
@@ -47,19 +47,20 @@ impl Backoff {
         pause.saturating_add(pause.mul_f64(random())).min(self.retry.longest)
     }
 
-    /// After a change that a watch brought, or an answer to a write.
+    /// Starts again with the first pause, after a watch brought a change or a write was answered.
     pub(crate) fn reset(&mut self) {
         self.pause = self.retry.first;
     }
 }
 
-/// How long a watch may last before the server ends it: 5 to 10 minutes, as client-go asks for,
-/// random, so that watches begun together do not end together.
+/// Returns how long a watch may last before the server ends it: 5 to 10 minutes, as in client-go.
+/// The time is random, so that watches begun together do not end together.
 pub(super) fn watch_timeout() -> Duration {
     Duration::from_secs(300) + Duration::from_secs(300).mul_f64(random())
 }
 
-/// A number from 0 to 1, from the seed that the standard library draws for every hash map.
+/// Returns a number from 0 to 1. It comes from the random seed that the standard library draws for
+/// hash maps.
 pub(crate) fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(bits >> 32).unwrap_or(0)) / f64::from(u32::MAX)

@@ -1,10 +1,10 @@
-//! The connection to the API server.
+//! Sends requests to the API server.
 //!
-//! In: a kubeconfig file, a server address, or the environment of a pod. Out: an [`Api`] that
-//! speaks HTTP/2 over one connection for all watches, and HTTP/1.1 where the server knows no more.
-//! A peer that vanishes without a word is noticed within 45 s. Tokens in files are read for each
-//! request, and everything is read again when the server refuses it. Never: a retry; that is the
-//! watches' own, so that it can be seen and told.
+//! Takes a kubeconfig file, a server address, or the environment of a pod. Returns an [`Api`] that
+//! speaks HTTP/2 over one connection for all watches, or HTTP/1.1 if the server speaks only that. A
+//! peer that vanishes without closing the connection is noticed within 45 s. Token files are read
+//! for each request, and everything is read again when the server refuses the credentials. Does not
+//! retry: the watches do, so that retries can be counted and reported.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -34,31 +34,35 @@ use crate::lasting::Lasting;
 use crate::metrics::Requests;
 use crate::one_line::one_line;
 
-/// Which API server, and how to be known to it.
+/// The API server to use, and the credentials for it.
 #[derive(Clone, Debug, Default)]
 pub struct ApiSettings {
-    /// `--kubeconfig`: the file to read, its current context.
+    /// `--kubeconfig`: the file whose current context is used.
     pub kubeconfig: Option<PathBuf>,
-    /// `--master`: the server's URL, over what the kubeconfig says. Without a scheme it is HTTP.
+    /// `--master`: the server's URL, which overrides the one in the kubeconfig. Without a scheme it
+    /// is HTTP.
     pub master: Option<String>,
     /// The pauses between tries.
     pub retry: Retry,
-    /// Where there is neither: what this pod knows; `None` asks the environment.
+    /// The pod's account, used if there is neither a kubeconfig nor a URL. `None` reads the
+    /// environment.
     pub pod: Option<ServiceAccount>,
-    /// How long this Node may be without an address before that is said; zero is not at all.
+    /// The time to wait for an address of this Node before its state is reported. Zero does not
+    /// wait.
     pub wait_for_node: Duration,
-    /// Whether pod networks are needed of this Node, so that it is told when it has none.
+    /// True if this Node needs pod networks. The operator is warned if it has none.
     pub needs_pod_nets: bool,
-    /// Where requests are counted, if anywhere.
+    /// The counters of requests, if they are counted.
     pub requests: Option<Requests>,
-    /// Where what lasts is kept for reminders: that the server does not answer, and objects that cannot be used.
+    /// The register of lasting problems, for reminders: an unreachable server, and objects that
+    /// cannot be used.
     pub lasting: Lasting,
 }
 
-/// The least time between two readings of credentials that are refused.
+/// The shortest time between two readings of refused credentials.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// An API server.
+/// A client of one API server. Clones share the connection.
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
@@ -72,71 +76,72 @@ struct Shared {
     way: Mutex<Connection>,
 }
 
-/// How the server is reached at present.
+/// The present client and the files of its credentials.
 struct Connection {
     client: kube::Client,
-    /// Read anew for each request.
+    /// The token file. It is read for each request.
     token: Option<PathBuf>,
-    /// What the token file said last: it may be gone for good after the start.
+    /// The last token that was read. The file may disappear after the start.
     last: Option<HeaderValue>,
-    /// Why the token file cannot be read, as the operator was told.
+    /// Why the token file cannot be read, as the operator was told. `None` if it can.
     unread: Option<String>,
     credentials: Option<PathBuf>,
     authority: Option<PathBuf>,
     made: Instant,
 }
 
-/// Why there is no [`Api`]. All of these are the operator's to mend; none goes away by itself.
+/// The reasons why an [`Api`] cannot be made. The operator has to fix each of them; none goes away
+/// by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The kubeconfig file cannot be read, parsed or used.
     #[error("kubeconfig {}: {cause}", path.display())]
     Kubeconfig {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause of the error.
         cause: String,
     },
-    /// Neither a kubeconfig nor a server was named, and this is not a pod.
+    /// There is neither a kubeconfig nor a server, and this process does not run in a pod.
     #[error("not in a cluster ({cause}): use --kubeconfig, --master or --manifests")]
     NotInCluster {
-        /// What is missing.
+        /// The variable that is not set, or the URL that is invalid.
         cause: String,
     },
-    /// `--master` is not a URL.
+    /// The value of `--master` is not a URL.
     #[error("--master {url}: {cause}")]
     Master {
-        /// What was given.
+        /// The value, without a password.
         url: String,
-        /// What is wrong with it.
+        /// The cause of the error.
         cause: String,
     },
-    /// A file that every pod has cannot be used.
+    /// A file of the pod's service account cannot be used.
     #[error("service account {}: {cause}", path.display())]
     Pod {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause of the error.
         cause: String,
     },
     /// Certificates or keys cannot be used.
     #[error("API server {url}{}: {cause}", of(file.as_deref()))]
     Tls {
-        /// The server.
+        /// The server's URL.
         url: String,
         /// The file that they come from.
         file: Option<PathBuf>,
-        /// What is wrong.
+        /// The cause of the error.
         cause: Box<TlsError>,
     },
     /// Credentials cannot be used.
     #[error("API server {url}{}: {cause}", of(file.as_deref()))]
     Credentials {
-        /// The server.
+        /// The server's URL.
         url: String,
         /// The file that they come from.
         file: Option<PathBuf>,
-        /// What is wrong.
+        /// The cause of the error.
         cause: String,
     },
 }
@@ -146,7 +151,7 @@ fn of(file: Option<&Path>) -> String {
 }
 
 impl Api {
-    /// Reads the settings and prepares a client. Nothing is sent before the first request.
+    /// Reads the settings and prepares a client. Sends nothing before the first request.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -163,17 +168,17 @@ impl Api {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The server's URL.
+    /// Returns the server's URL.
     pub fn url(&self) -> &str {
         &self.shared.url
     }
 
-    /// The server's address, if its URL has an address and no name.
+    /// Returns the server's address if the host of its URL is an IP address.
     pub fn address(&self) -> Option<IpAddr> {
         access::address(self.url())
     }
 
-    /// The pauses between tries.
+    /// Returns the pauses between tries.
     pub fn retry(&self) -> Retry {
         self.shared.settings.retry
     }
@@ -186,7 +191,7 @@ impl Api {
         &self.shared.outage
     }
 
-    /// The body of a good answer.
+    /// Sends a request and returns the body of a successful answer.
     pub(super) async fn text(&self, request: Request<Vec<u8>>) -> Result<String, RequestError> {
         let (client, request) = self.way().prepare(request)?;
         let begun = Counts::begin(&request);
@@ -195,7 +200,7 @@ impl Api {
         self.reload_credentials(answer).await
     }
 
-    /// The same, read as it comes.
+    /// Sends a request and returns the body of a successful answer as a stream.
     pub(super) async fn stream(
         &self,
         request: Request<Vec<u8>>,
@@ -208,12 +213,13 @@ impl Api {
         Ok(body.map_err(std::io::Error::other).into_async_read())
     }
 
-    /// A request of that method waited so long for its turn.
+    /// Counts how long a request of this method waited before it was sent.
     pub(crate) fn waited(&self, method: &str, waited: Duration) {
         self.shared.counts.waited(method, waited);
     }
 
-    /// A refusal that other credentials or certificates may end has the files read again, and names them.
+    /// Reads the credentials again if new files may end a refusal. Adds the name of the file to the
+    /// error.
     async fn reload_credentials<T>(
         &self,
         answer: Result<T, RequestError>,
@@ -231,7 +237,7 @@ impl Api {
         Err(request_error)
     }
 
-    /// Reads the files again. What cannot be used does not take the place of what is there.
+    /// Reads the files again. Keeps the present connection if the files cannot be used.
     async fn renew(&self) {
         if self.way().made.elapsed() < RENEWAL {
             return;
@@ -250,14 +256,14 @@ impl Api {
         }
     }
 
-    /// A panic elsewhere leaves it as good as it was.
+    /// Locks the connection. A panic of another thread leaves it valid.
     fn way(&self) -> MutexGuard<'_, Connection> {
         self.shared.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
-    /// The server's URL, and the way to it.
+    /// Returns the server's URL and the connection to it.
     fn new(settings: &ApiSettings, access: Access) -> Result<(String, Self), ApiError> {
         let Access { config, token, credentials, authority, ignored: _ } = access;
         let url = config.cluster_url.to_string();
@@ -279,13 +285,13 @@ impl Connection {
         Ok((url, Self { client, token, last, unread, credentials, authority, made }))
     }
 
-    /// What the operator was told of the token file is told of the new one too.
+    /// Replaces the connection. Keeps the note that the operator was told of the token file.
     fn become_new(&mut self, way: Self) {
         let unread = self.unread.take();
         *self = Self { unread, ..way };
     }
 
-    /// The client, and the request with the token that the file has now.
+    /// Returns the client, and the request with the present token of the file.
     fn prepare(
         &mut self,
         mut request: Request<Vec<u8>>,
@@ -310,7 +316,7 @@ impl Connection {
     }
 }
 
-/// A good answer, as soon as it begins.
+/// Sends a request and returns a successful answer as soon as its head arrives.
 async fn send(
     client: &kube::Client,
     request: Request<Vec<u8>>,
@@ -318,14 +324,15 @@ async fn send(
     answer::good(client.send(request.map(client::Body::from)).await?).await
 }
 
-/// The whole body of a good answer.
+/// Sends a request and returns the whole body of a successful answer.
 async fn text(client: &kube::Client, request: Request<Vec<u8>>) -> Result<String, RequestError> {
     let body = send(client, request).await?.into_body().collect().await?.to_bytes();
     let text = String::from_utf8(body.into());
     text.map_err(|error| RequestError::unreachable(format!("the answer is not UTF-8: {error}")))
 }
 
-/// Says when a token file can no longer be read though its last token is in use, and when it can again.
+/// Logs when a token file cannot be read any more and its last token stays in use, and when it can
+/// be read again.
 fn note(unread: &mut Option<String>, path: &Path, reason: Option<String>) {
     let path = path.display();
     match (&*unread, &reason) {

@@ -1,7 +1,7 @@
-//! Requests are counted on their way.
+//! Counts requests and answers.
 //!
-//! In: requests and answers. Out: the same, and counts under client-go's names. Never: a change to
-//! either.
+//! Takes requests and answers and passes them on unchanged. Counts them under client-go's metric
+//! names.
 //!
 //! Source: spec 11.2.
 
@@ -15,7 +15,7 @@ use tower::Service;
 
 use crate::metrics::Requests;
 
-/// Where requests to one server are counted, if anywhere.
+/// The counters for requests to one server. Nothing is counted if there are none.
 #[derive(Clone)]
 pub(super) struct Counts {
     requests: Option<Requests>,
@@ -39,20 +39,21 @@ impl Counts {
         Self { requests, host: host.split('/').next().unwrap_or(host).into() }
     }
 
-    /// The server was heard.
+    /// Notes that the server has sent something.
     pub(super) fn heard(&self) {
         if let Some(requests) = &self.requests {
             requests.heard(SystemTime::now());
         }
     }
 
-    /// A request that is no watch begins.
+    /// Starts the measurement of a request. Not used for watches.
     pub(super) fn begin(request: &Request<Vec<u8>>) -> Begun {
         let method = request.method().clone();
         Begun { method, sent: request.body().len(), at: Instant::now() }
     }
 
-    /// It has ended, with a body of so many bytes if it had an answer.
+    /// Counts a request that has ended. `received` is the size of the answer's body in bytes, if
+    /// there was an answer.
     pub(super) fn end(&self, begun: Begun, received: Option<usize>) {
         let Some(requests) = &self.requests else { return };
         let method = begun.method.as_str();
@@ -62,7 +63,7 @@ impl Counts {
         }
     }
 
-    /// A request waited so long for its turn.
+    /// Counts how long a request waited before it was sent.
     pub(super) fn waited(&self, method: &str, waited: Duration) {
         if let Some(requests) = &self.requests {
             requests.waited(method, &self.host, waited);
@@ -70,7 +71,7 @@ impl Counts {
     }
 }
 
-/// A client whose requests are counted by their status.
+/// A service that counts requests by the status of their answers.
 #[derive(Clone)]
 pub(super) struct Counted<S> {
     inner: S,

@@ -1,7 +1,7 @@
-//! What a watch sends: one JSON document after the other, a line each as a rule.
+//! Reads the events of a watch: a sequence of JSON documents, usually one on each line.
 //!
-//! In: the body of an answer, as it comes. Out: typed events, decoded from the bytes in place.
-//! Never: more than one line, or one event of several lines, in memory.
+//! Takes the body of an answer while it arrives. Returns typed events, deserialized from the buffer
+//! without a copy. Holds at most one line, or one event that spans several lines, in memory.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::said_type::SaidType;
 use crate::objects::Field;
 use crate::one_line::one_line;
 
-/// One line (`metav1.WatchEvent`).
+/// One event of a watch (`metav1.WatchEvent`).
 #[derive(Deserialize)]
 #[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
 pub(super) enum Line<T> {
@@ -25,11 +25,11 @@ pub(super) enum Line<T> {
     Added(T),
     /// An object has changed.
     Modified(T),
-    /// An object is gone, or no longer selected.
+    /// An object was deleted, or the selectors do not match it any more.
     Deleted(T),
-    /// Nothing has happened up to this resource version.
+    /// No further changes came up to this resource version.
     Bookmark(Bookmark),
-    /// The watch cannot go on.
+    /// The watch cannot continue.
     Error(Status),
 }
 
@@ -59,7 +59,7 @@ struct Annotations {
     initial_events_end: Field<String>,
 }
 
-/// `metav1.Status`, as far as it is told.
+/// A `metav1.Status`, with the fields that are reported.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
     #[serde(default)]
@@ -86,7 +86,7 @@ impl From<Status> for Failure {
 }
 
 impl Bookmark {
-    /// A bookmark has the type of the objects that are watched.
+    /// Returns the type that the bookmark names. It has the type of the objects that are watched.
     pub(super) fn said_type(&self) -> SaidType<'_> {
         SaidType { api_version: &self.api_version, kind: &self.kind }
     }
@@ -95,7 +95,7 @@ impl Bookmark {
         self.metadata.given()?.resource_version.given().map(String::as_str)
     }
 
-    /// Whether this is the mark behind the initial state (KEP-3157).
+    /// True if this bookmark marks the end of the initial state (KEP-3157).
     pub(super) fn ends_initial_events(&self) -> bool {
         let annotations = self.metadata.given().and_then(|metadata| metadata.annotations.given());
         annotations
@@ -103,14 +103,14 @@ impl Bookmark {
     }
 }
 
-/// No event is longer, in bytes. What is longer is refused while it is read, so that a peer that sends a line
-/// without an end does not fill the memory.
+/// The longest event, in bytes. A longer one is refused while it is read, so that a line without an
+/// end does not fill the memory.
 const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// An open watch.
 pub(super) struct EventReader {
     body: Pin<Box<dyn AsyncBufRead + Send>>,
-    /// What has come and is not taken yet, from `taken` on.
+    /// The bytes that have arrived. Those from `taken` on have not been returned yet.
     text: Vec<u8>,
     taken: usize,
     has_ended: bool,
@@ -119,25 +119,25 @@ pub(super) struct EventReader {
 }
 
 impl EventReader {
-    /// A body that is given up when it is silent for longer than `patience`.
+    /// Reads a body. Gives it up if nothing arrives for `patience`.
     pub(super) fn new(body: impl AsyncBufRead + Send + 'static, patience: Duration) -> Self {
         let (text, began) = (Vec::new(), Instant::now());
         Self { body: Box::pin(body), text, taken: 0, has_ended: false, patience, began }
     }
 
-    /// How long this watch has been open.
+    /// Returns how long this watch has been open.
     pub(super) fn age(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The next event; `None` where the watch ended, in order, broken off, or silent for too long:
-    /// it is resumed the same way after each. The beginning of an event at the end is dropped: it will
-    /// be sent again.
+    /// Returns the next event. `None` if the watch ended, whether by the server, by an error or by
+    /// silence: the caller resumes it in the same way. An incomplete event at the end is dropped,
+    /// because the server will send it again.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Line<T>>, Failure> {
         self.next_within(self.patience).await
     }
 
-    /// The same, with another measure of silence.
+    /// Returns the next event like [`next`](Self::next), with another limit for silence.
     pub(super) async fn next_within<T: DeserializeOwned>(
         &mut self,
         patience: Duration,
@@ -149,7 +149,7 @@ impl EventReader {
             if self.has_ended {
                 return Ok(None);
             }
-            // What was taken makes room for what is to come.
+            // Returned events are removed, which makes room for new ones.
             self.text.drain(..std::mem::take(&mut self.taken));
             let room = MAX_EVENT_BYTES.saturating_sub(self.text.len());
             if room == 0 {
@@ -174,10 +174,11 @@ impl EventReader {
         }
     }
 
-    /// An event that is there in whole. Kubernetes' servers send one a line; any others that are valid
-    /// JSON, one after the other, are taken as client-go takes them.
+    /// Returns an event that has arrived completely. Kubernetes sends one event on each line. Any
+    /// sequence of JSON documents is accepted, as client-go does.
     fn take<T: DeserializeOwned>(&mut self) -> Result<Option<Line<T>>, Failure> {
-        // The whole text's encoding is checked at a fraction of what checking each of its words costs.
+        // Checking the encoding of the whole text at once is much cheaper than checking each
+        // string.
         let rest = self.text.get(self.taken..).unwrap_or_default();
         let rest = std::str::from_utf8(rest)
             .map_err(|error| Failure::Garbled(format!("not UTF-8: {error}")))?;
@@ -214,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    /// The names of the objects that are added, and how it ends.
+    /// Returns the names of the added objects, and how the watch ended.
     async fn heard(text: &str) -> (Vec<String>, Option<Failure>) {
         let mut lines = EventReader::new(Cursor::new(text.to_owned().into_bytes()), Duration::MAX);
         let mut names = Vec::new();
@@ -252,7 +253,7 @@ mod tests {
         }
     }
 
-    /// A peer that never ends the line, and counts what is read of it.
+    /// A peer that never ends the line, and counts the bytes that are read.
     struct Endless(std::sync::Arc<std::sync::atomic::AtomicUsize>);
 
     impl futures_util::io::AsyncRead for Endless {

@@ -1,35 +1,35 @@
-//! Why a watch has nothing to give yet.
+//! Classifies the failures of a watch.
 //!
-//! In: errors of the client, of HTTP and of the server. Out: one enumeration that says what follows
-//! from each. Never: a decision to stop; every failure is met by another try.
+//! Takes errors of the client, of HTTP and of the server. Returns one enumeration from which the
+//! caller sees what to do. Does not decide to stop: each failure is followed by another try.
 
 use std::time::Duration;
 
 use super::request_error::RequestError;
 
-/// Why there is no next step yet.
+/// The reason why a stream has no next step yet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// No good answer.
+    /// The request failed or was refused.
     #[error(transparent)]
     RequestError(RequestError),
-    /// The resource version or the page is no longer known to the server.
+    /// The server does not know the resource version or the page token any more.
     #[error("the server no longer knows the resource version")]
     Expired,
-    /// What came is not what the API promises.
+    /// The answer is not what the API promises.
     #[error("answer not understood: {0}")]
     Garbled(String),
-    /// A watch ended before it was of any use, again and again or for once.
+    /// A watch ended before it brought anything.
     #[error("the watch ended at once")]
     Brief {
-        /// Whether it is one of many.
+        /// True if several watches in a row have ended like this.
         again: bool,
     },
 }
 
 impl Failure {
-    /// A text that is not the JSON it should be. A proxy's or a login's page is called one: no parser's
-    /// words would tell an operator that.
+    /// Makes a failure of a text that is not the expected JSON. An HTML or XML page, such as a login
+    /// page, is named as such: a parser's error would not tell the operator that.
     pub(super) fn garbled(text: &str, error: &serde_json::Error) -> Self {
         if text.trim_start().starts_with('<') {
             let text =
@@ -39,7 +39,7 @@ impl Failure {
         Self::Garbled(error.to_string())
     }
 
-    /// Whether the operator should hear of it, or it is part of the ordinary course of a watch.
+    /// True if the operator should be told. False for the ordinary course of a watch.
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::RequestError(_) | Self::Garbled(_) => true,
@@ -47,7 +47,8 @@ impl Failure {
         }
     }
 
-    /// What sort of trouble it is, whatever the words: they may name the time or the request.
+    /// Returns a key that is equal for similar failures. Texts differ, because they may name the
+    /// time or the request.
     pub(super) fn sort(&self) -> String {
         match self {
             Self::RequestError(RequestError::Refused { code, .. }) => format!("HTTP {code}"),
@@ -58,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// The shortest pause the server asks for.
+    /// Returns the shortest pause that the server asks for. Zero if it asks for none.
     pub(super) fn retry_after(&self) -> Duration {
         match self {
             Self::RequestError(request_error) => request_error.retry_after(),

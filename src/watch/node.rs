@@ -1,8 +1,8 @@
-//! This node's Node as a watched kind.
+//! Watches the Node object of this node.
 //!
-//! In: the one Node with this node's name. Out: the facts, or that there is none in the first
-//! list. Never: that it is gone: a Node object deleted under a running proxy is kept as it was
-//! last, as kube-proxy does, since the machine itself is evidently still there.
+//! Takes the one Node with this node's name. Returns its facts, or that the first list has none.
+//! Does not report a deletion: a Node deleted while the proxy runs is kept as it was last.
+//! kube-proxy does the same, since the machine itself is evidently still there.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) struct ThisNode<'a> {
     name: Arc<str>,
     needs_pod_nets: bool,
     last: Option<model::Node>,
-    /// Whether the operator was told that there is none.
+    /// True if the operator was told that there is no such Node.
     is_missed: bool,
     patience: &'a NodeAddressWait,
 }
@@ -99,7 +99,7 @@ impl ThisNode<'_> {
         None
     }
 
-    /// A list says again what the last one said.
+    /// Warns once that the Node is missing. Lists repeat what an earlier list has shown.
     fn miss(&mut self, how: &str) {
         if !std::mem::replace(&mut self.is_missed, true) {
             tracing::warn!("Node {}: {how}", self.name);
@@ -107,7 +107,7 @@ impl ThisNode<'_> {
     }
 }
 
-/// Says what of the node's identity has changed; all of it is acted upon.
+/// Logs which parts of the node's identity have changed. All of them take effect.
 fn tell(last: &model::Node, now: &model::Node) {
     let name = &now.name;
     if last.addresses != now.addresses {

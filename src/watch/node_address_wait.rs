@@ -1,7 +1,8 @@
-//! How long the first word of this Node is waited for.
+//! Waits for the first address of this Node.
 //!
-//! In: what lists and watches say of it. Out: that at once if the Node has an address, else when it gets
-//! one or the time is up. Never: a wait once anything was said.
+//! Takes the events about this Node. Returns an event at once if the Node has an address. Else
+//! holds it back until the Node has one or the time is up. Does not wait after the first event was
+//! returned.
 //!
 //! Source: spec 7.2.
 
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
-/// The patience of one source.
+/// The state of the wait for one source of events.
 pub(super) struct NodeAddressWait {
     limit: Duration,
     held: Mutex<Held>,
@@ -21,20 +22,20 @@ pub(super) struct NodeAddressWait {
 }
 
 enum Held {
-    /// Nothing was said; this is what there is to say.
+    /// No event was returned yet; the last one is held back here.
     Back(Option<Event>),
-    /// Everything is said at once from now on.
+    /// Each event is returned at once.
     Over,
 }
 
 impl NodeAddressWait {
-    /// None at all if the limit is zero.
+    /// Waits for at most `limit`. Does not wait at all if it is zero.
     pub(super) fn new(limit: Duration) -> Self {
         let held = if limit.is_zero() { Held::Over } else { Held::Back(None) };
         Self { limit, held: Mutex::new(held), listed: Notify::new() }
     }
 
-    /// What is to be said now.
+    /// Returns the event if it may be sent now. `None` if it is held back.
     pub(super) fn take(&self, event: Event) -> Option<Event> {
         let has_address = matches!(&event, Event::Node(Some(node)) if !node.addresses.is_empty());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,13 +55,13 @@ impl NodeAddressWait {
         }
     }
 
-    /// Says what was held back when the time is up, and then stays for ever.
+    /// Sends the held-back event when the time is up. Never returns.
     pub(super) async fn end(&self, events: &Sender<Event>) {
         self.listed.notified().await;
         sleep(self.limit).await;
         if let Some(event) = self.give_up() {
             tracing::warn!("the Node has no address yet; going on without");
-            // Whoever does not listen is noticed by the sources themselves.
+            // The sources notice a dropped receiver themselves.
             let _ = events.send(event).await;
         }
         std::future::pending().await

@@ -1,8 +1,8 @@
-//! All nodes as a watched kind, as far as they are ready, and their addresses.
+//! Watches the readiness and the addresses of all nodes.
 //!
-//! In: every Node of the cluster. Out: whether each is ready and which addresses it has, when that differs; a Node is written
-//! every few minutes for other reasons. Never: a complaint about a Node that is not this one; its
-//! own proxy makes it.
+//! Takes every Node of the cluster. Returns an event when its readiness or its addresses change.
+//! Other updates, which come every few minutes, are dropped. Does not report problems of these
+//! Nodes: their own proxies do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::request::Resource;
 use super::said_type::SaidType;
 use crate::objects::{Kind, Node, ObjectId, Problem, convert};
 
-/// What was last said of each.
+/// The last known readiness and addresses of each node.
 #[derive(Default)]
 pub(super) struct Nodes {
     said: BTreeMap<Arc<str>, NodeReadiness>,

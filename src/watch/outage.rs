@@ -1,7 +1,8 @@
-//! What the operator is told while the API server does not answer.
+//! Tells the operator when the API server does not answer.
 //!
-//! In: failures and successes of the watches. Out: one warning for each cause in turn, and one line when
-//! no watch has it any more. Never: a line for each try, nor one for each watch of the same trouble.
+//! Takes failures and successes of the watches. Logs one warning for each cause, and one line when
+//! no watch has that cause any more. Does not log each try, nor each watch that has the same
+//! problem.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,37 +17,38 @@ pub(super) struct Outage {
     state: Mutex<State>,
 }
 
-/// Which watch.
+/// The identity of one watch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WatchId(u32);
 
 #[derive(Default)]
 struct State {
-    /// Whose watches cannot go on, and why.
+    /// The watches that cannot continue, and why.
     failing: BTreeMap<WatchId, Trouble>,
     watches: u32,
-    /// What the operator was told and is not over.
+    /// The causes that the operator was told of and that are not over.
     told: BTreeMap<String, Told>,
 }
 
-/// Of one watch, since it worked last.
+/// The problems of one watch since it last worked.
 #[derive(Default)]
 struct Trouble {
     now: String,
     had: BTreeSet<String>,
-    /// The cause of each sort that was told first: others of its sort differ in their words.
+    /// The first cause of each sort that was reported. Others of the same sort differ only in their
+    /// text.
     sorts: BTreeMap<String, String>,
 }
 
-/// Of one cause.
+/// A cause that was reported.
 struct Told {
     began: Instant,
-    /// Whether a watch that had it works again. As long as none does, one that has another cause now may
-    /// only see the same outage from another side.
+    /// True if a watch that had this cause works again. As long as none does, a watch that reports
+    /// another cause may only see the same outage differently.
     is_mended: bool,
 }
 
-/// What is over, and how many seconds it lasted.
+/// A problem that is over, and how many seconds it lasted.
 #[derive(Debug, PartialEq, Eq)]
 enum Over {
     Everything(u64),
@@ -54,23 +56,23 @@ enum Over {
 }
 
 impl Outage {
-    /// No trouble yet with the server at this URL; what lasts is kept in `lasting`.
+    /// Starts without a problem of the server at this URL. Lasting problems are kept in `lasting`.
     pub(super) fn new(url: String, lasting: Lasting) -> Self {
         Self { url, lasting, state: Mutex::default() }
     }
 
-    /// A watch like no other.
+    /// Returns the identity of a new watch.
     pub(super) fn enter(&self) -> WatchId {
         let mut state = self.state();
         state.watches += 1;
         WatchId(state.watches)
     }
 
-    /// This watch cannot go on, and tries again after `pause`.
+    /// Notes that this watch cannot continue and tries again after `pause`.
     pub(super) fn begin(&self, watch: WatchId, failure: &Failure, pause: Duration) {
         let mut state = self.state();
         let (mut cause, mut sort) = (cut(failure.to_string()), failure.sort());
-        // When it begins to ask for pauses, that is news.
+        // A server that starts to ask for pauses is a new cause.
         if failure.retry_after() > Duration::ZERO {
             cause.push_str(" (it asks for a pause)");
             sort.push_str(" with a pause");
@@ -86,7 +88,7 @@ impl Outage {
         self.tell(state.take_over());
     }
 
-    /// This watch works.
+    /// Notes that this watch works.
     pub(super) fn over(&self, watch: WatchId) {
         let mut state = self.state();
         state.over(watch);
@@ -111,14 +113,14 @@ impl Outage {
         }
     }
 
-    /// A panic elsewhere leaves the causes as good as they were.
+    /// Locks the state. A panic of another thread leaves it valid.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Whether the cause is news.
+    /// Notes a failure. True if its cause was not reported yet.
     fn begin(&mut self, watch: WatchId, sort: String, cause: &str) -> bool {
         let trouble = self.failing.entry(watch).or_default();
         let cause = trouble.sorts.entry(sort).or_insert_with(|| cause.to_owned()).clone();
@@ -140,7 +142,8 @@ impl State {
         }
     }
 
-    /// Forgets what is over: all of it when every watch works, else what is mended and no watch has now.
+    /// Removes and returns the problems that are over. If every watch works, these are all; else
+    /// the causes that a watch recovered from and no watch has now.
     fn take_over(&mut self) -> Vec<Over> {
         let Self { failing, told, .. } = self;
         if failing.is_empty() {
@@ -160,7 +163,7 @@ impl State {
     }
 }
 
-/// The words of a proxy before the server may be a whole page.
+/// Cuts a long cause. A proxy before the server may answer with a whole page.
 fn cut(mut cause: String) -> String {
     const MAX_CAUSE_CHARS: usize = 300;
     if let Some((end, _)) = cause.char_indices().nth(MAX_CAUSE_CHARS) {

@@ -1,8 +1,8 @@
-//! What may be said of a credential plugin that does not do its work.
+//! Removes secrets from the errors of credential plugins.
 //!
-//! In: an error of the client, and the program that a kubeconfig names. Out: the same error, but of a
-//! program that failed its name and how it ended. Never: its output or its environment, where the
-//! credentials are.
+//! Takes an error of the client, and the program that a kubeconfig names. Returns the error
+//! unchanged, or, if the program failed, its name and how it ended. Does not return its output or
+//! its environment, which may hold credentials.
 
 use std::error::Error;
 
@@ -10,19 +10,19 @@ use kube::client::AuthError;
 use kube::config::AuthInfo;
 use tower::BoxError;
 
-/// The program that says who this proxy is, by its name.
+/// The name of the program that provides the credentials.
 #[derive(Clone, Debug)]
 pub(super) struct Plugin(String);
 
 impl Plugin {
-    /// Of a user without any, a name that no error ever needs.
+    /// Returns the user's plugin. The name is empty if there is none, as no error needs it then.
     pub(super) fn of(user: &AuthInfo) -> Self {
         let program = user.exec.as_ref().and_then(|exec| exec.command.clone());
         let provider = || user.auth_provider.as_ref().map(|provider| provider.name.clone());
         Self(program.or_else(provider).unwrap_or_default())
     }
 
-    /// The error as it may be told.
+    /// Returns the error without secrets.
     pub(super) fn redact(&self, error: BoxError) -> BoxError {
         let Some(told) = of_plugin(&*error).and_then(told) else { return error };
         format!("credential plugin {}: {told}", self.0).into()
@@ -40,7 +40,7 @@ fn of_plugin<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a AuthError> {
     None
 }
 
-/// `None` for errors that hold nothing of what a program has said.
+/// Describes an error of a plugin. `None` for errors that hold no output of the program.
 fn told(error: &AuthError) -> Option<String> {
     match error {
         AuthError::AuthExecRun { out, .. } => Some(format!("it failed ({})", out.status)),

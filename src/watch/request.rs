@@ -1,7 +1,7 @@
-//! The requests of a watch.
+//! Builds the requests of lists and watches.
 //!
-//! In: a resource, its selectors, and where to begin. Out: GET requests of the API conventions
-//! (kubernetes.io/docs/reference/using-api/api-concepts). Never: an answer.
+//! Takes a resource, its selectors, and the version to start from. Returns GET requests of the API
+//! conventions (kubernetes.io/docs/reference/using-api/api-concepts). Does not send them.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use http::Request;
 use http::header::{ACCEPT, USER_AGENT};
 
-/// As many objects as client-go asks for at a time.
+/// The number of objects in a page of a list, as in client-go.
 pub(super) const PAGE: u32 = 500;
 
-/// Whose requests these are, in the API server's audit log.
+/// The user agent, which appears in the API server's audit log.
 pub(super) const AGENT: &str = concat!("ipvs-proxy/", env!("CARGO_PKG_VERSION"), " (linux)");
 
 /// A kind of object in all namespaces, narrowed by selectors.
@@ -22,21 +22,22 @@ pub(super) struct Resource {
     selectors: String,
 }
 
-/// How fresh a list has to be.
+/// The freshness that a list needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// Whatever the API server has in its cache: cheap, and good enough to begin with.
+    /// Any state that the API server has in its cache. It is cheap and good enough for the first
+    /// list.
     Any,
-    /// The latest state, so that a list after a gap never leads back in time.
+    /// The latest state, so that a list after an interruption does not go back in time.
     Latest,
 }
 
-/// Where a watch begins.
+/// The point at which a watch starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Since<'a> {
-    /// With all objects there are, then a mark, then changes.
+    /// All present objects, then a bookmark, then changes.
     State(Freshness),
-    /// After this resource version.
+    /// The changes after this resource version.
     Version(&'a str),
 }
 
@@ -55,7 +56,8 @@ impl Resource {
         self
     }
 
-    /// A list, or the page of it that `token` continues. A limit of 0 is none.
+    /// Builds the request of a list, or of the page that `token` continues. A `limit` of 0 means no
+    /// limit.
     pub(super) fn list(
         &self,
         freshness: Freshness,
@@ -74,7 +76,7 @@ impl Resource {
         self.get(&query)
     }
 
-    /// A watch that the server ends after `timeout`.
+    /// Builds the request of a watch that the server ends after `timeout`.
     pub(super) fn watch(
         &self,
         since: Since<'_>,
@@ -106,7 +108,7 @@ impl Resource {
     }
 }
 
-/// Appends `name=value`, percent-encoded (RFC 3986 unreserved characters stay).
+/// Appends `name=value`, percent-encoded except for the unreserved characters of RFC 3986.
 fn pair(query: &mut String, name: &str, value: &str) {
     if !query.is_empty() {
         query.push('&');

@@ -1,7 +1,7 @@
-//! A request that came to nothing.
+//! Classifies the failures of requests.
 //!
-//! In: errors of the client and answers other than success. Out: whether the server was reached and
-//! what it said. Never: what follows from it, which differs between those who read and who write.
+//! Takes errors of the client and unsuccessful answers. Returns whether the server was reached and
+//! what it answered. Does not decide what to do: readers and writers differ in that.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,45 +10,46 @@ use std::time::Duration;
 use super::alert::RefusedByAlert;
 use crate::one_line::one_line;
 
-/// Why a request had no good answer.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The request did not reach the server, or its answer did not come back.
     #[error("{text}")]
     Unreachable {
-        /// Why not.
+        /// The description of the error.
         text: String,
-        /// What is in doubt then, if TLS has said so.
+        /// The side whose certificate or credentials TLS has rejected, if it has.
         doubted: Option<RejectedBy>,
     },
-    /// The server said no.
+    /// The server refused the request.
     #[error("HTTP {code}: {message}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status code.
         code: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
-        /// The server's wish for the next try.
+        /// The pause that the server asks for before the next try. Zero if it asks for none.
         retry_after: Duration,
     },
 }
 
-/// What is in doubt when a request is refused.
+/// The part of the authentication that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectedBy {
-    /// Who asks: a token that has expired, for one.
+    /// The client's credentials, for example an expired token.
     Credentials,
-    /// Who answers.
+    /// The server's certificate.
     Certificate,
 }
 
 impl RequestError {
-    /// A request that did not get there, for a reason that no other file would mend.
+    /// Makes an error for a request that did not reach the server, for a reason that new files
+    /// would not fix.
     pub(crate) fn unreachable(text: impl Into<String>) -> Self {
         Self::Unreachable { text: text.into(), doubted: None }
     }
 
-    /// Whether other files would make a difference.
+    /// Returns what was rejected, if new files may fix it.
     pub(super) fn doubted(&self) -> Option<RejectedBy> {
         match self {
             Self::Refused { code: 401, .. } => Some(RejectedBy::Credentials),
@@ -57,7 +58,7 @@ impl RequestError {
         }
     }
 
-    /// Adds which file is in doubt, and what of it.
+    /// Adds to the text which file was rejected, and why.
     pub(super) fn name_file(&mut self, doubted: RejectedBy, file: &Path) {
         let (Self::Unreachable { text, .. } | Self::Refused { message: text, .. }) = self;
         text.push_str(&match doubted {
@@ -70,8 +71,8 @@ impl RequestError {
         });
     }
 
-    /// Whether another try may succeed: the server was not reached or is in trouble, or credentials are
-    /// just being replaced.
+    /// True if another try may succeed: the server was not reached, is in trouble, or the
+    /// credentials are just being replaced.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -79,7 +80,7 @@ impl RequestError {
         }
     }
 
-    /// Whether what was to be changed does not exist.
+    /// True if the object to change does not exist.
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::Unreachable { .. } => false,
@@ -87,7 +88,7 @@ impl RequestError {
         }
     }
 
-    /// The shortest pause the server asks for.
+    /// Returns the shortest pause that the server asks for. Zero if it asks for none.
     pub fn retry_after(&self) -> Duration {
         match self {
             Self::Unreachable { .. } => Duration::ZERO,
@@ -103,8 +104,8 @@ impl From<kube::Error> for RequestError {
     }
 }
 
-/// What is in doubt after an error of TLS. An error of input and output has what it wraps in a place of its own,
-/// which is not in the chain of causes.
+/// Returns what a TLS error rejects. An I/O error keeps the error that it wraps outside of the
+/// chain of sources, so both are searched.
 pub(super) fn doubted_by(error: &(dyn Error + 'static)) -> Option<RejectedBy> {
     let mut link = Some(error);
     while let Some(error) = link {
@@ -123,7 +124,8 @@ pub(super) fn doubted_by(error: &(dyn Error + 'static)) -> Option<RejectedBy> {
     None
 }
 
-/// An alert is the server's word: some of them are about the certificate that this proxy has shown, or has not.
+/// Classifies a TLS error. Some alerts of the server are about the certificate that this proxy has
+/// shown, or has not.
 fn doubted_by_tls(error: &rustls::Error) -> Option<RejectedBy> {
     use rustls::AlertDescription as Alert;
     match error {

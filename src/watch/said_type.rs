@@ -1,8 +1,8 @@
-//! Whether an answer is of the type that was asked for.
+//! Checks that an answer has the type that was requested.
 //!
-//! In: the `apiVersion` and `kind` of a list, or of an object in a watch. Out: nothing, or a failure that names
-//! what came instead. Does not look at anything else: a list of another kind has `items` too, and would take
-//! every fact away.
+//! Takes the `apiVersion` and `kind` of a list, or of an object in a watch. Returns a failure that
+//! names the other type if they differ. Does not look at other fields: a list of another kind has
+//! `items` too, and would remove every fact.
 //!
 //! Source: client-go's reflector checks the type of each event in the same way (`handleAnyWatch`).
 
@@ -17,14 +17,16 @@ pub(super) struct SaidType<'a> {
 }
 
 impl SaidType<'_> {
-    /// Whether it is this type.
+    /// True if the answer names this type.
     pub(super) fn is(self, api_version: &str, kind: &str) -> bool {
         let found = |field: &Field<String>, wanted| field.given().is_some_and(|it| it == wanted);
         found(self.api_version, api_version) && found(self.kind, kind)
     }
 
+    /// Checks the type. `told` is the message in the answer, if there is one.
+    ///
     /// # Errors
-    /// Another type, or none. `told` is what the answer says of itself, if anything.
+    /// A failure if the answer has another type or none.
     pub(super) fn expect(
         self,
         api_version: &str,

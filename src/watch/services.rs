@@ -1,7 +1,7 @@
-//! Services as a watched kind.
+//! Watches Services.
 //!
-//! In: the Services of all namespaces that have a cluster IP and no proxy of their own; the server
-//! leaves the others out. Out: events of the facts. Never: a rule of conversion.
+//! Takes the Services of all namespaces that have a cluster IP and no proxy of their own; the
+//! server filters the others out. Returns events of the model. Conversion is in [`convert`].
 
 use proxier::model::{self, Event, ServiceName, Update};
 
@@ -12,7 +12,7 @@ use super::{Api, Watched};
 use crate::objects::{Kind, ObjectId, Problem, Service, convert};
 
 impl Api {
-    /// Asks for one Service, to find out whether the server answers this proxy.
+    /// Requests one Service, to check that the server answers this proxy.
     ///
     /// # Errors
     /// See [`RequestError`].

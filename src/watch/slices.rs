@@ -1,7 +1,7 @@
-//! EndpointSlices as a watched kind.
+//! Watches EndpointSlices.
 //!
-//! In: the EndpointSlices of all namespaces that are not a headless Service's; the server leaves
-//! the others out. Out: events of the facts. Never: a rule of conversion.
+//! Takes the EndpointSlices of all namespaces that do not belong to a headless Service; the server
+//! filters the others out. Returns events of the model. Conversion is in [`convert`].
 
 use proxier::model::{self, Event, SliceName, Update};
 

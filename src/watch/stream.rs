@@ -1,10 +1,10 @@
-//! List and watch of one kind, as a state machine.
+//! Lists and watches one kind, as a state machine.
 //!
-//! In: answers of the API server. Out: [`Step`]s: a whole list, then changes, and a list again
-//! when the resource version at hand has become too old, whether the server says so by the HTTP
-//! status or inside a watch. Lists are streamed (KEP-3157) where the server can, else read by
-//! pages. Each failure leaves the machine where the next call goes on. Never: a pause, a retry, a
-//! word to the operator; those are the caller's.
+//! Takes the answers of the API server. Returns [`Step`]s: a complete list, then changes. Lists
+//! again when the known resource version is too old, which the server reports by the HTTP status or
+//! inside a watch. Lists are streamed (KEP-3157) if the server supports it, else read by pages.
+//! After a failure the next call continues from the right state. Does not pause, retry or log
+//! outages: the caller does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,34 +25,34 @@ use crate::objects::{Field, List};
 /// The longest wait for an answer to begin, and for the next line of a list that is being sent.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// How much longer than its own time limit a silent watch is trusted.
+/// The time for which a silent watch is kept beyond its own time limit.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// A watch that ends sooner is not worth resuming at once.
+/// The shortest life of a watch that is resumed at once.
 const BRIEF: Duration = Duration::from_secs(1);
 
-/// After so many failures in a row another way is tried.
+/// The number of failures in a row after which another method is tried.
 const ENOUGH: u32 = 3;
 
-/// One thing that happened.
+/// One step of the stream.
 pub(super) enum Step<T> {
     /// The server answers; nothing else is known yet.
     Connected,
-    /// A list begins; what was gathered of another is void.
+    /// A list begins. The objects of an earlier, incomplete list are void.
     Begin,
     /// Objects of the list.
     Items(Vec<Field<T>>),
-    /// An object of the list that is gone before it is complete.
+    /// An object that was deleted before the list is complete.
     Lost(T),
-    /// These were all.
+    /// The list is complete.
     Complete,
-    /// An object as it is now.
+    /// An object in its present state.
     Put(T),
-    /// An object as it was last.
+    /// The last state of an object that is gone.
     Gone(T),
 }
 
-/// Where the machine stands.
+/// The state of the machine.
 enum State {
     /// A list has to be read.
     Start(Freshness),
@@ -66,22 +66,22 @@ enum State {
     Watching { version: String, lines: EventReader },
 }
 
-/// How lists are read.
+/// The method by which lists are read.
 #[derive(Clone, Copy)]
 enum Lists {
     Streamed,
     Paged { limit: u32 },
 }
 
-/// List and watch of one kind.
+/// A list and a watch of one kind.
 pub(super) struct Stream<'a, W: Watched> {
     api: &'a Api,
     resource: Resource,
     lists: Lists,
     state: State,
-    /// Failures since the last useful thing in this state.
+    /// The number of failures since the last success in this state.
     failures: u32,
-    /// Whether the watch that is open has brought an object.
+    /// True if the open watch has brought an object.
     has_brought: bool,
     steps: VecDeque<Step<W::Object>>,
 }
@@ -93,7 +93,7 @@ impl<'a, W: Watched> Stream<'a, W> {
         Self { api, resource, lists, state, failures, has_brought, steps: VecDeque::new() }
     }
 
-    /// The next thing that happens.
+    /// Returns the next step.
     pub(super) async fn next(&mut self) -> Result<Step<W::Object>, Failure> {
         loop {
             if let Some(step) = self.steps.pop_front() {
@@ -103,7 +103,8 @@ impl<'a, W: Watched> Stream<'a, W> {
         }
     }
 
-    /// Each way out, also by failure, leaves the state from which to go on.
+    /// Makes one transition. Each return, also with an error, leaves the state from which to
+    /// continue.
     async fn advance(&mut self) -> Result<(), Failure> {
         match std::mem::replace(&mut self.state, State::Start(Freshness::Latest)) {
             State::Start(freshness) => match self.lists {
@@ -131,7 +132,7 @@ impl<'a, W: Watched> Stream<'a, W> {
                 self.lists = Lists::Paged { limit: PAGE };
                 Ok(())
             }
-            // What the trouble is, only a plain list can tell; the next one may be streamed again.
+            // Only a plain list can tell what is wrong; the next one may be streamed again.
             Err(Failure::RequestError(RequestError::Refused { code, .. }))
                 if !matches!(code, 401 | 429) =>
             {
@@ -156,12 +157,12 @@ impl<'a, W: Watched> Stream<'a, W> {
                 self.state = State::Watching { version, lines };
                 Ok(())
             }
-            // Servers before 1.27 take the request for an ordinary watch: the mark never comes.
+            // Servers before 1.27 treat the request as an ordinary watch: the mark never comes.
             Some(Line::Bookmark(_)) => {
                 self.lists = Lists::Paged { limit: PAGE };
                 Ok(())
             }
-            // The state that is sent may be older than the changes behind it.
+            // The initial state may be older than the changes that follow it.
             Some(Line::Deleted(object)) => {
                 self.steps.push_back(Step::Lost(object));
                 self.state = State::Initial(lines);
@@ -188,7 +189,7 @@ impl<'a, W: Watched> Stream<'a, W> {
         let request = self.resource.list(freshness, limit, token.as_deref())?;
         let answer = timeout(ANSWER, self.api.text(request)).await.map_err(|_| no_answer())?;
         let answer = answer.map_err(Failure::from).inspect_err(|failure| {
-            // The list was too long for its pages to be kept: it has to be read in one.
+            // The server did not keep the list for all its pages: it has to be read in one.
             if token.is_some() && matches!(failure, Failure::Expired) {
                 self.lists = Lists::Paged { limit: 0 };
             }
@@ -198,7 +199,7 @@ impl<'a, W: Watched> Stream<'a, W> {
         let said = SaidType { api_version: &page.api_version, kind: &page.kind };
         let told = page.message.given().map(String::as_str);
         said.expect(W::API_VERSION, &format!("{}List", W::KIND), told)?;
-        // Taken for an empty list, this would take every fact away. Go writes an empty one as null.
+        // An answer without items would remove every fact. Go writes an empty list as null.
         let Some(List::Items(items)) = page.items else {
             return Err(Failure::Garbled("a list without items".to_owned()));
         };
@@ -233,7 +234,7 @@ impl<'a, W: Watched> Stream<'a, W> {
             }
             Err(Failure::Expired) => Err(Failure::Expired),
             Err(failure) => {
-                // A version that the server refuses again and again will never be good.
+                // A version that the server refuses several times will never be accepted.
                 let is_refused =
                     matches!(failure, Failure::RequestError(RequestError::Refused { .. }));
                 if !(is_refused && self.enough_failures()) {
@@ -274,21 +275,22 @@ impl<'a, W: Watched> Stream<'a, W> {
         Ok(())
     }
 
-    /// The event, if its object is of the type that is watched.
+    /// Returns the event if its object has the watched type.
     fn typed(line: Option<Line<W::Object>>) -> Result<Option<Line<W::Object>>, Failure> {
         let said = match &line {
             Some(Line::Added(object) | Line::Modified(object) | Line::Deleted(object)) => {
                 W::said_type(object)
             }
             Some(Line::Bookmark(mark)) => mark.said_type(),
-            // Of an error the status says the rest.
+            // The status describes an error.
             Some(Line::Error(_)) | None => return Ok(line),
         };
         said.expect(W::API_VERSION, W::KIND.name(), None)?;
         Ok(line)
     }
 
-    /// Takes `&mut self` because an open watch may move between threads but not be shared.
+    /// Opens a watch. Takes `&mut self` because an open watch may move between threads but not be
+    /// shared.
     async fn open(&mut self, since: Since<'_>) -> Result<EventReader, Failure> {
         let limit = watch_timeout();
         let request = self.resource.watch(since, limit)?;
@@ -296,15 +298,15 @@ impl<'a, W: Watched> Stream<'a, W> {
         Ok(EventReader::new(body, limit + GRACE))
     }
 
-    /// Counts one more failure; true when it is time for another way.
+    /// Counts one more failure. True if another method should be tried.
     fn enough_failures(&mut self) -> bool {
         self.failures += 1;
         self.failures >= ENOUGH
     }
 }
 
-/// Whether an answer to a request for a streamed list means that there are none: unknown or
-/// forbidden parameters. What else it might mean, a plain list will meet as well.
+/// True if this status means that the server does not support streamed lists: it does not know or
+/// forbids the parameters. If the status has another cause, a plain list gets it as well.
 fn cannot_stream(code: u16) -> bool {
     matches!(code, 400 | 403 | 405 | 406 | 415 | 422)
 }
@@ -326,7 +328,7 @@ struct Page<T> {
     api_version: Field<String>,
     #[serde(default)]
     kind: Field<String>,
-    /// A Status has one.
+    /// The message of a `Status`, which may come instead of a list.
     #[serde(default)]
     message: Field<String>,
     #[serde(default)]
@@ -335,7 +337,7 @@ struct Page<T> {
     items: Option<List<T>>,
 }
 
-/// What is there, be it `null`.
+/// Deserializes a field that is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -1,8 +1,8 @@
-//! TLS with the API server, as Go's client speaks it.
+//! Configures TLS with the API server to behave as Go's client does.
 //!
-//! In: the client's configuration. Out: what the connector needs: which servers are trusted, and the certificate
-//! that says who this proxy is. Does not connect, and does not read the system's certificate authorities where
-//! the configuration says which authority to trust, or that any server is to be taken.
+//! Takes the client's configuration. Returns the settings of the connector: which servers are
+//! trusted, and the client's certificate. Does not connect. Does not read the system's certificate
+//! authorities if the configuration names an authority or accepts any server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ mod anyone;
 mod identity;
 mod verifier;
 
-/// Where a certificate or a key was given.
+/// The place where a certificate or a key was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     /// The field of the kubeconfig.
     pub field: &'static str,
-    /// The file that it names, if it names one.
+    /// The file that the field names, if it names one.
     pub file: Option<PathBuf>,
 }
 
@@ -42,65 +42,65 @@ impl std::fmt::Display for Given {
     }
 }
 
-/// Why TLS cannot be spoken as the settings want it. All of these are the operator's to mend.
+/// The reasons why TLS cannot be configured. The operator has to fix each of them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{given}: {cause}")]
     File {
-        /// Which one.
+        /// The place where the file was named.
         given: Given,
-        /// Why not.
+        /// The cause of the error.
         cause: std::io::Error,
     },
-    /// A field that holds data holds something else.
+    /// A field for data does not hold base64.
     #[error("{0}: not base64")]
     NotBase64(Given),
     /// A text cannot be read as PEM.
     #[error("{given}: not PEM: {cause}")]
     NotPem {
-        /// Which one.
+        /// The place where it was given.
         given: Given,
-        /// What is wrong with it.
+        /// The cause of the error.
         cause: rustls_pki_types::pem::Error,
     },
-    /// There should be a certificate.
+    /// A text holds no certificate.
     #[error("{0}: there is no certificate in it")]
     NoCertificate(Given),
-    /// There should be a private key.
+    /// A text holds no private key.
     #[error("{0}: there is no private key in it")]
     NoKey(Given),
-    /// A private key that only a password opens.
+    /// A private key is encrypted with a password.
     #[error(
         "{0}: the private key is encrypted, and nobody can be asked for its password: store it unencrypted"
     )]
     EncryptedKey(Given),
-    /// A certificate without a key is of no use.
+    /// A certificate was given without a key.
     #[error("{0}: client-key or client-key-data is missing")]
     CertificateWithoutKey(Given),
-    /// A certificate cannot be understood.
+    /// A certificate cannot be parsed.
     #[error("{0}: not a certificate of X.509")]
     NotX509(Given),
-    /// A private key cannot be understood, or is of a kind that is not supported.
+    /// A private key cannot be parsed, or is of a kind that is not supported.
     #[error(
         "{given}: the private key cannot be used ({cause}): supported are ECDSA with P-256 and P-384, Ed25519, \
          and RSA with 2048 to 8192 bits"
     )]
     UnusableKey {
-        /// Which one.
+        /// The place where the key was given.
         given: Given,
-        /// What is wrong with it.
+        /// The cause of the error.
         cause: rustls::Error,
     },
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     #[error("{key}: the private key does not belong to the certificate of {certificate}")]
     KeyOfAnother {
-        /// Where the key was given.
+        /// The place where the key was given.
         key: Given,
-        /// Where the certificate was given.
+        /// The place where the certificate was given.
         certificate: Given,
     },
-    /// The authority that was given is none.
+    /// The given authority has no certificate that can be used.
     #[error("certificate-authority: there is no certificate in it that can be used")]
     NoAuthority,
     /// No authority was given, and the system has none.
@@ -109,7 +109,7 @@ pub enum TlsError {
          name the cluster's authority (certificate-authority or certificate-authority-data in the kubeconfig)"
     )]
     NoSystemAuthorities,
-    /// The protocol's own set-up failed.
+    /// The TLS library refused the configuration.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
     /// The certificate of a credential plugin cannot be used.
@@ -117,7 +117,7 @@ pub enum TlsError {
     Plugin(BoxError),
 }
 
-/// What the connector needs.
+/// Returns the TLS settings of the connector.
 ///
 /// # Errors
 /// See [`TlsError`].
@@ -134,13 +134,13 @@ pub(super) fn client_config(config: &Config) -> Result<ClientConfig, TlsError> {
     })
 }
 
-/// As client-go: the authority that is given, else the system's.
+/// Returns the verifier of servers. As client-go: it trusts the given authority, else the system's.
 fn verifier(
     config: &Config,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let algorithms = provider.signature_verification_algorithms;
-    // Where no TLS is spoken, nobody has to be trusted.
+    // Without TLS there is no certificate to verify.
     if config.accept_invalid_certs || config.cluster_url.scheme_str() == Some("http") {
         return Ok(Arc::new(Anyone));
     }
@@ -157,7 +157,7 @@ fn verifier(
     Ok(Arc::new(verifier))
 }
 
-/// What says who this proxy is, if that is a certificate.
+/// Returns the client's certificate, if it has one.
 fn identity(
     config: &Config,
     provider: &CryptoProvider,
@@ -169,8 +169,8 @@ fn identity(
     Ok(identity.map(|identity| Arc::new(SingleCertAndKey::from(identity)) as Arc<_>))
 }
 
-/// Only the library knows how to run a credential plugin. It is to look at nothing else, least of all at the
-/// system's authorities.
+/// Returns the certificate of a credential plugin. Only the library can run a plugin. It must read
+/// nothing else, above all not the system's authorities.
 fn of_plugin(config: &Config) -> Result<Option<Arc<dyn ResolvesClientCert>>, BoxError> {
     let mut config = config.clone();
     config.root_cert = Some(Vec::new());
@@ -179,7 +179,7 @@ fn of_plugin(config: &Config) -> Result<Option<Arc<dyn ResolvesClientCert>>, Box
     Ok(resolver.has_certs().then_some(resolver))
 }
 
-/// As many of the certificates as the library can take for authorities.
+/// Returns the certificates that the library accepts as authorities.
 fn roots(given: &[CertificateDer<'static>]) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(given.iter().cloned());

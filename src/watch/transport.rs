@@ -1,8 +1,8 @@
-//! The client of HTTP under the requests.
+//! Builds the HTTP client.
 //!
-//! In: the client's configuration. Out: a client that speaks HTTP/2 over one connection, or HTTP/1.1 where the
-//! server knows no more, and that gives a connection up when its peer has vanished without a word. Does not
-//! try again.
+//! Takes the client's configuration. Returns a client that speaks HTTP/2 over one connection, or
+//! HTTP/1.1 if the server speaks only that. It closes a connection whose peer has vanished. Does
+//! not retry.
 
 use std::time::Duration;
 
@@ -19,22 +19,22 @@ use super::counted::{Counted, Counts};
 use super::redact::Plugin;
 use super::tls::{self, TlsError};
 
-/// How long a connection of HTTP/2 is silent before the peer is asked for a sign of life.
+/// The silence on an HTTP/2 connection after which the peer is pinged.
 const PING: Duration = Duration::from_secs(30);
 
-/// How long that sign is waited for.
+/// The time to wait for the answer to a ping.
 const PONG: Duration = Duration::from_secs(15);
 
-/// After so long without a sign of life the kernel gives a connection up.
+/// The silence after which the kernel closes a connection.
 const VANISHED: Duration = Duration::from_secs(40);
 
-/// The time between two of the kernel's probes.
+/// The time between two keepalive probes of the kernel.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// How many probes the kernel sends at most.
+/// The number of keepalive probes that the kernel sends.
 const PROBES: u32 = 3;
 
-/// Why there is no client.
+/// The reasons why a client cannot be built.
 #[derive(Debug)]
 pub(super) enum TransportError {
     /// Certificates or keys cannot be used.
@@ -49,8 +49,8 @@ impl<E: Into<BoxError>> From<E> for TransportError {
     }
 }
 
-/// kube's own client speaks HTTP/1.1 only (kube-rs/kube#1923): one connection for each watch, and
-/// a dead one found only when the watch would have ended anyway.
+/// Builds the client. kube's own client speaks HTTP/1.1 only (kube-rs/kube#1923): it needs one
+/// connection for each watch, and finds a dead one only when the watch would have ended anyway.
 pub(super) fn client(config: &Config, counts: &Counts) -> Result<kube::Client, TransportError> {
     // A credential plugin that gives a token runs once; certificates have it run for them.
     let plugin = Plugin::of(&config.auth_info);
@@ -93,14 +93,15 @@ pub(super) fn client(config: &Config, counts: &Counts) -> Result<kube::Client, T
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
 
-/// A peer that has vanished is noticed by TCP too, whether something is on its way to it or not: HTTP/1.1 has no
-/// sign of life of its own.
+/// Returns a connector whose connections use TCP keepalive. TCP notices a vanished peer whether or
+/// not data is in flight. HTTP/1.1 has no ping of its own.
 fn connector() -> HttpConnector {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(Duration::from_secs(10)));
-    // The kernel looks at the limit only when a probe is due, and the next one is 75 s away by default.
+    // The kernel checks the limit only when a probe is due, and the next one is 75 s away by
+    // default.
     http.set_keepalive(Some(VANISHED - PROBES * PROBE));
     http.set_keepalive_interval(Some(PROBE));
     http.set_keepalive_retries(Some(PROBES));

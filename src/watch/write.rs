@@ -1,7 +1,7 @@
-//! The little that is written to the API server.
+//! Writes to the API server.
 //!
-//! In: a path and an object. Out: whether the server took it, or why not. Never: a retry, a change
-//! of Services, EndpointSlices or Nodes; events are all that is ever sent.
+//! Takes a path and an object. Returns whether the server accepted it. Does not retry. Does not
+//! change Services, EndpointSlices or Nodes: only events are written.
 
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Request};

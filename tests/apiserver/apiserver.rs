@@ -1,11 +1,12 @@
-//! A small Kubernetes API server for tests: TLS, a bearer token, list and watch of Services,
-//! EndpointSlices and Nodes, Events that are kept, and faults on demand.
+//! Runs a small Kubernetes API server for tests.
 //!
-//! In: objects from YAML, put, deleted or replaced as a whole. Out: what a real server would send
-//! for them (kubernetes.io/docs/reference/using-api/api-concepts), over HTTP/2 or HTTP/1.1: pages,
-//! bookmarks, streamed lists, selectors, 410 for what is no longer known. It runs on a thread of
-//! its own, in the network namespace of the thread that starts it. Never: validation, defaults, or
-//! writes over HTTP of anything but Events.
+//! Takes objects from YAML, which are put, deleted or replaced as a whole. Serves list and watch of
+//! Services, EndpointSlices and Nodes as a real server would
+//! (kubernetes.io/docs/reference/using-api/api-concepts): over HTTP/2 or HTTP/1.1 with TLS and a
+//! bearer token, with pages, bookmarks, streamed lists, selectors, and 410 for forgotten versions.
+//! Keeps Events that are written, and makes errors on demand. Runs on a thread of its own, in the
+//! network namespace of the thread that starts it. Does not validate objects or set defaults.
+//! Accepts writes over HTTP only of Events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(dead_code, unreachable_pub, reason = "shared by several binaries")]
@@ -32,68 +33,69 @@ mod serve;
 mod store;
 mod tls;
 
-/// A running, or stopped, API server. Dropping it stops it.
+/// A running or stopped API server. Dropping it stops it.
 pub struct ApiServer {
     shared: Arc<Shared>,
     port: Kept,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
-/// How the server differs from a good one of today.
+/// The differences of the server from a current one that works.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
-    /// What becomes of `sendInitialEvents`.
+    /// The answer to `sendInitialEvents`.
     pub streaming: Streaming,
-    /// How a watch from a forgotten resource version is refused.
+    /// The way in which a watch from a forgotten resource version is refused.
     pub gone: Gone,
-    /// The version of which streamed lists begin, as a cache that lags behind has it.
+    /// The version with which streamed lists begin, as of a cache that lags behind.
     pub lag: Option<u64>,
-    /// Whether each watch ends as soon as it has said what it knows.
+    /// True if each watch ends as soon as it has sent what is known.
     pub brief: bool,
-    /// Wait before each answer to requests like this.
+    /// The delay before each answer to requests that `is_delayed` selects.
     pub delay: Duration,
-    /// Which requests have to wait.
+    /// Selects the requests that are delayed.
     pub is_delayed: fn(&Seen) -> bool,
-    /// Lists have no more than this many objects a page, whatever the request says.
+    /// The largest number of objects in a page, whatever the request asks for.
     pub page: usize,
-    /// Whether HTTP/2 is offered.
+    /// True if HTTP/2 is offered.
     pub http2: bool,
-    /// Answer each request to this path prefix with this status.
+    /// A path prefix, and the status with which its requests are refused.
     pub refuse: Option<(&'static str, u16)>,
-    /// Answer the requests that it is for with this, before anything else is looked at but the token.
+    /// A fixed answer, which is sent after the token was checked and before anything else is.
     pub canned: Option<Canned>,
 }
 
-/// An answer as it stands.
+/// A fixed answer.
 #[derive(Clone, Debug)]
 pub struct Canned {
-    /// Which requests get it.
+    /// Selects the requests that get it.
     pub is_for: fn(&Seen) -> bool,
     /// The status.
     pub status: u16,
-    /// Headers.
+    /// The headers.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
 }
 
-/// What becomes of a request for a streamed list.
+/// The answer to a request for a streamed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streaming {
-    /// It is served, as since Kubernetes 1.32.
+    /// The list is served, as since Kubernetes 1.32.
     Served,
-    /// It is refused with this status, as by servers that know it but have it switched off.
+    /// The request is refused with this status, as by servers that know streamed lists but have
+    /// them switched off.
     Refused(u16),
     /// The parameters are ignored, as by servers before 1.27.
     Ignored,
 }
 
-/// How a watch from a forgotten resource version is refused.
+/// The way in which a watch from a forgotten resource version is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// By an ERROR event in the stream, as the API server does.
+    /// The watch is refused by an ERROR event in the stream, as the API server does.
     InStream,
-    /// By the HTTP status, as proxies and aggregated servers may.
+    /// The watch is refused by the HTTP status, as proxies and aggregated servers may do.
     ByStatus,
 }
 
@@ -104,41 +106,41 @@ pub struct Seen {
     pub method: Method,
     /// The path.
     pub path: String,
-    /// The query's pairs, decoded.
+    /// The decoded pairs of the query.
     pub query: Vec<(String, String)>,
     /// The version of HTTP.
     pub version: Version,
     /// The `User-Agent`.
     pub agent: String,
-    /// The status it was answered with.
+    /// The status of the answer.
     pub status: u16,
-    /// When it came.
+    /// The time of arrival.
     pub at: Instant,
 }
 
 impl Seen {
-    /// The value of one parameter.
+    /// Returns the value of one parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether it opens a watch that begins with the state.
+    /// True if it opens a watch that begins with the initial state.
     pub fn is_streamed_list(&self) -> bool {
         self.parameter("sendInitialEvents") == Some("true")
     }
 
-    /// Whether it opens a watch after a resource version.
+    /// True if it opens a watch after a resource version.
     pub fn is_resumed_watch(&self) -> bool {
         self.parameter("watch") == Some("true") && !self.is_streamed_list()
     }
 
-    /// Whether it is a plain list, or a page of one.
+    /// True if it is a plain list, or a page of one.
     pub fn is_list(&self) -> bool {
         self.method == Method::GET && self.parameter("watch").is_none()
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared {
     store: Mutex<Store>,
     behaviour: Mutex<Behaviour>,
@@ -150,7 +152,7 @@ struct Shared {
     connections: AtomicUsize,
 }
 
-/// Counts of what open watches and connections have to notice.
+/// The counters whose changes open watches and connections react to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pulse {
     version: u64,
@@ -189,13 +191,13 @@ impl ApiServer {
         Self::start_as(address, Vouched::Authority)
     }
 
-    /// Starts on a free port of 127.0.0.1, with such a certificate.
+    /// Starts on a free port of 127.0.0.1, with a certificate of this kind.
     pub fn vouched(vouched: Vouched) -> Self {
         Self::start_as("127.0.0.1:0".parse().unwrap(), vouched)
     }
 
     fn start_as(address: SocketAddr, vouched: Vouched) -> Self {
-        // Kept while the server is stopped, too.
+        // The port is kept while the server is stopped, too.
         let port = Kept::at(address);
         let address = port.address();
         let listener = TcpListener::bind(address).expect("bind the API server");
@@ -226,7 +228,7 @@ impl ApiServer {
         server
     }
 
-    /// Stops listening and breaks all connections off. The objects stay.
+    /// Stops listening and closes all connections. The objects stay.
     pub fn stop(&self) {
         self.shared.pulse(|pulse| pulse.stops += 1);
         if let Some(thread) = lock(&self.thread).take() {
@@ -240,7 +242,7 @@ impl ApiServer {
         self.serve(TcpListener::bind(self.address()).expect("bind the API server again"));
     }
 
-    /// A thread is in the network namespace of the one that starts it.
+    /// Starts the thread. It is in the network namespace of the thread that starts it.
     fn serve(&self, listener: TcpListener) {
         let shared = Arc::clone(&self.shared);
         let stops = shared.pulse.borrow().stops;
@@ -248,47 +250,47 @@ impl ApiServer {
         *lock(&self.thread) = Some(thread);
     }
 
-    /// `https://ADDRESS:PORT`.
+    /// Returns `https://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("https://{}", self.address())
     }
 
-    /// `ADDRESS:PORT`.
+    /// Returns `ADDRESS:PORT`.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// The certificate of the authority, as in `ca.crt`.
+    /// Returns the certificate of the authority, as in `ca.crt`.
     pub fn authority(&self) -> &str {
         self.shared.identity.authority()
     }
 
-    /// The newest token that is admitted.
+    /// Returns the newest token that is accepted.
     pub fn token(&self) -> String {
         lock(&self.shared.tokens).last().unwrap().clone()
     }
 
-    /// From now on admits this token too.
+    /// Accepts this token too from now on.
     pub fn admit_too(&self, token: &str) {
         lock(&self.shared.tokens).push(token.to_owned());
     }
 
-    /// From now on admits this token and no other.
+    /// Accepts this token and no other from now on.
     pub fn admit(&self, token: &str) {
         *lock(&self.shared.tokens) = vec![token.to_owned()];
     }
 
-    /// From now on knows this client by its certificate, on new connections, and no other.
+    /// Accepts this client's certificate and no other from now on, on new connections.
     pub fn admit_client(&self, client: &Client) {
         self.shared.identity.admit(client);
     }
 
-    /// A kubeconfig with the authority's certificate and the token inside.
+    /// Returns a kubeconfig that contains the authority's certificate and the token.
     pub fn kubeconfig(&self) -> String {
         self.kubeconfig_with_token(tls::TOKEN)
     }
 
-    /// The same with another token.
+    /// Returns a kubeconfig with another token.
     pub fn kubeconfig_with_token(&self, token: &str) -> String {
         self.shared.identity.kubeconfig(&self.url(), token)
     }
@@ -315,32 +317,32 @@ impl ApiServer {
         self.shared.change(|store| store.delete(kind, namespace, name));
     }
 
-    /// Makes these YAML documents all the objects there are, by the fewest changes.
+    /// Replaces all objects by those of these YAML documents, with the fewest changes.
     pub fn replace_all(&self, yaml: &str) {
         self.shared.change(|store| store.replace_all(store::parse(yaml)));
     }
 
-    /// All objects of a kind, with their resource versions.
+    /// Returns all objects of a kind, with their resource versions.
     pub fn objects(&self, kind: &str) -> Vec<Value> {
         lock(&self.shared.store).objects(kind)
     }
 
-    /// The Events there are, in the order in which they were created.
+    /// Returns the Events in the order of their creation.
     pub fn events(&self) -> Vec<Value> {
         lock(&self.shared.events).all().to_vec()
     }
 
-    /// Forgets all Events, as the server does when they are an hour old.
+    /// Forgets all Events, as a server does when they are an hour old.
     pub fn expire_events(&self) {
         lock(&self.shared.events).expire();
     }
 
-    /// Forgets the history, so that watches from before now are refused.
+    /// Forgets the history, so that watches from earlier versions are refused.
     pub fn compact(&self) {
         self.shared.change(Store::compact);
     }
 
-    /// The resource version of the last change.
+    /// Returns the resource version of the last change.
     pub fn version(&self) -> u64 {
         lock(&self.shared.store).version()
     }
@@ -350,22 +352,22 @@ impl ApiServer {
         self.shared.pulse(|pulse| pulse.bookmarks += 1);
     }
 
-    /// Ends every watch in order, as the server does when its time is up.
+    /// Ends every watch in order, as a server does when its time limit is reached.
     pub fn end_watches(&self) {
         self.shared.pulse(|pulse| pulse.endings += 1);
     }
 
-    /// Breaks every connection off.
+    /// Closes every connection.
     pub fn disconnect(&self) {
         self.shared.pulse(|pulse| pulse.disconnects += 1);
     }
 
-    /// How many connections have been begun so far.
+    /// Returns the number of connections that were opened so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// The requests so far, in order of their answers.
+    /// Returns the requests so far, in the order of their answers.
     pub fn requests(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
     }

@@ -1,7 +1,7 @@
-//! Events that the fixture API server was sent.
+//! Keeps the Events that the test API server was sent.
 //!
-//! In: requests of the collection `events.k8s.io/v1`. Out: the Events, or what a real server says
-//! of a request that is not right (`pkg/apis/core/validation/events.go`). Never: another kind.
+//! Takes requests of the collection `events.k8s.io/v1`. Returns the Events, or a real server's
+//! answer to an invalid request (`pkg/apis/core/validation/events.go`). Does not keep other kinds.
 
 use hyper::Method;
 use serde_json::Value;
@@ -13,17 +13,17 @@ pub struct Events(Vec<Value>);
 type Refusal = (u16, String);
 
 impl Events {
-    /// All of them.
+    /// Returns all Events.
     pub fn all(&self) -> &[Value] {
         &self.0
     }
 
-    /// Forgets all of them.
+    /// Forgets all Events.
     pub fn expire(&mut self) {
         self.0.clear();
     }
 
-    /// The status and the object that a write leads to.
+    /// Writes an Event. Returns the status and the object of the answer.
     pub fn write(
         &mut self,
         method: &Method,
@@ -56,7 +56,7 @@ impl Events {
         Ok((201, event))
     }
 
-    /// Nothing but the series may change.
+    /// Patches an Event. Only its series may change.
     fn patch(
         &mut self,
         namespace: &str,
@@ -81,7 +81,7 @@ impl Events {
     }
 }
 
-/// The field that is not right.
+/// Checks an Event. The error is the invalid field.
 fn check(namespace: &str, event: &Value) -> Result<(), &'static str> {
     let text = |field: &str| event[field].as_str().unwrap_or_default();
     let fits = |field: &str, most| !text(field).is_empty() && text(field).len() <= most;
@@ -107,7 +107,7 @@ fn check(namespace: &str, event: &Value) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// `2006-01-02T15:04:05.000000Z`.
+/// True for a time of the form `2006-01-02T15:04:05.000000Z`.
 fn is_micro_time(value: &Value) -> bool {
     let shape: String =
         value.as_str().unwrap_or_default().replace(|c: char| c.is_ascii_digit(), "0");

@@ -1,28 +1,28 @@
-//! Ports that nobody takes in between.
+//! Reserves ports.
 //!
-//! In: an address. Out: a port there that is kept for one listener. Never: a listener.
+//! Takes an address. Returns a port there that is kept for one listener. Does not listen.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-/// A port that is bound and not listened at: who connects is refused, nobody else is given it, and a listener
-/// that allows the address to be used again, as the program's and the standard library's do, can have it at any
-/// time.
+/// A port that is bound but has no listener. A client that connects is refused, and no other
+/// program gets the port. A listener that sets `SO_REUSEADDR`, as the program and the standard
+/// library do, can bind it at any time.
 pub struct Kept {
     address: SocketAddr,
     _sockets: Vec<Socket>,
 }
 
 impl Kept {
-    /// At this address; port 0 is any that is free.
+    /// Binds this address. Port 0 chooses a free one.
     pub fn at(address: SocketAddr) -> Self {
         let socket = bound(address).expect("keep a port");
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         Self { address, _sockets: vec![socket] }
     }
 
-    /// At every address of both families.
+    /// Binds a free port at all addresses of both families.
     pub fn everywhere() -> Self {
         loop {
             let v4 = bound("0.0.0.0:0".parse().unwrap()).expect("keep a port");

@@ -1,7 +1,7 @@
-//! HTTP of the fixture API server.
+//! Serves the HTTP requests of the test API server.
 //!
-//! In: connections. Out: answers from the store, as the behaviour asked for has them; every
-//! request is noted. Never: a change of any object but Events.
+//! Takes connections. Returns answers from the store, with the requested behaviour, and records
+//! every request. Does not change objects other than Events.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -68,7 +68,7 @@ async fn converse(shared: &Arc<Shared>, socket: tokio::net::TcpStream) {
     let _ = server.serve_connection(TokioIo::new(socket), service).await;
 }
 
-/// A client is known by its certificate, or else by its token.
+/// Answers a request. A client is identified by its certificate, or else by its token.
 async fn answer(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
@@ -183,7 +183,8 @@ fn route(shared: &Arc<Shared>, request: &Seen) -> Response<Body> {
     Response::new(BodyExt::boxed_unsync(StreamBody::new(lines)))
 }
 
-/// A page; the token is the list's version and the place of the next object.
+/// Returns a page of a list. The page token is the version of the list and the index of the next
+/// object.
 fn list(
     shared: &Shared,
     request: &Seen,
@@ -211,12 +212,12 @@ fn list(
         meta["continue"] = json!(format!("{version}:{end}"));
     }
     let mut items = objects[start.min(end)..end].to_vec();
-    // As a real server: the list says the type of all.
+    // As in a real server, only the list has a type.
     for item in items.iter_mut().filter_map(Value::as_object_mut) {
         item.remove("kind");
         item.remove("apiVersion");
     }
-    // Lists of Go are written as null when they are empty.
+    // Go writes empty lists as null.
     let items = if items.is_empty() { Value::Null } else { json!(items) };
     let kind = format!("{kind}List");
     let list = json!({"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items});
@@ -239,7 +240,7 @@ struct Watch {
     lines: Lines,
 }
 
-/// The client is gone, or the watch is over.
+/// Says that the client is gone, or that the watch is over.
 struct Over;
 
 impl Watch {
@@ -272,7 +273,7 @@ impl Watch {
             }
         };
         loop {
-            // What happens after this is heard of by the next pulse.
+            // The next pulse reports what happens after this.
             let now = *pulse.borrow_and_update();
             version = self.news(version).await?;
             if now.bookmarks != last.bookmarks && self.bookmarks {
@@ -321,7 +322,7 @@ impl Watch {
     }
 
     async fn send(&self, kind: &str, object: Value) -> Result<(), Over> {
-        // Written by hand, as Go does: `type` comes before `object`.
+        // The event is written as Go does: `type` comes before `object`.
         let line = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
         self.lines.send(line.into()).await.map_err(|_| Over)
     }

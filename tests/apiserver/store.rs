@@ -1,7 +1,7 @@
-//! The objects of the fixture API server, with their history.
+//! Keeps the objects of the test API server, with their history.
 //!
-//! In: objects as JSON values. Out: lists as of a version, changes since a version, as one watch
-//! with its selectors sees them. Never: HTTP.
+//! Takes objects as JSON values. Returns lists as of a version, and changes since a version, as one
+//! watch with its selectors sees them. Does not know HTTP.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// Kind, namespace and name.
 pub type Id = (String, String, String);
 
-/// Objects and what became of them.
+/// The objects and their history.
 #[derive(Default)]
 pub struct Store {
     objects: BTreeMap<Id, Value>,
@@ -28,21 +28,21 @@ struct Change {
 
 /// A change as a watch sees it.
 pub struct Event {
-    /// The version it led to.
+    /// The version after the change.
     pub version: u64,
-    /// `ADDED`, `MODIFIED` or `DELETED`.
+    /// The type: `ADDED`, `MODIFIED` or `DELETED`.
     pub kind: &'static str,
     /// The object.
     pub object: Value,
 }
 
 impl Store {
-    /// The version of the last change.
+    /// Returns the version of the last change.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Creates or updates an object. One that is as it was changes nothing.
+    /// Creates or updates an object. An equal object changes nothing.
     pub fn put(&mut self, mut object: Value) {
         let id = id(&object);
         if object["apiVersion"].is_null() {
@@ -58,7 +58,7 @@ impl Store {
         self.change(id, before, Some(object));
     }
 
-    /// Deletes an object, if it is there.
+    /// Deletes an object if it exists.
     pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) {
         let id = (kind.to_owned(), namespace.to_owned(), name.to_owned());
         if let Some(before) = self.objects.get(&id).cloned() {
@@ -66,7 +66,7 @@ impl Store {
         }
     }
 
-    /// Makes these all the objects there are.
+    /// Replaces all objects by these.
     pub fn replace_all(&mut self, objects: Vec<Value>) {
         let wanted: Vec<Id> = objects.iter().map(id).collect();
         let unwanted: Vec<Id> =
@@ -79,25 +79,24 @@ impl Store {
         }
     }
 
-    /// Makes every version up to now one that can no longer be asked for. What is being watched
-    /// goes on, as with a real server.
+    /// Forgets every version up to now. Open watches continue, as in a real server.
     pub fn compact(&mut self) {
         self.version += 1;
         self.oldest = self.version;
     }
 
-    /// Whether a list or watch may begin at this version.
+    /// True if a list or watch may begin at this version.
     pub fn knows(&self, version: u64) -> bool {
         version >= self.oldest
     }
 
-    /// All objects of a kind.
+    /// Returns all objects of a kind.
     pub fn objects(&self, kind: &str) -> Vec<Value> {
         let of_kind = self.objects.iter().filter(|(id, _)| id.0 == kind);
         of_kind.map(|(_, object)| object.clone()).collect()
     }
 
-    /// The selected objects of a kind as they were at a version, in order of their names.
+    /// Returns the selected objects of a kind as of a version, in the order of their names.
     pub fn list(&self, kind: &str, selector: &Selector, version: u64) -> Vec<Value> {
         let mut objects = self.objects.clone();
         for change in self.history.iter().rev().take_while(|change| change.version > version) {
@@ -110,7 +109,7 @@ impl Store {
         of_kind.map(|(_, object)| object).filter(|object| selector.admits(object)).collect()
     }
 
-    /// What a watch of the selected objects of a kind sees after a version.
+    /// Returns what a watch of the selected objects of a kind sees after a version.
     pub fn since(&self, kind: &str, selector: &Selector, version: u64) -> Vec<Event> {
         let news = self.history.iter().filter(|change| change.version > version);
         news.filter(|change| change.id.0 == kind).filter_map(|c| c.seen_by(selector)).collect()
@@ -129,7 +128,8 @@ impl Store {
 }
 
 impl Change {
-    /// An object that begins or ceases to be selected is new or gone for the watch.
+    /// Returns the change as a watch sees it. An object that starts or stops to match the selector
+    /// is added or deleted for the watch.
     fn seen_by(&self, selector: &Selector) -> Option<Event> {
         let before = self.before.as_ref().filter(|object| selector.admits(object));
         let after = self.after.as_ref().filter(|object| selector.admits(object));
@@ -161,7 +161,7 @@ enum Term {
 }
 
 impl Selector {
-    /// Reads both; empty texts select everything.
+    /// Parses both selectors; empty texts select everything.
     pub fn new(labels: &str, fields: &str) -> Self {
         Self { labels: terms(labels), fields: terms(fields) }
     }
@@ -206,7 +206,7 @@ fn terms(text: &str) -> Vec<Term> {
         .collect()
 }
 
-/// The version in which objects of a kind are stored, whatever they were written as.
+/// Returns the version in which objects of a kind are stored, whatever the written object says.
 fn api_version(kind: &str) -> &'static str {
     match kind {
         "EndpointSlice" => "discovery.k8s.io/v1",
@@ -214,7 +214,7 @@ fn api_version(kind: &str) -> &'static str {
     }
 }
 
-/// The kind, namespace and name of an object.
+/// Returns the kind, namespace and name of an object.
 pub fn id(object: &Value) -> Id {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, meta) = (text(&object["kind"]), &object["metadata"]);
@@ -226,7 +226,7 @@ pub fn id(object: &Value) -> Id {
     (kind, namespace, text(&meta["name"]))
 }
 
-/// The objects of YAML documents, those of `List`s included.
+/// Returns the objects of YAML documents, including those of `List`s.
 pub fn parse(yaml: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("objects in YAML");
     documents

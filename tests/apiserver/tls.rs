@@ -1,7 +1,7 @@
-//! Who the fixture API server is, and whom it knows by a certificate.
+//! Makes the certificates of the test API server and of its clients.
 //!
-//! In: its address. Out: an authority, a certificate for the address, a kubeconfig that trusts both, and
-//! certificates for clients. Never: a file.
+//! Takes the server's address. Returns an authority, a certificate for the address, a kubeconfig
+//! that trusts both, and certificates for clients. Does not write files.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -23,21 +23,22 @@ use tokio_rustls::rustls::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// The token that the server admits.
+/// The token that the server accepts.
 pub const TOKEN: &str = "the-token-of-the-tests";
 
-/// What vouches for the server's certificate.
+/// The issuer of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vouched {
     /// An authority, as in most clusters.
     Authority,
-    /// An authority, though it could be one itself: what `openssl req -x509 -CA` makes.
+    /// An authority, but the certificate could be one itself. This is what `openssl req -x509 -CA`
+    /// makes.
     AuthorityAsOne,
-    /// It is its own authority.
+    /// The server's certificate is its own authority.
     Itself,
 }
 
-/// A certificate of a client with its key, both as PEM.
+/// A client's certificate and key, both as PEM.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub certificate: String,
@@ -45,7 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A new one.
+    /// Makes a new certificate and key.
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -55,17 +56,17 @@ impl Client {
     }
 }
 
-/// Certificates of one server.
+/// The certificates of one server.
 pub struct Identity {
     authority: String,
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
-    /// The clients that are admitted; nobody is asked for a certificate while this is `None`.
+    /// The client that is accepted. While this is `None`, no certificate is requested.
     admitted: Mutex<Option<CertificateDer<'static>>>,
 }
 
 impl Identity {
-    /// Draws an authority and a certificate for this address.
+    /// Makes an authority and a certificate for this address.
     pub fn new(address: IpAddr, vouched: Vouched) -> Self {
         let names = || CertificateParams::new(vec![address.to_string()]).unwrap();
         let as_authority = |mut params: CertificateParams| {
@@ -87,13 +88,13 @@ impl Identity {
         Self { authority, certificate, key, admitted: Mutex::default() }
     }
 
-    /// From now on asks for a certificate, and admits this client and no other.
+    /// Requests certificates from now on, and accepts this client and no other.
     pub fn admit(&self, client: &Client) {
         let certificate = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
         *super::lock(&self.admitted) = Some(certificate);
     }
 
-    /// The server's side of TLS.
+    /// Returns the server's side of TLS.
     pub fn acceptor(&self, http2: bool) -> TlsAcceptor {
         let key = PrivateKeyDer::try_from(self.key.clone()).unwrap();
         let builder = ServerConfig::builder();
@@ -109,12 +110,12 @@ impl Identity {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// The authority's certificate.
+    /// Returns the authority's certificate.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// A kubeconfig, as JSON, which is YAML.
+    /// Returns a kubeconfig as JSON, which is valid YAML.
     pub fn kubeconfig(&self, url: &str, token: &str) -> String {
         let authority = ByteString(self.authority.clone().into_bytes());
         json!({
@@ -132,7 +133,8 @@ impl Identity {
     }
 }
 
-/// Admits one certificate of whatever version, as Go does, where the library knows version 3 only.
+/// A verifier that accepts one certificate of any version, as Go does. The library knows only
+/// version 3.
 #[derive(Debug)]
 struct Admitted {
     certificate: CertificateDer<'static>,

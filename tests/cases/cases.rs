@@ -1,7 +1,8 @@
-//! The table of packet cases, which a driver for the VM and one for a cluster of kind both run.
+//! Reads the table of packet cases, which two drivers run: one in the VM and one in a cluster of
+//! kind.
 //!
-//! In: `packets.yaml`. Out: a [`Run`] for each case and kind that a driver has, with its Service as a manifest and its
-//! addresses. Never: a case that leaves out a driver without a reason.
+//! Takes `packets.yaml`. Returns a [`Run`] for each case and kind that a driver has, with its
+//! Service as a manifest and its addresses. A case that leaves out a driver has to give a reason.
 
 #![allow(dead_code, unreachable_pub, reason = "shared by several binaries")]
 
@@ -15,12 +16,12 @@ mod judge;
 
 pub use self::judge::{Cluster, Heard, holds};
 
-/// The table as it is written.
+/// The text of the table.
 const TABLE: &str = include_str!("packets.yaml");
 /// The port of every Service.
 const PORT: u16 = 80;
 
-/// One line of the table.
+/// One case of the table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -30,7 +31,7 @@ pub struct Case {
     pub because: Option<String>,
     #[serde(default = "four")]
     pub kinds: Vec<Kind>,
-    /// The Service's spec, as far as it does not depend on the driver.
+    /// The parts of the Service's spec that do not depend on the driver.
     pub service: Map<String, Value>,
     pub endpoints: Vec<Place>,
     pub from: Vec<Client>,
@@ -38,7 +39,7 @@ pub struct Case {
     pub expect: Expect,
 }
 
-/// Who can run a case.
+/// The drivers that can run cases.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
@@ -46,7 +47,7 @@ pub enum Driver {
     Kind,
 }
 
-/// What travels.
+/// The protocol and the family of the packets.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub enum Kind {
     #[serde(rename = "TCP/IPv4")]
@@ -63,7 +64,7 @@ pub enum Kind {
     Sctp6,
 }
 
-/// Where an endpoint is.
+/// The place of an endpoint.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
@@ -71,7 +72,7 @@ pub enum Place {
     Elsewhere,
 }
 
-/// Where a client stands.
+/// The place of a client.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Client {
@@ -80,7 +81,7 @@ pub enum Client {
     Outside,
 }
 
-/// By which address it asks.
+/// The kind of address to which the client connects.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
@@ -90,7 +91,7 @@ pub enum Way {
     LoadBalancer,
 }
 
-/// What must come of it.
+/// The expected result.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Expect {
@@ -98,7 +99,7 @@ pub enum Expect {
     Else(Outcome),
 }
 
-/// Who answers, all of them and nobody else.
+/// The endpoints that answer: all of these and no others.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Answers {
@@ -106,7 +107,7 @@ pub struct Answers {
     pub seen_as: Seen,
 }
 
-/// Which source address an endpoint sees.
+/// The source address that an endpoint sees.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seen {
@@ -114,7 +115,7 @@ pub enum Seen {
     Node,
 }
 
-/// What else may come of it.
+/// The other expected results.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -124,7 +125,7 @@ pub enum Outcome {
     Drains,
 }
 
-/// A case of one kind, whose Service has addresses that no other has.
+/// A case of one kind. Its Service has addresses that no other Service has.
 #[derive(Clone, Debug)]
 pub struct Run {
     pub case: Case,
@@ -140,13 +141,13 @@ fn four() -> Vec<Kind> {
     vec![Kind::Tcp4, Kind::Udp4, Kind::Tcp6, Kind::Udp6]
 }
 
-/// Every case of the table.
+/// Returns every case of the table.
 pub fn table() -> Vec<Case> {
     let table: Value = serde_saphyr::from_str(TABLE).expect("packets.yaml is YAML");
     serde_path_to_error::deserialize(table).expect("packets.yaml is a table of cases")
 }
 
-/// What a driver has to run, in the order of the table.
+/// Returns the runs of a driver, in the order of the table.
 pub fn runs(driver: Driver) -> Vec<Run> {
     let kinds = |case: Case| {
         let kinds = case.kinds.clone().into_iter();
@@ -158,8 +159,8 @@ pub fn runs(driver: Driver) -> Vec<Run> {
 }
 
 impl Run {
-    /// Its address inside the cluster: below .0.255, where an API server hands out none by itself, and beyond those
-    /// that every cluster uses.
+    /// Returns the cluster IP. It is below .0.255, where an API server assigns none by itself, and
+    /// above those that every cluster uses.
     pub fn cluster_ip(&self) -> IpAddr {
         self.address([10, 96], [0xfd00, 0x10, 0x96], 100 + self.number)
     }
@@ -184,7 +185,7 @@ impl Run {
         Ipv4Addr::new(v4[0], v4[1], high, low).into()
     }
 
-    /// Where it is reached by a way; a node port at this address.
+    /// Returns the address of the Service for this kind of address; a node port is at `node`.
     pub fn at(&self, way: Way, node: IpAddr) -> SocketAddr {
         match way {
             Way::ClusterIp => SocketAddr::new(self.cluster_ip(), PORT),
@@ -194,7 +195,7 @@ impl Run {
         }
     }
 
-    /// The Service as it is given to an API server.
+    /// Returns the Service for an API server.
     pub fn service(&self) -> Value {
         let (protocol, family) = self.kind.words();
         let mut port =
@@ -218,20 +219,20 @@ impl Run {
         })
     }
 
-    /// The status that a load balancer's controller would write.
+    /// Returns the status that a load balancer's controller would write.
     pub fn status(&self) -> Option<Value> {
         let ingress = json!([{"ip": self.ingress_ip(), "ipMode": "VIP"}]);
         (self.case.service["type"] == "LoadBalancer")
             .then(|| json!({"loadBalancer": {"ingress": ingress}}))
     }
 
-    /// The name of its Service.
+    /// Returns the name of the Service.
     pub fn name(&self) -> String {
         let (protocol, family) = self.kind.words();
         format!("{}-{protocol}-{family}", self.case.name).to_lowercase()
     }
 
-    /// By labels of `tests/kind/workload.yaml`.
+    /// Returns the selector, which uses labels of `tests/kind/workload.yaml`.
     fn selector(&self) -> Value {
         match self.case.endpoints[..] {
             [] => json!({"app": "nobody"}),
@@ -253,7 +254,7 @@ impl Kind {
         matches!(self, Self::Tcp6 | Self::Udp6 | Self::Sctp6)
     }
 
-    /// Protocol and family as the API has them.
+    /// Returns the protocol and the family in the words of the API.
     pub fn words(self) -> (&'static str, &'static str) {
         let protocol = match self {
             Self::Tcp4 | Self::Tcp6 => "TCP",
@@ -263,7 +264,7 @@ impl Kind {
         (protocol, if self.is_ipv6() { "IPv6" } else { "IPv4" })
     }
 
-    /// The port of an endpoint.
+    /// Returns the port of an endpoint.
     pub fn target(self) -> u16 {
         match self {
             Self::Tcp4 | Self::Tcp6 => 8080,
@@ -274,7 +275,7 @@ impl Kind {
 }
 
 impl Place {
-    /// How the names of endpoints there begin.
+    /// Returns the prefix of the names of endpoints at this place.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Here => "echo-here-",

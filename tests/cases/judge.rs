@@ -1,7 +1,8 @@
-//! What the words of the table mean, the same for every driver.
+//! Checks cases of the table, in the same way for every driver.
 //!
-//! In: a case, and a cluster that can be asked. Out: nothing, or what was seen instead. Never: a case that passes
-//! because nothing was programmed: where silence is expected, a pod is served at the cluster IP first.
+//! Takes a case, and a cluster that can send requests. Returns an error that says what was seen
+//! instead. A case cannot pass because nothing was programmed: where no answer is expected, a pod
+//! is first served at the cluster IP.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -10,19 +11,20 @@ use std::time::{Duration, Instant};
 
 use super::{Answers, Client, Expect, Kind, Outcome, Place, Run, Seen, Way};
 
-/// Often enough for a round robin to come to every endpoint.
+/// The number of requests after which a round robin has reached every endpoint.
 const OFTEN: usize = 6;
-/// Long enough for TCP's second attempt: a refusal of the first may be no more than a hint.
+/// The time to wait for an answer. It includes TCP's second attempt, as a refusal of the first may
+/// be only a hint.
 const LONG: Duration = Duration::from_secs(2);
-/// Between two looks, since who asks without an end keeps a proxy from its work.
+/// The pause between two attempts, so that a busy client does not keep a proxy from its work.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Many times what an answer takes.
+/// The time after which no answer is expected. It is many times the usual time of an answer.
 const SHORT: Duration = Duration::from_millis(400);
 
-/// What a client learns.
+/// The result of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Who answered, and which source it saw.
+    /// The name of the endpoint that answered, and the source that it saw.
     Answer {
         name: String,
         source: IpAddr,
@@ -31,9 +33,9 @@ pub enum Heard {
     Silence,
 }
 
-/// A cluster whose Services are those of the table.
+/// A cluster that has the Services of the table.
 pub trait Cluster {
-    /// Asks so often, over a new connection each time.
+    /// Sends `count` requests, each over a new connection.
     fn ask(
         &self,
         from: Client,
@@ -43,20 +45,20 @@ pub trait Cluster {
         patience: Duration,
     ) -> Result<Vec<Heard>, String>;
 
-    /// The client's own address.
+    /// Returns the client's own address.
     fn address_of(&self, client: Client, kind: Kind) -> IpAddr;
 
-    /// As whom an endpoint may see the node.
+    /// Returns the source addresses that an endpoint may see for the node.
     fn sources_of_node(&self, towards: Place, kind: Kind) -> Vec<IpAddr>;
 
-    /// Has the endpoint of an open connection removed.
+    /// Removes the endpoint of an open connection, and checks that it drains.
     fn drains(&self, run: &Run) -> Result<(), String>;
 
-    /// How long a case may need to become true.
+    /// Returns how long a case may take to become true.
     fn patience(&self) -> Duration;
 }
 
-/// Whether what the table says of a case is so.
+/// Checks that the cluster does what the case expects.
 pub fn holds(cluster: &dyn Cluster, run: &Run) -> Result<(), String> {
     if run.case.expect == Expect::Else(Outcome::Drains) {
         return cluster.drains(run);
@@ -109,7 +111,8 @@ fn is(
     if heard == [wanted.clone()] { Ok(()) } else { Err(format!("{heard:?}")) }
 }
 
-/// The names of who answered, every time, and the sources that they saw.
+/// Sends requests that must all be answered. Returns the names of the endpoints that answered, and
+/// the sources that they saw.
 fn answer(
     cluster: &dyn Cluster,
     run: &Run,

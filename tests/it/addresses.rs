@@ -1,9 +1,9 @@
-//! The node's addresses as followed, in a network namespace of the test's own.
+//! Tests following the node's addresses, in a network namespace of the test's own.
 //!
-//! In: what `ip` changes. Out: the events of the source, against what `ip` then shows. Each test
-//! runs itself again under `unshare` (util-linux), so no privileges are needed where user namespaces
-//! are allowed. Never: a change outside the namespace. A veth device named kube-ipvs0 stands for the
-//! dummy device, which not every kernel has.
+//! Takes changes made by `ip`. Compares the events of the source with what `ip` then shows. Each
+//! test runs itself again under `unshare` (util-linux), so it needs no privileges where user
+//! namespaces are allowed. Does not change anything outside the namespace. A veth device named
+//! kube-ipvs0 replaces the dummy device, which not every kernel has.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -15,11 +15,11 @@ use ipvs_proxy::addresses;
 use proxier::model::{Event, Removed};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-/// Long enough for a busy machine; nothing waits so long when all is well.
+/// Long enough for a busy machine; no test waits that long if all is well.
 const LIMIT: Duration = Duration::from_secs(20);
 const COUNT: u32 = 5000;
 
-/// Runs `body` in a fresh network namespace.
+/// Runs `body` in a new network namespace.
 fn in_namespace(test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "IPVS_PROXY_TEST_INSIDE";
     if env::var_os(INSIDE).is_some() {
@@ -43,7 +43,7 @@ fn ip(commands: &str) {
     assert!(child.wait().unwrap().success(), "{commands}");
 }
 
-/// One command for each of many addresses.
+/// Returns one command for each of many addresses.
 fn many(verb: &str, device: &str) -> String {
     (0..COUNT).fold(String::new(), |mut commands, at| {
         writeln!(commands, "addr {verb} 10.1.{}.{}/32 dev {device}", at / 256, at % 256).unwrap();
@@ -51,7 +51,7 @@ fn many(verb: &str, device: &str) -> String {
     })
 }
 
-/// What `ip` shows, in the words of [`Watching`].
+/// Returns the addresses that `ip` shows, in the form of [`Watching`].
 fn shown() -> Vec<String> {
     let output = Command::new("ip").args(["-brief", "addr"]).output().expect("iproute2");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -66,7 +66,7 @@ fn shown() -> Vec<String> {
     found
 }
 
-/// The source, and what it last said.
+/// The source, and the addresses that it last sent.
 struct Watching {
     events: Receiver<Event>,
     _other_sources: Sender<Event>,
@@ -81,7 +81,7 @@ impl Watching {
         Self { events, _other_sources: sender, now: Vec::new(), removed: Vec::new() }
     }
 
-    /// The next event, if there is one soon.
+    /// Returns the next addresses if an event comes within `limit`.
     fn next(&mut self, limit: Duration) -> Option<&[String]> {
         let begun = Instant::now();
         while begun.elapsed() < limit {
@@ -108,7 +108,7 @@ impl Watching {
         None
     }
 
-    /// Takes events until the source agrees with `ip`, and says how many it took.
+    /// Takes events until the source agrees with `ip`. Returns the number of events.
     fn agrees(&mut self) -> u32 {
         let mut taken = 0;
         while self.now != shown() {
@@ -170,7 +170,7 @@ fn addresses_come_and_go_with_their_interfaces() {
             assert_eq!(watching.next(LIMIT).unwrap(), wanted, "{command}");
             println!("{command}: told after {:?}", done.elapsed());
         }
-        // Up: the kernel adds link-local addresses by itself.
+        // The device is up: the kernel adds link-local addresses by itself.
         ip("link add ve0 type veth peer name ve1\nlink set ve0 up\nlink set ve1 up\n");
         while watching.now.iter().filter(|found| found.contains(" fe80:")).count() < 2 {
             assert!(watching.next(LIMIT).is_some());
@@ -232,7 +232,7 @@ fn five_thousand_addresses_at_once_are_all_told() {
     });
 }
 
-/// How many messages the kernel could not deliver to route sockets that listen.
+/// Returns how many messages the kernel could not deliver to listening route sockets.
 fn dropped() -> u32 {
     let table = fs::read_to_string("/proc/net/netlink").unwrap();
     let listeners = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -1,14 +1,13 @@
-//! The shape of the code, held by tests: layers, dependencies, module docs, file length.
+//! Checks the structure of the code: layers, dependencies, module docs, file length.
 //!
-//! In: the sources as text. Out: a failure that names file and rule. Never: a rule that is only
-//! promised.
+//! Takes the sources as text. Fails with the file and the rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The most production lines a file may have.
+/// The largest number of production lines in a file.
 const LONGEST: usize = 400;
 
 fn root() -> &'static Path {
@@ -89,7 +88,7 @@ fn modules_have_names_of_their_own() {
     none(&mods);
 }
 
-/// Lines of a folder's files that name one of the paths; tests may look anywhere.
+/// Returns the lines of a folder's files that name one of the paths. Tests may use any module.
 fn mentions(folder: &str, paths: &[&str]) -> Vec<String> {
     rust_files()
         .iter()
@@ -147,7 +146,8 @@ fn kubernetes_types_stay_at_the_door() {
     none(&found);
 }
 
-/// The packages a package needs to be built, without those that only run at build time.
+/// Returns the packages that a package needs to be built, without those that only run at build
+/// time.
 fn dependencies(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"])
@@ -197,11 +197,12 @@ fn the_wire_needs_neither_kubernetes_nor_a_runtime_nor_the_core() {
     }
 }
 
-/// Our own packages, by their folders; the root package is none of its own dependencies.
+/// The project's own packages, by folder. The root package is not its own dependency.
 const PACKAGES: [&str; 5] =
     ["proxier", "netlink-batch", "ipvs-netlink", "ipset-netlink", "conntrack-netlink"];
 
-/// The names in a manifest's sections of this kind, without those of our own packages.
+/// Returns the names in the manifests' sections of this kind, without those of the project's own
+/// packages.
 fn declared(kind: &str) -> BTreeSet<String> {
     let manifests = PACKAGES.iter().copied().chain([""]);
     let manifests = manifests.map(|package| text(&root().join(package).join("Cargo.toml")));
@@ -220,7 +221,7 @@ fn names_in(manifest: &str, kind: &str) -> Vec<String> {
         .collect()
 }
 
-/// The names and reasons of the table under this heading.
+/// Returns the names and reasons of the table under this heading.
 fn reasons(heading: &str) -> BTreeMap<String, String> {
     let page = text(&root().join("docs/dependencies.md"));
     let heading = format!("\n## {heading}\n");
@@ -248,7 +249,7 @@ fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
     }
 }
 
-/// The first text in quotes of the line of a file that begins like this.
+/// Returns the first quoted text of the first line in a file that has this beginning.
 fn quoted(file: &str, begins: &str) -> String {
     let text = text(&root().join(file));
     let line = text.lines().find(|line| line.starts_with(begins)).expect("a line of this kind");

@@ -1,4 +1,4 @@
-//! The periodic comparison with the real kernel, seen from outside the sync thread.
+//! Tests the periodic comparison with the real kernel, seen from outside the sync thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

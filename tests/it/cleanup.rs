@@ -1,7 +1,7 @@
-//! `cleanup --dry-run` with programs of the test's own: what it says and how it ends.
+//! Tests the output and the exit code of `cleanup --dry-run` with programs of the test's own.
 //!
-//! In: a listing, as `iptables-save` prints it. Out: lines and the exit code. Never: a change; that is
-//! `tests/netns/cleanup.rs`.
+//! Takes a listing, as `iptables-save` prints it. Returns lines and the exit code. Does not change
+//! a kernel: `tests/netns/cleanup.rs` does.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 const CLEAN: &str = "*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n";
 
-/// A chain of ours that a chain of others leads to.
+/// A chain of this proxy to which a foreign chain jumps.
 const USED: &str = "*nat\n:MINE - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n-A MINE -j KUBE-MARK-MASQ\n\
                     -A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\nCOMMIT\n";
 
@@ -20,7 +20,8 @@ fn program(folder: &Path, name: &str, prints: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The exit code, and what was printed and said; a machine that lets nobody look at its kernel says so too.
+/// Returns the exit code, standard output and standard error. A machine that does not allow reading
+/// its kernel is reported there too.
 fn planned(programs: &[&str], listing: &str) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     for name in programs {

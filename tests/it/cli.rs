@@ -1,4 +1,5 @@
-//! The command line: what it accepts, in which spellings, and how it refuses.
+//! Tests the command line: which arguments it accepts, in which spellings, and how it refuses
+//! others.
 
 use std::io::Write;
 
@@ -15,7 +16,7 @@ fn run(arguments: &[&str]) -> RunArgs {
     }
 }
 
-/// Every flag of kube-proxy 1.36 but --version and those that end the process, with a value.
+/// Every flag of kube-proxy 1.36 with a value, except --version and those that end the process.
 const FLAGS: &[(&str, &str)] = &[
     ("--config", "/f"),
     ("--master", "http://h:1"),

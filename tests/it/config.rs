@@ -1,4 +1,4 @@
-//! The configuration: files and flags to settings, and every problem at once.
+//! Tests the configuration: files and flags become settings, and every problem is reported at once.
 
 use std::io::Write;
 use std::path::Path;
@@ -136,7 +136,7 @@ fn flags_that_do_not_count_are_warned_about_once_each() {
     );
 }
 
-/// The settings in force, as they are written.
+/// Returns the settings in force, as they are written.
 fn written(arguments: &[&str]) -> Value {
     let yaml = RawConfig::read(&flags(arguments)).unwrap().yaml().unwrap();
     serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"))
@@ -265,7 +265,7 @@ fn the_json_format_needs_its_gate() {
     }
 }
 
-/// What kubeadm writes into its ConfigMap.
+/// The configuration that kubeadm writes into its ConfigMap.
 const KUBEADM: &str = include_str!("../netns/daemonset/config.conf");
 
 #[test]
@@ -282,7 +282,8 @@ fn kubeadms_nulls_zeros_and_empty_strings_mean_the_defaults() {
     assert_eq!(config, expected);
 }
 
-/// What kube-proxy 1.36.2 wrote with `--write-config-to`, less the lines that the other has too.
+/// The file that kube-proxy 1.36.2 wrote with `--write-config-to`, without the lines that this
+/// proxy's file has too.
 const WRITTEN: &str = r#"apiVersion: kubeproxy.config.k8s.io/v1alpha1
 bindAddress: 0.0.0.0
 bindAddressHardFail: false
@@ -576,7 +577,7 @@ fn numbers_are_what_kube_proxys_decoder_takes_for_them() {
     assert_eq!(from_flags(&["--iptables-masquerade-bit=1_4"]).unwrap().masquerade_bit, 14);
 }
 
-/// Each is taken by kube-proxy 1.36.2, which judges the settings of the mode in force only.
+/// kube-proxy 1.36.2 accepts each of these. It checks only the settings of the mode in force.
 #[test]
 fn what_kube_proxy_takes_is_taken() {
     for text in [
@@ -630,9 +631,9 @@ fn addresses_and_networks_are_read_in_every_spelling_that_kube_proxy_reads_and_t
         from_file_and("clusterCIDR: 010.0.0.0/8\nbindAddress: '::ffff:010.0.0.1'\n", &[]).unwrap();
     let DetectLocal::ClusterCidr(local) = &config.detect_local else { panic!("{config:?}") };
     assert_eq!(local.v4, Some(net("10.0.0.0/8")));
-    // Listeners follow the family of the address that is meant.
+    // Listeners follow the family of the parsed address.
     assert_eq!(config.serving.metrics.to_string(), "127.0.0.1:10249");
-    // It is written as it was given.
+    // The address is written as it was given.
     let written = written(&[&arguments[..], &["--healthz-bind-address=::ffff:127.0.0.1"]].concat());
     assert_eq!(written["clusterCIDR"], "010.0.0.0/8,FD00::/056");
     assert_eq!(written["bindAddress"], "010.0.0.1");
@@ -827,7 +828,7 @@ fn a_password_in_an_address_is_not_shown() {
         ("host:80", "host:80"),
     ] {
         assert_eq!(config::without_password(url), shown);
-        // The two rules differ in what stands for the secret only.
+        // The two rules differ only in what replaces the secret.
         let hidden = config::with_password_hidden(url);
         assert_eq!(hidden.replace("xxxxx@", ""), shown);
         assert_eq!(hidden.contains("xxxxx@"), url != shown, "{hidden}");
@@ -868,7 +869,7 @@ fn zero_periods_are_refused_as_flags() {
 
 const OWN: &str = "apiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\n";
 
-/// Loads these files by these further flags.
+/// Loads these files with these further flags.
 fn loaded(
     config: &str,
     extra: Option<&str>,

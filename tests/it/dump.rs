@@ -1,7 +1,7 @@
-//! `dump` where there is no kernel to look at: the local socket, who says names, the documented form.
+//! Tests `dump` without a kernel: the local socket, the source of names, and the documented form.
 //!
-//! In: a core that has planned, real sockets, the binary. Out: names and texts. Never: a kernel with IPVS;
-//! that is `tests/netns/dump.rs`.
+//! Takes a core that has planned, real sockets, and the binary. Returns names and texts. Does not
+//! use a kernel with IPVS: `tests/netns/dump.rs` does.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -83,13 +83,13 @@ fn every_frontend_has_the_name_of_its_service_and_port() {
     assert_eq!(shown(&names(&planned())), SHOWN);
 }
 
-/// Asks in a thread of its own, as another process would.
+/// Asks for names in a thread of its own, as another process would.
 async fn asked(path: &Path) -> io::Result<Names> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || ask::ask(&path)).await.unwrap()
 }
 
-/// Answers at this path, of a proxy that has synced.
+/// Answers at this path for a proxy that has synced.
 fn start(path: &Path, names: Sender<Question>) -> io::Result<()> {
     agent::start(path, Knowledge { node: "node1".into(), names, is_ready: Box::new(|| true) })
 }
@@ -134,7 +134,7 @@ async fn who_asks_is_told_when_there_will_be_no_answer_and_others_are_served_aft
     let path = folder.path().join("here.sock");
     let (ask, mut questions) = Questions::channel(1);
     start(&path, ask).unwrap();
-    // The thread that knows ends while somebody waits.
+    // The thread that knows the names ends while a client waits.
     let (names, ()) = tokio::join!(asked(&path), async { drop(questions.next().await) });
     assert!(names.unwrap_err().to_string().contains("no answer"));
     let proxier = planned();
@@ -192,7 +192,7 @@ async fn a_folder_in_which_others_can_put_a_socket_is_refused() {
     }
 }
 
-/// Whoever may rename a folder above it can put another in its place.
+/// A user who may rename a folder above it can put another one in its place.
 #[tokio::test]
 async fn a_folder_above_that_others_can_write_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,13 +203,13 @@ async fn a_folder_above_that_others_can_write_is_refused() {
     let error = start(&above.join("own/here.sock"), ask).unwrap_err().to_string();
     let wanted = format!("{} is writable for its group", above.display());
     assert!(error.contains(&wanted), "{error}");
-    // Neither does a link hide it.
+    // A link does not hide it either.
     std::os::unix::fs::symlink(above.join("own"), folder.path().join("link")).unwrap();
     let (ask, _questions) = Questions::channel(1);
     assert!(start(&folder.path().join("link/here.sock"), ask).is_err());
 }
 
-/// What a killed process of the same number has left is in nobody's way.
+/// The leftover of a killed process with the same number does not prevent a start.
 #[tokio::test]
 async fn a_socket_that_was_never_named_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
@@ -221,14 +221,14 @@ async fn a_socket_that_was_never_named_is_replaced() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// Somebody who says this and keeps his side of the connection open.
+/// A client that sends these words and keeps its side of the connection open.
 async fn caller(path: &Path, words: &[u8]) -> UnixStream {
     let mut stream = UnixStream::connect(path).await.unwrap();
     stream.write_all(words).await.unwrap();
     stream
 }
 
-/// Whether the connection has ended, when all that is on its way has had time to come.
+/// Returns true if the connection has ended, after some time for data that is under way.
 async fn has_ended(stream: &UnixStream) -> bool {
     settle(Duration::from_millis(50)).await;
     !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -282,7 +282,7 @@ fn more_than_the_names_of_a_big_cluster_are_not_heard() {
         for blanks in [0, 64 << 20] {
             let (mut stream, _) = listener.accept().unwrap();
             stream.read_to_end(&mut Vec::new()).unwrap();
-            // Whoever listens may end it before.
+            // The reader may close the connection earlier.
             let _ = stream
                 .write_all(&vec![b' '; blanks])
                 .and_then(|()| stream.write_all(names.as_bytes()));
@@ -293,7 +293,8 @@ fn more_than_the_names_of_a_big_cluster_are_not_heard() {
     teller.join().unwrap();
 }
 
-/// One byte now and then is no end, and neither is a queue in which nobody looks.
+/// Single bytes at long intervals do not extend the limit, and neither does a queue that is not
+/// read.
 #[test]
 fn who_says_too_little_is_not_waited_for_longer_than_the_limit() {
     let folder = tempfile::tempdir().unwrap();
@@ -418,7 +419,7 @@ fn said(output: &Output) -> (Value, String) {
     (serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}")), said)
 }
 
-/// Whatever the kernel of this machine is: who said names, and what is said of it.
+/// Checks who provides names, and what is logged about it, whatever the kernel of this machine is.
 #[test]
 fn without_a_running_proxy_names_come_from_what_is_given_or_from_nobody() {
     let nowhere = "--socket=/nowhere/here.sock";
@@ -445,7 +446,7 @@ fn without_a_running_proxy_names_come_from_what_is_given_or_from_nobody() {
     let node = "--hostname-override=node1";
     let (dump, said_of) = said(&run(&["dump", "--output=json", nowhere, &kubeconfig, node]));
     assert_eq!(dump["namesFrom"], "api", "{said_of}");
-    // Credentials are nobody's business.
+    // Credentials are never shown.
     let kubeconfig: Value = serde_json::from_str(&server.kubeconfig()).unwrap();
     let token = kubeconfig["users"][0]["user"]["token"].as_str().unwrap();
     assert!(token.len() > 3 && !dump.to_string().contains(token) && !said_of.contains(token));
@@ -462,7 +463,8 @@ fn arguments_that_make_no_sense_are_refused() {
     }
 }
 
-/// The thread that knows the names may be busy with its first round for minutes, and people may dump meanwhile.
+/// The thread that knows the names may be busy with its first round for minutes, and clients may
+/// dump meanwhile.
 #[tokio::test]
 async fn readiness_is_told_at_any_time_and_only_after_the_first_sync() {
     let folder = tempfile::tempdir().unwrap();
@@ -472,7 +474,7 @@ async fn readiness_is_told_at_any_time_and_only_after_the_first_sync() {
     let known = Arc::clone(&has_synced);
     let is_ready = Box::new(move || known.load(Ordering::Relaxed));
     agent::start(&path, Knowledge { node: "node1".into(), names, is_ready }).unwrap();
-    // Nobody answers these, and they are not even heard to their end.
+    // These are not answered, and their requests are not even read to the end.
     let _dump = tokio::spawn(asked_twice(path.clone()));
     let _silent = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let ready = || {
@@ -518,7 +520,7 @@ async fn the_socket_of_a_process_that_lives_stays_its_own() {
     assert_eq!(names.unwrap().len(), SHOWN.len());
 }
 
-/// The patience of who asks is longer than a round, and not without end.
+/// A client waits longer than a round, but not without end.
 #[tokio::test]
 async fn a_thread_that_is_busy_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();

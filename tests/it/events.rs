@@ -1,6 +1,7 @@
-//! Events on their way to the fixture API server.
+//! Tests events that are written to the test API server.
 //!
-//! In: events told to a sink. Out: what the server has of them. Never: a cluster.
+//! Takes events that are sent to a sink. Compares them with those that the server has. Does not use
+//! a cluster.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::apiserver::ApiServer;
 
-/// Long enough for a busy machine; nothing waits so long when all is well.
+/// Long enough for a busy machine; no test waits that long if all is well.
 const LIMIT: Duration = Duration::from_secs(20);
 
 const EVENTS: &str = "/apis/events.k8s.io/";
@@ -61,7 +62,7 @@ fn trouble(note: &str) -> Event {
     }
 }
 
-/// Waits until the server's events are like this.
+/// Waits until the server's events fulfil the condition.
 async fn has(server: &ApiServer, like: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     until(|| Some(server.events()).filter(|events| like(events)))
         .await
@@ -79,7 +80,7 @@ async fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
-/// How many requests for events were answered with this status.
+/// Returns how many requests for events were answered with this status.
 fn answered(server: &ApiServer, method: &Method, status: u16) -> usize {
     let requests = server.requests().into_iter();
     let like = |seen: &crate::apiserver::Seen| {

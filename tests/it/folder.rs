@@ -1,4 +1,4 @@
-//! The folder of manifests: what it reads, what it refuses, and how it follows changes.
+//! Tests the folder of manifests: what it reads, what it refuses, and how it follows changes.
 
 use std::fs;
 use std::io::Write;
@@ -44,7 +44,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-/// One line an event, short enough to compare.
+/// Returns one short line for each event.
 fn shown(events: &[Event]) -> Vec<String> {
     events.iter().map(show).collect()
 }
@@ -244,7 +244,7 @@ struct Live {
 }
 
 impl Live {
-    /// Follows a folder; its lists have been received.
+    /// Follows a folder, and receives its lists.
     async fn start(files: &[(&str, &str)]) -> Self {
         Self::at(folder(files), "").await
     }
@@ -262,7 +262,7 @@ impl Live {
         live
     }
 
-    /// What becomes true at once.
+    /// Returns the events of the next look.
     async fn next(&mut self) -> Vec<String> {
         let event = timeout(Duration::from_secs(20), self.events.recv()).await;
         match event.expect("no event").expect("the source has ended") {
@@ -329,7 +329,7 @@ async fn an_atomic_replacement_is_one_change() {
     live.write(".a.yaml.tmp", &service("web", 2));
     fs::rename(live.path(".a.yaml.tmp"), live.path("a.yaml")).unwrap();
     live.expect(&["+default/web 2"]).await;
-    // An editor: the old file becomes a backup, the new one is written in its place.
+    // As an editor does: the old file becomes a backup, and the new one is written in its place.
     fs::rename(live.path("a.yaml"), live.path("a.yaml~")).unwrap();
     live.write("a.yaml", &service("web", 3));
     live.expect(&["+default/web 3"]).await;
@@ -382,11 +382,12 @@ async fn a_file_that_breaks_keeps_its_last_good_content() {
     live.expect(&["-default/web"]).await;
 }
 
-/// Writes a file in its place, in two parts with a pause, and closes it. Nothing becomes of it before.
+/// Writes a file in place, in two parts with a pause, and closes it. Checks that no event comes
+/// before.
 async fn write_slowly(live: &mut Live, name: &str, parts: [&str; 2]) {
     let mut file = fs::File::create(live.path(name)).unwrap();
     file.write_all(parts[0].as_bytes()).unwrap();
-    // Longer than the folder has to be quiet, and than it is waited for quiet.
+    // Longer than the folder has to be quiet, and longer than the limit of waiting for that.
     live.expect_nothing().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     live.expect_nothing().await;
@@ -399,12 +400,12 @@ async fn a_file_that_is_written_in_place_is_read_when_it_is_closed() {
     let (one, two) = (service("one", 1), service("two", 2));
     let both = |port| format!("{}---\n{}", one.replace("port: 1", &format!("port: {port}")), two);
     let mut live = Live::start(&[("a.yaml", &both(1))]).await;
-    // Half of it would take a Service away.
+    // Half of the file would remove a Service.
     let whole = both(3);
     let parts = whole.split_at(whole.find("---").unwrap());
     write_slowly(&mut live, "a.yaml", [parts.0, parts.1]).await;
     live.expect(&["+default/one 3"]).await;
-    // A new one, half of which is an object already.
+    // Half of this new file is already an object.
     let parts = (format!("{}---\n", service("new", 4)), slice("new", "10.0.0.1"));
     write_slowly(&mut live, "b.yaml", [&parts.0, &parts.1]).await;
     live.expect(&["+slice default/new-1 10.0.0.1", "+default/new 4"]).await;
@@ -479,7 +480,7 @@ async fn a_folder_that_disappears_keeps_its_state_until_it_returns() {
     live.expect(&["+default/web 2"]).await;
     fs::write(below.join("a.yaml"), service("web", 3)).unwrap();
     live.expect(&["+default/web 3"]).await;
-    // At once, perhaps with the same inode.
+    // The folder is replaced at once, perhaps with the same inode.
     fs::remove_dir_all(&below).unwrap();
     fs::create_dir(&below).unwrap();
     fs::write(below.join("a.yaml"), service("web", 4)).unwrap();
@@ -527,7 +528,7 @@ fn json_says_what_the_same_objects_say_in_yaml() {
         })
         .collect();
     items.push(serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": 3}));
-    // What is wrong in an object spoils only itself there too.
+    // An error in an object affects only that object here too.
     items.push(serde_json::json!({
         "kind": "Service", "apiVersion": "v1", "metadata": {"name": "odd"},
         "spec": {"clusterIP": "10.96.9.9", "ports": [{"port": "x"}, null]},

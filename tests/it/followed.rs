@@ -1,4 +1,4 @@
-//! A configuration file that changes while it is followed.
+//! Tests a configuration file that changes while it is followed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -41,7 +41,7 @@ async fn a_file_written_in_place_or_replaced_is_noticed_and_a_reading_is_not() {
     assert!(timeout(SHORT, followed.changed()).await.is_err());
 }
 
-/// As kubelet lays out a ConfigMap, and as it updates one.
+/// The test updates a ConfigMap's volume as kubelet does.
 #[tokio::test]
 async fn the_swap_of_a_configmaps_link_is_noticed_every_time() {
     let volume = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ async fn a_file_behind_a_link_is_followed_where_it_is() {
     notices(&mut followed, || write(&file, "b")).await;
 }
 
-/// As a mounted file is: its own folder is not told.
+/// The test writes as to a file that is mounted: the file's own folder gets no notice.
 #[tokio::test]
 async fn a_file_that_is_written_to_by_another_name_is_noticed_every_time() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -110,7 +110,7 @@ async fn a_link_on_the_way_of_a_link_is_followed() {
     notices(&mut followed, || write(&path("b/v2/config"), "v3")).await;
 }
 
-/// A link to itself leads nowhere; it may be put right.
+/// A link to itself leads nowhere, but it may be corrected later.
 #[tokio::test]
 async fn a_link_that_leads_in_a_circle_is_followed_too() {
     let place = tempfile::tempdir().unwrap();

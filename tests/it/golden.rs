@@ -1,8 +1,8 @@
-//! The recorded cases in their pure form: `ipvs-proxy plan` against what kube-proxy made of the
-//! same objects.
+//! Compares `ipvs-proxy plan` with what kube-proxy made of the same objects.
 //!
-//! In: every folder of `tests/golden`. Out: a difference of any line that the proxy owns. A plan
-//! knows no foreign state, so that is left out of the recording first. Never: a case passed over.
+//! Takes every folder of `tests/golden`. Returns the differences in lines that the proxy owns. A
+//! plan does not know foreign state, so that is removed from the recording first. Does not skip a
+//! case.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The recorded node's interface addresses.
+/// The interface addresses of the recorded node.
 const ADDRESSES: &str = "\
 lo 127.0.0.1/8
 lo ::1/128
@@ -47,7 +47,7 @@ fn description_of(case: &Path) -> Value {
     serde_saphyr::from_str(&text).expect("case.yaml parses")
 }
 
-/// The lines in which the plan of a step and its recording differ.
+/// Returns the lines in which the plan of a step and its recording differ.
 fn compare(step: &Path, config: &Path, prepare: &Value) -> String {
     let output = tempfile::tempdir().expect("a folder");
     let addresses = output.path().join("addresses");
@@ -87,7 +87,7 @@ fn compare(step: &Path, config: &Path, prepare: &Value) -> String {
     differences
 }
 
-/// Brings the rules of the chain whose order means nothing upstream into that of their texts.
+/// Sorts the rules of the chain whose order is arbitrary upstream.
 fn sort_unordered(lines: &mut [String]) {
     let is_loose = |line: &String| line.starts_with("-A KUBE-IPVS-OUT-FILTER ");
     for rules in lines.chunk_by_mut(|a, b| is_loose(a) && is_loose(b)) {
@@ -95,7 +95,8 @@ fn sort_unordered(lines: &mut [String]) {
     }
 }
 
-/// A virtual server that somebody made before the proxy started, and that it left alone.
+/// True for a virtual server that was made before the proxy started, and that the proxy did not
+/// touch.
 fn is_prepared(name: &str, line: &str, prepare: &Value, planned: &[String]) -> bool {
     let service: Vec<_> = line.split(' ').skip(1).take(2).collect();
     let service = format!(" {} ", service.join(" "));
@@ -109,7 +110,7 @@ fn is_prepared(name: &str, line: &str, prepare: &Value, planned: &[String]) -> b
         && prepare.as_array().into_iter().flatten().any(made)
 }
 
-/// What a plan can know of: everything but other people's chains, rules and sets.
+/// True for lines that a plan can have: everything except foreign chains, rules and sets.
 fn is_ours(name: &str, line: &str) -> bool {
     match name {
         "ipset.txt" => line.split(' ').nth(1).is_some_and(|set| set.starts_with("KUBE-")),

@@ -1,7 +1,8 @@
-//! The image's entry: which flavour of iptables the proxy is started with.
+//! Tests the image's entry: with which flavour of iptables the proxy is started.
 //!
-//! In: `image/entry` and the links of `Containerfile`, laid out in a folder of the test's own beside programs that
-//! print what a node has. Out: the program that is run, its arguments, the `iptables` that it finds. Never: an image.
+//! Takes `image/entry` and the links of `Containerfile`, in a folder of the test's own, and
+//! programs that print what a node has. Returns the program that is run, its arguments, and the
+//! `iptables` that it finds. Does not build an image.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -48,7 +49,7 @@ fn a_flavour_that_does_not_work_has_no_rules() {
     assert_eq!(image.chosen(), "legacy");
 }
 
-/// It is run every few seconds.
+/// The probe is run every few seconds.
 #[test]
 fn a_probe_looks_at_no_rules() {
     let image = Image::lay_out();
@@ -75,7 +76,7 @@ fn the_program_is_the_one_of_that_name_with_its_arguments() {
     }
 }
 
-/// kops starts kube-proxy so.
+/// kops starts kube-proxy in this way.
 #[test]
 fn go_runner_writes_what_a_command_says_where_its_flags_say_and_hands_on_its_exit_code() {
     let folder = TempDir::new().unwrap();
@@ -85,7 +86,7 @@ fn go_runner_writes_what_a_command_says_where_its_flags_say_and_hands_on_its_exi
     let says = "echo \"out $*\"; echo err >&2; exit 3";
     let command = ["sh", "-c", says, "sh", "a b", "--also-stdout"];
     let [out, err, both] = ["out a b --also-stdout\n", "err\n", "out a b --also-stdout\nerr\n"];
-    // Flags; what the file, standard output and standard error have.
+    // The flags, and the expected content of the file, standard output and standard error.
     for (flags, in_file, on_output, on_error) in [
         (&[&*log_flag, "--also-stdout=true", "--redirect-stderr=true", "--"][..], both, both, ""),
         (&[&*log_flag, "--also-stdout"], both, both, ""),
@@ -95,7 +96,7 @@ fn go_runner_writes_what_a_command_says_where_its_flags_say_and_hands_on_its_exi
         (&[], "", both, ""),
         (&["--redirect-stderr=0"], "", out, err),
     ] {
-        // It is appended to what is there.
+        // The output is appended to the file.
         fs::write(&log, "before\n").unwrap();
         let output = go_runner().args(flags).args(command).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -167,7 +168,7 @@ fn an_api_server_with_a_public_certificate_is_trusted() {
     assert!(packages.any(|package| package == "ca-certificates"), "{image}");
 }
 
-/// What the image has under `/usr/local`, and the tools of a node.
+/// The files that the image has under `/usr/local`, and the tools of a node.
 struct Image(TempDir);
 
 impl Image {
@@ -200,7 +201,8 @@ impl Image {
         self.0.path()
     }
 
-    /// Makes the links as the recipe does, to tools of its own: the machine need not have any.
+    /// Makes the links as the recipe does, to tools of the test's own, as the machine may not have
+    /// any.
     fn link(&self, recipe: &str) {
         let (_, step) = recipe.split_once("\nRUN for ").unwrap();
         let step = step.split("\nENTRYPOINT").next().unwrap();
@@ -217,7 +219,7 @@ impl Image {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// What `NAME-nft-save` and `NAME-legacy-save` print.
+    /// Sets the output of `NAME-nft-save` and `NAME-legacy-save`.
     fn node_has(&self, name: &str, nft: &str, legacy: &str) {
         for (flavour, rules) in [("nft", nft), ("legacy", legacy)] {
             let print = format!("printf %s '{rules}'");

@@ -1,7 +1,8 @@
-//! The packet cases for a cluster of kind, as far as they go without one.
+//! Tests the packet cases for a cluster of kind, as far as that is possible without one.
 //!
-//! In: the table, `tests/kind`, programs that play `docker`, `kind` and `kubectl` and answer as the table says. Out:
-//! what is wrong with the table; whether the script ends as its cases do. Never: a packet.
+//! Takes the table, `tests/kind`, and programs that replace `docker`, `kind` and `kubectl` and
+//! answer as the table says. Returns errors in the table, and whether the script ends as its cases
+//! do. Does not send packets to a cluster.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, UdpSocket};
@@ -32,7 +33,7 @@ fn every_case_is_for_both_drivers_or_says_why_not() {
     }
 }
 
-/// What the table must ask in a cluster, and in the VM.
+/// Checks which cases the table must have in a cluster and in the VM.
 #[test]
 fn nothing_that_a_service_can_be_is_left_out() {
     for driver in [Driver::Vm, Driver::Kind] {
@@ -95,7 +96,8 @@ fn the_workload_is_what_the_api_knows_and_has_what_the_services_select() {
     }
 }
 
-/// The script from end to end. It is this test once more that it runs as the driver, since `cargo` is played too.
+/// Runs the whole script. `cargo` is replaced too, so the script runs this test again as its
+/// driver.
 #[test]
 fn the_script_passes_when_every_case_holds() {
     if env::var_os(stage::IS_DRIVER).is_some() {
@@ -172,7 +174,7 @@ fn without_docker_it_says_so_and_checks_what_needs_none() {
     assert!(!calls.contains("kind create"), "{calls}");
 }
 
-/// What is run where a client stands, over real sockets.
+/// Runs the client's script over real sockets.
 #[test]
 fn a_client_tells_answers_refusals_and_silence_apart() {
     let (tcp, udp) = (stage::serve_tcp("echo-here-1"), stage::serve_udp("echo-here-1"));
@@ -185,7 +187,7 @@ fn a_client_tells_answers_refusals_and_silence_apart() {
         }
         let closed = Kept::at((ip.parse::<IpAddr>().unwrap(), 0).into());
         assert_eq!(ask("tcp", ip, closed.address().port(), 1), "refused\n");
-        // Who is connected to one peer hears of no other, and has the port nevertheless.
+        // A socket that is connected to one peer receives from no other, but it occupies the port.
         let closed = UdpSocket::bind((ip, 0)).unwrap();
         closed.connect((ip, 9)).unwrap();
         assert_eq!(ask("udp", ip, closed.local_addr().unwrap().port(), 1), "refused\n");

@@ -1,7 +1,8 @@
-//! What is given to a cluster: every object is what the API's schemas say, and asks for no more than it needs.
+//! Tests the manifests: every object fits the API's schemas and asks for no more rights than it
+//! needs.
 //!
-//! In: the folder `manifests`, and what the proxy asks of the fixture API server. Out: objects as kustomize
-//! would render them, read strictly by the API's own types. Never: a cluster.
+//! Takes the folder `manifests`, and the proxy's requests to the test API server. Reads objects as
+//! kustomize would render them, strictly by the API's own types. Does not use a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -83,7 +84,8 @@ fn every_file_belongs_to_a_kustomization_or_the_demo() {
     }
 }
 
-/// Selector and labels, references to volumes, accounts and roles: what the schemas do not tie together.
+/// Checks selectors and labels, and references to volumes, accounts and roles. The schemas do not
+/// connect them.
 #[test]
 fn what_an_object_refers_to_is_there() {
     for (folder, account, settings) in [
@@ -142,13 +144,13 @@ fn the_overlay_for_kubeadm_is_kube_proxy_with_another_executable() {
             "--hostname-override=$(NODE_NAME)"
         ])
     );
-    // They would have to name a port, which kubeadm's ConfigMap chooses, or switches off.
+    // A probe would have to name a port, which kubeadm's ConfigMap chooses or disables.
     for field in ["livenessProbe", "startupProbe", "ports"] {
         assert_eq!(container.get(field), None);
     }
 }
 
-/// The next node's pod is replaced only once this node's has been ready for a while.
+/// The next node's pod is replaced only after this node's has been ready for a while.
 #[test]
 fn an_image_that_does_not_come_up_stops_at_the_first_node() {
     for folder in ["base", "overlays/kubeadm", "overlays/kind"] {
@@ -162,7 +164,8 @@ fn an_image_that_does_not_come_up_stops_at_the_first_node() {
         let command = container["readinessProbe"]["exec"]["command"].as_array().unwrap();
         let words: Vec<_> = command.iter().map(text).collect();
         let Ok(Command::Ready(ready)) = parse(words) else { panic!("{folder}: {command:?}") };
-        // Where the proxy answers whose settings name no other place, in a folder that it may write to.
+        // This is where the proxy answers if its settings name no other place. It may write to the
+        // folder.
         assert_eq!(ready.path(), Path::new(DEFAULT_SOCKET));
         let is_its_folder = |mount: &Value| {
             Path::new(text(&mount["mountPath"])) == ready.path().parent().unwrap()
@@ -244,7 +247,8 @@ fn rights(rules: &[PolicyRule]) -> BTreeSet<Right> {
     rights
 }
 
-/// The right that a request needs (kubernetes.io/docs/reference/access-authn-authz/authorization).
+/// Returns the right that a request needs
+/// (kubernetes.io/docs/reference/access-authn-authz/authorization).
 fn needed(seen: &Seen) -> Right {
     let parts: Vec<_> = seen.path.trim_matches('/').split('/').collect();
     let (group, rest) = match parts.as_slice() {
@@ -276,7 +280,7 @@ async fn the_role_allows_what_the_proxy_asks_for_and_nothing_else() {
     let allowed = rights(role.rules.as_deref().unwrap());
 
     let server = ApiServer::start();
-    // Lists are asked for where they cannot be streamed.
+    // The proxy requests plain lists if they cannot be streamed.
     server.behave(|behaviour| behaviour.streaming = crate::apiserver::Streaming::Refused(422));
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), server.kubeconfig()).unwrap();

@@ -1,6 +1,7 @@
-//! Metrics of a sync thread at work on a kernel in memory.
+//! Tests the metrics of a sync thread that works on a kernel in memory.
 //!
-//! In: events, faults, a kernel changed by another hand. Out: what a scrape says. Never: a real kernel.
+//! Takes events, faults, and changes of the kernel by another program. Returns the content of a
+//! scrape. Does not use a real kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,7 +32,7 @@ use crate::apiserver::ApiServer;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A kernel that the test can look into.
+/// A kernel that the test can read and change.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<FakeKernel>>);
 
@@ -96,13 +97,13 @@ struct Running {
 const DUAL: PerFamily<bool> = PerFamily { v4: true, v6: true };
 
 impl Running {
-    /// One that knows its node, and neither Services nor slices. `audit` is the time between two
-    /// comparisons in whole.
+    /// Starts a proxy that knows its node and no Services or EndpointSlices. `audit` is the time
+    /// between two comparisons of everything.
     fn start(audit: Duration) -> Self {
         Self::with(Shared::default(), DUAL, audit)
     }
 
-    /// The same on a kernel that may hold something, for these families.
+    /// Starts a proxy for these families on this kernel, which may hold objects.
     fn with(kernel: Shared, families: PerFamily<bool>, audit: Duration) -> Self {
         let metrics = Arc::new(
             Metrics::new(&Build {
@@ -153,7 +154,8 @@ impl Running {
         Scrape::of(&self.metrics.scrape(Vec::new()))
     }
 
-    /// Waits until each family is healthy or not, as it would be long from now if nothing came to an end.
+    /// Waits for the health of each family. It is judged as of a later time, at which pending work
+    /// would be overdue.
     fn wait_health(&self, wanted: PerFamily<Option<bool>>) {
         let start = Instant::now();
         let later = Moment { steady: start + 10 * LIMIT, ..Moment::now() };
@@ -168,7 +170,8 @@ impl Running {
         }
     }
 
-    /// Waits until the kernel has been read so many times more; what came of the last reading but one is known then.
+    /// Waits until the kernel has been read this many times more. The result of all readings but
+    /// the last is then known.
     fn wait_readings(&self, count: usize) {
         let (start, enough) = (Instant::now(), self.kernel.lock().reads + count);
         while self.kernel.lock().reads < enough {
@@ -177,7 +180,7 @@ impl Running {
         }
     }
 
-    /// Waits until the samples are like this.
+    /// Waits until the samples fulfil the condition.
     fn until(&self, is_so: impl Fn(&Samples) -> bool) -> Samples {
         let start = Instant::now();
         loop {
@@ -190,8 +193,8 @@ impl Running {
         }
     }
 
-    /// Waits until a sample has this value. Of what is told at the same time a scrape may have only
-    /// a part; the one that is given begins later.
+    /// Waits until a sample has this value, and returns a later scrape. The first one may have only
+    /// some of the values that are written at the same time.
     fn wait(&self, sample: &str, wanted: f64) -> Scrape {
         let start = Instant::now();
         loop {
@@ -222,10 +225,10 @@ fn web_slice(endpoints: &[&str]) -> Slice {
     slice("web-a", "web", endpoints.iter().map(|address| ready(address)).collect())
 }
 
-/// Values by name and labels, as they stand.
+/// The values by name and labels.
 type Samples = BTreeMap<String, f64>;
 
-/// What a scrape says.
+/// The content of a scrape.
 struct Scrape {
     types: BTreeMap<String, String>,
     samples: Samples,
@@ -248,7 +251,7 @@ impl Scrape {
         Self { types, samples }
     }
 
-    /// Of each sample's name the names of its labels and the bounds of its buckets.
+    /// Returns for each sample's name the names of its labels and the bounds of its buckets.
     fn shapes(&self) -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
         let mut shapes: BTreeMap<String, (BTreeSet<_>, BTreeSet<_>)> = BTreeMap::new();
         for sample in self.samples.keys() {
@@ -266,10 +269,10 @@ impl Scrape {
     }
 }
 
-/// Go's client has these: plugins for credentials, and a cache of its own.
+/// Metrics that only Go's client has: plugins for credentials, and a cache of its own.
 const OF_GO: [&str; 2] = ["rest_client_exec_plugin_", "rest_client_transport_"];
 
-/// Go's client has these as well once there is something to tell (spec 11.2).
+/// Metrics that Go's client has once there is something to count (spec 11.2).
 const ABSENT: [&str; 2] =
     ["rest_client_request_retries_total", "rest_client_dns_resolution_duration_seconds"];
 
@@ -310,7 +313,7 @@ fn a_scrape_has_every_recorded_name_type_label_and_bucket() {
     }
 }
 
-/// Metrics that only show once something has happened, by their type and labels (spec 11.1).
+/// Metrics that appear only after an event, by type and label (spec 11.1).
 const TOUCHED: [(&str, &str, &str); 4] = [
     ("kubeproxy_proxy_healthz_total", "counter", "code"),
     ("kubeproxy_proxy_livez_total", "counter", "code"),
@@ -501,7 +504,7 @@ fn rules_that_cannot_be_written_are_counted_and_leave_the_time_of_the_last_sync(
 fn a_family_that_fails_holds_neither_the_time_nor_the_health_of_the_other() {
     let running = Running::start(Duration::from_millis(100));
     running.kernel.lock().unread.v6 = Some(Cause::new("no"));
-    // A family is looked at where a Service wants it.
+    // A family is synced if a Service has an address of it.
     running.list(vec![web(), service("web6", &["fd00:10:96::10"])], vec![]);
     running.wait("ipvs_proxy_kernel_objects{kind=\"virtual_server\"}", 1.0);
     let last = |family: &str| {
@@ -513,7 +516,7 @@ fn a_family_that_fails_holds_neither_the_time_nor_the_health_of_the_other() {
     running.kernel.lock().unread.v6 = None;
     running.until(|samples| samples.contains_key(&last("IPv6")));
     running.wait_health(PerFamily { v4: Some(true), v6: Some(true) });
-    // What was up to date once is late when it fails again.
+    // A family that was in sync becomes late when it fails again.
     running.kernel.lock().unread.v6 = Some(Cause::new("no"));
     running.wait_readings(2);
     running.tell(Event::Service(Update::Put(service("api", &["10.96.0.11"]))));
@@ -544,12 +547,12 @@ fn kernel_objects_are_counted_as_they_are_while_one_of_them_fails_for_ever() {
         assert_eq!(found[&objects(kind)], full[&objects(kind)], "{kind}");
     }
     assert_eq!(found[&objects("destination")], 2.0);
-    // The entry of a virtual server that could not be made waits with it.
+    // The entry of a virtual server that could not be created waits with it.
     assert_eq!(found["ipvs_proxy_ipset_entries{set=\"KUBE-CLUSTER-IP\"}"], 1.0);
 
     running.tell(Event::Service(Update::Put(next)));
     running.wait(&objects("virtual_server"), 2.0);
-    // How many destinations go with a server, the next reading tells.
+    // The number of destinations that go with a virtual server is known after the next reading.
     running.tell(Event::Service(Update::Gone(web().name)));
     running.wait(&objects("virtual_server"), 1.0);
     let found = running.wait(&objects("destination"), 0.0).samples;
@@ -582,7 +585,7 @@ fn what_waits_is_told_until_a_round_has_done_it() {
     running.list(vec![web()], vec![]);
     running.wait(&objects("virtual_server"), 1.0);
     let kernel = running.kernel.lock();
-    // A Service that changes waits once, a slice each time.
+    // A Service that changes counts once as pending; an EndpointSlice counts each time.
     running.tell(Event::Together(vec![
         Event::Service(Update::Put(Service { created: 5, ..web() })),
         Event::Service(Update::Put(Service { created: 6, ..web() })),
@@ -621,7 +624,7 @@ fn a_flow_that_is_forgotten_is_counted_in_its_family() {
     assert!(running.kernel.lock().flows.is_empty());
 }
 
-/// A slice of this Service and family that says that something happened just now.
+/// Returns a slice of the Service `web` whose last change was just now.
 fn timed_slice(name: &str, endpoints: &[&str]) -> Slice {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let last_change = LastChange(Some(now.as_nanos().try_into().unwrap()));
@@ -647,17 +650,17 @@ fn slices_of_a_family_that_is_not_programmed_are_neither_counted_nor_a_reason_fo
     running.tell(Event::Slice(Update::Put(changed.clone())));
     together(vec![other(), changed.clone()]);
     running.tell(Event::Slice(Update::Gone(changed.name)));
-    // Long enough for the round that must not be.
+    // Long enough for a round, which must not take place.
     thread::sleep(Duration::from_millis(50));
     let after = running.scrape().samples;
     let queued = of_family("sync_proxy_rules_last_queued_timestamp_seconds", "IPv4");
     assert_eq!((after[&queued], after[&rounds]), (before[&queued], before[&rounds]));
 
-    // A manifest may give a name to a slice of the other family: the first one is gone.
+    // A manifest may give a slice's name to one of the other family: the first one is gone.
     running.tell(Event::Slice(Update::Put(timed_slice("web-a", &["fd00:10:244:1::2"]))));
     let after = running.wait(&objects("destination"), 0.0).samples;
     assert_eq!((after[total], after[&rounds]), (2.0, before[&rounds] + 1.0));
-    // One that is known only from the same moment is known.
+    // A slice that was added within the same event is known.
     let gone = Event::Slice(Update::Gone(slice("web-a", "web", vec![]).name));
     let put = Event::Slice(Update::Put(timed_slice("web-a", &["10.244.1.2"])));
     running.tell(Event::Together(vec![put, gone]));

@@ -1,7 +1,7 @@
-//! The binary as a process: exit codes, one line of error, what `plan` prints.
+//! Tests the binary as a process: exit codes, the one line of an error, and the output of `plan`.
 //!
-//! In: command lines. Out: the status and both outputs. Never: a kernel; what needs one is in
-//! `tests/netns`.
+//! Takes command lines. Returns the status and both outputs. Does not need a kernel: tests that do
+//! are in `tests/netns`.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ipvs-proxy")).args(arguments).output().expect("it runs")
 }
 
-/// Asserts that the process fails with this code and one line on standard error, which it returns.
+/// Checks that the process fails with this code and one line on standard error. Returns the line.
 fn refusal(code: i32, arguments: &[&str]) -> String {
     let output = run(arguments);
     let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
@@ -129,7 +129,7 @@ fn a_plan_reports_each_bad_object_once_with_its_field_and_keeps_the_rest() {
     }
 }
 
-/// What a plan has of these manifests: its text, and what is told.
+/// Returns the plan of these manifests, and the log.
 fn planned(manifests: &str) -> (String, String) {
     let manifests = file(manifests);
     let output = run(&["plan", "--manifests", &manifests.path().to_string_lossy()]);
@@ -138,7 +138,7 @@ fn planned(manifests: &str) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// A Service with a load balancer's address in both families and these source ranges.
+/// Returns a Service with a load balancer's address in both families and these source ranges.
 fn balanced(ranges: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: a, namespace: shop}}\nspec:\n  type: LoadBalancer\n  \
@@ -279,7 +279,7 @@ fn an_address_file_that_makes_no_sense_is_refused_with_its_line() {
     assert!(said.contains(":2:"), "{said}");
 }
 
-/// Each flag of kube-proxy once, with another value than its default, and where it is written.
+/// Each flag of kube-proxy with a value that is not its default, and the field where it is written.
 const EVERY_FLAG: &[(&str, &str, &str)] = &[
     ("--bind-address", "192.0.2.1", "bindAddress"),
     ("--bind-address-hard-fail", "true", "bindAddressHardFail"),
@@ -390,7 +390,8 @@ fn a_file_that_cannot_be_written_is_named_and_nothing_is_written_of_settings_tha
     assert!(!path.exists());
 }
 
-/// A kubeconfig whose program for credentials never ends; it writes its process's number into the file `started`.
+/// Returns a kubeconfig whose credential program never ends. The program writes its process number
+/// into the file `started`.
 fn hanging_credentials(folder: &Path) -> PathBuf {
     let (program, started) = (folder.join("credentials"), folder.join("started"));
     let script =
@@ -421,7 +422,7 @@ fn a_dump_ends_and_so_does_the_program_for_its_credentials_that_never_would() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("not listed everything within 30s"), "{said}");
     let program = fs::read_to_string(folder.path().join("started")).expect("it was started");
-    // Whoever inherits it may take a moment to notice that it has ended.
+    // The process that adopts it may take a moment to notice that it has ended.
     let place = Path::new("/proc").join(program.trim());
     let is_gone = || {
         let stat = fs::read_to_string(place.join("stat")).unwrap_or_default();
@@ -454,7 +455,7 @@ fn a_signal_ends_it_at_once_though_the_program_for_its_credentials_never_ends() 
     let mut said = process.stderr.take().expect("a pipe");
     let program = fs::read_to_string(&started).expect("it was started");
     let program = program.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
-    // It outlives the proxy, and holds the pipe open.
+    // The program outlives the proxy, and holds the pipe open.
     rustix::process::kill_process(program.expect("a number"), rustix::process::Signal::KILL)
         .expect("it runs");
     let mut text = String::new();

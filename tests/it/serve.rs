@@ -1,7 +1,7 @@
-//! Everything that is answered, over real sockets of the loopback device.
+//! Tests all servers over real sockets of the loopback device.
 //!
-//! In: tables of health checks, states of the proxy. Out: what load balancers, probes and scrapers see.
-//! Never: a kernel that is changed.
+//! Takes tables of health checks, and states of the proxy. Returns what load balancers, probes and
+//! scrapers get. Does not change a kernel.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ mod ports;
 mod probes;
 mod table;
 
-/// Long enough for a busy machine; nothing waits so long when all is well.
+/// Long enough for a busy machine; no test waits that long if all is well.
 const LIMIT: Duration = Duration::from_secs(20);
 
 const PERIOD: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ impl Serving {
         Self::with(|health| Some(Arc::clone(health)))
     }
 
-    /// What judges the proxy is said.
+    /// Starts servers that judge the proxy by the health that `judged` returns.
     fn with(judged: impl FnOnce(&Arc<ProxyHealth>) -> Option<Arc<ProxyHealth>>) -> Self {
         let families = PerFamily { v4: true, v6: true };
         let health = Arc::new(ProxyHealth::new(&families, PERIOD));
@@ -53,7 +53,7 @@ impl Serving {
         Self { table, health, task: tokio::spawn(servers.run(seen)) }
     }
 
-    /// Makes these the health checks, of Services in the namespace `shop`.
+    /// Sets the health checks, of Services in the namespace `shop`.
     fn show(&self, checks: &[(&str, HealthCheck)]) {
         let checks: BTreeMap<_, _> = checks
             .iter()
@@ -72,7 +72,7 @@ impl Serving {
     }
 }
 
-/// The proxy was well, and then had something to do for two periods.
+/// Makes the proxy one that was well and then had something to do for two periods.
 fn fall_behind(health: &ProxyHealth) {
     let now = Moment::now();
     let long_ago = Moment { steady: now.steady - 2 * PERIOD, ..now };
@@ -80,7 +80,7 @@ fn fall_behind(health: &ProxyHealth) {
     health.queued(long_ago);
 }
 
-/// Waits until somebody listens at the port.
+/// Waits until a server listens at the port.
 async fn listens(port: u16) {
     let listens = async {
         while Client::connect(v4(port)).await.is_err() {
@@ -100,7 +100,7 @@ fn check(port: u16, v4: Option<usize>, v6: Option<usize>) -> HealthCheck {
     HealthCheck { port, local_endpoints: PerFamily { v4, v6 } }
 }
 
-/// A port that nobody listens on, in either family, kept for the caller until all tests are over.
+/// Returns a port without listeners in either family. It is reserved until all tests are over.
 fn free_port() -> u16 {
     static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
     let kept = Kept::everywhere();
@@ -117,7 +117,7 @@ fn v6(port: u16) -> SocketAddr {
     SocketAddr::new("::1".parse().unwrap(), port)
 }
 
-/// One connection on which requests are sent.
+/// A connection on which requests are sent.
 struct Client(TcpStream);
 
 impl Client {
@@ -148,7 +148,7 @@ impl Client {
         }
     }
 
-    /// Whether the server ends the connection within this time.
+    /// Returns true if the server ends the connection within this time.
     async fn is_ended(&mut self, within: Duration) -> bool {
         let mut bytes = [0; 4096];
         let all = async {
@@ -165,12 +165,12 @@ impl Client {
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// What a new client is told, or why it is not.
+/// Returns the answer to a new client, or why there is none.
 async fn get(address: SocketAddr) -> std::io::Result<String> {
     Client::connect(address).await?.ask(GET).await
 }
 
-/// Status and number of endpoints, or `refused`.
+/// Returns the status and the number of endpoints, or `refused`.
 async fn brief(address: SocketAddr) -> String {
     let Ok(answer) = get(address).await else { return "refused".to_owned() };
     let status = answer.split(' ').nth(1).unwrap();
@@ -179,7 +179,7 @@ async fn brief(address: SocketAddr) -> String {
     format!("{status} {}", weight.unwrap())
 }
 
-/// Waits until a new client is told this.
+/// Waits until a new client gets this answer.
 async fn tells(address: SocketAddr, wanted: &str) {
     let told = async {
         while brief(address).await != wanted {

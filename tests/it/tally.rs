@@ -1,4 +1,4 @@
-//! What counts the tests: it must not count wrong.
+//! Tests the script that counts tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A stand-in for a program of tests: of its tests those in `first` fail when all are run, and those in
-/// `again` when some are named. One that is skipped says so.
+/// Returns the command of a stand-in for a test program. Its tests in `first` fail when all are
+/// run, and those in `again` when some are named. A skipped test says so.
 fn program(folder: &Path, first: &[&str], again: &[&str]) -> String {
     let script = format!(
         r#"#!/usr/bin/env bash
@@ -35,7 +35,7 @@ echo "test result: x. $((${{#all[@]}} - failed)) passed; $failed failed; 0 ignor
     path.to_str().unwrap().to_owned()
 }
 
-/// Whether it succeeds, and what it prints.
+/// Returns true if the script succeeds, and its output.
 fn tally(command: &str, environment: &[(&str, &str)]) -> (bool, String) {
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/tally"))
         .arg(command)

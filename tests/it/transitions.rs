@@ -1,8 +1,9 @@
-//! Every change between two recorded steps, looked at in each of its moments.
+//! Checks every change between two recorded steps, after each single operation.
 //!
-//! In: the steps of `tests/golden`, one after the other in one proxy. Out: no moment in which a client is refused
-//! that is served before and after, or let in that the rules turn away. What serves is read off the rules, sets and virtual servers themselves, see
-//! [`proxier::testing::packet`]. Never: a case passed over, or a pass because there was nobody to serve.
+//! Takes the steps of `tests/golden`, one after the other in one proxy. Checks that no client is
+//! refused that is served before and after, and that none is admitted that the rules exclude. What
+//! serves is derived from the rules, sets and virtual servers themselves, see
+//! [`proxier::testing::packet`]. Does not skip a case. Does not pass if no client is served.
 
 use std::fs;
 use std::net::IpAddr;
@@ -29,7 +30,8 @@ fn no_moment_between_recorded_steps_treats_a_client_otherwise_than_both() {
     assert!(pairs >= PAIRS, "only {pairs} pairs of a client and a frontend");
 }
 
-/// Of all cases together: the pairs of a client and a frontend that are served before and after a change.
+/// The smallest number of pairs of a client and a frontend, in all cases, that are served before
+/// and after a change.
 const PAIRS: usize = 1;
 
 fn check(case: &Path) -> usize {

@@ -1,7 +1,7 @@
-//! The watch source against the fixture API server, end to end: TLS, HTTP, lists, watches, faults.
+//! Tests the watch source against the test API server: TLS, HTTP, lists, watches, faults.
 //!
-//! In: objects put into the server. Out: the model's store, fed by the source's events, compared
-//! with what the same objects mean when they are converted directly. Never: a cluster.
+//! Takes objects that are put into the server. Compares the model's store, fed by the source's
+//! events, with the same objects converted directly. Does not use a cluster.
 
 use std::cell::RefCell;
 use std::fs;
@@ -28,15 +28,15 @@ mod kubeconfig;
 mod lists;
 mod vanished;
 
-/// Longer than a peer that vanishes without a word stays unnoticed (45 s).
+/// Longer than the time in which a vanished peer is noticed (45 s).
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A source that watches a server, and what was heard of it.
+/// A source that watches a server, and the store of its events.
 struct Watching {
     events: Receiver<Event>,
     store: Store,
     task: JoinHandle<()>,
-    /// Read again whenever credentials are refused.
+    /// The kubeconfig, which is read again whenever credentials are refused.
     kubeconfig: Option<tempfile::NamedTempFile>,
 }
 
@@ -69,19 +69,19 @@ impl Watching {
         let (sender, events) = mpsc::channel(16);
         let task = tokio::spawn(async move { watch::run(&api, "node1", nodes, sender).await });
         let mut store = Store::default();
-        // Another source's, without which no facts are complete.
+        // Another source sends this event; without it the facts are not complete.
         store.fold(Event::Addresses(vec![]), &mut Dirty::default());
         Self { events, store, task, kubeconfig: None }
     }
 
-    /// The next event, also folded into the store.
+    /// Returns the next event, and folds it into the store.
     async fn event(&mut self) -> Event {
         let event = timeout(LIMIT, self.events.recv()).await.expect("an event").unwrap();
         self.store.fold(event.clone(), &mut Dirty::default());
         event
     }
 
-    /// Folds events until the store is what the server's objects mean.
+    /// Folds events until the store agrees with the server's objects.
     async fn agrees_with(&mut self, server: &ApiServer) {
         let wanted = format!("{:?}", meaning(server));
         let agree = async {
@@ -101,7 +101,7 @@ impl Drop for Watching {
     }
 }
 
-/// Waits for a request like this one.
+/// Waits for a request that fulfils the condition.
 async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
     let asked = async {
         loop {
@@ -114,7 +114,7 @@ async fn asked(server: &ApiServer, like: impl Fn(&Seen) -> bool) -> Seen {
     timeout(LIMIT, asked).await.expect("a request")
 }
 
-/// Lets everything that is ready run for a while. As long as somebody runs, a clock that stands does not move.
+/// Lets everything that is ready run for a while. A paused clock does not move while a task runs.
 pub(crate) async fn settle(time: Duration) {
     let end = std::time::Instant::now() + time;
     while std::time::Instant::now() < end {
@@ -122,7 +122,7 @@ pub(crate) async fn settle(time: Duration) {
     }
 }
 
-/// Waits until something has come about.
+/// Waits until the condition is true.
 async fn until(has_come: impl Fn() -> bool) {
     let come = async {
         while !has_come() {
@@ -132,7 +132,7 @@ async fn until(has_come: impl Fn() -> bool) {
     timeout(LIMIT, come).await.expect("it has come about");
 }
 
-/// Waits until so many requests like this one have been made.
+/// Waits until this many requests have fulfilled the condition.
 async fn asked_like(server: &ApiServer, count: usize, like: impl Fn(&Seen) -> bool) -> Vec<Seen> {
     let asked = async {
         loop {
@@ -146,7 +146,7 @@ async fn asked_like(server: &ApiServer, count: usize, like: impl Fn(&Seen) -> bo
     timeout(LIMIT, asked).await.expect("requests")
 }
 
-/// Waits until so many requests have been made in all.
+/// Waits until this many requests have been made in all.
 async fn asked_times(server: &ApiServer, count: usize) {
     let asked = async {
         while server.requests().len() < count {
@@ -156,7 +156,7 @@ async fn asked_times(server: &ApiServer, count: usize) {
     timeout(LIMIT, asked).await.expect("requests");
 }
 
-/// What the server's objects mean, without the source.
+/// Converts the server's objects without the source.
 fn meaning(server: &ApiServer) -> Store {
     let problems = &mut Vec::new();
     let mut store = Store::default();
@@ -207,7 +207,7 @@ fn node(name: &str, address: &str) -> String {
     )
 }
 
-/// A server with one object of each kind.
+/// Returns a server with one object of each kind.
 fn small_cluster() -> ApiServer {
     let server = ApiServer::start();
     server.put(&service("web", 80));
@@ -220,8 +220,8 @@ thread_local! {
     static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is logged on this thread at level info and above. The subscriber is one for all threads,
-/// because one for each makes `tracing` forget call sites now and then.
+/// The log of this thread at level info and above. All threads share one subscriber: with one for
+/// each, `tracing` sometimes forgets call sites.
 pub(crate) struct Log;
 
 impl Log {
@@ -244,7 +244,7 @@ impl Log {
         self.has_times(part, 1).await;
     }
 
-    /// Waits until so many lines have it.
+    /// Waits until this many lines contain the text.
     pub(crate) async fn has_times(&self, part: &str, times: usize) {
         let found = async {
             while self.lines_with(part).len() < times {

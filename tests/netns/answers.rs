@@ -1,7 +1,8 @@
-//! The servers of the real binary: what they answer, and that it moves with what happens.
+//! Tests the answers of the real binary's servers, and that they follow what happens.
 //!
-//! In: a proxy that follows an API server, clients of a Service, ports that are taken. Out: answers over
-//! real sockets, in the namespace of the node. Never: a look into the proxy.
+//! Takes a proxy that follows an API server, clients of a Service, and ports that are taken.
+//! Returns answers over real sockets, in the namespace of the node. Does not use the proxy's
+//! internals.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,7 +17,7 @@ use crate::traffic::{self, Protocol, Server};
 const HEALTH: &str = "127.0.0.1:10256";
 const METRICS: &str = "127.0.0.1:10249";
 
-/// Status and body, if anybody answers.
+/// Returns the status and the body, if there is an answer.
 fn get(node: &Namespace, address: &str, path: &str) -> Option<(u16, String)> {
     let address: SocketAddr = address.parse().unwrap();
     let answer = node.enter(|| {
@@ -42,7 +43,7 @@ fn samples(node: &Namespace) -> BTreeMap<String, f64> {
     lines.filter_map(sample).collect()
 }
 
-/// Waits until a sample is like this.
+/// Waits until a sample fulfils the condition.
 fn wait(node: &Namespace, sample: &str, is_good: impl Fn(f64) -> bool) {
     let found = until(PATIENCE, || samples(node).get(sample).copied().filter(|v| is_good(*v)));
     assert!(found.is_some(), "{sample} is {:?}", samples(node).get(sample));
@@ -104,7 +105,7 @@ fn every_path_is_answered_and_metrics_move() {
     for _ in 0..3 {
         traffic::ask(&caller, Protocol::Tcp, service).unwrap();
     }
-    // A reading is good for ten seconds.
+    // A reading is used for ten seconds.
     let labels = "{namespace=\"shop\",service=\"web\"}";
     wait(node, &format!("ipvs_proxy_service_connections_total{labels}"), |count| count >= 3.0);
     let carried = samples(node);
@@ -125,7 +126,7 @@ fn every_path_is_answered_and_metrics_move() {
     wait(node, "ipvs_proxy_audit_differences_total{kind=\"virtual_server\"}", |found| found == 1.0);
 }
 
-/// Pages for people, each with words of its own.
+/// Checks the pages for people, each by words that only it has.
 fn assert_pages(node: &Namespace) {
     for (path, words) in [
         ("/statusz", "kube-proxy statusz"),

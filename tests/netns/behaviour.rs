@@ -1,8 +1,8 @@
-//! What the running proxy does when things are not as they should be.
+//! Tests the running proxy in abnormal situations.
 //!
-//! In: an API server that is away, objects and files that are wrong, missing rights, an early death, a kernel
-//! changed by another hand. Out: what stands in the kernel afterwards, what was said, how the process ended.
-//! Never: a wish for how it gets there.
+//! Takes an API server that is away, invalid objects and files, missing rights, an early death, and
+//! a kernel that another program changes. Checks the kernel state afterwards, the log, and how the
+//! process ends. Does not check how the proxy gets there.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -58,7 +58,7 @@ fn an_api_server_that_vanishes_without_a_word_is_noticed_within_45_s_over_http1_
     node.run(&format!("iptables -I INPUT -p tcp --dport {port} -j DROP"));
     node.run(&format!("iptables -I INPUT -p tcp --sport {port} -j DROP"));
     let begun = Instant::now();
-    // Those of the emulated machine's clock, with some patience for its programs.
+    // The time of the emulated machine's clock, with a reserve for its programs.
     let limit = Duration::from_secs(60);
     until_at(&node, limit, || (open() == 0).then_some(())).expect("all are given up");
     assert!(begun.elapsed() > Duration::from_secs(10), "{:?}: by a reset", begun.elapsed());
@@ -276,7 +276,7 @@ fn a_change_overtakes_a_long_first_round() {
     let late = changes.iter().position(|change| change.contains("10.97.0.1:80/tcp -> "));
     let last = changes.iter().rposition(|change| change.contains("/tcp -> "));
     assert!(late.expect("it is served") < last.expect("the others are too"));
-    // A listing skips some while virtual servers of other namespaces come and go.
+    // A listing skips some virtual servers while those of other namespaces come and go.
     let count = || node.run("ipvsadm -Ln | grep -c 'rr *$' || true").trim().to_owned();
     let all_stand = || (count() == (SERVICES + 1).to_string()).then_some(());
     until(PATIENCE, all_stand).expect("every Service is served");
@@ -312,7 +312,7 @@ fn a_destination_on_a_dead_node_keeps_its_connections_for_the_short_limit_only()
         [&|| server.put(&other("Unknown")), &|| server.delete("Node", "", "node2")];
     for (turn, dies) in dies.into_iter().enumerate() {
         server.put(&other("True"));
-        // Nobody answers; IPVS waits for that longer than this test takes.
+        // Nothing answers; IPVS waits for an answer longer than this test takes.
         let client = node.enter(|| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap());
         client.set_nonblocking(true).unwrap();
         let frontend: SocketAddr = "10.96.0.1:80".parse().unwrap();
@@ -331,7 +331,7 @@ fn a_destination_on_a_dead_node_keeps_its_connections_for_the_short_limit_only()
     assert_eq!(proxy.said("ERROR"), [""; 0]);
 }
 
-/// Waits until these virtual servers on port 80 with one destination each are all there are.
+/// Waits until these virtual servers on port 80, with one destination each, are the only ones.
 pub(crate) fn serves(node: &Namespace, wanted: &[(&str, &str)]) {
     let wanted: String = wanted
         .iter()
@@ -346,7 +346,7 @@ pub(crate) fn serves(node: &Namespace, wanted: &[(&str, &str)]) {
     }
 }
 
-/// A Service of one port in the namespace `shop`, as a document.
+/// Returns the document of a Service of one port in the namespace `shop`.
 pub(crate) fn service(name: &str, address: &str) -> String {
     document(&json!({
         "apiVersion": "v1",
@@ -362,7 +362,7 @@ pub(crate) fn service(name: &str, address: &str) -> String {
     }))
 }
 
-/// Its slice with one endpoint, as a document.
+/// Returns the document of a Service's EndpointSlice with one endpoint.
 pub(crate) fn slice(service: &str, address: &str) -> String {
     document(&json!({
         "apiVersion": "discovery.k8s.io/v1",

@@ -1,7 +1,7 @@
-//! The canonical dumps of what a node's kernel holds, in the forms of `tests/golden`.
+//! Dumps the state of a node's kernel in the canonical form of `tests/golden`.
 //!
-//! In: a namespace, or a folder of recorded dumps. Out: the same texts for both, so that equal state is equal
-//! bytes, and a diff where they are not. Never: a line left out because it is somebody else's.
+//! Takes a namespace, or a folder of recorded dumps. Returns the same texts for both, so that equal
+//! states are equal bytes, and a diff if they are not. Does not leave out lines of other programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use similar::TextDiff;
 use crate::node::Namespace;
 use crate::proxy::{PATIENCE, until_at};
 
-/// The files of a recorded step, and the order in which differences are shown.
+/// The files of a recorded step, in the order in which differences are shown.
 const FILES: [&str; 7] = [
     "ipvs.txt",
     "ipset.txt",
@@ -23,7 +23,8 @@ const FILES: [&str; 7] = [
     "timeouts.txt",
 ];
 
-/// The sysctls that a proxy may set: folders below `/proc/sys/net`, and how the names in them begin.
+/// The sysctls that a proxy may set: folders below `/proc/sys/net`, and the prefixes of the names
+/// in them.
 const SYSCTLS: [(&str, &[&str]); 10] = [
     ("ipv4", &["ip_forward"]),
     ("ipv4/vs", &[""]),
@@ -41,43 +42,43 @@ const OF_DEVICE: &[&str] = &["route_localnet", "arp_ignore", "arp_announce", "rp
 /// Sysctls by their names in dots.
 type Sysctls = BTreeMap<String, String>;
 
-/// What the kernel holds for one namespace.
+/// The kernel state of one namespace.
 pub(crate) struct Kernel<'n> {
     node: &'n Namespace,
-    /// The sysctls as they were, by which a proxy's own can be told apart.
+    /// The sysctls before the proxy ran, from which its own differ.
     before: Sysctls,
 }
 
 impl<'n> Kernel<'n> {
-    /// To be looked at from now, when no proxy has run yet.
+    /// Notes the state of the sysctls. No proxy must have run yet.
     pub(crate) fn of(node: &'n Namespace) -> Self {
-        // The sysctls of IPVS and of connection tracking are there only once the modules are.
+        // The sysctls of IPVS and of connection tracking exist only once the modules are loaded.
         node.run("ipvsadm -L --timeout");
         Self { node, before: sysctls(node) }
     }
 
-    /// All dumps.
+    /// Returns all dumps.
     pub(crate) fn dumps(&self) -> Dumps {
         Dumps(FILES.into_iter().map(|file| (file, self.dump(file))).collect())
     }
 
-    /// Waits until it holds what is wanted.
+    /// Waits until the kernel has the wanted state.
     pub(crate) fn becomes(&self, wanted: &Dumps) {
-        // Starting programs is what costs time here: at the first difference the others need not be asked.
+        // Starting programs is what takes time: after the first difference the others are not run.
         let holds = || FILES.into_iter().all(|file| self.dump(file) == wanted.0[file]);
         if until_at(self.node, PATIENCE, || holds().then_some(())).is_none() {
             self.is(wanted);
         }
     }
 
-    /// Fails if it does not hold what is wanted.
+    /// Fails if the kernel does not have the wanted state.
     pub(crate) fn is(&self, wanted: &Dumps) {
         if let Some(difference) = wanted.difference(&self.dumps()) {
             panic!("the kernel does not hold what is wanted:\n{difference}");
         }
     }
 
-    /// One dump. State that changes meanwhile may show as a command that fails.
+    /// Returns one dump. State that changes meanwhile may make a command fail.
     fn dump(&self, file: &str) -> String {
         match file {
             "ipvs.txt" => virtual_servers(&self.printed("ipvsadm -Sn")),
@@ -112,7 +113,7 @@ fn read(folder: &str, beginnings: &[&str]) -> Sysctls {
     names
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| beginnings.iter().any(|beginning| name.starts_with(beginning)))
-        // Some can be written only.
+        // Some sysctls can only be written.
         .filter_map(|name| Some((fs::read_to_string(path.join(&name)).ok()?, name)))
         .map(|(value, name)| {
             (format!("net.{}.{name}", folder.replace('/', ".")), value.trim().to_owned())
@@ -124,18 +125,18 @@ fn read(folder: &str, beginnings: &[&str]) -> Sysctls {
 pub(crate) struct Dumps(BTreeMap<&'static str, String>);
 
 impl Dumps {
-    /// What was recorded in this folder.
+    /// Reads the dumps recorded in this folder.
     pub(crate) fn recorded(step: &Path) -> Self {
         let text = |file| fs::read_to_string(step.join(file)).unwrap();
         Self(FILES.into_iter().map(|file| (file, unordered(&text(file)))).collect())
     }
 
-    /// One of them.
+    /// Returns one dump.
     pub(crate) fn text(&self, file: &str) -> &str {
         &self.0[file]
     }
 
-    /// What must change to get from these dumps to others; nothing if they are the same.
+    /// Returns a diff from these dumps to `found`; `None` if they are equal.
     fn difference(&self, found: &Self) -> Option<String> {
         let mut text = String::new();
         for file in FILES {
@@ -153,12 +154,13 @@ impl Dumps {
     }
 }
 
-/// Of `ipvsadm -Sn`: sorted, each virtual server followed by its destinations, sorted.
+/// Sorts the output of `ipvsadm -Sn`: virtual servers, and the destinations of each.
 pub(crate) fn virtual_servers(saved: &str) -> String {
     blocks(saved, "-A ")
 }
 
-/// Of `ipset save`: sorted, each set followed by its entries, sorted; without what the kernel chose itself.
+/// Sorts the output of `ipset save`: sets, and the entries of each. Removes values that the kernel
+/// chose itself.
 fn sets(saved: &str) -> String {
     let lines = saved.lines().map(|line| {
         let mut words = line.split_whitespace();
@@ -174,7 +176,7 @@ fn sets(saved: &str) -> String {
     blocks(&lines.collect::<String>(), "create ")
 }
 
-/// Sorts blocks that begin with a line of this kind, and the lines in each after the first.
+/// Sorts blocks that begin with a line of this kind, and the lines in each block after the first.
 fn blocks(text: &str, head: &str) -> String {
     let mut blocks: Vec<(&str, BTreeSet<&str>)> = Vec::new();
     for line in text.lines() {
@@ -188,7 +190,8 @@ fn blocks(text: &str, head: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Of `iptables-save`: tables that hold anything, sorted; their chains, sorted; the rules of each chain.
+/// Sorts the output of `iptables-save`: tables that are not empty, and their chains. Keeps the
+/// order of the rules in each chain.
 fn rules(saved: &str) -> String {
     let mut tables: BTreeMap<&str, BTreeMap<&str, (&str, Vec<&str>)>> = BTreeMap::new();
     let mut table = "";
@@ -216,7 +219,7 @@ fn rules(saved: &str) -> String {
     text
 }
 
-/// The order of the rules in one chain is not defined; here it is that of their texts.
+/// Sorts the rules of the one chain in which their order is not defined.
 fn unordered(text: &str) -> String {
     let is_loose = |line: &&str| line.starts_with("-A KUBE-IPVS-OUT-FILTER ");
     let mut loose: Vec<_> = text.lines().filter(is_loose).collect();
@@ -228,7 +231,7 @@ fn unordered(text: &str) -> String {
         .collect()
 }
 
-/// Of `ip address`: the device's flags, then its addresses, sorted.
+/// Formats the output of `ip address`: the device's flags, then its sorted addresses.
 fn addresses(shown: &str) -> String {
     let mut lines = BTreeSet::new();
     let mut link = "none\n".to_owned();
@@ -247,7 +250,7 @@ fn addresses(shown: &str) -> String {
     lines.into_iter().fold(link, |text, line| text + &line)
 }
 
-/// The sysctls that are not as before, and all of the device's.
+/// Returns the sysctls that have changed, and all of the dummy device.
 fn changed(now: &Sysctls, before: &Sysctls) -> String {
     now.iter()
         .filter(|(name, value)| name.contains(".kube-ipvs0.") || before.get(*name) != Some(value))

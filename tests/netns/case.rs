@@ -1,7 +1,7 @@
-//! The recorded cases of `tests/golden`: what was there, what was done, what came of it.
+//! Reads the recorded cases of `tests/golden`.
 //!
-//! In: a case's name. Out: its configuration, its steps, the state that kube-proxy left after each. Never: a
-//! choice among them, or a change to what was recorded.
+//! Takes a case's name. Returns its configuration, its steps, and the state that kube-proxy left
+//! after each. Does not select cases, and does not change what was recorded.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,18 +19,18 @@ pub(crate) struct Case {
     description: Value,
 }
 
-/// One of its steps.
+/// One step of a case.
 pub(crate) struct Step {
     folder: PathBuf,
 }
 
 impl Case {
-    /// Every case, in the order of their names.
+    /// Returns every case, in the order of their names.
     pub(crate) fn all() -> Vec<Self> {
         folders(Path::new("tests/golden")).into_iter().map(Self::read).collect()
     }
 
-    /// The case that a test is named after.
+    /// Returns the case that a test is named after.
     pub(crate) fn of_test(name: &str) -> Self {
         Self::read(Path::new("tests/golden").join(name.replace('_', "-")))
     }
@@ -40,29 +40,29 @@ impl Case {
         Self { folder, description: serde_saphyr::from_str(&text).unwrap() }
     }
 
-    /// What its test is called.
+    /// Returns the name of the case's test.
     pub(crate) fn test_name(&self) -> String {
         self.folder.file_name().unwrap().to_str().unwrap().replace('-', "_")
     }
 
-    /// The `KubeProxyConfiguration`.
+    /// Returns the `KubeProxyConfiguration`.
     pub(crate) fn config(&self) -> &Value {
         &self.description["config"]
     }
 
-    /// Its steps, in order.
+    /// Returns the steps in order.
     pub(crate) fn steps(&self) -> Vec<Step> {
         folders(&self.folder).into_iter().map(|folder| Step { folder }).collect()
     }
 
-    /// Does to the node what was done before the proxy started.
+    /// Runs the commands on the node that were run before the proxy started.
     pub(crate) fn prepare(&self, node: &Namespace) {
         for command in self.description["prepare"].as_array().into_iter().flatten() {
             node.run(command.as_str().unwrap());
         }
     }
 
-    /// Changes the source from one step's objects to the next one's, as it was done for the recording.
+    /// Changes the source from one step's objects to the next one's, as for the recording.
     pub(crate) fn advance(&self, source: &Source, from: Option<&Step>, to: &Step) {
         let wanted = to.objects();
         if let (Some(from), Some(true)) =
@@ -73,7 +73,7 @@ impl Case {
         source.replace_all(&wanted);
     }
 
-    /// The ports at which health checks were asked after each step.
+    /// Returns the health-check ports that were requested after each step.
     pub(crate) fn health_check_ports(&self) -> Vec<u64> {
         let ports = self.description["healthCheckNodePorts"].as_array().into_iter().flatten();
         ports.map(|port| port.as_u64().unwrap()).collect()
@@ -81,27 +81,27 @@ impl Case {
 }
 
 impl Step {
-    /// Where it was recorded.
+    /// Returns the folder of the recording.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Everything that the API server served.
+    /// Returns all objects that the API server served.
     pub(crate) fn objects(&self) -> String {
         self.read("objects.yaml")
     }
 
-    /// What the kernel held in the end.
+    /// Returns the dumps of the kernel's final state.
     pub(crate) fn dumps(&self) -> Dumps {
         Dumps::recorded(&self.folder)
     }
 
-    /// What the kernel held of virtual servers and their destinations.
+    /// Returns the dump of virtual servers and destinations.
     pub(crate) fn virtual_servers(&self) -> String {
         self.read("ipvs.txt")
     }
 
-    /// What was answered at the ports of health checks.
+    /// Returns the answers at the health-check ports.
     pub(crate) fn health_checks(&self) -> String {
         self.read("healthcheck.txt")
     }
@@ -111,7 +111,7 @@ impl Step {
     }
 }
 
-/// These objects without the Services that are not as they were before.
+/// Returns these objects without the Services that have changed.
 fn without_changed_services(objects: &str, before: &str) -> String {
     let before = documents(before);
     let id = |object: &Value| {

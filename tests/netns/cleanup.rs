@@ -1,7 +1,9 @@
-//! `cleanup` on a real kernel: what is ours goes, what is others' stays, and a second time there is nothing.
+//! Tests `cleanup` on a real kernel: this proxy's objects go, others stay, and a second run finds
+//! nothing.
 //!
-//! In: state that the running binary left; that of every recorded case is cleaned in `switching.rs`. Out: the
-//! kernel's own dumps before and after. Never: an API server, which may be gone when a node is cleaned.
+//! Takes the state that the running binary left; `switching.rs` cleans that of every recorded case.
+//! Compares the kernel's own dumps before and after. Does not use an API server, which may be gone
+//! when a node is cleaned.
 
 use std::process::Output;
 
@@ -22,14 +24,14 @@ fn text(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// What it printed; it must have succeeded without a complaint.
+/// Checks that the command has succeeded without a warning. Returns its output.
 fn succeeds(output: &Output) -> String {
     let (printed, said) = text(output);
     assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{printed}");
     printed
 }
 
-/// Chains, rules, sets and addresses of others, of both families.
+/// Adds chains, rules, sets and addresses of other programs, of both families.
 fn occupy(node: &Namespace) {
     for iptables in ["iptables", "ip6tables"] {
         node.run(&format!(
@@ -45,8 +47,8 @@ fn occupy(node: &Namespace) {
     );
 }
 
-/// Virtual servers of others: at an address of the node, one that is nobody's, and at a mark; and one at a
-/// port that is a node port of another protocol.
+/// Virtual servers of other programs: at an address of the node, at an unused address, at a
+/// firewall mark, and at a port that is a node port of another protocol.
 const OTHERS: &str = "\
 -A -t 172.31.0.5:80 -s rr
 -a -t 172.31.0.5:80 -r 10.244.1.9:80 -m -w 1
@@ -128,7 +130,7 @@ fn what_our_proxy_made_goes_and_what_is_others_stays() {
 fn a_cleanup_by_kube_proxys_flag_spares_others_in_what_its_file_excludes() {
     let node = Node::conformance("cleanup-flag");
     program(&node);
-    // No set names its port, and its address is on the dummy device.
+    // No set has its port, and its address is on the dummy device.
     node.feed("ipvsadm -R", "-A -t 10.96.0.80:7000 -s rr\n");
     let settings = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
                     mode: iptables\nipvs: {excludeCIDRs: [10.96.0.80/32]}\n";
@@ -173,7 +175,7 @@ fn a_removal_that_was_interrupted_is_taken_up_again() {
     assert_eq!(node.run("ipvsadm -Sn"), "");
 }
 
-/// Has the running binary program the node, and ends it.
+/// Makes the running binary program the node, and stops it.
 fn program(node: &Namespace) {
     let source = Source::manifests();
     source.replace_all(OBJECTS);
@@ -184,7 +186,7 @@ fn program(node: &Namespace) {
     assert_eq!(proxy.wait(PATIENCE).code(), Some(0));
 }
 
-/// The dumps of what cleaning is about: a sysctl or a timeout stays as it was set.
+/// Returns the dumps that a cleanup changes. Sysctls and timeouts stay as they were set.
 fn tables(dumps: &Dumps) -> String {
     let files = ["ipvs.txt", "ipset.txt", "iptables.txt", "ip6tables.txt"];
     files.map(|file| dumps.text(file)).concat()

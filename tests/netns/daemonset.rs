@@ -1,8 +1,9 @@
-//! The proxy in kube-proxy's place: its file name, its command line, kubeadm's two ConfigMaps, a pod's
-//! credentials, no more rights than it needs, and the ends a process can come to.
+//! Tests the proxy in place of kube-proxy in its DaemonSet.
 //!
-//! In: volumes as kubelet lays them out, mounted where a pod has them. Out: what the kernel has, what was said,
-//! the exit code and how long the end took. Never: a file outside the test's own mounts.
+//! Takes kubeadm's two ConfigMaps and a pod's credentials, in volumes laid out as by kubelet and
+//! mounted where a pod has them. Runs the binary under kube-proxy's name, with its command line and
+//! minimal rights. Checks the kernel state, the log, the exit code and how long the end took. Does
+//! not use files outside the test's own mounts.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,12 +23,12 @@ use crate::canonical::Kernel;
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until};
 
-/// What kubeadm writes into its ConfigMap, for IPVS mode.
+/// The configuration that kubeadm writes into its ConfigMap, for IPVS mode.
 const CONFIG: &str = include_str!("daemonset/config.conf");
-/// And beside it.
+/// The kubeconfig in the same ConfigMap.
 const KUBECONFIG: &str = include_str!("daemonset/kubeconfig.conf");
 
-/// Mounts, in a shell that has no programs of its own, the volumes of $1 where a pod has them, and runs the rest of the arguments.
+/// A script that mounts the volumes of $1 where a pod has them, and runs the other arguments.
 const MOUNTED: &str = "set -e
 mount -t tmpfs tmpfs /var
 mkdir -p /var/lib/kube-proxy /var/run/secrets/kubernetes.io/serviceaccount
@@ -36,7 +37,7 @@ mount -o bind \"$1/serviceaccount\" /var/run/secrets/kubernetes.io/serviceaccoun
 shift
 exec \"$@\"";
 
-/// The rights that a run has when an earlier one has prepared the node.
+/// A command prefix that leaves the rights that suffice after an earlier run has prepared the node.
 const FEW_RIGHTS: &[&str] = &[
     "setpriv",
     "--bounding-set=-all,+net_admin,+net_raw",
@@ -76,7 +77,7 @@ impl<'n> Pod<'n> {
         lay(&self.files.path().join("kube-proxy"), &files);
     }
 
-    /// Writes another token as kubelet does; the server admits it beside the last one.
+    /// Writes another token as kubelet does. The server accepts it beside the last one.
     fn rotate(&self, token: &str) {
         self.server.admit_too(token);
         let files =
@@ -104,7 +105,7 @@ impl<'n> Pod<'n> {
         command
     }
 
-    /// The next word to the service manager.
+    /// Returns the next message to the service manager.
     fn notice(&self) -> String {
         let mut text = [0; 64];
         let length = self.notices.recv(&mut text).expect("a notice");
@@ -112,7 +113,7 @@ impl<'n> Pod<'n> {
     }
 }
 
-/// A volume whose files are behind a link that is swapped.
+/// Writes a volume whose files are behind a link that is swapped.
 fn lay(volume: &Path, files: &[(&str, &str)]) {
     fs::create_dir_all(volume).unwrap();
     let turn = (1..).find(|turn| !volume.join(format!("..{turn}")).exists()).unwrap();
@@ -124,7 +125,7 @@ fn lay(volume: &Path, files: &[(&str, &str)]) {
     symlink(folder.file_name().unwrap(), volume.join("..data_tmp")).unwrap();
     fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
     for (name, _) in files {
-        // It is there already when the volume is not new.
+        // The link exists already if the volume is not new.
         let _ = symlink(format!("..data/{name}"), volume.join(name));
     }
 }
@@ -145,7 +146,7 @@ fn one(name: &str, address: &str, endpoint: &str) -> String {
 fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_change() {
     let node = Node::conformance("daemonset");
     let pod = Pod::new(&node);
-    // The API server knows nothing yet, and is not asked.
+    // The API server has no objects yet, and gets no request.
     pod.server.stop();
     let mut prepared = pod.start(&[], &["--init-only"]);
     assert_eq!(prepared.wait(PATIENCE).code(), Some(0), "{}", prepared.log());
@@ -210,8 +211,8 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     assert_eq!(again.said("ERROR"), [""; 0]);
 }
 
-/// One line says what has started, and none complains of the score that kubeadm leaves to the default, which few rights
-/// do not reach.
+/// Checks that one line reports the start, and that nothing warns of the OOM score. kubeadm leaves
+/// that to the default, which needs more rights.
 fn assert_started_without_a_warning(proxy: &Proxy) {
     let started = proxy.said("ipvs-proxy started, following the API server");
     assert_eq!(started.len(), 1, "{}", proxy.log());
@@ -223,7 +224,8 @@ fn assert_started_without_a_warning(proxy: &Proxy) {
     assert!(proxy.said("oomScoreAdj")[0].starts_with('I'), "{}", proxy.log());
 }
 
-/// Each mistake that a ConfigMap can have is told, and the process stays; without one it ends, when it is asked to.
+/// Each mistake in a ConfigMap is logged and the process keeps running. A valid change ends it if
+/// it is configured to exit.
 #[test]
 fn a_change_ends_the_process_only_if_asked_to_and_only_if_a_start_would_succeed() {
     const OWN: &str = "---\napiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\n\
@@ -257,7 +259,7 @@ fn a_change_ends_the_process_only_if_asked_to_and_only_if_a_start_would_succeed(
         let lines = proxy.said(said);
         assert!(lines[0].contains("but a start would fail"), "{lines:?}");
     }
-    // Fields of other modes.
+    // These fields belong to other modes.
     pod.configure(&with("localhostNodePorts: null", "localhostNodePorts: false"));
     proxy.wait_until_says("the configuration is again what is in force");
     drop(taken);
@@ -277,7 +279,7 @@ fn a_pod_without_a_kubeconfig_uses_its_service_account() {
     );
     pod.server.replace_all(&one("a", "10.96.0.1", "10.244.1.1"));
     let mut command = pod.command(&[], &["--logging-format=json"]);
-    // Everything there is to say, by every crate.
+    // The log contains everything that any crate logs.
     let proxy = {
         command.env("IPVS_PROXY_LOG", "trace");
         Proxy::spawn(command, &node)
@@ -325,7 +327,7 @@ fn a_signal_ends_it_at_once_though_the_kernel_never_answers() {
     let Source::Manifests(manifests) = &source else { unreachable!() };
     let files = tempfile::tempdir().unwrap();
     fs::write(files.path().join("config"), config(json!({})).to_string()).unwrap();
-    // While it looks at the node, and in the first round.
+    // Once while it prepares the node, and once in the first round.
     for program in ["iptables", "iptables-restore"] {
         let folder = files.path().join(program);
         fs::create_dir(&folder).unwrap();
@@ -343,7 +345,8 @@ fn a_signal_ends_it_at_once_though_the_kernel_never_answers() {
     }
 }
 
-/// Within a second, and what an emulated machine takes beyond that to start and end a program at all.
+/// Checks that the process ends within a second, plus the time that the machine takes to run any
+/// program.
 fn ends_at_once(proxy: &mut Proxy) {
     let asked = Instant::now();
     Command::new("ipvs-proxy").arg("--version").stdout(Stdio::null()).status().unwrap();
@@ -358,7 +361,7 @@ fn ends_at_once(proxy: &mut Proxy) {
     assert!(proxy.log().lines().last().unwrap().contains("stopping on SIGTERM"), "{}", proxy.log());
 }
 
-/// Every line is klog's.
+/// Checks that every line has klog's form.
 fn is_klog(log: &str) {
     for line in log.lines() {
         let header: String =

@@ -1,7 +1,7 @@
-//! `dump` beside the kernel's own tools: the same virtual servers, connections, sets and addresses.
+//! Compares `dump` with the kernel's own tools: virtual servers, connections, sets and addresses.
 //!
-//! In: a node that the running binary programs. Out: the JSON form, compared with what `ipvsadm`, `ipset`,
-//! `iptables-save` and `ip` print. Never: a change by the dump.
+//! Takes a node that the running binary programs. Compares the JSON form with the output of
+//! `ipvsadm`, `ipset`, `iptables-save` and `ip`. The dump does not change anything.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ fn place(of: &Value) -> String {
     std::net::SocketAddr::new(address, port).to_string()
 }
 
-/// Lines of the columns that `ipvsadm -Ln` prints.
+/// Returns lines with the columns of `ipvsadm -Ln`.
 fn as_ipvsadm(dump: &Value) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for frontend in list(dump, "frontends") {
@@ -95,7 +95,7 @@ fn a_dump_is_what_the_kernels_own_tools_print_with_names() {
         Proxy::start_with_own(&json!({"localSocket": socket}), &node, &source, &config(json!({})));
     proxy.wait_until_says("synced");
     node.run("ipvsadm -A -t 172.31.0.5:80 -s wlc");
-    // Nobody answers: a connection that stays, one that keeps its destination draining.
+    // Nothing answers. One connection stays; another one keeps its destination draining.
     node.attempt("socat -T1 - TCP:10.96.0.80:80,connect-timeout=1 </dev/null");
     node.attempt("socat -T1 - TCP:192.0.2.11:30080,connect-timeout=1 </dev/null");
     source.replace_all(
@@ -144,7 +144,7 @@ fn a_dump_is_what_the_kernels_own_tools_print_with_names() {
 const NOBODY: &str =
     "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all --";
 
-/// Also where the modes of the socket and its folder would let another user in.
+/// This holds even if the modes of the socket and its folder allow another user in.
 #[test]
 fn another_user_is_told_nothing_and_not_believed() {
     let node = Node::conformance("dump-others");

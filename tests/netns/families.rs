@@ -1,7 +1,7 @@
-//! Two families that fail and are well by themselves.
+//! Tests that the two families fail and recover independently.
 //!
-//! In: a node one of whose families has an `iptables-save` that can be broken. Out: what the kernel has of each, and
-//! what the health server says. Never: a family that waits for the other.
+//! Takes a node whose programs for one family can be broken. Checks the kernel state of each
+//! family, and the answer of the health server. Neither family waits for the other.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until, until_at};
 
-/// The status of `/healthz`, and whether each family is said to be healthy.
+/// Returns the status of `/healthz`, and whether each family is healthy.
 fn health(node: &Namespace) -> Option<(String, Vec<bool>)> {
     let output = node.attempt("curl -s -w ' %{http_code}' http://127.0.0.1:10256/healthz");
     let said = String::from_utf8(output.stdout).unwrap();
@@ -29,7 +29,7 @@ fn becomes_healthy(node: &Namespace, status: &str, families: &[bool]) {
     assert!(seen.is_some(), "{:?}", health(node));
 }
 
-/// Waits until the virtual servers are those at these addresses, each bound.
+/// Waits until there are virtual servers at exactly these addresses, each bound.
 fn serves_at(node: &Namespace, addresses: &[&str]) {
     let found = until_at(node, PATIENCE, || {
         let servers = node.run("ipvsadm -Sn | grep ^-A; true");
@@ -46,7 +46,8 @@ fn serves_at(node: &Namespace, addresses: &[&str]) {
     assert!(found.is_some(), "{}", node.run("ipvsadm -Sn; ip address show dev kube-ipvs0"));
 }
 
-/// A program that fails as one does that cannot have the lock, until it is mended. It tells its version all the same.
+/// A program that fails like one that cannot get the lock, until it is mended. It prints its
+/// version all the same.
 struct Breakable {
     folder: TempDir,
 }
@@ -67,7 +68,7 @@ impl Breakable {
         Self { folder }
     }
 
-    /// The setting of `PATH` by which it is found.
+    /// Returns the setting of `PATH` with which it is found.
     fn path(&self) -> String {
         format!("PATH={}:{}", self.folder.path().display(), std::env::var("PATH").unwrap())
     }
@@ -85,7 +86,7 @@ const SINGLE_STACK: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}
     clusterIPs: [10.96.0.1]\n  clusterIP: 10.96.0.1\n  ipFamilies: [IPv4]\n  \
     ports: [{port: 80, protocol: TCP}]\n";
 
-/// A configuration by which what waits for two seconds has waited for too long.
+/// Returns a configuration with which work is overdue after two seconds.
 fn quick() -> Value {
     config(json!({
         "healthzBindAddress": "127.0.0.1:10256",
@@ -102,7 +103,7 @@ fn a_family_that_fails_at_the_start_is_not_healthy_while_it_is_wanted_and_comes_
     let proxy = Proxy::start_as(&["env", &breakable.path()], &node, &source, &quick());
     serves_at(&node, &["10.96.0.1"]);
     proxy.wait_until_says("IPv6 cannot be programmed yet");
-    // Nothing of IPv6 is wanted.
+    // No object of IPv6 is planned.
     until(Duration::from_secs(5), || None::<()>);
     becomes_healthy(&node, "200", &[true, true]);
 

@@ -1,8 +1,8 @@
-//! The recorded cases on a real kernel: the running binary goes through all steps of each.
+//! Replays the recorded cases on a real kernel: the running binary goes through all steps of each.
 //!
-//! In: every folder of `tests/golden`; objects from an API server, in some cases from a folder of manifests
-//! too. Out: a diff of whatever is not byte for byte as kube-proxy left it. At the end a second run of the
-//! proxy has to find nothing to do. Never: a case passed over.
+//! Takes every folder of `tests/golden`. The objects come from an API server, in some cases from a
+//! folder of manifests too. Returns a diff of everything that is not byte for byte as kube-proxy
+//! left it. At the end a second run of the proxy must find nothing to change. Does not skip a case.
 
 use std::thread;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, until};
 use rustix::process::Signal;
 
-/// A test for each case of a source, and the list of them.
+/// Makes a test for each case of a source, and the list of them.
 macro_rules! cases {
     ($source:expr; $($case:ident)*) => {
         pub(super) const LISTED: &[&str] = &[$(stringify!($case)),*];
@@ -129,7 +129,7 @@ fn every_recorded_case_is_replayed() {
     assert_eq!(also, from_manifests::LISTED);
 }
 
-/// How long it is watched that settled state stays so.
+/// The time for which settled state must stay unchanged.
 const STILLNESS: Duration = Duration::from_secs(1);
 
 fn replay(name: &str, source: impl FnOnce(&Namespace) -> Source) {
@@ -163,7 +163,7 @@ fn replay(name: &str, source: impl FnOnce(&Namespace) -> Source) {
     answers_health_checks(&node, &case, last);
 }
 
-/// Waits until health checks are answered as they were when the step was recorded.
+/// Waits until health checks get the answers that were recorded for the step.
 fn answers_health_checks(node: &Namespace, case: &Case, step: &Step) {
     let ports = case.health_check_ports();
     if ports.is_empty() {
@@ -176,7 +176,7 @@ fn answers_health_checks(node: &Namespace, case: &Case, step: &Step) {
     }
 }
 
-/// What is answered at a port, in the form in which it was recorded: without the time of day.
+/// Returns the answer at a port in the recorded form: without the time of day.
 fn answer(node: &Namespace, port: u64) -> String {
     let place = format!("192.0.2.11:{port}");
     let output = node.attempt(&format!("curl --silent --show-error --include http://{place}/"));

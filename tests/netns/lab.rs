@@ -1,6 +1,6 @@
-//! The laboratory itself: what the other tests take for granted, on a node programmed by hand.
+//! Tests the laboratory itself, on a node that is programmed by hand.
 //!
-//! A failure here is the lab's or the kernel's, never the proxy's.
+//! A failure here is a fault of the lab or the kernel, not of the proxy.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -114,7 +114,8 @@ fn a_namespace_ends_with_its_daemons_and_leaves_no_name() {
     assert!(!std::fs::exists(format!("/run/netns/{name}")).unwrap());
 }
 
-/// Virtual servers for every protocol and family, masquerading to the pods, and their addresses.
+/// Adds virtual servers of every protocol and family, masquerading to the pods, and their
+/// addresses.
 fn program<const N: usize>(node: &Node, pods: [&Pod; N]) {
     node.run("ip link add kube-ipvs0 type dummy");
     let mut rules = String::new();
@@ -131,7 +132,7 @@ fn program<const N: usize>(node: &Node, pods: [&Pod; N]) {
         }
     }
     node.feed("ipvsadm -R", &rules);
-    // Without conntrack no rule of iptables can translate a packet that IPVS has handled.
+    // Without this sysctl iptables cannot translate packets that IPVS has handled.
     node.sysctl("net.ipv4.vs.conntrack", "1");
 }
 

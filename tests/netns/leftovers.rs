@@ -1,4 +1,5 @@
-//! What kube-proxy's other modes have left, and sets that are too small: the running binary puts both right.
+//! Tests that the running binary removes what kube-proxy's other modes have left, and replaces sets
+//! that are too small.
 
 use std::fmt::Write as _;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::node::{Family, Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until};
 
-/// The rules of one Service in iptables mode, and some that are nobody's of kube-proxy.
+/// Returns the rules of one Service in iptables mode, and some that are not kube-proxy's.
 fn iptables_mode(family: Family) -> String {
     let (service, pod, icmp) = match family {
         Family::V4 => ("10.96.0.80", "10.244.1.2:8080", "icmp-port-unreachable"),
@@ -91,7 +92,7 @@ fn a_node_that_was_in_another_mode_keeps_nothing_of_it() {
         };
         let left: Vec<_> = saved.lines().filter(is_of_another_mode).collect();
         assert_eq!(left, [""; 0], "{save}");
-        // What is kubelet's, what is others', and the chain that others use.
+        // Chains of kubelet, those of other programs, and the chain that other programs use.
         for kept in [
             "KUBE-IPTABLES-HINT",
             "KUBE-KUBELET-CANARY",
@@ -154,7 +155,7 @@ status: {loadBalancer: {ingress: [{ip: 203.0.113.7}]}}
 fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     const LIMIT: usize = 300;
     let node = Node::conformance("grow");
-    // As an earlier proxy may have left it, with room for few.
+    // A set as an earlier proxy may have left it, with room for few entries.
     node.run(&format!("ipset create KUBE-CLUSTER-IP hash:ip,port family inet maxelem {LIMIT}"));
     let source = Source::manifests();
     source.replace_all(&service("few", 200));
@@ -168,7 +169,7 @@ fn a_set_grows_beyond_its_limit_and_every_entry_is_there() {
     assert!(until(PATIENCE, || (entries() == 1000).then_some(())).is_some(), "{}", entries());
     assert_eq!(header(&node, "KUBE-CLUSTER-IP"), "maxelem 1024");
     assert!(!node.run("ipset list -n").contains("GROWING"));
-    // The rules refer to the set by its name still.
+    // The rules still refer to the set by its name.
     let rules = node.run("iptables-save -t nat");
     assert!(rules.contains("--match-set KUBE-CLUSTER-IP dst,dst"), "{rules}");
     node.run("ipset test KUBE-CLUSTER-IP 10.96.0.80,tcp:1999");
@@ -197,7 +198,7 @@ fn more_entries_than_a_set_holds_by_default_are_all_there() {
     assert_eq!(proxy.said("ERROR"), [""; 0]);
 }
 
-/// A Service of so many ports with so many endpoints on this node, and its slices.
+/// Returns a Service with this many ports and endpoints on this node, and its EndpointSlices.
 fn local_service(number: u16, ports: u16, pods: u16) -> Vec<Value> {
     let name = format!("s{number}");
     let ports = |first: u16| {
@@ -235,7 +236,7 @@ fn header(node: &Namespace, set: &str) -> String {
     node.run(&format!("ipset list -t {set} | grep -o 'maxelem [0-9]*'")).trim().to_owned()
 }
 
-/// A Service of so many ports, from 1000 on, without endpoints.
+/// Returns a Service with this many ports from 1000 on, without endpoints.
 fn service(name: &str, ports: usize) -> String {
     let mut text = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: test}}\n\

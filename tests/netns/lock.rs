@@ -1,7 +1,9 @@
-//! Two instances in one network namespace: the second one, and a cleanup, find the first and leave it alone.
+//! Tests two instances in one network namespace: a second proxy and a cleanup find the first one
+//! and stop.
 //!
-//! In: a running binary, and others beside it, in its namespaces and in those of another container. Out: the exit
-//! code and the one line of the others, and a kernel that stays as it is. Never: a lock that outlives its process.
+//! Takes a running binary, and others beside it, in its namespaces and in those of another
+//! container. Checks the exit code and the one line of the others, and that the kernel state stays.
+//! The lock does not outlive its process.
 
 use std::process::Output;
 
@@ -13,14 +15,15 @@ use crate::canonical::Kernel;
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config};
 
-/// As in another container of the same pod or host: its own processes, files, and nothing else of its own.
+/// A command prefix that runs a program as in another container of the same pod or host: with
+/// processes and mounts of its own.
 const ELSEWHERE: &str = "unshare --mount --pid --fork --mount-proc";
 
 fn objects() -> String {
     service("a", "10.96.0.1") + &slice("a", "10.244.1.1")
 }
 
-/// A node that a proxy serves, which is running.
+/// Returns a node that a running proxy serves.
 fn served() -> (Namespace, Source, Proxy) {
     let node = Node::conformance("lock");
     let source = Source::manifests();
@@ -31,7 +34,7 @@ fn served() -> (Namespace, Source, Proxy) {
     (node, source, proxy)
 }
 
-/// The one line of a command that has to fail.
+/// Returns the one line of a command that has to fail.
 fn refused(node: &Namespace, command: &str) -> String {
     let output: Output = node.attempt(command);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -69,7 +72,7 @@ fn a_second_proxy_and_a_cleanup_leave_a_running_one_alone() {
     serves(&other, &[("10.96.0.1", "10.244.1.1")]);
     drop(beside);
 
-    // A process that is killed leaves nothing behind.
+    // A process that is killed leaves no lock.
     proxy.signal(Signal::KILL);
     proxy.wait(PATIENCE);
     let mut again = Proxy::start(&node, &source, &config(json!({})));
@@ -83,7 +86,8 @@ fn a_second_proxy_and_a_cleanup_leave_a_running_one_alone() {
     assert_eq!(again.wait(PATIENCE).code(), Some(0));
 }
 
-/// Any user can take a name; whoever cannot program the kernel keeps nobody from being served.
+/// Any user can take a name. One who cannot program the kernel must not prevent a proxy from
+/// starting.
 #[test]
 fn a_name_that_another_user_has_taken_keeps_no_proxy_from_its_work() {
     let node = Node::conformance("lock-misused");

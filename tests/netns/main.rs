@@ -1,8 +1,8 @@
 //! Tests against a real kernel, in network namespaces of their own.
 //!
-//! They need the rights of root, IPVS in the kernel and the node's tools, so `cargo test` leaves them out
-//! (`test = false`) and `tests/vm/run` runs them on a machine that has all of it. Paths are relative to the
-//! repository; the lab lays out the same files.
+//! These tests need the rights of root, IPVS in the kernel and the node's tools. So `cargo test`
+//! leaves them out (`test = false`), and `tests/vm/run` runs them on a suitable machine. Paths are
+//! relative to the repository; the lab has the same files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,8 +1,8 @@
-//! Nodes that lack something that rules are made of.
+//! Tests nodes that lack something that rules need.
 //!
-//! In: a folder of iptables' extensions without some of them (`XTABLES_LIBDIR`), which is what a stripped image has;
-//! the kernel has them all. Out: who is served, what the rules are, and what was said. Kernels without the modules
-//! are tried by hand, since all tests share one.
+//! Takes a folder of iptables' extensions without some of them (`XTABLES_LIBDIR`), as in a stripped
+//! image; the kernel has them all. Checks which Services are served, the rules, and the log.
+//! Kernels without the modules are tested by hand, since all tests share one kernel.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ use crate::odd_input::with;
 use crate::proxy::{PATIENCE, Proxy, Source, config, until_at};
 use crate::traffic::{Protocol, Server, ask};
 
-/// Links to all extensions but these.
+/// A folder of links to all extensions except some.
 struct Extensions(TempDir);
 
 impl Extensions {
@@ -51,7 +51,8 @@ fn system() -> PathBuf {
     folder.expect("iptables has a folder of extensions")
 }
 
-/// A Service at a cluster IP, an external IP and a load balancer's, and one whose load balancer admits nobody here.
+/// Returns a Service with a cluster IP, an external IP and a load balancer's IP, and one whose load
+/// balancer admits no client here.
 fn objects(endpoint: &str) -> String {
     let ingress = |ip: &str| json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
     let open = with(&service("open", "10.96.0.1"), "spec.externalIPs", json!(["203.0.113.1"]));
@@ -96,7 +97,7 @@ fn all_is_served_that_needs_no_guard_and_what_comes_later_is_used() {
     }
 }
 
-/// Waits until these and no others have a destination.
+/// Waits until exactly these virtual servers have a destination.
 fn serves_with_empty(node: &Namespace, wanted: &[(&str, &str)]) {
     let found = || node.run("ipvsadm -Sn");
     let is_so = || {

@@ -1,9 +1,10 @@
-//! Hosts made of network namespaces: a node to program, pods on it, a second node, a client outside.
+//! Makes hosts of network namespaces: a node to program, its pods, a second node, and a client
+//! outside.
 //!
-//! In: names. Out: namespaces whose interfaces, addresses and routes are up when the constructor returns.
-//! Everything is deleted on drop; nothing outside the namespaces is ever changed. Each test builds its own,
-//! under names no other test has, so that tests run in parallel. When a test fails, the state of its
-//! namespaces is left in `$LAB_OUT`, see `tests/vm/README.md`.
+//! Takes names. Returns namespaces whose interfaces, addresses and routes are up. They are deleted
+//! on drop, and nothing outside of them is changed. Each test makes its own, with unique names, so
+//! that tests run in parallel. When a test fails, the state of its namespaces is left in
+//! `$LAB_OUT`, see `tests/vm/README.md`.
 //!
 //! # Address plan
 //! ```text
@@ -20,9 +21,10 @@
 //!                 eth1 (dummy)  198.51.100.11/24
 //! Services        10.96.0.0/16, fd00:10:96::/112  are on no device until something programs the node
 //! ```
-//! Pods are routed, not bridged: an answer from one pod to another passes the node, where it is translated
-//! back, without `br_netfilter`. Link-local addresses are given by hand, and only to devices that forward
-//! (without one a router solicits no neighbour): generated ones are of no use until duplicate detection ends.
+//! Pods are routed, not bridged: an answer from one pod to another passes the node, where it is
+//! translated back, without `br_netfilter`. Link-local addresses are assigned by hand, and only to
+//! devices that forward: without one a router solicits no neighbour. Generated addresses cannot be
+//! used until duplicate detection ends.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -42,13 +44,13 @@ pub(crate) struct Lab {
     pub(crate) node1: Node,
     /// Another node: its pods are remote endpoints for `node1`.
     pub(crate) node2: Node,
-    /// A host that is no part of the cluster and routes everything to `node1`.
+    /// A host outside the cluster, which routes everything to `node1`.
     pub(crate) client: Namespace,
     _wire: Namespace,
 }
 
 impl Lab {
-    /// The cluster of the address plan, without pods; `name` is the test's.
+    /// Makes the cluster of the address plan, without pods. `name` is the test's name.
     pub(crate) fn new(name: &str) -> Self {
         let name = &unique(name);
         let wire = Namespace::named(format!("{name}-wire"));
@@ -62,7 +64,7 @@ impl Lab {
         Self { node1, node2, client, _wire: wire }
     }
 
-    /// The address of the client outside the cluster.
+    /// Returns the address of the client outside the cluster.
     pub(crate) fn client_address(family: Family) -> IpAddr {
         match family {
             Family::V4 => Ipv4Addr::new(192, 0, 2, 100).into(),
@@ -78,8 +80,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The node on which the conformance cases were recorded: two devices, nothing behind them. Only what
-    /// was set before the proxy started there is set, so that its own sysctls can be told apart.
+    /// Makes the node on which the conformance cases were recorded, with two devices and no other
+    /// hosts. Sets only what was set there before the proxy started, so that the proxy's own
+    /// sysctls can be recognized.
     pub(crate) fn conformance(name: &str) -> Namespace {
         let node = Namespace::new(name);
         node.ip("link add eth0 type dummy\n\
@@ -100,7 +103,8 @@ impl Node {
         let namespace = Namespace::named(format!("{name}-node{number}"));
         namespace.sysctl("net.ipv4.ip_forward", "1");
         namespace.sysctl("net.ipv6.conf.all.forwarding", "1");
-        // A hairpin leaves by the device it came in by; no pod should be told of a better way.
+        // A hairpin packet leaves by the device it came in by. The node must not send a redirect to
+        // the pod.
         namespace.sysctl("net.ipv4.conf.all.send_redirects", "0");
         namespace.sysctl("net.ipv4.conf.default.send_redirects", "0");
         let (v4, v6) = (format!("192.0.2.1{number}"), format!("2001:db8:1::1{number}"));
@@ -114,7 +118,7 @@ impl Node {
         Self { namespace, number }
     }
 
-    /// The address that the node's neighbours know it by.
+    /// Returns the node's address on its network.
     pub(crate) fn address(&self, family: Family) -> IpAddr {
         let host = u16::from(self.number);
         match family {
@@ -123,12 +127,12 @@ impl Node {
         }
     }
 
-    /// The address that the node has towards a pod of its own.
+    /// Returns the node's address on the devices towards its pods.
     pub(crate) fn gateway(&self, family: Family) -> IpAddr {
         pod_address(self.number, 1, family)
     }
 
-    /// A new pod on this node; `host` (2 to 9) is the last part of its addresses.
+    /// Makes a pod on this node; `host` (2 to 9) is the last part of its addresses.
     pub(crate) fn pod(&self, host: u8) -> Pod {
         let node = self.number;
         let (subnet4, subnet6) = (format!("10.244.{node}"), format!("fd00:10:244:{node}:"));
@@ -174,12 +178,12 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// The pod's address of a family.
+    /// Returns the pod's address of a family.
     pub(crate) fn address(&self, family: Family) -> IpAddr {
         pod_address(self.node, self.host, family)
     }
 
-    /// The name of the node it is on.
+    /// Returns the name of the pod's node.
     pub(crate) fn node_name(&self) -> String {
         format!("node{}", self.node)
     }
@@ -211,7 +215,7 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    /// Both, for tests that do everything twice.
+    /// Both families, for tests that do everything twice.
     pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     pub(crate) fn other(self) -> Self {
@@ -222,15 +226,15 @@ impl Family {
     }
 }
 
-/// A network namespace with a name that `ip netns exec` knows, deleted on drop.
+/// A network namespace with a name that `ip netns exec` knows. It is deleted on drop.
 pub(crate) struct Namespace {
     name: String,
     handle: File,
 }
 
 impl Namespace {
-    /// A namespace in which only the loopback is up: without it there is no local routing table, and IPVS
-    /// refuses every destination.
+    /// Makes a namespace in which only the loopback device is up. Without it there is no local
+    /// routing table, and IPVS refuses every destination.
     pub(crate) fn new(label: &str) -> Self {
         Self::named(unique(label))
     }
@@ -243,12 +247,12 @@ impl Namespace {
         namespace
     }
 
-    /// What `ip netns exec` calls it.
+    /// Returns the name that `ip netns exec` uses.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Runs `body` on a thread inside, so that sockets it opens and programs it starts belong there.
+    /// Runs `body` on a thread inside the namespace, so that its sockets and programs belong there.
     pub(crate) fn enter<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
         let inside = || {
             setns(&self.handle, CloneFlags::CLONE_NEWNET).unwrap();
@@ -258,20 +262,20 @@ impl Namespace {
             .unwrap_or_else(|cause| panic::resume_unwind(cause))
     }
 
-    /// Runs a shell command inside and returns what it printed. It must succeed.
+    /// Runs a shell command inside, which must succeed. Returns its output.
     pub(crate) fn run(&self, command: &str) -> String {
         successful(self.enter(|| shell(command).output()), command)
     }
 
-    /// Runs a shell command inside that may fail, as a test of errors wants.
+    /// Runs a shell command inside, which may fail.
     pub(crate) fn attempt(&self, command: &str) -> Output {
         self.enter(|| shell(command).output()).unwrap()
     }
 
-    /// What the kernel itself prints of its virtual servers: seen at a glance, so that programs that tell more need
-    /// to be asked only once it has changed.
+    /// Returns the kernel's own list of virtual servers. Reading it is cheap, so slower programs
+    /// need to run only when it has changed.
     pub(crate) fn glance(&self) -> String {
-        // Not there before IPVS is.
+        // The file does not exist before IPVS is loaded.
         self.enter(|| fs::read_to_string("/proc/thread-self/net/ip_vs").unwrap_or_default())
     }
 
@@ -287,7 +291,7 @@ impl Namespace {
         successful(output, command)
     }
 
-    /// Starts a program inside that lives until the returned value is dropped.
+    /// Starts a program inside, which runs until the returned value is dropped.
     pub(crate) fn spawn(&self, command: &str) -> Daemon {
         let program = command.split_whitespace().next().unwrap().replace('/', "_");
         let log = out_folder().join(format!("{}-{program}.log", self.name));
@@ -300,7 +304,7 @@ impl Namespace {
         Daemon { child: child.unwrap(), log }
     }
 
-    /// Sets a sysctl of this namespace, its name in dots.
+    /// Sets a sysctl of this namespace; the name is written with dots.
     pub(crate) fn sysctl(&self, name: &str, value: &str) {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         self.enter(|| fs::write(&path, value)).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -311,7 +315,7 @@ impl Namespace {
         self.feed("ip -batch -", lines);
     }
 
-    /// Links `eth0` of this namespace to the bridge of another one, as `port` there.
+    /// Connects `eth0` of this namespace to the bridge of another one, as `port` there.
     fn plug_into(&self, wire: &Namespace, port: &str, v4: &str, v6: &str) {
         wire.ip(&format!(
             "link add {port} type veth peer name eth0 netns {}\nlink set {port} master br0 up",
@@ -325,7 +329,7 @@ impl Namespace {
         ));
     }
 
-    /// Writes what is needed to understand a failure, and says where.
+    /// Writes the state of the namespace into a file, and prints the file's name.
     pub(crate) fn leave_state(&self) {
         let file = out_folder().join(format!("{}.txt", self.name));
         let commands =
@@ -342,30 +346,31 @@ impl Drop for Namespace {
         if thread::panicking() {
             self.leave_state();
         }
-        // A second panic would abort the run, and a namespace that stays harms no other test.
+        // A second panic would abort the run, and a remaining namespace does no harm to other
+        // tests.
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
     }
 }
 
-/// A program that runs in a namespace; killed on drop.
+/// A program that runs in a namespace. It is killed on drop.
 pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    /// What it has written so far, both streams.
+    /// Returns the output so far, of both streams.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Asks it to end and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.child.wait().unwrap()
     }
 
-    /// The process, to look at it from outside.
+    /// Returns the process number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -381,14 +386,14 @@ impl Drop for Daemon {
     }
 }
 
-/// A name that no other test and no other run of this one has.
+/// Returns a name that no other test and no other run has.
 fn unique(label: &str) -> String {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
     format!("{label}.{}.{}", process::id(), SERIAL.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A command line: by a shell what only a shell understands. Starting one costs an emulated machine as much as the
-/// program does.
+/// Makes a command of a line. Uses a shell only if necessary: on an emulated machine starting one
+/// takes as long as the program itself.
 fn shell(line: &str) -> Command {
     let mut words = line.strip_prefix("exec ").unwrap_or(line).split(' ');
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" -_./:,[]".contains(&byte);
@@ -408,7 +413,7 @@ fn shell(line: &str) -> Command {
     command
 }
 
-/// What tests read the kernel with, again and again.
+/// The programs that tests often run to read the kernel.
 const PROGRAMS: [&str; 6] =
     ["ipvsadm", "ipset", "iptables-save", "ip6tables-save", "ip", "conntrack"];
 
@@ -423,7 +428,7 @@ fn successful(output: std::io::Result<Output>, command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Where the lab collects what a test leaves behind.
+/// Returns the folder in which the lab collects the files of tests.
 fn out_folder() -> PathBuf {
     env::var_os("LAB_OUT").map_or_else(env::temp_dir, PathBuf::from)
 }

@@ -1,8 +1,8 @@
-//! Input that is wrong, contradictory or very much: each ends in a result that is defined, and disturbs nothing else.
+//! Tests input that is invalid, contradictory or very large.
 //!
-//! In: objects that an API server would not admit or seldom sees, and settings beyond what a kernel takes. Out: what
-//! the kernel holds because of them, beside a Service that is as it should be, and what was said. Never: a crash, a
-//! loop of failures, or a second report of the same thing.
+//! Takes objects that an API server would refuse or seldom has, and settings that a kernel does not
+//! accept. Checks the kernel state that results, the state of a valid Service beside it, and the
+//! log. No input may cause a crash, a loop of failures, or a second report of the same problem.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -58,7 +58,7 @@ fn of_two_services_at_one_frontend_the_older_has_it_until_it_goes() {
         let words = format!(
             "address {address} port 80 protocol tcp is claimed by Service shop/{winner} too"
         );
-        // The virtual servers stand a moment before the round ends.
+        // The virtual servers exist a moment before the round ends.
         proxy.wait_until_says(&words);
         let told = said(loser);
         assert_eq!(told.len(), 1, "{told:?}");
@@ -68,7 +68,7 @@ fn of_two_services_at_one_frontend_the_older_has_it_until_it_goes() {
     lost("same-b", "10.96.0.2", "same-a");
     assert_eq!(said("good"), [""; 0]);
 
-    // The loser's own changes reach nobody.
+    // Changes of the losing Service have no effect.
     server.put(&slice("younger", "10.244.1.6"));
     server.put(&slice("good", "10.244.1.7"));
     let good = ("10.96.0.3", "10.244.1.7");
@@ -80,8 +80,8 @@ fn of_two_services_at_one_frontend_the_older_has_it_until_it_goes() {
     serves(&node, &[("10.96.0.1", "10.244.1.2"), ("10.96.0.2", "10.244.1.4"), good]);
 }
 
-/// Waits until the set of cluster IPs holds `count` entries that begin so, which come before the last
-/// of the virtual servers and go after them.
+/// Waits until the set of cluster IPs has `count` entries with this prefix. Entries are added
+/// before the last virtual servers and removed after them.
 fn has_entries(node: &Namespace, count: usize, start: &str) {
     let add = format!("add KUBE-CLUSTER-IP {start}");
     let found = || node.run("ipset save KUBE-CLUSTER-IP").matches(&add).count();
@@ -120,7 +120,7 @@ fn a_service_of_two_thousand_ports_is_served_at_all_of_them() {
 
     source.replace_all(&others);
     serves(&node, &[("10.96.0.2", "10.244.1.2")]);
-    // They go after the last of the virtual servers.
+    // The entries go after the last of the virtual servers.
     has_entries(&node, 0, "10.96.0.1,");
     has_entries(&node, 1, "10.96.0.2,");
     assert_eq!(proxy.said("ERROR"), [""; 0]);
@@ -155,7 +155,8 @@ fn five_thousand_endpoints_of_fifty_slices_are_all_destinations() {
     assert_eq!(proxy.said("ERROR"), [""; 0]);
 }
 
-/// What the node serves by itself at its own address stays reachable from outside, whoever claims the address.
+/// The node's own servers at its address stay reachable from outside, even if a Service claims the
+/// address.
 #[test]
 fn a_service_at_an_address_of_the_node_takes_its_port_and_no_other() {
     let lab = Lab::new("own");
@@ -189,7 +190,7 @@ fn a_service_at_an_address_of_the_node_takes_its_port_and_no_other() {
     }
 }
 
-/// As node-local DNS puts it there.
+/// Node-local DNS adds such a device.
 #[test]
 fn a_cluster_ip_that_another_device_has_is_served_without_a_gap_when_the_device_goes() {
     let lab = Lab::new("dns");
@@ -216,7 +217,7 @@ fn a_cluster_ip_that_another_device_has_is_served_without_a_gap_when_the_device_
     lab.node1.run("ip link del nodelocaldns");
     is_ours();
     serves();
-    // And when it comes back.
+    // The device comes back.
     lab.node1.run("ip link add nodelocaldns type dummy && ip link set nodelocaldns up");
     lab.node1.run("ip address add 10.96.0.1/32 dev nodelocaldns");
     is_ours();
@@ -252,7 +253,7 @@ fn addresses_that_no_host_has_are_left_out_one_by_one() {
     let mut endpoints = json!(endpoints);
     endpoints.as_array_mut().unwrap().push(json!({"addresses": ["10.244.1.1"]}));
     let odd = odd + &with(&slice("odd", "10.244.1.1"), "endpoints", endpoints);
-    // The link-local addresses of IPv4 are as good as others, as upstream has it.
+    // Link-local IPv4 addresses are valid, as upstream.
     let linked =
         with(&service("linked", "169.254.20.10"), "spec.externalIPs", json!(["169.254.20.11"]));
     let linked = linked + &slice("linked", "169.254.30.1");
@@ -271,7 +272,7 @@ fn addresses_that_no_host_has_are_left_out_one_by_one() {
         "10.96.0.1/32\n169.254.20.10/32\n169.254.20.11/32\n"
     );
     assert_eq!(node.run("ip -o -6 address show dev kube-ipvs0"), "");
-    // An empty text is no address, and nobody's mistake in these two lists.
+    // An empty text is not an address, and in these two lists it is not an error.
     for (field, count) in [
         ("Service shop/odd: spec.externalIPs[", bad.len() - 1),
         ("Service shop/odd: status.loadBalancer.ingress[", bad.len() - 1),
@@ -375,7 +376,7 @@ fn a_timeout_that_is_none_ends_it_before_anything_is_done() {
     kernel.is(&untouched);
 }
 
-/// The kernel counts in ticks, and refuses more of them than it can: so many seconds that no kernel takes them.
+/// The kernel counts in ticks, and refuses a number of seconds whose ticks do not fit.
 #[test]
 fn a_timeout_that_the_kernel_refuses_is_told_with_its_name() {
     let node = Node::conformance("huge");
@@ -389,7 +390,7 @@ fn a_timeout_that_the_kernel_refuses_is_told_with_its_name() {
     assert_eq!(proxy.said("imeout").len(), 1);
 }
 
-/// Waits until `ipvsadm` lists this.
+/// Waits until `ipvsadm` prints this.
 fn becomes(node: &Namespace, wanted: &str) {
     let found = || virtual_servers(&node.run("ipvsadm -Sn"));
     if until(PATIENCE, || (found() == wanted).then_some(())).is_none() {

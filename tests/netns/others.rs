@@ -1,6 +1,7 @@
-//! Others that change the kernel beside the proxy: what is put right at once, what is told, and what stays theirs.
+//! Tests other programs that change the kernel: what is corrected at once, what is logged, and what
+//! is left alone.
 //!
-//! Drives the binary and the node's own tools. Reads back with `ipvsadm`, `ip` and the proxy's log.
+//! Runs the binary and the node's own tools. Reads back with `ipvsadm`, `ip` and the proxy's log.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use serde_json::json;
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until};
 
-/// A Service with a node port and a load-balancer address, both in 192.0.2.0/24, the node's own network.
+/// A Service with a node port and a load-balancer address, both in 192.0.2.0/24, the node's own
+/// network.
 const WEB: &str = "
 apiVersion: v1
 kind: Service
@@ -26,15 +28,15 @@ ports: [{name: '', port: 8080}]
 endpoints: [{addresses: [10.244.1.3]}]
 ";
 
-/// What a control plane's own load balancer makes: one virtual server at an address of the node, one at the
-/// Service's address.
+/// Virtual servers of a control plane's own load balancer: one at an address of the node, and one
+/// at the Service's address.
 const OTHERS: &str = "\
 -A -t 192.0.2.11:6443 -s rr
 -a -t 192.0.2.11:6443 -r 192.0.2.12:6443 -g -w 1
 -A -t 192.0.2.200:6443 -s rr
 ";
 
-/// Nothing that has a virtual server.
+/// A Service without virtual servers.
 const HEADLESS: &str = "
 apiVersion: v1
 kind: Service
@@ -93,7 +95,7 @@ fn the_dummy_device_and_its_addresses_come_back_without_a_comparison() {
     let node = Node::conformance("device-removed");
     let source = Source::manifests();
     source.replace_all(WEB);
-    // The next comparison in whole is an hour away.
+    // The next comparison of everything is an hour away.
     let settings = json!({
         "ipvs": {"syncPeriod": "1h", "minSyncPeriod": "100ms"},
         "nodePortAddresses": ["192.0.2.0/24"],
@@ -122,7 +124,7 @@ fn the_dummy_device_and_its_addresses_come_back_without_a_comparison() {
         assert!(until(PATIENCE, is_told).is_some(), "{tampering}: {}", proxy.log());
     }
 
-    // What the proxy does itself is not told as others' doing.
+    // The proxy's own changes are not reported as those of others.
     let told = proxy.said("others have changed the kernel").len();
     for _ in 0..5 {
         source.replace_all(HEADLESS);

@@ -1,8 +1,9 @@
-//! Packets through Services that the real binary has programmed from a folder of manifests.
+//! Tests packets through Services that the real binary has programmed from a folder of manifests.
 //!
-//! In: `ipvs-proxy --manifests` in the namespace of `node1`; clients in a pod, on the node and outside the
-//! cluster; servers in pods of both nodes. Out: who answered, and which source address the server saw.
-//! Never: a look into the proxy; what it did shows in the packets and in the tools of others.
+//! Runs `ipvs-proxy --manifests` in the namespace of `node1`. Takes clients in a pod, on the node
+//! and outside the cluster, and servers in pods of both nodes. Checks which server answered, and
+//! which source address it saw. Does not use the proxy's internals, only packets and the kernel's
+//! tools.
 
 mod affinity;
 mod changes;
@@ -27,8 +28,8 @@ mod table;
 mod tracked;
 mod world;
 
-/// Makes a test of each function for each of the named kinds, `FUNCTION::KIND`; without names for every
-/// protocol over every family.
+/// Makes a test `FUNCTION::KIND` of each function for each of the named kinds. Without names these
+/// are every protocol over every family.
 macro_rules! for_each_kind {
     ($($test:ident),+ $(,)?) => {
         $(crate::packets::for_each_kind! {
@@ -46,14 +47,14 @@ macro_rules! for_each_kind {
 }
 use for_each_kind;
 
-/// What travels: a transport protocol over an IP family.
+/// A transport protocol over an IP family.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     protocol: Protocol,
     family: Family,
 }
 
-/// Every kind by the name that its tests have.
+/// Every kind, by the name that its tests have.
 #[expect(non_upper_case_globals, reason = "the names of tests")]
 mod kind {
     use super::{Family, Kind, Protocol};

@@ -1,7 +1,8 @@
-//! The proxy under test: the real binary in a namespace, beside the source it follows.
+//! Runs the proxy under test: the real binary in a namespace, with the source that it follows.
 //!
-//! In: a `KubeProxyConfiguration`, and objects as YAML. Out: a process whose words and end can be looked at.
-//! It is killed on drop. Never: a fixed path or port, so that any number of them run at once.
+//! Takes a `KubeProxyConfiguration`, and objects as YAML. Returns a process whose log and end can
+//! be checked. It is killed on drop. Does not use fixed paths or ports, so that any number of
+//! proxies run at once.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -23,26 +24,26 @@ use crate::said;
 /// Far more than a round takes on a busy emulated machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Where objects come from, changed while the proxy runs.
+/// The source of objects, which can change while the proxy runs.
 pub(crate) enum Source {
-    /// The fixture API server, on the node's loopback.
+    /// The test API server, on the node's loopback device.
     ApiServer(ApiServer),
     /// A folder of manifests.
     Manifests(TempDir),
 }
 
 impl Source {
-    /// An API server inside the node, which serves nothing yet.
+    /// Starts an API server without objects inside the node.
     pub(crate) fn api_server(node: &Namespace) -> Self {
         Self::ApiServer(node.enter(ApiServer::start))
     }
 
-    /// An empty folder.
+    /// Makes an empty folder.
     pub(crate) fn manifests() -> Self {
         Self::Manifests(open_folder())
     }
 
-    /// Makes these all the objects there are.
+    /// Replaces all objects by these.
     pub(crate) fn replace_all(&self, objects: &str) {
         match self {
             Self::ApiServer(server) => server.replace_all(objects),
@@ -51,21 +52,21 @@ impl Source {
     }
 }
 
-/// A folder that every user can read: not every proxy is root's.
+/// Makes a folder that every user can read, as some proxies do not run as root.
 fn open_folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-/// Replaces a file by renaming another, so that nobody reads half of it.
+/// Replaces a file by renaming another, so that readers never see half of it.
 pub(crate) fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::rename(new, file).unwrap();
 }
 
-/// The configuration of the recorded cases, with these settings in the place of its own.
+/// Returns the configuration of the recorded cases, changed by these settings.
 pub(crate) fn config(settings: Value) -> Value {
     let mut config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -92,7 +93,7 @@ pub(crate) struct Proxy {
     heard: Mutex<Heard>,
 }
 
-/// How much of the log was read, and what it says: each line is taken apart once.
+/// The part of the log that was read. Each line is parsed once.
 #[derive(Default)]
 struct Heard {
     read: u64,
@@ -100,12 +101,12 @@ struct Heard {
 }
 
 impl Proxy {
-    /// Starts it in the node.
+    /// Starts the proxy in the node.
     pub(crate) fn start(node: &Namespace, source: &Source, config: &Value) -> Self {
         Self::start_by(&["ipvs-proxy"], node, source, config)
     }
 
-    /// Starts it in the node with further arguments.
+    /// Starts the proxy in the node with further arguments.
     pub(crate) fn start_with(
         arguments: &[&str],
         node: &Namespace,
@@ -115,7 +116,7 @@ impl Proxy {
         Self::start_by(&[&["ipvs-proxy"], arguments].concat(), node, source, config)
     }
 
-    /// Starts it in the node with settings of its own (`IPVSProxyConfiguration`).
+    /// Starts the proxy in the node with settings of its own (`IPVSProxyConfiguration`).
     pub(crate) fn start_with_own(
         own: &Value,
         node: &Namespace,
@@ -129,17 +130,18 @@ impl Proxy {
         fs::write(file.path(), own.to_string()).unwrap();
         let path = file.path().to_str().unwrap();
         let proxy = Self::start_with(&["--extra-config", path], node, source, config);
-        // It is read once.
+        // The file is read once.
         proxy.wait_until_says("following");
         proxy
     }
 
-    /// Starts it in the node without rights over it: those of another user namespace do not reach there.
+    /// Starts the proxy without rights over the node: those of another user namespace do not count
+    /// there.
     pub(crate) fn start_without_rights(node: &Namespace, source: &Source, config: &Value) -> Self {
         Self::start_by(&["unshare", "-U", "ipvs-proxy"], node, source, config)
     }
 
-    /// Starts it in the node by way of another program, which these words call.
+    /// Starts the proxy in the node by way of another program, with these words before it.
     pub(crate) fn start_as(
         words: &[&str],
         node: &Namespace,
@@ -166,7 +168,7 @@ impl Proxy {
         Self::spawn_with(command, node, files)
     }
 
-    /// Replaces its configuration, of one that follows manifests.
+    /// Replaces the configuration of a proxy that follows manifests.
     pub(crate) fn reconfigure(&self, config: &Value) {
         replace(&self.files.path().join("config"), &config.to_string());
     }
@@ -183,14 +185,14 @@ impl Proxy {
         Self { process, files, heard: Mutex::default() }
     }
 
-    /// What it has said so far, on both streams.
+    /// Returns the output so far, of both streams.
     pub(crate) fn log(&self) -> String {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = File::open(self.log_file()).unwrap();
         file.seek(SeekFrom::Start(heard.read)).unwrap();
         let mut new = String::new();
         file.read_to_string(&mut new).unwrap();
-        // A line that is not whole yet is read again.
+        // An incomplete line is read again.
         let whole = new.rfind('\n').map_or(0, |end| end + 1);
         heard.read += whole as u64;
         heard.text.extend(new[..whole].lines().map(|line| said::plain(line) + "\n"));
@@ -201,14 +203,14 @@ impl Proxy {
         self.files.path().join("log")
     }
 
-    /// The lines with this text that it has said so far, apart from details.
+    /// Returns the lines so far that contain this text, except those of level debug.
     pub(crate) fn said(&self, text: &str) -> Vec<String> {
         let said = self.log();
         let lines = said.lines().filter(|line| !line.contains("DEBUG") && line.contains(text));
         lines.map(Into::into).collect()
     }
 
-    /// What it has said it changed, a line each.
+    /// Returns the logged changes, one a line.
     pub(crate) fn changes(&self) -> Vec<String> {
         let verbs = ["add ", "update ", "remove ", "write "];
         let said = self.log();
@@ -219,30 +221,30 @@ impl Proxy {
             .collect()
     }
 
-    /// Waits until it has said this.
+    /// Waits until the log contains this text.
     pub(crate) fn wait_until_says(&self, text: &str) {
         let said = until(PATIENCE, || self.log().contains(text).then_some(()));
         assert!(said.is_some(), "not said within {PATIENCE:?}: {text}");
     }
 
-    /// Waits until it has said one of these.
+    /// Waits until the log contains one of these texts.
     pub(crate) fn wait_until_either_says(&self, texts: &[&str]) {
         let says = || texts.iter().any(|text| self.log().contains(text)).then_some(());
         assert!(until(2 * PATIENCE, says).is_some(), "none is said: {texts:?}");
     }
 
-    /// The number of the process that was started.
+    /// Returns the number of the process that was started.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub(crate) fn signal(&self, signal: Signal) {
         let process = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
         kill_process(process, signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let ended = until(limit, || self.process.try_wait().unwrap());
         ended.unwrap_or_else(|| panic!("still running after {limit:?}"))
@@ -259,7 +261,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Asks again and again until there is an answer, or time is up.
+/// Calls `ask` until it returns an answer or the time is over.
 pub(crate) fn until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
@@ -271,8 +273,8 @@ pub(crate) fn until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> O
     }
 }
 
-/// The same about a node's kernel, by programs that cost more than a glance: they are asked again when its virtual
-/// servers have changed, and now and then for what else may have.
+/// Calls `ask` about a node's kernel, like [`until`]. `ask` runs programs, so it is called when
+/// virtual servers have changed, and now and then for other changes.
 pub(crate) fn until_at<T>(
     node: &Namespace,
     limit: Duration,

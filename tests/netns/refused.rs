@@ -1,7 +1,8 @@
-//! Objects that the kernel refuses, for ever or for a while.
+//! Tests objects that the kernel refuses, forever or for a while.
 //!
-//! In: endpoints that no kernel takes, virtual servers that another hand takes away or makes. Out: what the others
-//! have of it, and how often the whole kernel was read. Never: a refusal that is only pretended.
+//! Takes endpoints that no kernel accepts, and virtual servers that another program removes or
+//! creates. Checks the state of other Services, and how often the whole kernel was read. All
+//! refusals come from the real kernel.
 
 use std::net::SocketAddr;
 
@@ -12,12 +13,12 @@ use crate::node::{Family, Lab, Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, until};
 use crate::traffic::{Protocol, Server, ask};
 
-/// No periodic comparison comes in between.
+/// Returns a configuration without periodic comparisons during the test.
 fn without_audits() -> Value {
     config(json!({"ipvs": {"syncPeriod": "1h", "minSyncPeriod": "0s"}}))
 }
 
-/// How often a round has read the whole kernel.
+/// Returns how often a round has read the whole kernel.
 fn readings(node: &Namespace) -> u32 {
     let name = "ipvs_proxy_sync_stage_duration_seconds_count{stage=\"read\"} ";
     let scrape = node.run("curl -s http://127.0.0.1:10249/metrics");
@@ -25,7 +26,7 @@ fn readings(node: &Namespace) -> u32 {
     count.expect("the kernel was read").parse().unwrap()
 }
 
-/// Its slice with these endpoints, in the place of `10.244.1.1`.
+/// Returns the document of a Service's EndpointSlice with these endpoints.
 fn slice_of(service: &str, addresses: &[&str]) -> String {
     let mut slice: Value =
         serde_json::from_str(slice(service, addresses[0]).trim_end().trim_end_matches("---"))
@@ -40,7 +41,8 @@ fn an_endpoint_that_the_kernel_refuses_for_ever_costs_no_other_service_a_reading
     let node = Node::conformance("refused");
     let source = Source::api_server(&node);
     let Source::ApiServer(server) = &source else { unreachable!() };
-    // The broadcast address of the node's subnet, and one that is refused at the door.
+    // The broadcast address of the node's subnet, which the kernel refuses, and an address that
+    // conversion refuses.
     server.put(&service("odd", "10.96.0.9"));
     server.put(&slice_of("odd", &["192.0.2.255", "0.1.2.3", "10.244.1.9"]));
     server.put(&service("web", "10.96.0.1"));
@@ -59,7 +61,7 @@ fn an_endpoint_that_the_kernel_refuses_for_ever_costs_no_other_service_a_reading
     assert_eq!(proxy.said(refused).len(), 1, "{}", proxy.log());
     let door = proxy.said("0.1.2.3");
     assert!(door.len() == 1 && door[0].contains("is not the address of a host"), "{door:?}");
-    // It is tried again all the same.
+    // The refused change is still tried again.
     let tries = || proxy.changes().iter().filter(|change| change.starts_with(refused)).count();
     assert!(until(PATIENCE, || (tries() > 4).then_some(())).is_some(), "{}", proxy.log());
     // Other endpoints of the same Service come and go meanwhile.

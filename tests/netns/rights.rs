@@ -1,7 +1,8 @@
-//! What `docs/rights.md` says of capabilities, tried: which of them the binary needs for what.
+//! Tests the statements of `docs/rights.md`: which capabilities the binary needs for what.
 //!
-//! In: the binary with all but some capabilities taken away for good. Out: the state of a recorded case, or one
-//! line that says what is missing. Never: a right given back by the program's owner being root.
+//! Takes the binary without all but some capabilities. Checks the state of a recorded case, or the
+//! one line that says what is missing. The capabilities stay removed even though the program's
+//! owner is root.
 
 use std::fs;
 
@@ -12,14 +13,14 @@ use crate::case::Case;
 use crate::node::{Namespace, Node};
 use crate::proxy::{Proxy, Source, config};
 
-/// Takes everything away but these.
+/// Command prefixes that remove all capabilities except the named ones.
 const BOTH: &str = "setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all --";
 const NET_ADMIN: &str = "setpriv --bounding-set=-all,+net_admin --inh-caps=-all --";
 const NOTHING: &str = "setpriv --bounding-set=-all --inh-caps=-all --";
-/// As another user than root, who keeps two capabilities.
+/// A command prefix that runs as a user other than root, with two capabilities.
 const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all,+net_admin,+net_raw \
                       --ambient-caps=-all,+net_admin,+net_raw --bounding-set=-all,+net_admin,+net_raw --";
-/// As in a container that is not privileged: nothing under /proc/sys can be written.
+/// A command prefix that makes /proc/sys read-only, as in a container that is not privileged.
 const READ_ONLY: &str = "unshare --mount sh -c 'mount -o bind /proc/sys /proc/sys && \
                          mount -o remount,bind,ro /proc/sys && exec \"$@\"' --";
 
@@ -31,12 +32,12 @@ fn words(by: &[&str]) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(Into::into).collect()
 }
 
-/// Programs a node by the binary as it is started here, and compares with what was recorded.
+/// Programs a node by a binary that is started like this, and compares with the recording.
 fn programs(node: &Namespace, by: &[&str]) {
     programs_from(&Kernel::of(node), node, by);
 }
 
-/// The same on a node that was as it is known.
+/// Does the same on a node whose state before is known.
 fn programs_from(kernel: &Kernel<'_>, node: &Namespace, by: &[&str]) {
     let case = Case::of_test("nodeport_dualstack");
     let source = Source::manifests();
@@ -50,17 +51,18 @@ fn programs_from(kernel: &Kernel<'_>, node: &Namespace, by: &[&str]) {
     assert_eq!(proxy.said("ERROR"), [""; 0]);
 }
 
-/// The modules are there: the lab's machine loads them, as an init container would.
+/// The modules are loaded: the lab's machine does that, as an init container would.
 #[test]
 fn two_capabilities_are_enough_where_modules_are_loaded() {
     programs(&Node::conformance("rights-two"), &[BOTH]);
 }
 
-/// The match of sets in `iptables` opens a raw socket, in the nft flavour too, to write rules and to list them.
+/// The set match of `iptables` opens a raw socket to write and to list rules, in the nft flavour
+/// too.
 #[test]
 fn without_net_raw_no_service_is_served_unprotected() {
     let node = Node::conformance("rights-admin");
-    // A proxy that may not write rules has set sysctls all the same.
+    // A proxy that may not write rules has still set sysctls.
     let kernel = Kernel::of(&node);
     let case = Case::of_test("clusterip_tcp");
     let source = Source::manifests();
@@ -69,7 +71,7 @@ fn without_net_raw_no_service_is_served_unprotected() {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let proxy = Proxy::start_as(&words, &node, &source, case.config());
     proxy.wait_until_says("CAP_NET_RAW is needed");
-    // Virtual servers stand empty until what protects them is there.
+    // Virtual servers stay empty until their protection is programmed.
     let servers = node.run("ipvsadm -Sn");
     assert!(servers.lines().all(|line| line.starts_with("-A ")), "{servers}");
     assert_eq!(node.run("ip address show dev kube-ipvs0 | grep -c inet; true"), "0\n");
@@ -104,7 +106,7 @@ fn proc_sys_need_not_be_writable_once_it_is_as_it_should_be() {
     );
     proxy.wait_until_says("nothing to change failed=0");
     assert_eq!(proxy.changes(), [""; 0]);
-    // What a start could not set now ends no process that could not come up again.
+    // A setting that a start could not make must not end a process, since it could not start again.
     proxy.reconfigure(&config(json!({"ipvs": {"strictARP": true}})));
     proxy.wait_until_says("the settings in force stay");
     let said = proxy.said("the settings in force stay");
@@ -113,7 +115,7 @@ fn proc_sys_need_not_be_writable_once_it_is_as_it_should_be() {
     proxy.wait_until_says("the configuration is again what is in force");
 }
 
-/// A timeout that another has tuned is nothing that forwarding needs.
+/// Forwarding does not need a timeout that another program has changed.
 #[test]
 fn a_timeout_that_cannot_be_set_is_a_warning_and_services_are_served() {
     let node = Node::conformance("rights-tuned");

@@ -1,9 +1,9 @@
-//! From kube-proxy to us on a running node, and away again: what it left is ours at once, and goes at a word.
+//! Tests the switch from kube-proxy to this proxy on a running node, and the cleanup.
 //!
-//! In: the state of every recorded case, made of its dumps; the same objects. Out: what the binary says it
-//! changed, which is nothing, and the kernel's dumps, which are the recorded ones still. The other way is
-//! `golden.rs`: what we leave is byte for byte what kube-proxy leaves. Never: a virtual server, destination
-//! or address taken away, however briefly.
+//! Takes the state of every recorded case, restored from its dumps, and the same objects. Checks
+//! that the binary logs no change, and that the kernel's dumps stay as recorded. No virtual server,
+//! destination or address may be removed, not even briefly. `golden.rs` tests the other direction:
+//! this proxy leaves the same state as kube-proxy.
 
 use std::thread;
 
@@ -15,7 +15,7 @@ use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source};
 use crate::upstream;
 
-/// So many nodes are switched at once.
+/// The number of nodes that are switched at once.
 const AT_ONCE: usize = 2;
 
 #[test]
@@ -48,7 +48,7 @@ fn switch(case: &Case) {
     println!("{name}: adopted without a change, and cleaned");
 }
 
-/// Runs the binary on what is there until it has looked at everything.
+/// Runs the binary on the present state until it has compared everything.
 fn adopt(node: &Namespace, case: &Case, step: &Step, source: &Source) -> Proxy {
     source.replace_all(&step.objects());
     let proxy = Proxy::start(node, source, case.config());
@@ -84,11 +84,11 @@ fn connections_outlive_the_switch() {
     let servers = last.virtual_servers();
     let served = servers.lines().find_map(|line| line.strip_prefix("-a -t ")).unwrap();
     let server = served.split(' ').next().unwrap();
-    // Nobody answers there; what IPVS keeps of the attempt is what matters.
+    // Nothing answers there, but IPVS keeps a connection of the attempt.
     node.attempt(&format!("socat -T1 - TCP:{server},connect-timeout=1 </dev/null"));
     let connections = || {
         let listed = node.run(&format!("ipvsadm -Lnc | grep {server}"));
-        // Without the time that is left.
+        // Without the remaining time.
         listed
             .lines()
             .map(|line| line.split_whitespace().skip(2).collect())

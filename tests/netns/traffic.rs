@@ -1,8 +1,8 @@
-//! Real TCP, UDP and SCTP between namespaces: servers that say who they are, clients that ask.
+//! Exchanges real TCP, UDP and SCTP between namespaces.
 //!
-//! In: a namespace, a protocol, an address. Out: which server answered and which source address it saw, so
-//! that a test can tell endpoints apart and see whether a packet was masqueraded. Nothing is retried: a lost
-//! packet of a node under test is a finding.
+//! Takes a namespace, a protocol, and an address. Returns which server answered and which source
+//! address it saw. So a test can tell endpoints apart, and see whether a packet was masqueraded.
+//! Does not retry, since a lost packet is a fault of the node under test; SCTP has one exception.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -16,13 +16,13 @@ use socket2::{Domain, Socket, Type};
 
 use crate::node::Namespace;
 
-/// How long a client waits for a connection, and then for its answer. Far above what a busy emulated
-/// machine needs, below every retransmission of SCTP that would hide a loss.
+/// The time that a client waits for a connection, and then for its answer. It is far above what a
+/// busy emulated machine needs, and below every retransmission of SCTP that would hide a loss.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a client waits that asks again and again over TCP, which sends again what is lost long before. An emulated
-/// machine on a busy host lets a program stand still for some seconds.
+/// The time that a client waits which connects repeatedly over TCP. TCP sends lost segments again
+/// long before. On a busy host an emulated machine may not run a program for some seconds.
 const CALLERS_PATIENCE: Duration = Duration::from_secs(20);
-/// How often a server looks whether it should stop.
+/// The time between two checks whether a server should stop.
 const ATTENTION: Duration = Duration::from_millis(20);
 
 /// A transport protocol that a Service can name.
@@ -40,9 +40,10 @@ impl Protocol {
     /// Every protocol, for tests that do everything three times.
     pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// Where a client binds that would connect to `to` from `from`. Of SCTP it is one address in the place of any: a
-    /// socket that may use all of them lists them to its peer, on a node those of every Service, and with 120 of
-    /// IPv6 its first packet, longer than one of Ethernet, was seen never to arrive.
+    /// Returns the address to which a client binds before it connects to `to`. For SCTP this is one
+    /// address instead of any: else the socket lists all the node's addresses to its peer,
+    /// including those of every Service. With 120 IPv6 addresses its first packet was longer than
+    /// an Ethernet frame and never arrived.
     pub(crate) fn source(self, from: SocketAddr, to: SocketAddr) -> io::Result<SocketAddr> {
         if self != Self::Sctp || !from.ip().is_unspecified() {
             return Ok(from);
@@ -52,7 +53,7 @@ impl Protocol {
         Ok(SocketAddr::new(probe.local_addr()?.ip(), from.port()))
     }
 
-    /// A socket bound to `address`, which may have port 0.
+    /// Returns a socket bound to `address`, which may have port 0.
     pub(crate) fn socket(self, address: SocketAddr) -> io::Result<Socket> {
         let (kind, protocol) = match self {
             Self::Tcp => (Type::STREAM, socket2::Protocol::TCP),
@@ -61,7 +62,7 @@ impl Protocol {
         };
         let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
         if address.is_ipv6() {
-            // Without it SCTP offers its IPv4 addresses to the peer as further paths.
+            // Without this SCTP offers its IPv4 addresses to the peer as further paths.
             socket.set_only_v6(true)?;
         }
         if self != Self::Udp {
@@ -72,7 +73,7 @@ impl Protocol {
     }
 }
 
-/// A server that answers each connection or datagram with its name and the address it came from.
+/// A server that answers each connection or datagram with its name and the source address.
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
@@ -80,7 +81,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens when it returns; stops on drop.
+    /// Starts a server, which listens when this returns and stops on drop.
     pub(crate) fn start(
         inside: &Namespace,
         protocol: Protocol,
@@ -107,7 +108,7 @@ impl Server {
         Self { stop, asked, thread: Some(thread) }
     }
 
-    /// How many connections and datagrams have come to it, whether or not its answers arrived.
+    /// Returns how many connections and datagrams have arrived, whether or not the answers did.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
@@ -123,7 +124,7 @@ impl Drop for Server {
 fn answer_connections(listener: &TcpListener, name: &str, stop: &AtomicBool, asked: &AtomicUsize) {
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
-            // A client that went away again is its own test's business.
+            // The client's own test checks a client that has gone away.
             Ok((stream, peer)) => {
                 asked.fetch_add(1, Ordering::Relaxed);
                 let _ = answer_one(stream, &line(name, peer));
@@ -133,8 +134,8 @@ fn answer_connections(listener: &TcpListener, name: &str, stop: &AtomicBool, ask
     }
 }
 
-/// The client speaks first: what a server sends at once may overtake the end of SCTP's handshake when another
-/// processor carries it, and is then lost.
+/// The client speaks first. Data that a server sends at once may overtake the end of SCTP's
+/// handshake on another processor, and is then lost.
 fn answer_one(mut stream: TcpStream, answer: &str) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.read_exact(&mut [0])?;
@@ -161,14 +162,14 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// What a client learned.
+/// The answer that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// The server's name.
     pub(crate) server: String,
     /// The client's address as the server saw it.
     pub(crate) source: SocketAddr,
-    /// Whether an association was made before and lost, which had its turn at a destination too.
+    /// True if an earlier association was made and lost. It had its turn at a destination too.
     pub(crate) is_second: bool,
 }
 
@@ -178,12 +179,13 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Asks `to` once from inside a namespace, over a new connection, from the address the kernel chooses.
+/// Sends one request to `to` from inside a namespace, over a new connection. The kernel chooses the
+/// source address.
 pub(crate) fn ask(inside: &Namespace, protocol: Protocol, to: SocketAddr) -> io::Result<Answer> {
     ask_within(PATIENCE, inside, protocol, to)
 }
 
-/// The same for a client that waits no longer than that for a connection, and then for its answer.
+/// Sends one request, and waits at most `patience` for a connection and then for its answer.
 pub(crate) fn ask_within(
     patience: Duration,
     inside: &Namespace,
@@ -193,7 +195,7 @@ pub(crate) fn ask_within(
     ask_as(inside, protocol, || any_port(to, fresh_port()), to, patience)
 }
 
-/// Asks `to` once from inside a namespace, over a new connection, from the given address; port 0 is any.
+/// Sends one request from the given source address; port 0 is any port.
 pub(crate) fn ask_from(
     inside: &Namespace,
     protocol: Protocol,
@@ -215,7 +217,7 @@ fn ask_as(
         .map_err(|error| io::Error::new(error.kind(), format!("{protocol:?} to {to}: {error}")))
 }
 
-/// From which address the answer to a datagram comes, as a socket sees it that would take any.
+/// Returns the source address of the answer to a datagram, on a socket that accepts any.
 pub(crate) fn source_of_reply(inside: &Namespace, to: SocketAddr) -> io::Result<SocketAddr> {
     inside.enter(|| {
         let socket = UdpSocket::from(Protocol::Udp.socket(any_port(to, fresh_port()))?);
@@ -225,7 +227,7 @@ pub(crate) fn source_of_reply(inside: &Namespace, to: SocketAddr) -> io::Result<
     })
 }
 
-/// A client that asks again and again, one new connection after the other.
+/// A client that opens one new connection after the other.
 pub(crate) struct Caller {
     stop: Arc<AtomicBool>,
     results: Arc<Mutex<Vec<io::Result<Answer>>>>,
@@ -233,7 +235,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Begins; ends on drop.
+    /// Starts the client. It ends on drop.
     pub(crate) fn start(inside: &Namespace, protocol: Protocol, to: SocketAddr) -> Self {
         let patience = match protocol {
             Protocol::Tcp => CALLERS_PATIENCE,
@@ -242,7 +244,7 @@ impl Caller {
         Self::start_within(patience, inside, protocol, to)
     }
 
-    /// The same of one that waits no longer than that for each connection, and then for its answer.
+    /// Starts a client that waits at most `patience` for each connection and then for its answer.
     pub(crate) fn start_within(
         patience: Duration,
         inside: &Namespace,
@@ -252,7 +254,7 @@ impl Caller {
         let stop = Arc::new(AtomicBool::new(false));
         let results = Arc::new(Mutex::new(Vec::new()));
         let (stopped, filled) = (Arc::clone(&stop), Arc::clone(&results));
-        // A thread that is started inside stays there.
+        // A thread that is started inside the namespace stays there.
         let thread = inside.enter(|| {
             thread::spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
@@ -267,14 +269,14 @@ impl Caller {
 
     /// Waits until `count` more connections have begun and ended.
     pub(crate) fn go_on_for(&self, count: usize) {
-        // One may be under way already.
+        // A connection may be under way already.
         let enough = self.results.lock().unwrap().len() + 1 + count;
         while self.results.lock().unwrap().len() < enough {
             thread::sleep(ATTENTION);
         }
     }
 
-    /// What the connections since the start, or since the last call, came to.
+    /// Returns the results of the connections since the start or the last call.
     pub(crate) fn take_results(&self) -> Vec<io::Result<Answer>> {
         std::mem::take(&mut self.results.lock().unwrap())
     }
@@ -287,8 +289,8 @@ impl Drop for Caller {
     }
 }
 
-/// A client that sends datagrams from one port without an end, as resolvers and loggers do, whatever becomes
-/// of them. A connection of IPVS or of the kernel that is stale keeps all of them.
+/// A client that sends datagrams from one port without end, whether or not they are answered, as
+/// resolvers and loggers do. A stale connection of IPVS or the kernel keeps all of them.
 pub(crate) struct Flow {
     stop: Arc<AtomicBool>,
     heard: Arc<Mutex<Heard>>,
@@ -297,13 +299,13 @@ pub(crate) struct Flow {
 
 #[derive(Default)]
 struct Heard {
-    /// How many datagrams have had their time for an answer.
+    /// The number of datagrams whose time for an answer is over.
     sent: usize,
     last: Option<Answer>,
 }
 
 impl Flow {
-    /// Begins; ends on drop.
+    /// Starts the client. It ends on drop.
     pub(crate) fn start(inside: &Namespace, to: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let heard = Arc::new(Mutex::new(Heard::default()));
@@ -326,7 +328,7 @@ impl Flow {
         Self { stop, heard, thread: Some(thread) }
     }
 
-    /// Waits until `count` more datagrams have had their time.
+    /// Waits until the time of `count` more datagrams is over.
     pub(crate) fn go_on_for(&self, count: usize) {
         let enough = self.heard.lock().unwrap().sent + 1 + count;
         while self.heard.lock().unwrap().sent < enough {
@@ -334,7 +336,7 @@ impl Flow {
         }
     }
 
-    /// What the last datagram came to: an answer, if there was one.
+    /// Returns the answer to the last datagram; `None` if there was none.
     pub(crate) fn last(&self) -> Option<Answer> {
         self.heard.lock().unwrap().last.clone()
     }
@@ -355,15 +357,15 @@ fn any_port(family_of: SocketAddr, port: u16) -> SocketAddr {
     SocketAddr::new(any, port)
 }
 
-/// A source port that was not used for long, below those that the kernel chooses. One that was used a moment
-/// ago may still have a connection in the tables of IPVS.
+/// Returns a source port that was not used recently, below those that the kernel chooses. IPVS may
+/// still have a connection of a port that was used a moment ago.
 fn fresh_port() -> u16 {
     static SERIAL: AtomicU16 = AtomicU16::new(0);
     10_000 + SERIAL.fetch_add(1, Ordering::Relaxed) % 20_000
 }
 
-/// An exchange; of SCTP a second one where the association was made and then lost. Under emulation
-/// that was seen about once in several thousand, of whatever cause; a Service that is out of order
+/// Makes an exchange. For SCTP makes a second one if the association was made and then lost. Under
+/// emulation that was seen about once in several thousand, for an unknown reason. A broken Service
 /// loses the second one too.
 fn exchange_anew(
     protocol: Protocol,

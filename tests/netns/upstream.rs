@@ -1,16 +1,18 @@
-//! The state that kube-proxy left on a node, made anew of recorded dumps by the kernel's own tools.
+//! Restores the state that kube-proxy left on a node, from recorded dumps and by the kernel's own
+//! tools.
 //!
-//! In: a recorded step. Out: a kernel that holds what its dumps say. Never: the proxy under test.
+//! Takes a recorded step. Makes a kernel state that equals its dumps. Does not use the proxy under
+//! test.
 
 use std::fs;
 
 use crate::case::Step;
 use crate::node::Namespace;
 
-/// Puts what was recorded into a node that holds nothing yet.
+/// Restores the recorded state on an empty node.
 pub(crate) fn leave(step: &Step, node: &Namespace) {
     let text = |file: &str| fs::read_to_string(step.folder().join(file)).unwrap();
-    // Rules refer to sets; virtual servers need their addresses for nothing.
+    // Rules refer to sets; virtual servers do not need their addresses.
     node.feed("ipset restore", &text("ipset.txt"));
     node.feed("iptables-restore", &restorable(&text("iptables.txt")));
     node.feed("ip6tables-restore", &restorable(&text("ip6tables.txt")));
@@ -18,7 +20,7 @@ pub(crate) fn leave(step: &Step, node: &Namespace) {
     node.feed("ipvsadm -R", &text("ipvs.txt"));
 }
 
-/// The canonical form has neither counters nor ends of tables.
+/// Adds the ends of tables, which the canonical form does not have.
 fn restorable(rules: &str) -> String {
     let mut text = String::new();
     for line in rules.lines() {
@@ -31,7 +33,7 @@ fn restorable(rules: &str) -> String {
     if text.is_empty() { text } else { text + "COMMIT\n" }
 }
 
-/// The commands of `ip` that make the device with its addresses as it was recorded.
+/// Returns the commands of `ip` that make the recorded device with its addresses.
 fn commands(addresses: &str) -> String {
     let mut text = String::new();
     for line in addresses.lines() {

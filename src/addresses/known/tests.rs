@@ -1,4 +1,4 @@
-//! Facts in every order that the kernel has for them.
+//! Tests facts in every order in which the kernel may send them.
 
 use super::Known;
 use crate::kernel::interfaces::{Address, Fact};
@@ -81,7 +81,7 @@ fn an_interface_that_becomes_the_dummy_device_loses_its_addresses_here() {
     let mut known = known([has(2, "10.96.0.1/32"), named(2, "a"), named(2, "kube-ipvs0")]);
     assert_eq!(text(&known), [""; 0]);
     assert!(known.is_whole());
-    // What it had meanwhile was passed over.
+    // The addresses that it got meanwhile were skipped.
     known.fold(named(2, "b"));
     assert!(!known.is_whole());
 }

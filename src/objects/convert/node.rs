@@ -1,6 +1,7 @@
-//! `core/v1 Node` → [`model::Node`].
+//! Converts `core/v1 Node` into [`model::Node`].
 //!
-//! In: a Node. Out: its zone, addresses and pod ranges, and whether it is leaving. Never: a choice among the addresses.
+//! Takes a Node. Returns its zone, addresses and pod networks, and whether it is leaving. Does not
+//! choose among the addresses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::objects::field::Field;
 use crate::objects::node::{Condition, Node, Taint};
 use crate::objects::problem::{Kind, Problem};
 
-/// Converts a Node. Problems are appended; what they concern is left out.
+/// Converts a Node. Appends problems and leaves out what they concern.
 pub fn node(object: &Node, problems: &mut Vec<Problem>) -> Option<model::Node> {
     let reader = &mut Reader::open(Kind::Node, &object.metadata, problems)?;
     let labels = reader.value(&object.metadata.given()?.labels, "metadata.labels", OBJECT);
@@ -28,7 +29,7 @@ pub fn node(object: &Node, problems: &mut Vec<Problem>) -> Option<model::Node> {
     })
 }
 
-/// The cluster's autoscaler puts this on a node that it is about to take away (spec 10.1).
+/// The taint that the cluster autoscaler puts on a node that it is about to remove (spec 10.1).
 const GOING: &str = "ToBeDeletedByClusterAutoscaler";
 
 fn is_leaving(object: &Node) -> bool {
@@ -38,7 +39,8 @@ fn is_leaving(object: &Node) -> bool {
         || taints.iter().filter_map(Field::given).any(is_going)
 }
 
-/// Whether a node can be relied on: its condition `Ready` is `True`, or it says nothing of one. With its addresses.
+/// Returns a node's addresses and whether it is ready. It is ready if its condition `Ready` is
+/// `True` or absent.
 pub fn readiness(object: &Node, problems: &mut Vec<Problem>) -> Option<model::NodeReadiness> {
     let reader = &mut Reader::open(Kind::Node, &object.metadata, problems)?;
     let conditions = object.status.given().map_or(&[][..], |status| status.conditions.items());

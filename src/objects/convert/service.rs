@@ -1,8 +1,8 @@
-//! `core/v1 Service` → [`model::Service`].
+//! Converts `core/v1 Service` into [`model::Service`].
 //!
-//! In: a Service. Out: the facts, or `None` where this proxy has nothing to do: headless, of type
-//! ExternalName, without an address of either family, or served by another proxy. Never: port
-//! data that depends on endpoints or on the node.
+//! Takes a Service. Returns the facts, or `None` if this proxy does not serve it: headless, of type
+//! ExternalName, without an address of either family, or served by another proxy. Does not look at
+//! endpoints or the node.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ use crate::objects::field::{Field, List, quoted};
 use crate::objects::problem::{Kind, Problem};
 use crate::objects::service::{Port, Service, Spec};
 
-/// What the API server writes where a Service says `ClientIP` and no timeout: three hours.
+/// The API server's default if a Service sets `ClientIP` and no timeout: three hours, in seconds.
 const DEFAULT_AFFINITY_TIMEOUT: u32 = 10_800;
 
-/// What API validation admits: one second to one day.
+/// The range that API validation admits: one second to one day.
 const AFFINITY_TIMEOUTS: std::ops::RangeInclusive<u32> = 1..=86_400;
 
-/// Converts a Service. Problems are appended; what they concern is left out.
+/// Converts a Service. Appends problems and leaves out what they concern.
 pub fn service(object: &Service, problems: &mut Vec<Problem>) -> Option<model::Service> {
     let reader = &mut Reader::open(Kind::Service, &object.metadata, problems)?;
     let metadata = object.metadata.given()?;
@@ -64,7 +64,8 @@ enum Type {
 }
 
 impl Type {
-    /// `None` for a Service without addresses of its own: ExternalName, or a type unheard of.
+    /// Reads the type. `None` for a Service without addresses of its own: ExternalName, or an
+    /// unknown type.
     fn read(spec: &Spec, reader: &mut Reader<'_>) -> Option<Self> {
         match reader.text(&spec.kind, "spec.type") {
             None | Some("ClusterIP") => Some(Self::ClusterIp),
@@ -80,8 +81,9 @@ impl Type {
     }
 }
 
-/// The cluster IP of each family; `None` for a headless Service or one without any. An API server
-/// always writes both `clusterIP` and `clusterIPs`; in a manifest either will do.
+/// Returns the cluster IP of each family. `None` for a headless Service or one without an address.
+/// An API server always writes both `clusterIP` and `clusterIPs`; in a manifest one of them is
+/// enough.
 fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<IpAddr>>> {
     let listed = reader.items(&spec.cluster_ips, "spec.clusterIPs", "an IP address");
     let mut addresses: Vec<_> = listed.iter().map(|(at, text)| (*at, text.as_str())).collect();
@@ -126,7 +128,7 @@ fn family(text: &str, at: usize, reader: &mut Reader<'_>) -> Option<Family> {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the time of creation in seconds since 1970; 0 if it is absent or invalid.
 fn created(timestamp: &Field<String>, reader: &mut Reader<'_>) -> i64 {
     let field = "metadata.creationTimestamp";
     let Some(text) = reader.text(timestamp, field) else { return 0 };
@@ -139,8 +141,8 @@ fn created(timestamp: &Field<String>, reader: &mut Reader<'_>) -> i64 {
     )
 }
 
-/// The ports that can be served. Endpoints are found by name and protocol, and a virtual server
-/// is one by number and protocol, so a port that repeats either pair is left out.
+/// Returns the ports that can be served. Endpoints are found by name and protocol, and a virtual
+/// server is identified by number and protocol. So a port that repeats either pair is left out.
 fn ports(spec: &Spec, reader: &mut Reader<'_>) -> Vec<ServicePort> {
     let mut ports: Vec<ServicePort> = Vec::new();
     let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
@@ -224,8 +226,8 @@ fn scope(policy: &Field<String>, field: &str, reader: &mut Reader<'_>) -> Traffi
     }
 }
 
-/// `Local` has a meaning only where traffic can come from outside: types NodePort and
-/// LoadBalancer, or any external IP, as written, whether or not it is valid.
+/// Returns the external traffic policy. `Local` has a meaning only for traffic from outside: for
+/// the types NodePort and LoadBalancer, or if there is any external IP, valid or not.
 fn external_policy(spec: &Spec, kind: Type, reader: &mut Reader<'_>) -> TrafficPolicy {
     let policy = scope(&spec.external_traffic_policy, "spec.externalTrafficPolicy", reader);
     match kind {
@@ -235,8 +237,8 @@ fn external_policy(spec: &Spec, kind: Type, reader: &mut Reader<'_>) -> TrafficP
     }
 }
 
-/// Addresses on which a load balancer delivers packets unchanged. They count for any type of
-/// Service, and not where the balancer is a proxy that connects by itself.
+/// Returns the addresses on which a load balancer delivers packets unchanged. They count for any
+/// type of Service, but not if the balancer is a proxy that opens its own connections.
 fn load_balancer_ips(object: &Service, reader: &mut Reader<'_>) -> Vec<IpAddr> {
     let ingress = reader
         .value(&object.status, "status", OBJECT)
@@ -261,7 +263,8 @@ fn load_balancer_ips(object: &Service, reader: &mut Reader<'_>) -> Vec<IpAddr> {
     addresses
 }
 
-/// A list was written to keep somebody out: what cannot be read of it admits nobody, and never everyone.
+/// Returns the source ranges. The list is there to keep clients out, so an unreadable part admits
+/// no client rather than every client.
 fn source_ranges(list: &List<String>, reader: &mut Reader<'_>) -> SourceRanges {
     const FIELD: &str = "spec.loadBalancerSourceRanges";
     if list == &List::default() {

@@ -1,7 +1,7 @@
-//! `discovery.k8s.io/v1 EndpointSlice` → [`model::Slice`].
+//! Converts `discovery.k8s.io/v1 EndpointSlice` into [`model::Slice`].
 //!
-//! In: an EndpointSlice. Out: the facts, or `None` where no proxy is concerned: a headless
-//! Service's slice, or one of host names. Never: which endpoints are local, near or chosen.
+//! Takes an EndpointSlice. Returns the facts, or `None` if no proxy uses it: a headless Service's
+//! slice, or one of host names. Does not decide which endpoints are local, near or chosen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::objects::name::is_label;
 use crate::objects::problem::{Kind, Problem};
 use crate::objects::slice::{Endpoint, EndpointSlice, Hint, Port};
 
-/// Converts an EndpointSlice. Problems are appended; what they concern is left out.
+/// Converts an EndpointSlice. Appends problems and leaves out what they concern.
 pub fn slice(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<model::Slice> {
     let reader = &mut Reader::open(Kind::EndpointSlice, &object.metadata, problems)?;
     let labels = reader.value(&object.metadata.given()?.labels, "metadata.labels", OBJECT);
@@ -48,7 +48,8 @@ pub fn slice(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<mode
     })
 }
 
-/// It is only measured with: what is no time is left out, as upstream does.
+/// Returns the time of the last change. It is only used for a metric: an invalid one is ignored, as
+/// upstream does.
 fn last_change(object: &EndpointSlice) -> LastChange {
     let annotations = object.metadata.given().and_then(|metadata| metadata.annotations.given());
     let text = annotations.and_then(|annotations| annotations.last_change.given());
@@ -89,7 +90,8 @@ fn port(port: &Port, at: usize, reader: &mut Reader<'_>) -> Option<SlicePort> {
     })
 }
 
-/// Only the first address counts: the API promises no meaning for the others.
+/// Converts an endpoint. Only the first address counts: the API does not define a meaning for the
+/// others.
 fn endpoint(
     endpoint: &Endpoint,
     at: usize,

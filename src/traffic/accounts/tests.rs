@@ -1,4 +1,4 @@
-//! Accounts over several readings.
+//! Tests the counts over several readings.
 
 use proxier::model::Protocol;
 
@@ -65,7 +65,7 @@ fn a_virtual_server_that_a_reading_does_not_meet_is_not_counted_twice() {
         assert_eq!(value(&accounts, CONNECTIONS, at), wanted);
         at += LIMITS.interval;
     }
-    // One that was nobody's meanwhile is another, which counts from the beginning.
+    // A virtual server that had no owner meanwhile is a new one, which counts from the beginning.
     accounts.note_owners(vec![(web, None)]);
     accounts.note_owners(owned(&[("10.96.0.1", "web")]));
     accounts.refresh(at, |_| Ok(vec![reading(web, 200_000), reading(other, 6)]));

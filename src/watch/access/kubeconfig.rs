@@ -1,8 +1,8 @@
-//! A kubeconfig as client-go reads it, which the library does not in everything.
+//! Reads a kubeconfig as client-go does, where the library differs from it.
 //!
-//! In: a file. Out: the client's configuration for its current context, or what is wrong. Never: the
-//! environment, which says nothing of what is in the file; a cluster that is made up where the context names
-//! none that exists.
+//! Takes the path of a file. Returns the client's configuration for the file's current context, or
+//! an error. Does not read the environment. Does not invent a cluster where the context names one
+//! that does not exist.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use kube::config::{
 
 use crate::one_line::one_line;
 
-/// Reads the file's current context. Beside it stands what the operator should know of it.
+/// Reads the file's current context. Also returns a note for the operator, if there is one.
 pub(super) async fn read(path: &Path) -> Result<(Config, Option<String>), String> {
     let mut note = None;
     let mut file = Kubeconfig::read_from(path).map_err(|error| cause(&error))?;
@@ -27,7 +27,7 @@ pub(super) async fn read(path: &Path) -> Result<(Config, Option<String>), String
         if let Some(user) = user {
             match place(&mut file.auth_infos, |entry| entry.name == user) {
                 Some(user) => prepare_user(user.auth_info.get_or_insert_default(), &empty),
-                // As client-go, which does not say so.
+                // As client-go, which does not report this.
                 None => {
                     let text =
                         format!("auth info {user:?} does not exist: no request says who asks");
@@ -49,8 +49,8 @@ fn place<T>(entries: &mut [T], is_it: impl Fn(&T) -> bool) -> Option<&mut T> {
     entries.iter_mut().find(|entry| is_it(entry))
 }
 
-/// The cluster and the user that the current context names; of a context that is not there the library
-/// says that.
+/// Returns the names of the cluster and the user in the current context. `None` if there is no such
+/// context: the library reports that.
 fn named(file: &Kubeconfig) -> Result<Option<(String, Option<String>)>, String> {
     let Some(current) = &file.current_context else { return Ok(None) };
     let entry = file.contexts.iter().find(|entry| entry.name == *current);
@@ -61,7 +61,8 @@ fn named(file: &Kubeconfig) -> Result<Option<(String, Option<String>)>, String> 
     Ok(Some((context.cluster, context.user.filter(|user| !user.is_empty()))))
 }
 
-/// Go does not tell an empty text from none. The library has put the file's folder before an empty path.
+/// Replaces empty texts by `None`, as Go does not tell them apart. `empty` is the folder that the
+/// library has put before an empty path.
 fn forget_empty<'a>(texts: impl IntoIterator<Item = &'a mut Option<String>>, empty: &str) {
     for text in texts {
         *text = text.take().filter(|text| !text.is_empty() && text != empty);
@@ -76,14 +77,15 @@ fn prepare_cluster(cluster: &mut Cluster, empty: &str) -> Result<(), String> {
         &mut cluster.tls_server_name,
     ];
     forget_empty(texts, empty);
-    // As Go decodes it: line ends within do not count.
+    // As Go decodes it: line ends inside are ignored.
     if let Some(data) = &mut cluster.certificate_authority_data {
         data.retain(|character| !matches!(character, '\r' | '\n'));
     }
     if cluster.proxy_url.is_some() {
         return Err("proxy-url is not supported".to_owned());
     }
-    // Where there is none the library takes one of the environment, and fails of one that is no URL.
+    // Without a proxy URL the library takes one from the environment, and fails if that is not a
+    // URL.
     cluster.proxy_url = Some("http://none".to_owned());
     Ok(())
 }
@@ -102,12 +104,14 @@ fn prepare_user(user: &mut AuthInfo, empty: &str) {
         user.client_key_data = None;
     }
     if let Some(exec) = &mut user.exec {
-        // Else what it writes to standard error stands in the log as it is. There is no terminal either.
+        // In other modes the plugin's standard error goes to the log unchanged. There is no
+        // terminal either.
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
     }
 }
 
-/// A parser shows what it could not read, and that may be a token that stands in the wrong place.
+/// Returns the error's text. A parser quotes what it could not read, and that may be a misplaced
+/// token.
 fn cause(error: &KubeconfigError) -> String {
     let text = one_line(error);
     match error {

@@ -1,8 +1,8 @@
-//! What the environment says of proxies for HTTP, which this client does not use.
+//! Warns of HTTP proxies in the environment, which this client does not use.
 //!
-//! In: the variables that Go's programs obey, and a server's URL. Out: a word for the operator where Go's
-//! client would go through a proxy. Never: a failure; whoever passes the environment on, as kubeadm does,
-//! need not have meant the API server.
+//! Takes the variables that Go programs obey, and a server's URL. Returns a warning for the
+//! operator where Go's client would go through a proxy. Does not fail: a tool that passes the
+//! environment on, such as kubeadm, may not have meant the API server.
 //!
 //! Source: `golang.org/x/net/http/httpproxy`.
 
@@ -13,14 +13,14 @@ use proxier::model::Net;
 
 use crate::config::without_password;
 
-/// The environment's proxies.
+/// The HTTP proxies that the environment names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies {
-    /// For `http://`, with the variable's name.
+    /// The variable's name and the proxy for `http://`.
     http: Option<(&'static str, String)>,
-    /// For `https://`.
+    /// The variable's name and the proxy for `https://`.
     https: Option<(&'static str, String)>,
-    /// What is reached without any.
+    /// The list of hosts that are reached without a proxy (`NO_PROXY`).
     direct: String,
 }
 
@@ -41,7 +41,7 @@ impl Proxies {
         }
     }
 
-    /// What is to be said of a server that a proxy is named for.
+    /// Returns a warning if the environment names a proxy for this server.
     pub(super) fn passed_over(&self, server: &Uri) -> Option<String> {
         let (proxy, usual) = match server.scheme_str() {
             Some("https") => (&self.https, 443),
@@ -61,7 +61,7 @@ impl Proxies {
     }
 }
 
-/// Whether the list, or its being this machine, takes a host from the proxy.
+/// True if the host needs no proxy, because it is this machine or is in the list.
 fn is_direct(list: &str, host: &str, port: u16) -> bool {
     let ip: Option<IpAddr> = host.parse().ok();
     if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
@@ -85,14 +85,14 @@ fn covers(word: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     if let Ok(wanted) = name.parse::<IpAddr>() {
         return ip == Some(wanted);
     }
-    // `.a.b` and `*.a.b` are what is below, `a.b` is itself too.
+    // `.a.b` and `*.a.b` match only names below `a.b`; `a.b` matches itself too.
     let name = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
     let below = name.strip_prefix('.').unwrap_or(name);
     let is_below = host.strip_suffix(below).is_some_and(|front| front.ends_with('.'));
     is_below || (host == name)
 }
 
-/// A host and, where there is one, its port.
+/// Splits a word into a host and, if there is one, a port.
 fn apart(word: &str) -> (&str, Option<&str>) {
     if let Some(rest) = word.strip_prefix('[') {
         return match rest.split_once(']') {
@@ -101,7 +101,7 @@ fn apart(word: &str) -> (&str, Option<&str>) {
         };
     }
     match word.split_once(':') {
-        // More than one colon is an address of IPv6.
+        // A word with more than one colon is an IPv6 address.
         Some((host, port)) if !port.contains(':') => (host, Some(port)),
         Some(_) | None => (word, None),
     }

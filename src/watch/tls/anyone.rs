@@ -1,12 +1,13 @@
-//! Trust in any server (`insecure-skip-tls-verify`).
+//! Trusts any server (`insecure-skip-tls-verify`).
 //!
-//! In: what a server shows. Out: that it is trusted. Does not look at it; a warning at the start says so.
+//! Takes the certificate of a server. Returns that it is trusted, without looking at it. Does not
+//! warn: [`access`](super::super::access) does so at the start.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// Takes every certificate, also one that the library cannot read.
+/// A verifier that accepts every certificate, even one that the library cannot parse.
 #[derive(Debug)]
 pub(super) struct Anyone;
 
@@ -22,7 +23,8 @@ impl ServerCertVerifier for Anyone {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// That the server holds the key of a certificate which anybody may have made proves nothing.
+    /// Accepts every signature. It would only prove that the server holds the key of a certificate
+    /// which anybody may have made.
     fn verify_tls12_signature(
         &self,
         _message: &[u8],
@@ -42,7 +44,7 @@ impl ServerCertVerifier for Anyone {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        // As no signature is checked, those count too that the library could not check.
+        // Signatures are not checked, so schemes count too that the library cannot check.
         vec![
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ECDSA_NISTP384_SHA384,

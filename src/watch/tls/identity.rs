@@ -1,7 +1,7 @@
-//! The certificate that says who this proxy is.
+//! Reads the client's certificate and key.
 //!
-//! In: a kubeconfig's user. Out: a chain of certificates with its key, or what is wrong with them. Does not look
-//! at a certificate's validity: that is the server's to judge. Nothing of a key is in an error.
+//! Takes a kubeconfig's user. Returns a chain of certificates with its key, or an error. Does not
+//! check the validity period: the server does. Does not put any part of a key into an error.
 //!
 //! Source: client-go's `transport.TLSConfigFor` and Go's `tls.X509KeyPair`.
 
@@ -19,14 +19,14 @@ use x509_parser::prelude::FromDer as _;
 
 use super::{Given, TlsError};
 
-/// A text of PEM, and where it was given.
+/// A PEM text, and the place where it was given.
 struct Pem {
     given: Given,
     text: Vec<u8>,
 }
 
-/// The user's certificate with its key; `None` where there is none. As client-go: data counts more than a file,
-/// and a key without a certificate is passed over.
+/// Reads the user's certificate and its key. `None` if there is no certificate. As client-go: data
+/// takes precedence over a file, and a key without a certificate is ignored.
 pub(super) fn read(
     user: &AuthInfo,
     provider: &CryptoProvider,
@@ -44,7 +44,8 @@ pub(super) fn read(
     join(certificate, key, provider).map(Some)
 }
 
-/// The secret's own type opens only to a crate that nothing else here needs.
+/// Returns `client-key-data`. The secret's own type opens only to a crate that nothing else here
+/// needs.
 fn key_data(user: &AuthInfo) -> Option<String> {
     let opened = serde_json::to_value(user).ok()?;
     opened.get("client-key-data")?.as_str().map(str::to_owned)
@@ -68,7 +69,7 @@ fn load(
     }
 }
 
-/// As Go decodes it: line ends within do not count.
+/// Decodes base64 as Go does: line ends inside are ignored.
 fn base64(data: &str) -> Option<Vec<u8>> {
     let joined = data.replace(['\r', '\n'], "");
     serde_json::from_value::<ByteString>(Value::String(joined)).ok().map(|bytes| bytes.0)
@@ -85,7 +86,7 @@ fn join(certificate: Pem, key: Pem, provider: &CryptoProvider) -> Result<Certifi
     let Some(Ok((_, leaf))) = first else {
         return Err(TlsError::NotX509(certificate.given));
     };
-    // The library's own comparison refuses certificates of version 1, which Go takes.
+    // The library's own comparison refuses certificates of version 1, which Go accepts.
     let is_other = signer.public_key().is_some_and(|own| own.as_ref() != leaf.public_key().raw);
     if is_other {
         return Err(TlsError::KeyOfAnother { key: key.given, certificate: certificate.given });
@@ -93,7 +94,8 @@ fn join(certificate: Pem, key: Pem, provider: &CryptoProvider) -> Result<Certifi
     Ok(CertifiedKey::new(chain, signer))
 }
 
-/// Other blocks may stand between the certificates: kubelet's file has the key too.
+/// Returns the certificates of a PEM text. Other blocks may stand between them: kubelet's file has
+/// the key too.
 fn chain(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.text).collect();
     match found {
@@ -103,9 +105,11 @@ fn chain(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-/// The first private key, whatever stands before it: OpenSSL writes the curve's parameters there.
+/// Returns the first private key. Other blocks may stand before it: OpenSSL writes the curve's
+/// parameters there.
 fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
-    // The library passes over the one mark of encryption, and takes the other one's text for broken base64.
+    // The library ignores one of the two marks of encryption, and takes the other one's text for
+    // broken base64.
     let text = String::from_utf8_lossy(&pem.text);
     let is_encrypted = text.lines().map(str::trim).any(|line| {
         line == "-----BEGIN ENCRYPTED PRIVATE KEY-----"

@@ -1,9 +1,9 @@
-//! Whether a server's certificate is to be trusted, as Go judges it.
+//! Verifies a server's certificate as Go does.
 //!
-//! In: the certificates that are trusted, and what a server shows. Out: whether it is who it should be. The
-//! library judges first; what it refuses on principle and Go takes is judged again here, by Go's rules: a
-//! certificate that is trusted itself, one of an authority that serves with it, and one for any purpose. Nothing
-//! that the library takes is refused here.
+//! Takes the trusted certificates and the chain that a server shows. Returns whether the server is
+//! trusted. The library judges first. Three kinds of certificate that it refuses and Go accepts are
+//! judged again by Go's rules: a certificate that is itself trusted, one of an authority that
+//! serves with it, and one for any purpose. Does not refuse what the library accepts.
 //!
 //! Source: `crypto/x509/verify.go` of Go 1.25 (`Verify`, `isValid`, `CheckSignatureFrom`,
 //! `checkChainForKeyUsage`).
@@ -22,10 +22,11 @@ use x509_parser::prelude::FromDer as _;
 
 use super::roots;
 
-/// Signatures that are checked for one server at most, as Go does: what it shows is not trusted yet.
+/// The most signatures that are checked for one server, as in Go. The chain that it shows is not
+/// trusted yet.
 const MAX_SIGNATURE_CHECKS: u32 = 100;
 
-/// Trusts servers that these certificates vouch for.
+/// A verifier that trusts servers which these certificates vouch for.
 #[derive(Debug)]
 pub(super) struct Verifier {
     library: Arc<WebPkiServerVerifier>,
@@ -34,7 +35,8 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// `None` if none of the certificates can be used. As Go, those that cannot are passed over.
+    /// Makes a verifier. `None` if none of the certificates can be used. As Go, skips those that
+    /// cannot.
     pub(super) fn new(
         trusted: Vec<CertificateDer<'static>>,
         algorithms: WebPkiSupportedAlgorithms,
@@ -45,7 +47,7 @@ impl Verifier {
         Some(Self { library, trusted, algorithms })
     }
 
-    /// `None` where Go has no other rule than the library.
+    /// Judges a certificate by Go's rules. `None` if Go has no other rule than the library.
     fn judge(
         &self,
         shown: &CertificateDer<'_>,
@@ -75,7 +77,7 @@ impl Verifier {
         }))
     }
 
-    /// What has to be right of the server's own certificate, whoever vouches for it.
+    /// Checks the server's own certificate, whoever has issued it.
     fn judge_leaf(
         &self,
         shown: &CertificateDer<'_>,
@@ -95,12 +97,12 @@ impl Verifier {
         if !is_for_servers(leaf) {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        // Extensions that are critical and not understood are refused by this too.
+        // This also refuses critical extensions that are not understood.
         verify_server_name(&ParsedCertificate::try_from(shown)?, name)
     }
 }
 
-/// The way from a server's certificate to one that is trusted.
+/// The search for a chain from a server's certificate to a trusted one.
 struct Search<'a> {
     trusted: &'a [X509Certificate<'a>],
     shown: &'a [X509Certificate<'a>],
@@ -110,7 +112,9 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// `below` are the intermediate certificates between the server's and this one, and this one.
+    /// True if a trusted certificate has issued this one, directly or through intermediates.
+    /// `below` holds the intermediates between the server's certificate and this one, and this one
+    /// itself.
     fn is_issued(
         &mut self,
         certificate: &X509Certificate<'_>,
@@ -154,8 +158,8 @@ impl<'a> Search<'a> {
             && self.has_signed(issuer, certificate)
     }
 
-    /// A signature of the issuer's key by any algorithm that the library supports: which one it is, the
-    /// certificate says itself, so that it proves nothing.
+    /// True if the issuer's key made the signature, by any algorithm that the library supports. The
+    /// certificate itself names the algorithm, so the name proves nothing.
     fn has_signed(
         &mut self,
         issuer: &X509Certificate<'_>,
@@ -189,12 +193,12 @@ fn is_authority(certificate: &X509Certificate<'_>) -> bool {
     constraints.is_ok_and(|found| found.is_some_and(|constraints| constraints.value.ca))
 }
 
-/// A root of version 1 says nothing of what it may do.
+/// True if a trusted certificate may sign others. One of version 1 cannot say so.
 fn may_sign_as_root(certificate: &X509Certificate<'_>) -> bool {
     is_authority(certificate) || certificate.version() == x509_parser::x509::X509Version::V1
 }
 
-/// Where the use of its key is limited, it has to be for certificates.
+/// True if the key may sign certificates. A certificate without key usage does not limit that.
 fn signs_certificates(certificate: &X509Certificate<'_>) -> bool {
     let usage = certificate.key_usage();
     usage.is_ok_and(|found| found.is_none_or(|usage| usage.value.key_cert_sign()))
@@ -210,7 +214,7 @@ fn is_for_anything(certificate: &X509Certificate<'_>) -> bool {
     purposes.is_ok_and(|found| found.is_some_and(|them| them.value.any))
 }
 
-/// Whether so many intermediate certificates may be below it.
+/// True if `depth` intermediate certificates may be below this one.
 fn allows_depth(certificate: &X509Certificate<'_>, depth: usize) -> bool {
     let constraints = certificate.basic_constraints().ok().flatten();
     let limit = constraints.and_then(|constraints| constraints.value.path_len_constraint);

@@ -1,4 +1,4 @@
-//! What is almost an object: told, and no harm to what stands beside it.
+//! Tests documents that are almost an object: they are reported, and do not affect others.
 
 use super::{folder, load, service, slice};
 
@@ -99,12 +99,12 @@ fn endpoints_that_no_controller_turns_into_slices_are_told() {
             "{problem}"
         );
     }
-    // Another group's kind of that name is a different thing.
+    // A kind of this name in another API group is a different one.
     let foreign = endpoints.replace("\"v1\"", "\"example.org/v1\"");
     assert_eq!(problems("a.json", &foreign, ""), [""; 0]);
 }
 
-/// The problems of one object, without the file and the object's name.
+/// Returns the problems of one object, without the file and the object's name.
 fn of_object(file: &str, text: &str) -> Vec<String> {
     let dir = folder(&[(file, text)]);
     let (_, problems) = load(dir.path());
@@ -160,7 +160,7 @@ fn fields_of_items_are_told_of_the_item() {
     }
 }
 
-/// What `kubectl get --output yaml` prints, server-populated fields included.
+/// The output of `kubectl get --output yaml`, with the fields that a server fills in.
 #[test]
 fn fields_that_a_server_fills_in_are_known() {
     let text = include_str!("server-populated.yaml");

@@ -1,7 +1,7 @@
-//! Programs that play a cluster for `tests/kind/run`, and servers that answer as those of its pods.
+//! Replaces the programs of a cluster for `tests/kind/run`, and the servers in its pods.
 //!
-//! In: the table. Out: a folder of programs for a PATH, which answer each client as the table says it should be, and
-//! note how they are called. Never: a program of the machine's own by these names.
+//! Takes the table. Returns a folder of programs for a PATH. They answer each client as the table
+//! says and record their calls. Does not run the machine's own programs of these names.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use super::root;
 use crate::cases::{Answers, Client, Driver, Expect, Outcome, Place, Run, Seen, Way, runs};
 
-/// Set for a process that is to be the driver.
+/// Set in a process that is to be the driver.
 pub(super) const IS_DRIVER: &str = "KIND_DRIVER";
 
-/// What each program begins with: it notes the call, and fails if it shall.
+/// The beginning of each program: it records the call, and fails if it should.
 const BEGIN: &str = r#"#!/bin/bash
 stage=${0%/*}/.. name=${0##*/} call="$*"
 echo "$name ${call:0:200}" >>"$stage/calls"
@@ -58,17 +58,17 @@ case "$*" in
 esac
 "#;
 
-/// As a driver it is the test that is under way, once more.
+/// The driver is the running test, started again.
 const CARGO: &str = r#"
 [[ $* == 'test --quiet --workspace --test kind' ]] || exit 0
 exec "$TEST" kind::the_script_passes_when_every_case_holds --exact --nocapture
 "#;
 
-/// The folder.
+/// The folder of programs.
 pub(super) struct Stage(TempDir);
 
 impl Stage {
-    /// Every case holds.
+    /// Makes a stage on which every case holds.
     pub(super) fn build() -> Self {
         let stage = Self(TempDir::new().unwrap());
         for folder in ["bin", "said"] {
@@ -109,7 +109,7 @@ impl Stage {
         }
     }
 
-    /// Has the clients of a case told something else.
+    /// Replaces the answers to the clients of a case.
     pub(super) fn say_instead(&self, name: &str, lines: &str) {
         let runs = runs(Driver::Kind);
         let run = runs.iter().find(|run| run.name() == name).unwrap();
@@ -126,7 +126,7 @@ impl Stage {
         self.path(&key.to_lowercase())
     }
 
-    /// Has a program fail that is called with this word: `PROGRAM WORD`.
+    /// Makes a program fail that is called with this word: `PROGRAM WORD`.
     pub(super) fn fail(&self, call: &str) {
         let mut file = OpenOptions::new().append(true).open(self.path("failing")).unwrap();
         writeln!(file, "{call}").unwrap();
@@ -145,7 +145,7 @@ impl Stage {
             .unwrap()
     }
 
-    /// How the programs were called, one call a line.
+    /// Returns how the programs were called, one call a line.
     pub(super) fn calls(&self) -> String {
         fs::read_to_string(self.path("calls")).unwrap()
     }
@@ -178,7 +178,8 @@ fn answer(name: &str, source: &str) -> String {
     format!("{name} {}", SocketAddr::new(source.parse().unwrap(), 40_000))
 }
 
-/// A web server of both families that knows `/hostname` and `/clientip`, and keeps connections; its port.
+/// Starts a web server of both families that knows `/hostname` and `/clientip` and keeps
+/// connections open. Returns its port.
 pub(super) fn serve_tcp(name: &'static str) -> u16 {
     let listener = TcpListener::bind("[::]:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -200,7 +201,7 @@ fn answer_requests(mut stream: &TcpStream, name: &str) {
     }
 }
 
-/// The same for datagrams.
+/// Starts a server of datagrams. Returns its port.
 pub(super) fn serve_udp(name: &'static str) -> u16 {
     let socket = UdpSocket::bind("[::]:0").unwrap();
     let port = socket.local_addr().unwrap().port();

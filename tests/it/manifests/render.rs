@@ -1,7 +1,8 @@
-//! As much of kustomize as the manifests use: resources, JSON patches (RFC 6902), images.
+//! Renders kustomizations, as far as the manifests use them: resources, JSON patches (RFC 6902),
+//! images.
 //!
-//! In: a folder with a kustomization. Out: its objects, or a panic for a resource or target that is not there,
-//! or a field of kustomize that this does not know. Never: a guess.
+//! Takes a folder with a kustomization. Returns its objects. Panics if a resource or target does
+//! not exist, or at a field of kustomize that is not supported. Does not guess.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +32,7 @@ fn list<'a>(file: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     file[field].as_array().into_iter().flatten()
 }
 
-/// The objects of a folder.
+/// Returns the objects of a folder.
 pub(super) fn render(folder: &Path) -> Vec<Value> {
     let file = kustomization(folder);
     let mut objects = Vec::new();
@@ -80,7 +81,7 @@ fn apply(object: &mut Value, operation: &Value) {
     }
 }
 
-/// How many containers use the image.
+/// Sets the image. Returns how many containers use it.
 fn rename(object: &mut Value, image: &Value) -> usize {
     let mut used = 0;
     for kind in ["initContainers", "containers"] {
@@ -96,7 +97,7 @@ fn rename(object: &mut Value, image: &Value) -> usize {
     used
 }
 
-/// The files that a folder's objects come from.
+/// Adds the files that a folder's objects come from.
 pub(super) fn files(folder: &Path, into: &mut BTreeSet<PathBuf>) {
     let file = kustomization(folder);
     let mut note = |path: PathBuf| {

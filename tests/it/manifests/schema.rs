@@ -1,7 +1,7 @@
-//! The API's own types as a strict schema.
+//! Uses the API's own types as a strict schema.
 //!
-//! In: an object. Out: the paths of what its type does not know, or why it cannot be read. Never: an object
-//! of a kind that is not listed here.
+//! Takes an object. Returns the paths of fields that its type does not have, or why it cannot be
+//! read. Does not accept kinds that are not listed here.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What is wrong with the object; nothing if it is as the API wants it.
+/// Returns the errors of the object.
 pub(crate) fn oddities(object: &Value) -> Vec<String> {
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {
         (Some("apps/v1"), Some("DaemonSet")) => unknown::<DaemonSet>(object),
@@ -30,7 +30,8 @@ pub(crate) fn oddities(object: &Value) -> Vec<String> {
     }
 }
 
-/// The types pass over fields that they do not know: those are missing when the object is written again.
+/// Returns unknown fields. The types skip them, so they are missing when the object is written
+/// again.
 fn unknown<T: DeserializeOwned + Serialize>(object: &Value) -> Vec<String> {
     let read: Result<T, _> = serde_path_to_error::deserialize(object);
     match read {

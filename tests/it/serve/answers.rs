@@ -1,4 +1,4 @@
-//! What a health check is told.
+//! Tests the answers to health checks.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Client, Serving, check, fall_behind, free_port, get, tells, v4};
 use proxier::model::ServiceName;
 
-/// The recorded form: `Date` left out, lines ended by a line feed.
+/// Returns the answer in its recorded form: without `Date`, and with lines that end in a line feed.
 fn recorded_form(answer: &str) -> String {
     let lines = answer.lines().filter(|line| !line.starts_with("Date: "));
     lines.collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! Clients that mean no good, or know no better.
+//! Tests clients that are malicious or faulty.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The metrics server's paths beside `/metrics`.
+//! Tests the metrics server's paths other than `/metrics`.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Drop for Inspected {
     }
 }
 
-/// The recorded process, as far as it is told.
+/// Returns the recorded process, as far as it is known.
 fn process(profiling: bool) -> Process {
     let (_, configz) = recorded("metrics-port-configz");
     let configz: Value = serde_json::from_str(&configz).unwrap();
@@ -110,7 +110,7 @@ async fn plain_answers_are_those_recorded() {
     }
 }
 
-/// The recorded process ran with this file.
+/// The configuration file of the recorded process.
 const FILE: &str = "{apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, \
                     mode: ipvs, hostnameOverride: node1, clusterCIDR: 10.32.0.0/11, \
                     enableProfiling: true, clientConnection: {kubeconfig: /tmp/kc}, \
@@ -199,7 +199,7 @@ async fn statusz_has_the_recorded_lines_and_an_object() {
     assert_eq!(status(&head), "406 Not Acceptable");
 }
 
-/// A line of upstream's page more, only when there is something to say.
+/// The page has one line more than upstream's, if there is a note.
 #[tokio::test]
 async fn statusz_tells_of_a_configuration_that_waits_for_the_next_start() {
     let note = ConfigurationNote::default();

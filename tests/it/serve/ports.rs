@@ -1,4 +1,4 @@
-//! The proxy's own servers where a port is taken.
+//! Tests the proxy's own servers if a port is taken.
 
 use std::net::TcpListener;
 use std::sync::Arc;

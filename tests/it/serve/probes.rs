@@ -1,4 +1,4 @@
-//! `/healthz` and `/livez` through states of the proxy and the node.
+//! Tests `/healthz` and `/livez` in states of the proxy and the node.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Client, PERIOD, fall_behind, free_port, listens, v4, v6};
 
-/// A health server at the wildcard address of IPv4, as by default.
+/// A health server at the wildcard address of IPv4, which is the default.
 pub(super) struct Probed {
     pub(super) health: Arc<ProxyHealth>,
     pub(super) metrics: Arc<Metrics>,
@@ -25,7 +25,7 @@ impl Drop for Probed {
     }
 }
 
-/// A recorded answer: its head without what is the moment's, and its body.
+/// Returns the head of a recorded answer without what changes each time, and its body.
 pub(super) fn parts(answer: &str) -> (Vec<String>, String) {
     let answer = answer.replace("\r\n", "\n");
     let (head, body) = answer.split_once("\n\n").unwrap();
@@ -81,7 +81,7 @@ impl Probed {
     }
 }
 
-/// With a `T` for each time.
+/// Replaces each time by a `T`.
 fn timeless(body: &str) -> String {
     let parts = body.split('"').map(|part| {
         let is_time = part.ends_with('Z') && part.starts_with(|c: char| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! Listeners follow their table.
+//! Tests that listeners follow their table.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -91,7 +91,7 @@ async fn a_port_that_is_taken_is_told_once_and_had_when_it_is_free() {
     serving.show(&[("web", check(port, Some(1), Some(1)))]);
     tells(v6(port), "200 1").await;
     log.has("Service shop/web: FailedToStartServiceHealthcheck: node node1").await;
-    // Longer than until the next try.
+    // Longer than the time until the next try.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let told = log.lines_with("FailedToStart");
     assert_eq!(told.len(), 1, "{told:#?}");

@@ -1,4 +1,4 @@
-//! Answers that are good by their status and are no lists, and answers that ask for a pause.
+//! Tests answers that are successful but are no lists, and answers that ask for a pause.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn canned(is_for: fn(&Seen) -> bool, body: &str) -> Canned {
 const PAGE: &str = "\n<!doctype html><title>Sign in</title>\n";
 const HTML: &str = "a page of HTML or XML instead of JSON";
 
-/// Lists that would take every Service away if they were taken for lists of Services.
+/// Answers that would remove every Service if they were accepted as lists of Services.
 const NO_LISTS: &[(&str, &str)] = &[
     (PAGE, HTML),
     ("", "EOF while parsing"),
@@ -67,7 +67,7 @@ const NO_LISTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The same where lists are streamed.
+/// Answers that would do so where lists are streamed.
 const NO_STREAMS: &[(&str, &str)] = &[
     (PAGE, HTML),
     (
@@ -92,7 +92,7 @@ const NO_STREAMS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Changes that would take a Service away.
+/// Events that would remove a Service.
 const NO_CHANGES: &[(&str, &str)] = &[
     (PAGE, HTML),
     (
@@ -111,7 +111,8 @@ const NO_CHANGES: &[(&str, &str)] = &[
     (r#"{"type":"VANISHED","object":{}}"#, "unknown variant"),
 ];
 
-/// Has each of the answers take the place of one that is good, and then comes back.
+/// Sends each of the answers instead of a valid one. Checks that the Service stays, and that the
+/// watch recovers.
 async fn take_nothing_away(
     answers: &[(&str, &str)],
     is_for: fn(&Seen) -> bool,
@@ -129,7 +130,7 @@ async fn take_nothing_away(
         log.has("answer not understood: ").await;
         let told = log.lines_with("answer not understood: ");
         assert!(told[0].contains(wanted), "{body}: {told:#?}");
-        // Whatever else has come by now is no news of Services.
+        // Other events that have come are not about Services.
         while let Ok(event) = watching.events.try_recv() {
             watching.store.fold(event, &mut proxier::model::Dirty::default());
         }
@@ -177,7 +178,7 @@ async fn a_server_that_asks_for_a_pause_has_it_and_the_next_try_is_told() {
         });
         let log = Log::begin();
         let mut watching = Watching::new(&server).await;
-        // A list in the place of one that is not streamed follows at once.
+        // A plain list follows at once when a list cannot be streamed.
         let seen = asked_like(&server, 4, is_for_services).await;
         let pauses = seen.windows(2).map(|pair| pair[1].at - pair[0].at);
         let long = pauses.filter(|pause| *pause >= Duration::from_secs(1)).count();

@@ -1,4 +1,4 @@
-//! Certificates: of the server, as Go judges them, and of this proxy.
+//! Tests the server's certificates, which are judged as Go does, and the proxy's own.
 
 use std::env;
 use std::fs;
@@ -13,7 +13,8 @@ use tempfile::{NamedTempFile, TempDir};
 use super::{Log, Watching, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Client, Vouched};
 
-/// `openssl ecparam -name prime256v1 -genkey -out k.pem`, with the curve's parameters before the key.
+/// The output of `openssl ecparam -name prime256v1 -genkey -out k.pem`, with the curve's parameters
+/// before the key.
 const OLD_KEY: &str =
     "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n\
 -----BEGIN EC PRIVATE KEY-----
@@ -23,8 +24,8 @@ PyoWRyiZHGD5L3yBS7WkU1F/Uar1GHg9rg==
 -----END EC PRIVATE KEY-----
 ";
 
-/// `openssl req -new -key k.pem -subj /CN=of-version-1 | openssl x509 -req -signkey k.pem -days 36500`: without
-/// extensions it is of version 1.
+/// The output of `openssl req -new -key k.pem -subj /CN=of-version-1 | openssl x509 -req -signkey
+/// k.pem -days 36500`. Without extensions the certificate is of version 1.
 const OLD_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIBKzCB0QIUITk5XnZl5/i1JU+hogzMl39iyuwwCgYIKoZIzj0EAwIwFzEVMBMG
 A1UEAwwMb2YtdmVyc2lvbi0xMCAXDTI2MTIwMTAyMTQxMFoYDzIxMjYxMTA3MDIx
@@ -36,7 +37,7 @@ XFGHy5K3Ob62+z6pCRJjyMmaazNIUQHJzARGaQIhAKIlRUXAjmq4hY3qhtLndndp
 -----END CERTIFICATE-----
 ";
 
-/// `openssl pkcs8 -topk8 -in k.pem`.
+/// The output of `openssl pkcs8 -topk8 -in k.pem`.
 const ENCRYPTED_KEY: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAiVWIKLMl6upAICCAAw
 DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEL99Hqy8nwheouNYPddeBEUEgZBx
@@ -46,7 +47,7 @@ Xkz29NDyzFdHs2HrU+sP0NB1fOgXAxHK111qTj4zxjpY9wLTB7Ydi0MmvHUr5Z8=
 -----END ENCRYPTED PRIVATE KEY-----
 ";
 
-/// `openssl ec -in k.pem -aes128`.
+/// The output of `openssl ec -in k.pem -aes128`.
 const ENCRYPTED_OLD_KEY: &str = "-----BEGIN EC PRIVATE KEY-----
 Proc-Type: 4,ENCRYPTED
 DEK-Info: AES-128-CBC,065481A19BCFF42E32426D2EB717515C
@@ -57,7 +58,7 @@ iKM/zYhIIIXs1p8rD8pk02u1LSLzkwLgZ/TFDafFhaI=
 -----END EC PRIVATE KEY-----
 ";
 
-/// A server's kubeconfig with another user, and with the cluster's fields changed.
+/// Returns a server's kubeconfig with another user, and with the cluster's fields changed.
 fn with(server: &ApiServer, user: Value, change: impl FnOnce(&mut Value)) -> String {
     let mut whole: Value = serde_json::from_str(&server.kubeconfig()).unwrap();
     whole["users"][0]["user"] = user;
@@ -69,7 +70,7 @@ fn data(text: &str) -> Value {
     json!(ByteString(text.as_bytes().to_vec()))
 }
 
-/// A user whose certificate and key stand in the kubeconfig.
+/// Returns a user whose certificate and key stand in the kubeconfig.
 fn in_data(client: &Client) -> Value {
     json!({
         "client-certificate-data": data(&client.certificate),
@@ -174,7 +175,7 @@ async fn a_certificate_that_is_refused_is_told_with_its_file_and_its_successor_i
     server.disconnect();
     server.put(&service("web", 81));
     log.has(&format!("(credentials of {}, invalid or expired)", path.display())).await;
-    // What cannot be used does not take the place of what is there, and does not end the tries.
+    // A broken file does not replace the present credentials, and does not end the tries.
     fs::write(&path, "half a fi").unwrap();
     let tries = server.connections();
     super::until(|| server.connections() > tries + 25).await;
@@ -239,7 +240,7 @@ async fn what_is_missing_of_a_certificate_and_its_key_is_named() {
     let error = said(nowhere).await;
     assert!(matches!(&error, TlsError::File { .. }), "{error}");
     assert!(error.to_string().starts_with("client-certificate /nowhere/c: No such file"));
-    // Go passes over a key without a certificate.
+    // Go ignores a key without a certificate.
     let user = json!({"token": server.token(), "client-key-data": data(&client.key)});
     Watching::with(&with(&server, user, |_| {})).await.agrees_with(&server).await;
 }
@@ -261,10 +262,10 @@ async fn an_authority_may_stand_among_what_is_none() {
     }
 }
 
-/// Says which part of the next test is to run, in a process with an environment of its own.
+/// The variable that tells a process which part of the test to run.
 const PART: &str = "IPVS_PROXY_TEST_PART";
 
-/// The environment's variables count for a whole process, so this test runs itself again.
+/// The environment's variables are valid for a whole process, so this test runs itself again.
 #[tokio::test]
 async fn the_systems_authorities_are_needed_only_where_no_other_is_named() {
     if env::var_os(PART).is_some() {
@@ -305,7 +306,7 @@ async fn without_the_systems_authorities() {
     assert!(Path::new("/nowhere").metadata().is_err());
 }
 
-/// The same with the system's authorities in place.
+/// Runs the same check with the system's authorities in place.
 #[tokio::test]
 async fn the_systems_authorities_are_trusted_where_no_other_is_named() {
     let this = "watch::certificates::the_systems_authorities_are_trusted_where_no_other_is_named";

@@ -1,4 +1,4 @@
-//! How the source follows what happens after the first lists.
+//! Tests how the source follows changes after the first lists.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proxier::model::{Event, NodeReadiness, Update};
 use super::{Log, Watching, asked, node, service, slice, small_cluster};
 use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
 
-/// How many lists were answered.
+/// Returns how many lists were answered.
 pub(super) fn lists(server: &ApiServer) -> usize {
     let is_whole = |seen: &Seen| seen.is_streamed_list() || seen.is_list();
     server.requests().iter().filter(|seen| seen.status == 200 && is_whole(seen)).count()
@@ -121,7 +121,7 @@ async fn a_watch_that_ends_is_resumed_where_it_was() {
         {
             server.delete("EndpointSlice", "shop", "web-a");
             interrupt(&server);
-            // Each watch has something to bring: one that keeps ending with nothing is given up.
+            // Each watch brings something: one that keeps ending without a change is given up.
             let number = 10 * round + u16::try_from(step).unwrap();
             server.put(&service("web", number));
             server.put(&slice("web", &format!("10.244.1.{number}")));
@@ -147,7 +147,8 @@ async fn a_bookmark_moves_the_place_to_resume_from() {
     server.disconnect();
     let is_slices = |seen: &Seen| seen.path.ends_with("endpointslices");
     let resumed = asked(&server, |seen| seen.is_resumed_watch() && is_slices(seen)).await;
-    // Three objects, then five changes of another node: the slices' watch saw only the bookmark.
+    // There were three objects and five changes of another node: the slices' watch saw only the
+    // bookmark.
     let version: u64 = resumed.parameter("resourceVersion").unwrap().parse().unwrap();
     assert!(version >= 8, "{version}");
 }
@@ -179,7 +180,7 @@ async fn a_version_that_is_too_old_leads_to_a_list() {
         server.put(&service("new", 81));
         watching.agrees_with(&server).await;
         assert!(lists(&server) > 3, "{gone:?} {streaming:?}");
-        // What the server has in its cache may be older than what was known before.
+        // The server's cache may be older than what was known before.
         let is_list = |seen: &Seen| seen.is_list() || seen.is_streamed_list();
         let lists: Vec<_> = server.requests().into_iter().skip(before).filter(is_list).collect();
         assert!(!lists.is_empty());
@@ -187,7 +188,7 @@ async fn a_version_that_is_too_old_leads_to_a_list() {
     }
 }
 
-/// A small generator with a period that no test reaches (xorshift64*).
+/// A small random generator with a period that no test reaches (xorshift64*).
 struct Chance(u64);
 
 impl Chance {
@@ -229,7 +230,7 @@ async fn nothing_is_lost_whatever_happens() {
             }
         }
         watching.agrees_with(&server).await;
-        // Whatever is still on its way must not change the picture.
+        // Events that are still under way must not change the result.
         tokio::time::sleep(Duration::from_millis(300)).await;
         while let Ok(event) = watching.events.try_recv() {
             watching.store.fold(event, &mut proxier::model::Dirty::default());
@@ -258,7 +259,7 @@ async fn the_readiness_of_every_node_is_told_when_it_differs() {
     };
     let of = |name: &str, ready| NodeReadiness { name: name.into(), ready, addresses: vec![] };
     assert_eq!(readiness().await, Update::Listed(vec![of("node1", true), of("node2", true)]));
-    // What differs is the time only; the next thing to hear is the change after it.
+    // Only the time differs, so the next event is about the change after it.
     server.put(&with("node2", "True", 1));
     server.put(&with("node2", "Unknown", 2));
     assert_eq!(readiness().await, Update::Put(of("node2", false)));

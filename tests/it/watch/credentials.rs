@@ -1,4 +1,4 @@
-//! Credentials: of a pod and of a kubeconfig, and what becomes of them while the proxy runs.
+//! Tests the credentials of a pod and of a kubeconfig, and their renewal while the proxy runs.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{Log, Watching, node, service, small_cluster};
 use crate::apiserver::ApiServer;
 
-/// The files that a pod has.
+/// Makes the files that a pod has.
 fn pod(server: &ApiServer) -> (TempDir, ApiSettings) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ca.crt"), server.authority()).unwrap();
@@ -36,7 +36,7 @@ async fn a_pods_token_is_rotated_without_anybody_noticing() {
     for turn in 0..3 {
         let token = format!("token-{turn}");
         server.admit_too(&token);
-        // White space at the end is an editor's.
+        // Editors add white space at the end.
         fs::write(folder.path().join("token"), format!("{token}\n")).unwrap();
         let before = server.requests().len();
         server.disconnect();
@@ -138,7 +138,7 @@ async fn credentials_that_are_refused_are_read_again_once_a_second_at_most() {
     let read = || fs::read_to_string(&runs).unwrap_or_default();
     super::until(|| read().lines().count() >= 4).await;
     let times: Vec<u64> = read().lines().map(|line| line.parse().unwrap()).collect();
-    // The program may start a little later than it was asked for.
+    // The program may start a little later than it was requested.
     let took = Duration::from_nanos(times[3] - times[0]);
     assert!(took > Duration::from_millis(2500), "{took:?}");
     assert!(server.requests().iter().filter(|seen| seen.status == 401).count() > 8);
@@ -291,7 +291,7 @@ async fn a_node_that_is_missed_is_told_about_once_and_when_it_is_there() {
     assert_eq!(log.lines_with("Node node1: found").len(), 2);
 }
 
-/// Has the lists read again until the Node's was read empty so often.
+/// Makes the lists be read again until the Node's list was empty this many times.
 async fn relists(server: &ApiServer, log: &Log, times: usize) {
     while log.lines_with("Node: 0 listed").len() < times {
         server.put(&node("node2", "192.0.2.12"));

@@ -1,4 +1,4 @@
-//! What the operator is told when the API server cannot be used.
+//! Tests what is logged when the API server cannot be used.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,7 +105,7 @@ async fn every_outage_is_told_while_one_kind_is_forbidden_for_good() {
     for turn in 1..3 {
         server.stop();
         log.has_times("Connection refused (os error 111); trying again", turn).await;
-        // Every watch is to see it.
+        // Every watch has to notice the outage.
         tokio::time::sleep(Duration::from_millis(600)).await;
         server.put(&service("web", 80 + u16::try_from(turn).unwrap()));
         server.restart();
@@ -147,7 +147,7 @@ async fn watches_that_end_at_once_are_told_of_once() {
     super::asked_times(&server, tries + 20).await;
     assert_eq!(log.lines_with("ends each watch at once").len(), 3, "one for each kind");
     server.behave(|behaviour| behaviour.brief = false);
-    // Whatever watch there is has begun after that.
+    // Every watch has begun after that.
     let tries = server.requests().len();
     super::asked_times(&server, tries + 3).await;
     server.put(&service("web", 81));

@@ -1,4 +1,5 @@
-//! What a kubeconfig may say of the server and the user, and what is said of what it may not.
+//! Tests which settings of a kubeconfig for the server and the user are supported, and the errors
+//! for others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ fn file(text: &str) -> (NamedTempFile, ApiSettings) {
     (file, ApiSettings { kubeconfig, ..ApiSettings::default() })
 }
 
-/// A kubeconfig of this server and this user.
+/// Returns a kubeconfig of this server and this user.
 fn of(cluster: &Value, user: &Value) -> String {
     json!({
         "current-context": "test",
@@ -174,7 +175,7 @@ async fn a_proxy_of_the_kubeconfig_is_refused() {
     assert_eq!(said, "kubeconfig FILE: proxy-url is not supported");
 }
 
-/// A user whose credentials a script fetches.
+/// Returns a user whose credentials a script fetches.
 fn plugin(script: &str) -> Value {
     json!({"exec": {
         "apiVersion": "client.authentication.k8s.io/v1",
@@ -211,7 +212,8 @@ async fn of_a_plugin_that_fails_later_no_more_is_told() {
     assert_eq!(log.lines_with("s3cr3t"), [""; 0]);
 }
 
-/// A script that gives a token that has expired, so that it is asked again, and fails when it has a mark.
+/// Returns a script that gives an expired token, so that it is run again. It fails once the file
+/// `mark` exists.
 fn until(mark: &Path) -> String {
     let credential = json!({
         "apiVersion": "client.authentication.k8s.io/v1",

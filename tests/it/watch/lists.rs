@@ -1,4 +1,4 @@
-//! How the source learns of everything there is.
+//! Tests how the source lists objects.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Peers that vanish without a word: each way of noticing it, by a clock that is moved.
+//! Tests each way of noticing a vanished peer, with a clock that the test moves.
 //!
-//! In: a relay before the server that stops passing anything on and keeps its connections; a server that goes on
-//! and does not answer. Out: after how long another connection, or another request, is begun.
+//! Takes a relay before the server that stops passing data and keeps its connections, or a server
+//! that does not answer. Returns the time after which another connection or request is begun.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,10 +16,10 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use super::{Log, Watching, service, settle, small_cluster};
 use crate::apiserver::{ApiServer, Seen, Streaming};
 
-/// Real time for what is on its way over the loopback device.
+/// Real time for data that is under way over the loopback device.
 const SETTLE: Duration = Duration::from_millis(30);
 
-/// Passes connections on, until it is frozen.
+/// A relay that passes connections on until it is frozen.
 struct Relay {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -59,7 +59,7 @@ impl Relay {
     }
 }
 
-/// What comes while it is frozen is lost.
+/// Passes data on. Data that arrives while the relay is frozen is lost.
 fn pass_on(mut from: TcpStream, mut to: TcpStream, is_frozen: &AtomicBool) {
     let mut bytes = [0; 4096];
     while let Ok(length) = from.read(&mut bytes) {
@@ -75,11 +75,12 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, is_frozen: &AtomicBool) {
     }
 }
 
-/// Moves the clock, in steps after each of which answers have time to come; whether it was so far by then.
+/// Moves the clock in steps. After each step answers have time to arrive. True if the condition
+/// became true within this time.
 async fn within(seconds: u64, has_come: impl Fn() -> bool) -> bool {
     for second in 1..=seconds {
         tokio::time::advance(Duration::from_secs(1)).await;
-        // Within each 15 s in which a sign of life is waited for, it has time to come.
+        // A ping is waited for within each 15 s, so its answer has time to arrive.
         settle(if second % 10 == 0 { 4 * SETTLE } else { SETTLE / 10 }).await;
         if has_come() {
             return true;
@@ -106,7 +107,7 @@ async fn a_vanished_peer_of_http2_is_noticed_within_45_s() {
     assert!(within(46, || relay.connections() > before).await, "nothing was noticed");
 }
 
-/// Of HTTP/1.1 the kernel has to notice it: `tests/netns` shows that it does.
+/// With HTTP/1.1 the kernel has to notice it: `tests/netns` shows that it does.
 #[tokio::test]
 async fn a_vanished_peer_is_noticed_by_the_kernel_within_45_s() {
     for http2 in [false, true] {
@@ -132,7 +133,8 @@ async fn a_vanished_peer_is_noticed_by_the_kernel_within_45_s() {
             let unanswered =
                 Duration::from_millis(sockopt::tcp_user_timeout(&socket).unwrap().into());
             assert!(unanswered <= Duration::from_secs(45) && unanswered > idle, "{unanswered:?}");
-            // With the limit set, the kernel looks at it with each probe and no longer counts them.
+            // If the limit is set, the kernel checks it at each probe and does not count probes any
+            // more.
             assert!(idle + between <= unanswered && between <= Duration::from_secs(5));
         }
         assert!(found >= 1, "{http2}");
@@ -187,7 +189,7 @@ async fn an_answer_that_does_not_begin_is_given_up_after_a_minute() {
 #[tokio::test]
 async fn a_list_that_comes_to_a_halt_is_given_up_after_a_minute() {
     let server = small_cluster();
-    // Without the mark behind the initial state.
+    // The server does not send the mark after the initial state.
     server.behave(|behaviour| behaviour.streaming = Streaming::Ignored);
     let log = Log::begin();
     let _watching = Watching::new(&server).await;

@@ -1,4 +1,5 @@
-//! Session affinity: a client stays with its endpoint for the timeout, by every way, and no longer.
+//! Tests session affinity: a client stays with its endpoint for the timeout at every kind of
+//! address, and no longer.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ fn a_client_stays_with_its_endpoint(kind: Kind) {
     let _servers = service.serve_and_use(&world.endpoints());
     let clients: [&Namespace; 2] = [&world.caller, &world.lab.client];
     for (_, address) in service.frontends() {
-        // Round robin gives the second client another one.
+        // Round robin gives the second client another endpoint.
         let servers = clients.map(|client| stays(client, kind, address));
         assert_ne!(servers[0], servers[1], "{address}");
     }
@@ -44,7 +45,7 @@ fn a_client_leaves_an_endpoint_that_goes(kind: Kind) {
 }
 
 fn a_client_is_free_after_the_timeout(kind: Kind) {
-    // A connection that is remembered keeps its client's endpoint beyond the timeout.
+    // A connection that IPVS still has keeps its client's endpoint beyond the timeout.
     let world = &World::shared(Settings::ForgetfulUdp);
     let timeout = Duration::from_secs(3);
     let service = sticky(world, kind, 3);
@@ -57,7 +58,7 @@ fn a_client_is_free_after_the_timeout(kind: Kind) {
         assert_eq!(&ask(&world.lab.client, kind.protocol, *address).unwrap().server, before);
     }
     let idle = Instant::now();
-    // Who is bound to whom, as `ipvsadm` has it: connections from port 0.
+    // `ipvsadm` lists the persistence of clients as connections from port 0.
     let is_bound = |address: &std::net::SocketAddr| {
         let known = world.lab.node1.run("ipvsadm -Lnc");
         known.lines().any(|line| line.contains(":0 ") && line.contains(&address.to_string()))
@@ -68,7 +69,7 @@ fn a_client_is_free_after_the_timeout(kind: Kind) {
         thread::sleep(Duration::from_millis(100));
     }
     for ((_, address), before) in frontends.iter().zip(&before) {
-        // Its turn has gone on.
+        // Round robin has moved on.
         assert_ne!(&ask(&world.lab.client, kind.protocol, *address).unwrap().server, before);
     }
 }
@@ -79,7 +80,7 @@ fn sticky(world: &World, kind: Kind, seconds: u32) -> Service<'_> {
     service
 }
 
-/// Asks a few times; the same server answers each time.
+/// Sends a few requests, which the same server must answer.
 fn stays(client: &Namespace, kind: Kind, address: std::net::SocketAddr) -> String {
     let servers = [(); 4].map(|()| ask(client, kind.protocol, address).unwrap().server);
     assert!(servers.iter().all(|server| *server == servers[0]), "{address}: {servers:?}");

@@ -1,4 +1,4 @@
-//! Endpoints that come and go under traffic, and the moment in which a Service appears.
+//! Tests endpoints that come and go under traffic, and the moment in which a Service appears.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -35,15 +35,17 @@ fn an_endpoint_leaves_and_comes_back_without_an_error(kind: Kind) {
     let answers = [(before, true), (without, true), (after, false)].map(|(results, may_lose)| {
         let (answers, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         let mut errors: Vec<_> = errors.into_iter().filter_map(Result::err).collect();
-        // The destination of a datagram goes at once, here as with kube-proxy, and with it the kernel drops the
-        // connection (`expire_nodest_conn`): the answer to the one datagram that is under way then comes from an
-        // address that the client has not asked. It waits for another one in vain. A refusal would be a fault.
+        // A UDP destination is removed at once, as with kube-proxy, and with it the kernel drops
+        // the connection (`expire_nodest_conn`). The answer to a datagram under way then comes from
+        // an address that the client has not asked, so the client waits in vain. A refusal would be
+        // a fault.
         if kind.protocol == Protocol::Udp && may_lose {
             let all = errors.len();
             errors.retain(|error| error.kind() != ErrorKind::WouldBlock);
             losses += all - errors.len();
         }
-        // The handshake of an association may be under way to a destination that goes at once.
+        // The handshake of an association may be under way to a destination that is removed at
+        // once.
         let tolerated = usize::from(kind.protocol == Protocol::Sctp);
         assert!(errors.len() <= tolerated, "{errors:?} beside {} answers", answers.len());
         answers.into_iter().flatten().map(|answer| answer.server).collect::<Vec<_>>()
@@ -51,17 +53,17 @@ fn an_endpoint_leaves_and_comes_back_without_an_error(kind: Kind) {
     assert!(losses <= 1, "{losses} datagrams without an answer, and only one was under way");
     let [before, without, after] = answers;
     assert!(before.contains(&leaving) && after.contains(&leaving));
-    // The first one may have begun before the change.
+    // The first connection may have begun before the change.
     let late: Vec<_> = without.iter().skip(1).filter(|server| **server == leaving).collect();
     assert!(late.is_empty(), "{} of {} still went there", late.len(), without.len());
-    // Closed connections of TCP are kept for two minutes, and with them their destination.
+    // IPVS keeps closed TCP connections for two minutes, and their destination with them.
     assert_eq!(weight, (kind.protocol == Protocol::Tcp).then_some(0));
 }
 
 #[test]
 fn a_service_is_never_reached_without_its_masquerade_rule() {
     let world = &World::new("instant", Settings::ClusterCidr);
-    // A local pod, whose answer would find its way through the node without a masquerade too.
+    // The answer of a local pod would pass the node without a masquerade too.
     let pod = &world.local[0];
     let kinds = [tcp_over_ipv4, udp_over_ipv6, udp_over_ipv4, tcp_over_ipv6];
     for kind in kinds.into_iter().cycle().take(52) {
@@ -73,9 +75,9 @@ fn a_service_is_never_reached_without_its_masquerade_rule() {
     }
 }
 
-/// Asks without a pause until somebody answers.
+/// Sends requests without a pause until one is answered.
 fn first_answer(client: &Namespace, service: &Service<'_>) -> Answer {
-    // A refusal that comes while TCP still sends is taken for a hint, and it would wait a second.
+    // TCP treats a refusal while it still sends as a hint, and would wait a second.
     const PATIENCE: Duration = Duration::from_millis(100);
     const GIVE_UP: Duration = Duration::from_secs(30);
     let start = Instant::now();

@@ -1,6 +1,6 @@
-//! Who answers, and what else may happen to a client.
+//! Checks which server answers a client, and what else happens.
 //!
-//! In: a client and an address. Out: nothing; a check that fails tells what was seen instead.
+//! Takes a client and an address. Fails with what was seen instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -13,14 +13,16 @@ use super::world::World;
 use crate::node::{Namespace, Pod};
 use crate::traffic::{Protocol, ask, ask_within};
 
-/// What "at once" means to a busy emulated machine, on which one run of `iptables-restore` takes a second and more.
-/// What waits for the next full comparison takes thirty seconds.
+/// The time that "at once" means on a busy emulated machine, where one run of `iptables-restore`
+/// takes more than a second. A change that waits for the next full comparison takes thirty seconds.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(20);
 
-/// How many associations may be lost while shares are counted: a destination that is out of order loses every one.
+/// The number of associations that may be lost while shares are counted. A broken destination loses
+/// every one.
 const LOST: usize = 3;
 
-/// The node's address on the device towards a pod: what a masqueraded connection comes from.
+/// Returns the source of masqueraded connections to a pod: the node's address on the device towards
+/// it.
 pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
     match pod.node_name().as_str() {
         "node1" => world.lab.node1.gateway(kind.family),
@@ -28,7 +30,8 @@ pub(super) fn towards(world: &World, kind: Kind, pod: &Pod) -> IpAddr {
     }
 }
 
-/// Asks three times for each endpoint: round robin gives each its three, which see the source they should.
+/// Sends three requests for each endpoint. Round robin must give three to each, and each must see
+/// the right source.
 pub(super) fn assert_spread(
     service: &Service<'_>,
     client: &Namespace,
@@ -38,7 +41,7 @@ pub(super) fn assert_spread(
     assert_spread_at(service.kind, service.address, client, endpoints, 3, source);
 }
 
-/// Asks `each` times for each endpoint at an address that no other test asks.
+/// Sends `each` requests for each endpoint at an address that no other test uses.
 pub(super) fn assert_spread_at(
     kind: Kind,
     address: SocketAddr,
@@ -60,7 +63,7 @@ pub(super) fn assert_spread_at(
             Err(error) if is_not_made(kind, &error) => println!("{} {error}", client.name()),
             Err(error) => panic!("{} {error}, after {seen:?}", client.name()),
         }
-        // A lost association had a turn that nobody saw: shares are counted from here.
+        // A lost association had a turn that was not seen: shares are counted from here.
         lost += 1;
         assert!(lost <= LOST, "{} lost {lost} at {address}, after {seen:?}", client.name());
         left = each * endpoints.len();
@@ -71,12 +74,14 @@ pub(super) fn assert_spread_at(
     assert_eq!(seen, wanted.collect(), "{address} from {}", client.name());
 }
 
-/// Under emulation an association is now and then not made, as it is made and lost, with no table changed meanwhile.
+/// True if an association was not made. Under emulation that happens now and then although no table
+/// has changed.
 fn is_not_made(kind: Kind, error: &io::Error) -> bool {
     kind.protocol == Protocol::Sctp && error.kind() == ErrorKind::TimedOut
 }
 
-/// Asks often enough for a round robin to come to every destination.
+/// Checks that exactly these pods answer. Sends enough requests for a round robin to reach every
+/// destination.
 pub(super) fn assert_served_by(kind: Kind, address: SocketAddr, client: &Namespace, pods: &[&Pod]) {
     let seen: BTreeSet<_> =
         [(); 6].map(|()| ask(client, kind.protocol, address).unwrap().server).into();
@@ -84,10 +89,10 @@ pub(super) fn assert_served_by(kind: Kind, address: SocketAddr, client: &Namespa
     assert_eq!(seen, wanted, "{address} from {}", client.name());
 }
 
-/// Nobody serves there, and the client is told.
+/// Checks that the client is refused.
 pub(super) fn assert_refused(client: &Namespace, kind: Kind, address: SocketAddr) {
-    // Long enough for TCP's second attempt: a refusal that comes while it still sends the first one, as it may
-    // between namespaces, is only a hint.
+    // Long enough for TCP's second attempt. A refusal may arrive while it still sends the first
+    // one, as between namespaces, and is then only a hint.
     let patience = Duration::from_secs(2);
     let told = match ask_within(patience, client, kind.protocol, address) {
         Ok(answer) => panic!("{} at {address}: {answer}", client.name()),
@@ -95,15 +100,15 @@ pub(super) fn assert_refused(client: &Namespace, kind: Kind, address: SocketAddr
     };
     let is_refused = match kind.protocol {
         Protocol::Tcp => told == ErrorKind::ConnectionRefused,
-        // Where IPVS drops what the node itself sends, the call that sends it fails.
+        // If IPVS drops what the node itself sends, the call that sends it fails.
         Protocol::Udp => matches!(told, ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied),
-        // It takes note of an unreachable port and keeps trying.
+        // SCTP notes an unreachable port and keeps trying.
         Protocol::Sctp => told == ErrorKind::TimedOut,
     };
     assert!(is_refused, "{} at {address}: {told}", client.name());
 }
 
-/// No answer comes, and no refusal either.
+/// Checks that neither an answer nor a refusal comes.
 pub(super) fn assert_dropped(client: &Namespace, kind: Kind, address: SocketAddr) {
     if let Err(what) = dropped(client, kind, address) {
         panic!("{} at {address}: {what}", client.name());
@@ -111,7 +116,7 @@ pub(super) fn assert_dropped(client: &Namespace, kind: Kind, address: SocketAddr
 }
 
 fn dropped(client: &Namespace, kind: Kind, address: SocketAddr) -> Result<(), String> {
-    // Many times what an answer takes.
+    // Many times the usual time of an answer.
     let patience = Duration::from_millis(300);
     let told = match ask_within(patience, client, kind.protocol, address) {
         Ok(answer) => return Err(answer.to_string()),
@@ -119,13 +124,13 @@ fn dropped(client: &Namespace, kind: Kind, address: SocketAddr) -> Result<(), St
     };
     let is_dropped = match kind.protocol {
         Protocol::Tcp | Protocol::Sctp => told == ErrorKind::TimedOut,
-        // A rule that drops what the node itself sends makes the call that sends it fail.
+        // If a rule drops what the node itself sends, the call that sends it fails.
         Protocol::Udp => matches!(told, ErrorKind::WouldBlock | ErrorKind::PermissionDenied),
     };
     if is_dropped { Ok(()) } else { Err(told.to_string()) }
 }
 
-/// The client's packets begin to be dropped at once.
+/// Checks that the client's packets begin to be dropped at once.
 pub(super) fn assert_dropped_at_once(client: &Namespace, kind: Kind, address: SocketAddr) {
     let start = Instant::now();
     while let Err(what) = dropped(client, kind, address) {
@@ -133,7 +138,7 @@ pub(super) fn assert_dropped_at_once(client: &Namespace, kind: Kind, address: So
     }
 }
 
-/// The client begins to be served at once.
+/// Checks that the client begins to be served at once.
 pub(super) fn assert_served_at_once(client: &Namespace, kind: Kind, address: SocketAddr) {
     let (start, patience) = (Instant::now(), Duration::from_millis(200));
     while let Err(error) = ask_within(patience, client, kind.protocol, address) {

@@ -1,4 +1,4 @@
-//! Connections that outlive their endpoint's place in the Service.
+//! Tests connections that continue after their endpoint has left the Service.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -84,7 +84,8 @@ fn assert_transfers_end_well(
         let mut rest = String::new();
         client.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "the last byte");
-        // A reset is forgotten after ten seconds; a connection that both sides close only after two minutes.
+        // IPVS keeps a reset connection for ten seconds, but one that both sides close for two
+        // minutes.
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     }
     for (_, address) in service.frontends() {

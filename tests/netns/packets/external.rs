@@ -1,4 +1,5 @@
-//! External IPs: addresses that the cluster's network brings to the node, or that the node has.
+//! Tests external IPs: addresses that the cluster's network routes to the node, or that the node
+//! has.
 
 use super::check::{assert_spread_at, towards};
 use super::service::Service;

@@ -1,5 +1,7 @@
-//! `externalTrafficPolicy: Local`: clients from outside keep their address and meet endpoints of this node
-//! only; where there is none, those who are in the cluster are served by other nodes' endpoints.
+//! Tests `externalTrafficPolicy: Local`.
+//!
+//! Clients from outside keep their address and reach only endpoints of this node. If it has none,
+//! clients in the cluster are served by other nodes' endpoints.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -77,15 +79,15 @@ fn a_pod_reaches_itself_from_outside(kind: Kind) {
     }
 }
 
-/// A Service of this policy that is reached by every way.
+/// Returns a Service with this policy and every kind of address.
 fn local(world: &World, kind: Kind) -> Service<'_> {
     let mut service = Service::reached_by(world, kind, &Way::EXTERNAL);
     service.spec.external = Policy::Local;
     service
 }
 
-/// Those in the cluster, and as whom an endpoint sees each. What the node sends to an address of its own comes
-/// from that address.
+/// Returns the clients in the cluster, and the source that an endpoint sees for each. The node uses
+/// its own address as the source of what it sends to that address.
 fn clients(world: &World, kind: Kind, address: SocketAddr) -> [(&Namespace, IpAddr); 2] {
     [(&world.caller, world.caller.address(kind.family)), (&world.lab.node1, address.ip())]
 }

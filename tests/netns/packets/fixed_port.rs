@@ -1,4 +1,5 @@
-//! Clients that use one port for ever: what the kernel remembers of them must not outlive its truth.
+//! Tests clients that use one port forever: connections of the kernel must not outlive the state
+//! that they came from.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -77,13 +78,13 @@ fn a_flow_is_served_when_the_service_appears(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let service = Service::reached_by(world, kind, &Way::EXTERNAL);
     let _server = service.serve(&world.remote);
-    // Another one shows that the proxy is at work.
+    // Another Service shows that the proxy is running.
     Service::new(world, kind).use_endpoints(&[]);
     let mut flows = Flows::default();
     flows.start_masqueraded(world, &service);
     flows.start("as itself", &world.caller, service.address, world.caller.address(kind.family));
     for _ in 0..2 {
-        // The kernel remembers that these went another way.
+        // The kernel remembers that these flows went another way.
         flows.go_on();
         let since = Instant::now();
         service.apply(&[(&world.remote, Condition::Ready)]);
@@ -111,19 +112,20 @@ fn a_new_association_from_the_same_port_follows_the_endpoint(kind: Kind) {
     }
 }
 
-/// How long a client may be without an answer: within a second on a machine. Emulated, with every processor busy, 2.2 s
-/// were seen after a single change, and a proxy that starts reads the tracked flows of every family and protocol
-/// besides. More patience hides nothing: a stale flow that is in use never ends, and no comparison mends it.
+/// The longest time that a client may be without an answer. On a real machine it is within a
+/// second. Emulated, with every processor busy, 2.2 s were seen after a single change. A starting
+/// proxy also reads the tracked flows of every family and protocol. A longer limit hides nothing: a
+/// stale flow in use never ends, and no comparison removes it.
 pub(super) const MOVED: Duration = AT_ONCE;
 
-/// Flows by every way.
+/// Flows to every kind of address.
 #[derive(Default)]
 pub(super) struct Flows {
     all: Vec<(String, Flow, Option<IpAddr>)>,
 }
 
 impl Flows {
-    /// Clients in all places whom the endpoints see as the node.
+    /// Starts flows of clients in all places, for which the endpoints see the node's address.
     pub(super) fn start_masqueraded(&mut self, world: &World, service: &Service<'_>) {
         for (way, address) in service.frontends() {
             let mut start = |who, client| {
@@ -141,17 +143,18 @@ impl Flows {
         }
     }
 
-    /// A client whom the endpoints see as `source`.
+    /// Starts a flow of a client for which the endpoints see `source`.
     fn start(&mut self, name: &str, client: &Namespace, address: SocketAddr, source: IpAddr) {
         self.all.push((name.to_owned(), Flow::start(client, address), Some(source)));
     }
 
-    /// Waits until each has sent a few datagrams more.
+    /// Waits until each flow has sent a few more datagrams.
     pub(super) fn go_on(&self) {
         self.all.iter().for_each(|(_, flow, _)| flow.go_on_for(3));
     }
 
-    /// The pod answers each of them, soon enough after the change, and sees whom it should.
+    /// Checks that the pod answers each flow soon enough after the change, and sees the right
+    /// source.
     pub(super) fn assert_served_at_once(
         &self,
         world: &World,

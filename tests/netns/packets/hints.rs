@@ -1,4 +1,5 @@
-//! Endpoints that are meant for a zone or a node, and Services for local traffic that are open to the outside.
+//! Tests endpoints with hints for a zone or a node, and Services for local traffic that are open to
+//! the outside.
 
 use super::check::assert_served_by;
 use super::service::Service;
@@ -26,7 +27,7 @@ fn endpoints_for_the_zone_serve_it(kind: Kind) {
 
     service.use_hinted(&[(first, HERE), (second, THERE), (third, HERE)], &[first, third]);
     assert_all_served_by(world, &service, &[first, third]);
-    // One that is meant for nobody in particular makes the others' hints void.
+    // An endpoint without a hint makes the others' hints void.
     service.use_hinted(&[(first, HERE), (second, THERE), (third, &[])], &[first, second, third]);
     assert_all_served_by(world, &service, &[first, second, third]);
     // A zone without endpoints of its own is served by all.

@@ -1,4 +1,5 @@
-//! Addresses of load balancers: served where packets keep them, left alone where the balancer ends connections.
+//! Tests load-balancer addresses: they are served if packets keep them, and left alone if the
+//! balancer ends connections.
 
 use std::net::SocketAddr;
 

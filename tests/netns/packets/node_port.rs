@@ -1,4 +1,5 @@
-//! Node ports: at which addresses they are served, to whom, and as whom the endpoints see the client.
+//! Tests node ports: at which addresses they are served, to which clients, and which source the
+//! endpoints see.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ fn only_the_first_address_serves_if_it_is_chosen(kind: Kind) {
         Family::V6 => "2001:db8:1::211",
     };
     let node = &world.lab.node1;
-    // Beside the first one, not on the device towards any endpoint.
+    // The address is an additional one, and not on the device towards any endpoint.
     node.run(&format!("ip address add {other} dev lo"));
     assert_served_but_not_at_the_gateway(world, kind);
     let service = Service::reached_by(world, kind, &[Way::NodePort]);
@@ -86,7 +87,7 @@ fn a_loopback_address_serves_nobody(kind: Kind) {
 fn an_address_that_comes_is_served_at_once_and_one_that_goes_is_not() {
     let world = &World::shared(Settings::ClusterCidr);
     let node = &world.lab.node1;
-    // Off the network of the nodes, so that it is no source towards them.
+    // The addresses are outside the network of the nodes, so that they are no source towards them.
     let addresses = ["198.51.100.77", "2001:db8:51::77"];
     let kinds = [tcp_over_ipv4, tcp_over_ipv6, udp_over_ipv4, udp_over_ipv6];
     let services = kinds.map(|kind| {
@@ -119,7 +120,7 @@ fn an_address_that_comes_is_served_at_once_and_one_that_goes_is_not() {
                 assert!(went.elapsed() < AT_ONCE, "{address} is still served");
             }
         }
-        // All of them go with their device as well.
+        // All addresses go with their device as well.
         node.run("ip link delete extra");
     }
 }

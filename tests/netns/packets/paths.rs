@@ -1,6 +1,7 @@
-//! Every way to a ClusterIP: each reaches every endpoint, and the server sees the source that it should.
+//! Tests every path to a ClusterIP: each reaches every endpoint, and the server sees the right
+//! source.
 //!
-//! A masqueraded connection comes from the address that the node has on the device towards the endpoint.
+//! The source of a masqueraded connection is the node's address on the device towards the endpoint.
 
 use super::check::{assert_spread, towards};
 use super::service::Service;
@@ -37,7 +38,7 @@ fn a_host_outside_reaches_every_endpoint_as_the_node(kind: Kind) {
 fn the_node_reaches_every_endpoint_from_the_device_towards_it(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let (service, _servers) = Service::serving(world, kind, &world.endpoints());
-    // Its own service address is what the node calls from, and nobody else could answer that.
+    // The node's source is the service address itself, which no other host could answer.
     let route = world.lab.node1.run(&format!("ip route get {}", service.address.ip()));
     assert!(route.starts_with("local ") && route.contains("dev lo"), "{route}");
     assert_spread(&service, &world.lab.node1, &world.endpoints(), |pod| towards(world, kind, pod));

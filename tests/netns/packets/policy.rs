@@ -1,4 +1,4 @@
-//! Which endpoints traffic goes to: traffic policy and the endpoints' conditions.
+//! Tests to which endpoints traffic goes: traffic policy and the endpoints' conditions.
 
 use std::io::ErrorKind;
 
@@ -61,7 +61,7 @@ fn an_endpoint_serves_while_it_is_ready(kind: Kind) {
     assert_served_by(&service, &[first, second, third]);
 }
 
-/// Every one of them answers a pod, and nobody else.
+/// Checks that each of these pods answers a pod, and no other server does.
 fn assert_served_by(service: &Service<'_>, pods: &[&Pod]) {
     check::assert_served_by(service.kind, service.address, service.caller(), pods);
 }

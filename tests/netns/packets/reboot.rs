@@ -1,4 +1,5 @@
-//! The node boots: the kernel knows nothing, clients send already, and the proxy starts in the midst of it.
+//! Tests a boot of the node: the kernel has no state, and clients send already when the proxy
+//! starts.
 
 use std::time::Instant;
 
@@ -63,7 +64,7 @@ fn after_a_boot_everyone_is_served_and_stays_so() {
     }
 }
 
-/// What a boot leaves of the kernel's state: nothing.
+/// Removes the kernel's state, as a boot does.
 fn forget_everything(node: &Node) {
     node.run(
         "ipvsadm -C

@@ -1,4 +1,5 @@
-//! What a service address does not do: answer at other ports, answer a ping, lead to the node's own servers.
+//! Tests that a service address does not answer at other ports, answer a ping, or lead to the
+//! node's own servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -77,7 +78,7 @@ fn a_service_without_endpoints_refuses_by_every_way(kind: Kind) {
     let world = &World::shared(Settings::ClusterCidr);
     let service = Service::reached_by(world, kind, &Way::EXTERNAL);
     service.use_endpoints(&[]);
-    // Virtual servers come before their addresses, and are empty before and after.
+    // Virtual servers exist before their addresses, and are empty before and after.
     let address = format!(" {}/", service.address.ip());
     let bound = || world.lab.node1.run("ip -oneline address show dev kube-ipvs0");
     until(PATIENCE, || bound().contains(&address).then_some(())).expect("its address is bound");
@@ -94,7 +95,7 @@ fn the_nodes_own_servers_are_not_reached_by_addresses_from_outside(kind: Kind) {
     let _servers = service.serve_and_use(&[&world.local[0]]);
     let port = 4000 + world.number();
     let _on_the_node = serve_on_every_address(node, kind, port);
-    // A server on every address answers datagrams from the one towards the client.
+    // A server on every address answers datagrams from the address towards the client.
     let (eth0, gateway) = (node.address(kind.family), node.gateway(kind.family));
     let clients: [(&Namespace, Way, IpAddr); 3] = [
         (&world.caller, Way::LoadBalancer, gateway),
@@ -109,14 +110,14 @@ fn the_nodes_own_servers_are_not_reached_by_addresses_from_outside(kind: Kind) {
         assert_eq!(answer.server, "node");
         ask(client, kind.protocol, service.at(Way::NodePort)).unwrap();
     }
-    // A node port is no port of theirs.
+    // The node port is not a port of the Service's other addresses.
     let vip = service.at(Way::LoadBalancer).ip();
     assert_refused(&world.lab.client, kind, service.node_port_at(vip));
 }
 
-/// One of its addresses stays when it goes, because another Service has it too.
+/// One of the Service's addresses stays when it goes, because another Service has it too.
 fn the_nodes_own_server_never_answers_for_a_service_that_comes_and_goes(kind: Kind) {
-    // Where nobody answers, packets are dropped while an address is not local.
+    // Packets to an address that is not local are dropped.
     const PATIENCE: Duration = Duration::from_millis(300);
     let world = &World::shared(Settings::ClusterCidr);
     let (node, outside, pod) = (&world.lab.node1, &world.lab.client, &world.local[0]);
@@ -149,16 +150,17 @@ fn the_nodes_own_server_never_answers_for_a_service_that_comes_and_goes(kind: Ki
         let answers: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
         let (served, asked) = (answers.len(), results.len());
         println!("{} by {way:?}: {served} of {asked} served", client.name());
-        // Each time it came and each time it went.
+        // Both must have happened each time that the Service came and went.
         assert!(served >= 30 && asked - served >= 10, "{} by {way:?}", client.name());
-        // Where the address is not local meanwhile, a first segment that was sent on to nowhere and comes again when
-        // the Service is there belongs to a flow for which it was decided before not to masquerade it.
+        // While the address is not local, a first segment may be forwarded and lost. If it is sent
+        // again when the Service exists, it belongs to a flow that the kernel has already decided
+        // not to masquerade.
         if way == Way::ExternalIp && client.name() == outside.name() {
             let gateway = node.gateway(kind.family);
             assert!(answers.iter().all(|answer| answer.source.ip() == gateway), "{answers:?}");
         }
     }
-    // It is there.
+    // The node's own server is running.
     let own = SocketAddr::new(node.address(kind.family), goes.spec.port);
     assert_eq!(ask(outside, kind.protocol, own).unwrap().server, "node");
     assert_eq!(on_the_node.asked(), 1);
@@ -191,7 +193,7 @@ fn a_service_address_answers_no_ping(kind: Kind) {
     }
 }
 
-/// A server such as an `sshd` that listens on every address of the node.
+/// Starts a server that listens on every address of the node, such as an `sshd`.
 fn serve_on_every_address(node: &Namespace, kind: Kind, port: u16) -> Server {
     let every: IpAddr = match kind.family {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),

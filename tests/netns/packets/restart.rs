@@ -1,4 +1,4 @@
-//! The proxy goes away and comes back under traffic of every kind, and nobody notices.
+//! Tests that the proxy stops and starts again under traffic of every kind without an effect on it.
 
 use super::kind::{
     sctp_over_ipv4, sctp_over_ipv6, tcp_over_ipv4, tcp_over_ipv6, udp_over_ipv4, udp_over_ipv6,

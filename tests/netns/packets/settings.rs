@@ -1,4 +1,4 @@
-//! Whose connections are masqueraded under other settings than a `clusterCIDR`.
+//! Tests which connections are masqueraded under settings other than a `clusterCIDR`.
 
 use super::check::{assert_spread, towards};
 use super::service::Service;

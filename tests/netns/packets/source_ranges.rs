@@ -1,4 +1,5 @@
-//! `loadBalancerSourceRanges`: who may come by a load balancer's address, and how changes take effect.
+//! Tests `loadBalancerSourceRanges`: which clients a load balancer's address admits, and how
+//! changes take effect.
 
 use super::check::{
     assert_dropped, assert_dropped_at_once, assert_served_at_once, assert_spread_at, towards,
@@ -45,7 +46,7 @@ fn only_clients_in_the_ranges_are_admitted(kind: Kind) {
     }
     assert_spread_at(kind, address, &lab.client, &[remote], 1, source);
 
-    // The nodes but not the client beside them.
+    // The ranges contain the nodes but not the client in the same network.
     admit(&[ranges.pods2, ranges.nodes]);
     assert_served_at_once(&lab.node1, kind, address);
     assert_served_at_once(distant, kind, address);
@@ -98,7 +99,7 @@ fn each_port_of_a_shared_address_has_its_own_ranges(kind: Kind) {
         ask(client, kind.protocol, at(&third)).unwrap();
     }
 
-    // One goes, the others keep their ranges.
+    // One Service goes; the others keep their ranges.
     second.withdraw();
     ask(client, kind.protocol, at(&first)).unwrap();
     assert_dropped(caller, kind, at(&first));
@@ -121,7 +122,8 @@ fn ranges_of_the_other_family_close_this_one_if_policies_are_strict(kind: Kind) 
                 assert_dropped_at_once(client, kind, address);
                 assert_dropped(&world.caller, kind, address);
             }
-            // What is not there cannot come at once; a round has passed when the next one has.
+            // Here nothing changes that could be waited for. When the next round is over, this one
+            // is too.
             _ => {
                 service.use_endpoints(&[&world.local[0]]);
                 service.use_endpoints(&[&world.remote]);
@@ -148,7 +150,7 @@ fn a_range_holds_for_local_endpoints_too(kind: Kind) {
     assert_spread_at(kind, address, &lab.client, &[&local[0]], 1, |_| outside);
     for client in [&**caller, &lab.node1] {
         assert_dropped(client, kind, address);
-        // The ranges are of the load balancer's address alone.
+        // The ranges apply only to the load balancer's address.
         ask(client, kind.protocol, service.at(Way::NodePort)).unwrap();
         ask(client, kind.protocol, service.address).unwrap();
     }
@@ -189,14 +191,14 @@ fn an_admitted_client_notices_no_change_of_the_ranges(kind: Kind) {
     assert!(errors.is_empty(), "asked {asked} times: {errors:?}");
 }
 
-/// Networks of the lab.
+/// The networks of the lab.
 struct Ranges {
     client: &'static str,
-    /// The client and no node.
+    /// A network that contains the client but no node.
     beside: &'static str,
-    /// The nodes without the client.
+    /// A network that contains the nodes but not the client.
     nodes: &'static str,
-    /// Both.
+    /// A network that contains the nodes and the client.
     wire: &'static str,
     pods1: &'static str,
     pods2: &'static str,

@@ -1,7 +1,7 @@
-//! What the manifests of a Service and its EndpointSlice say.
+//! Writes the manifests of a Service and its EndpointSlice.
 //!
-//! In: a [`Spec`], filled in by a test. Out: the objects as JSON. Never: a default that the API server would
-//! not fill in.
+//! Takes a [`Spec`] that a test has filled in. Returns the objects as JSON. Uses only defaults that
+//! the API server would set too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,43 +17,44 @@ pub(super) struct Spec {
     pub(super) name: String,
     pub(super) cluster_ip: IpAddr,
     pub(super) port: u16,
-    /// The port of its endpoints.
+    /// The port of the endpoints.
     pub(super) target: u16,
-    /// `internalTrafficPolicy`.
+    /// The `internalTrafficPolicy`.
     pub(super) internal: Policy,
-    /// `externalTrafficPolicy`.
+    /// The `externalTrafficPolicy`.
     pub(super) external: Policy,
     pub(super) node_port: Option<u16>,
     pub(super) external_ips: Vec<IpAddr>,
-    /// What the status says of load balancers; anything makes it a Service of that type.
+    /// The addresses in the load balancer's status. If there is a list, the Service is of type
+    /// LoadBalancer.
     pub(super) ingress: Option<Vec<Ingress>>,
     pub(super) source_ranges: Vec<String>,
     pub(super) health_check_port: Option<u16>,
-    /// How long a client stays with an endpoint, in seconds.
+    /// The time for which a client stays with an endpoint, in seconds.
     pub(super) affinity: Option<u32>,
 }
 
-/// Which endpoints may be used.
+/// A traffic policy: the endpoints that may be used.
 #[derive(Clone, Copy)]
 pub(super) enum Policy {
-    /// Those of every node.
+    /// The endpoints of every node.
     Cluster,
-    /// Those of the node that the client came to.
+    /// The endpoints of the node at which the client's packets arrive.
     Local,
 }
 
-/// What a load balancer's status says of an address.
+/// An address in a load balancer's status.
 #[derive(Clone, Copy)]
 pub(super) enum Ingress {
     /// The nodes see packets to this address.
     Vip(IpAddr),
-    /// The load balancer ends connections and makes its own to the nodes.
+    /// The load balancer ends connections and opens its own to the nodes.
     Proxy(IpAddr),
-    /// It has a name only.
+    /// The load balancer has only a name.
     Hostname,
 }
 
-/// A way to a Service. The node does not know the Service's own addresses but by the proxy.
+/// A kind of address of a Service. The node has the Service's own addresses only from the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     ClusterIp,
@@ -63,24 +64,24 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Those from outside the cluster.
+    /// The kinds for clients outside the cluster.
     pub(super) const EXTERNAL: [Self; 3] = [Self::NodePort, Self::ExternalIp, Self::LoadBalancer];
-    /// Every one.
+    /// Every kind.
     pub(super) const ALL: [Self; 4] =
         [Self::ClusterIp, Self::NodePort, Self::ExternalIp, Self::LoadBalancer];
 }
 
-/// What an EndpointSlice says of an endpoint.
+/// The conditions of an endpoint in an EndpointSlice.
 #[derive(Clone, Copy)]
 pub(super) enum Condition {
     Ready,
-    /// Neither ready nor on its way out.
+    /// Neither ready nor terminating.
     Unready,
-    /// On its way out and still serving.
+    /// Terminating and still serving.
     Terminating,
 }
 
-/// For whom an endpoint is meant (`hints`).
+/// A hint of an endpoint (`hints`).
 #[derive(Clone, Copy)]
 pub(super) enum Hint {
     Zone(&'static str),
@@ -88,7 +89,7 @@ pub(super) enum Hint {
 }
 
 impl Spec {
-    /// A ClusterIP whose addresses and ports belong to this number alone.
+    /// Makes a ClusterIP Service whose addresses and ports no other number has.
     pub(super) fn new(kind: Kind, number: u16) -> Self {
         Self {
             kind,
@@ -107,7 +108,7 @@ impl Spec {
         }
     }
 
-    /// Opens these ways to it as well.
+    /// Adds these kinds of address.
     pub(super) fn open(&mut self, ways: &[Way]) {
         let number = self.target - 8000;
         for way in ways {
@@ -125,7 +126,7 @@ impl Spec {
         }
     }
 
-    /// The ports of all ways, on a node with this address.
+    /// Returns all kinds and addresses, on a node with this address.
     pub(super) fn frontends(&self, node: IpAddr) -> Vec<(Way, SocketAddr)> {
         let mut all = vec![(Way::ClusterIp, SocketAddr::new(self.cluster_ip, self.port))];
         all.extend(self.node_port.map(|port| (Way::NodePort, SocketAddr::new(node, port))));
@@ -142,7 +143,7 @@ impl Spec {
         all
     }
 
-    /// Both objects.
+    /// Returns both objects.
     pub(super) fn manifest(&self, endpoints: &[Value]) -> Value {
         let (protocol, family) = (protocol(self.kind), family(self.kind));
         let mut port = json!({"protocol": protocol, "port": self.port, "targetPort": self.target});
@@ -192,7 +193,7 @@ impl Spec {
         json!({"apiVersion": "v1", "kind": "List", "items": [service, slice]})
     }
 
-    /// One endpoint of a slice.
+    /// Returns one endpoint of the EndpointSlice.
     pub(super) fn endpoint(&self, pod: &Pod, condition: Condition, hints: &[Hint]) -> Value {
         let mut endpoint = json!({
             "addresses": [pod.address(self.kind.family)],
@@ -228,7 +229,8 @@ impl Ingress {
     }
 }
 
-/// `PREFIX.0.0/16` or `2001:db8:PREFIX::/112`, at a number; cluster IPs have their own network of IPv6.
+/// Returns the address with this number in `PREFIX.0.0/16` or `2001:db8:PREFIX::/112`. Cluster IPs
+/// have an IPv6 network of their own.
 fn address(kind: Kind, prefix4: [u8; 2], prefix6: u16, number: u16) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     match kind.family {

@@ -1,6 +1,7 @@
-//! The table of packet cases that a cluster of kind is asked too, on a kernel of its own.
+//! Runs the table of packet cases on a kernel of its own. A cluster of kind runs it too.
 //!
-//! In: `tests/cases`. Out: every case that does not hold, at once. Never: a Service whose manifest another driver has not.
+//! Takes `tests/cases`. Fails with every case that does not hold. Uses the same Service manifests
+//! as the other driver.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -68,7 +69,7 @@ fn serve(world: &World, place: Place, kind: cases::Kind) -> Server {
     Server::start(pod, of(kind).protocol, address, &format!("{}0", place.prefix()))
 }
 
-/// A Service as an API server would hold it, and its slice.
+/// Returns a Service as an API server would hold it, and its EndpointSlice.
 fn objects(world: &World, run: &Run) -> [Value; 2] {
     let mut service = run.service();
     if let Some(status) = run.status() {

@@ -1,7 +1,7 @@
-//! What connection tracking still knows after a Service has gone, and what of others it must go on knowing.
+//! Tests which tracked flows remain after a Service has gone, and that foreign ones do.
 //!
-//! In: clients that keep their socket and so their port. Out: what `conntrack -L` lists. Never: a client that begins
-//! anew, whom a stale entry would not harm.
+//! Takes clients that keep their socket and so their port, since a stale entry would not harm
+//! others. Checks the output of `conntrack -L`.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -23,7 +23,7 @@ fn no_flow_outlives_its_service(kind: Kind) {
     let since = Instant::now();
     service.withdraw();
     assert_forgotten(world, &service, since);
-    // Those that go on sending find nobody, and not the old way either.
+    // Clients that continue to send get no answer, and do not reach the former endpoint.
     flows.go_on();
     assert_forgotten(world, &service, Instant::now());
 }
@@ -41,7 +41,7 @@ fn no_flow_outlives_a_service_that_went_while_the_proxy_was_away(kind: Kind) {
     assert_forgotten(&world, &service, Instant::now());
 }
 
-/// A masquerading rule of others may give a pod's own flow the number of a node port.
+/// A foreign masquerade rule may give a pod's own flow the number of a node port.
 #[test]
 fn flows_of_others_from_the_number_of_a_node_port_are_left_alone() {
     let world = World::new("others", Settings::ClusterCidr);
@@ -60,7 +60,7 @@ fn flows_of_others_from_the_number_of_a_node_port_are_left_alone() {
     let answer = ask_from(caller, service.kind.protocol, from, outside).unwrap();
     let node = service.at(Way::NodePort);
     assert_eq!(answer.source, node, "it was masqueraded");
-    // The host's own, and an endpoint's from the port at which it serves.
+    // One flow is the host's own, the other one an endpoint's from the port of its server.
     let served = service.endpoint(&local[0]);
     for (from, to, more) in [(node, 8, String::new()), (served, 9, format!(" -n {node}"))] {
         lab.node1.run(&format!(
@@ -90,7 +90,8 @@ fn flows_of_others_from_the_number_of_a_node_port_are_left_alone() {
     assert_eq!(list(), before);
 }
 
-/// A Service with flows by every way to an endpoint of another node, all of which are tracked.
+/// Returns a Service with flows at every kind of address to an endpoint of another node, all of
+/// which are tracked.
 fn served<'w>(world: &'w World, kind: Kind) -> (Service<'w>, Flows, Server) {
     let service = Service::reached_by(world, kind, &Way::EXTERNAL);
     let server = service.serve(&world.remote);
@@ -106,7 +107,7 @@ fn served<'w>(world: &'w World, kind: Kind) -> (Service<'w>, Flows, Server) {
     (service, flows, server)
 }
 
-/// Entries that lead from an address of the Service to its endpoint or back.
+/// Returns the entries between an address of the Service and its endpoint, in either direction.
 fn tracked(world: &World, service: &Service<'_>) -> Vec<String> {
     let family = match service.kind.family {
         Family::V4 => "ipv4",

@@ -1,7 +1,9 @@
-//! The cluster in which Services are tried: the lab, pods on both nodes, and the proxy on one of them.
+//! Makes the cluster in which Services are tested: the lab, pods on both nodes, and the proxy on
+//! one of them.
 //!
-//! In: settings of the proxy. Out: a [`World`] whose proxy follows a folder. Tests that do not restart the
-//! proxy share a world, each with a Service of its own, since building one takes longer than most tests do.
+//! Takes settings of the proxy. Returns a [`World`] whose proxy follows a folder. Tests that do not
+//! restart the proxy share a world, each with a Service of its own. Making a world takes longer
+//! than most tests.
 
 use std::fs;
 use std::path::Path;
@@ -15,53 +17,53 @@ use tempfile::TempDir;
 
 use crate::node::{Daemon, Lab, Namespace, Pod};
 
-/// The lab with its pods, and the proxy at work on `node1`.
+/// The lab with its pods, and a running proxy on `node1`.
 pub(super) struct World {
     pub(super) lab: Lab,
-    /// Pods on `node1`, which are endpoints.
+    /// The pods on `node1` that are endpoints.
     pub(super) local: [Pod; 2],
-    /// A pod on `node2`, which is an endpoint.
+    /// The pod on `node2` that is an endpoint.
     pub(super) remote: Pod,
-    /// A pod on `node1` that is nobody's endpoint.
+    /// A pod on `node1` that is not an endpoint.
     pub(super) caller: Pod,
-    /// A pod on `node2` that is nobody's endpoint.
+    /// A pod on `node2` that is not an endpoint.
     pub(super) distant: Pod,
     pub(super) proxy: Proxy,
     serial: AtomicU16,
 }
 
-/// How the proxy is configured.
+/// The settings of the proxy.
 #[derive(Clone, Copy)]
 pub(super) enum Settings {
-    /// With the pods' network as `clusterCIDR`.
+    /// The pods' network is the `clusterCIDR`.
     ClusterCidr,
-    /// The same, and everything is masqueraded.
+    /// The pods' network is the `clusterCIDR`, and everything is masqueraded.
     MasqueradeAll,
-    /// Without a way to tell local traffic.
+    /// Local traffic cannot be detected.
     NoDetection,
-    /// With node ports at the addresses of the nodes' own network.
+    /// Node ports are at the addresses of the nodes' own network.
     NodePortNet,
-    /// With node ports at the node's first address.
+    /// Node ports are at the node's first address.
     NodePortPrimary,
-    /// With [`DRAIN_LIMIT`] for destinations that have left.
+    /// Destinations may drain for at most [`DRAIN_LIMIT`].
     LimitedDrain,
-    /// Where IPVS and the kernel forget a datagram's connection after a second.
+    /// IPVS and the kernel forget a datagram's connection after a second.
     ForgetfulUdp,
-    /// With traffic policies and source ranges to the letter of the API.
+    /// Traffic policies and source ranges follow the API strictly.
     Strict,
 }
 
-/// How long a destination may drain where that is limited.
+/// The longest time that a destination may drain if that is limited.
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// The zone of `node1`.
 pub(super) const ZONE: &str = "here";
 
 impl World {
-    /// A world of the test's own.
+    /// Makes a world for one test.
     pub(super) fn new(name: &str, settings: Settings) -> Self {
         let lab = Lab::new(name);
-        // So that every refusal is told, not only the first ones of a second.
+        // Every refusal must reach the client, not only the first ones of a second.
         lab.node1.sysctl("net.ipv4.icmp_ratelimit", "0");
         lab.node1.sysctl("net.ipv6.icmp.ratelimit", "0");
         let local = [lab.node1.pod(2), lab.node1.pod(3)];
@@ -71,7 +73,7 @@ impl World {
         Self { lab, local, remote, caller, distant, proxy, serial: AtomicU16::new(0) }
     }
 
-    /// The world of these settings that tests share while any of them has it.
+    /// Returns the world with these settings that tests share while any of them uses it.
     pub(super) fn shared(settings: Settings) -> Arc<Self> {
         static SHARED: [Mutex<Weak<World>>; 8] = [const { Mutex::new(Weak::new()) }; 8];
         let mut shared = SHARED[settings as usize].lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,20 +84,20 @@ impl World {
         })
     }
 
-    /// The pods that are endpoints.
+    /// Returns the pods that are endpoints.
     pub(super) fn endpoints(&self) -> [&Pod; 3] {
         [&self.local[0], &self.local[1], &self.remote]
     }
 
-    /// A number that no other Service of this world has.
+    /// Returns a number that no other Service of this world has.
     pub(super) fn number(&self) -> u16 {
         self.serial.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
-/// `node1` sends what it has no other way for to a gateway, of which nothing comes back; hosts outside the
-/// cluster have `node1` for the gateway to Services, and so have the pods of `node2`, for the addresses from
-/// outside.
+/// Sets routes. `node1` has a default gateway from which nothing comes back. Hosts outside the
+/// cluster use `node1` as the gateway to Services. The pods of `node2` do so for the external
+/// addresses.
 fn connect_to_the_world(lab: &Lab) {
     let neighbour = |address| format!("neigh add {address} lladdr 02:00:00:00:00:01 dev eth0\n");
     let routes = "route add default via 192.0.2.1\nroute add default via 2001:db8:1::1";
@@ -124,23 +126,23 @@ impl Proxy {
         Self { daemon, folder }
     }
 
-    /// Ends the proxy as `systemctl` or the kubelet would.
+    /// Stops the proxy as `systemctl` or the kubelet would.
     pub(super) fn stop(&self) -> ExitStatus {
         self.daemon().take().expect("the proxy is running").terminate()
     }
 
-    /// Starts the proxy once more, with the same configuration and folder.
+    /// Starts the proxy again, with the same configuration and folder.
     pub(super) fn start_again(&self, node: &Namespace) {
         let before = self.daemon().replace(spawn(node, self.folder.path()));
         assert!(before.is_none(), "the proxy was running");
     }
 
-    /// Puts a manifest into the folder or changes it, whole at any moment.
+    /// Adds or changes a manifest in the folder. Readers never see an incomplete one.
     pub(super) fn apply(&self, name: &str, manifest: &Value) {
         write(&self.folder.path().join(format!("manifests/{name}.json")), manifest);
     }
 
-    /// Takes a manifest out of the folder.
+    /// Removes a manifest from the folder.
     pub(super) fn withdraw(&self, name: &str) {
         fs::remove_file(self.folder.path().join(format!("manifests/{name}.json"))).unwrap();
     }
@@ -149,7 +151,7 @@ impl Proxy {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it has logged.
+    /// Returns the proxy's log.
     pub(super) fn output(&self) -> String {
         self.daemon().as_ref().map(Daemon::output).unwrap_or_default()
     }
@@ -190,7 +192,7 @@ fn config(settings: Settings) -> Value {
     config
 }
 
-/// What kube-proxy has no settings for.
+/// Returns the settings that kube-proxy does not have.
 fn own_config(settings: Settings) -> Value {
     let mut config =
         json!({"apiVersion": "ipvs-proxy.io/v1alpha1", "kind": "IPVSProxyConfiguration"});
@@ -204,7 +206,7 @@ fn own_config(settings: Settings) -> Value {
     config
 }
 
-/// The Node object of `node1`.
+/// Returns the Node object of `node1`.
 fn node1() -> Value {
     json!({
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-//! The claim itself: who is served before and after a change is served all the time.
+//! Checks that every client that is served before and after a change is served all the time.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -10,12 +10,12 @@ use super::traffic::Callers;
 use super::world::{Client, Pair, World, frontends};
 use crate::proxy::{PATIENCE, Proxy, Source, until};
 
-/// How many connections every pair makes before a change, and after it has settled.
+/// The number of connections that each pair makes before a change, and after it has settled.
 const CONNECTIONS: usize = 3;
-/// How long a settled state is given to be followed by more rounds.
+/// The time for which a settled state must stay without another round.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// What the proxy is told, and what came of it in the recording, if it was recorded.
+/// The objects of a state, and the recorded result, if there is one.
 pub(super) struct State {
     pub(super) objects: String,
     /// The recorded `ipvs.txt`.
@@ -28,19 +28,20 @@ impl State {
     }
 }
 
-/// How a state is reached from the one before.
+/// The way in which a state is reached from the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
-    /// The running proxy is told.
+    /// The running proxy gets the new objects.
     Change,
-    /// The proxy ends, and another one is started that finds the new state.
+    /// The proxy stops, and another one starts with the new objects.
     Restart,
 }
 
-/// Goes through the states and returns how many pairs of a client and a frontend were kept, over all changes.
+/// Goes through the states. Returns how many pairs of a client and a frontend were kept, over all
+/// changes.
 pub(super) fn keeps_all(name: &str, config: &Value, by: By, states: &[State]) -> usize {
     let world = World::new(name, states.iter().map(|state| &*state.objects));
-    // A comparison with the kernel that is due meanwhile would be taken for the round that is awaited.
+    // A periodic comparison would be mistaken for the round that is waited for.
     let mut config = config.clone();
     config["ipvs"]["syncPeriod"] = "1h".into();
     let source = Source::manifests();
@@ -73,7 +74,7 @@ pub(super) fn keeps_all(name: &str, config: &Value, by: By, states: &[State]) ->
     kept
 }
 
-/// Waits until the proxy has acted upon a state.
+/// Waits until the proxy has programmed a state.
 fn settle(world: &World, proxy: &Proxy, state: &State, rounds_before: usize) {
     let is_settled = || {
         rounds(proxy) > rounds_before
@@ -86,13 +87,13 @@ fn settle(world: &World, proxy: &Proxy, state: &State, rounds_before: usize) {
     thread::sleep(QUIET);
 }
 
-/// How many rounds the proxy has told of.
+/// Returns how many rounds the proxy has logged.
 fn rounds(proxy: &Proxy) -> usize {
     let is_round = |line: &&str| line.contains("synced") || line.contains("nothing to change");
     proxy.log().lines().filter(is_round).count()
 }
 
-/// Waits until these pairs have all made some more connections.
+/// Waits until each of these pairs has made some more connections.
 fn go_on(callers: &[Callers; 2], pairs: &BTreeSet<Pair>) {
     let counts = || [0, 1].map(|client| callers[client].counts());
     let enough = counts().map(|counts| {

@@ -1,6 +1,8 @@
-//! Services of three ports in both families, to be changed a little from one state to the next.
+//! Makes Services of three ports in both families, which change a little from one state to the
+//! next.
 //!
-//! In: a few words. Out: manifests. Ports are `http` TCP 80, `dns` UDP 53 and `m3ua` SCTP 132.
+//! Takes a few values. Returns manifests. The ports are `http` TCP 80, `dns` UDP 53 and `m3ua` SCTP
+//! 132.
 
 use serde_json::{Value, json};
 
@@ -14,12 +16,12 @@ pub(super) struct Service {
     targets: [u16; 3],
 }
 
-/// Name, protocol and number of each port.
+/// The name, protocol and number of each port.
 const PORTS: [(&str, &str, u16); 3] =
     [("http", "TCP", 80), ("dns", "UDP", 53), ("m3ua", "SCTP", 132)];
 
 impl Service {
-    /// At the cluster IPs 10.96.2.N and fd00:10:96::2:N, with a pod on either node.
+    /// Makes a Service at the cluster IPs 10.96.2.N and fd00:10:96::2:N, with a pod on each node.
     pub(super) fn new(name: &'static str, number: u8) -> Self {
         let ports = PORTS.map(
             |(name, protocol, port)| json!({"name": name, "protocol": protocol, "port": port}),
@@ -30,19 +32,19 @@ impl Service {
         service.cluster_ips(number).pods(&[(1, number), (2, number)])
     }
 
-    /// At other cluster IPs.
+    /// Sets other cluster IPs.
     pub(super) fn cluster_ips(self, number: u8) -> Self {
         let ips = [format!("10.96.2.{number}"), format!("fd00:10:96::2:{number:x}")];
         self.set("clusterIP", &ips[0]).set("clusterIPs", &ips)
     }
 
-    /// With a field of its `spec`.
+    /// Sets a field of the `spec`.
     pub(super) fn set(mut self, field: &str, value: impl serde::Serialize) -> Self {
         self.spec[field] = json!(value);
         self
     }
 
-    /// With these node ports in the place of others.
+    /// Sets these node ports.
     pub(super) fn node_ports(mut self, numbers: [u16; 3]) -> Self {
         for (at, number) in numbers.into_iter().enumerate() {
             self.spec["ports"][at]["nodePort"] = number.into();
@@ -50,37 +52,37 @@ impl Service {
         self.set("type", "NodePort")
     }
 
-    /// Behind a load balancer at the addresses 203.0.113.N and 2001:db8:f::N, with node ports.
+    /// Adds the load-balancer addresses 203.0.113.N and 2001:db8:f::N, with node ports.
     pub(super) fn load_balancer(mut self, number: u8) -> Self {
         let ips = outside(number).map(|ip| json!({"ip": ip}));
         self.status = json!({"loadBalancer": {"ingress": ips}});
         self.node_ports(node_ports(number)).set("type", "LoadBalancer")
     }
 
-    /// With traffic from outside for this node's endpoints only.
+    /// Sets the external traffic policy `Local`.
     pub(super) fn local(self) -> Self {
         self.set("externalTrafficPolicy", "Local").set("healthCheckNodePort", 32_000)
     }
 
-    /// With pods `(NODE, HOST)` in the place of others.
+    /// Sets the pods, as `(NODE, HOST)`.
     pub(super) fn pods(mut self, pods: &[(u8, u8)]) -> Self {
         self.pods = pods.to_vec();
         self
     }
 
-    /// Whose pods listen on these ports.
+    /// Sets the ports on which the pods listen.
     pub(super) fn targets(mut self, targets: [u16; 3]) -> Self {
         self.targets = targets;
         self
     }
 
-    /// With the first ports only.
+    /// Keeps only the first ports.
     pub(super) fn first_ports(mut self, count: usize) -> Self {
         self.spec["ports"].as_array_mut().unwrap().truncate(count);
         self
     }
 
-    /// With every port's number higher by this.
+    /// Adds a value to each port's number.
     pub(super) fn shifted(mut self, by: u64) -> Self {
         for port in self.spec["ports"].as_array_mut().unwrap() {
             port["port"] = (port["port"].as_u64().unwrap() + by).into();
@@ -126,17 +128,17 @@ impl Service {
     }
 }
 
-/// The addresses outside the cluster with a number.
+/// Returns the addresses outside the cluster that have this number.
 pub(super) fn outside(number: u8) -> [String; 2] {
     [format!("203.0.113.{number}"), format!("2001:db8:f::{number:x}")]
 }
 
-/// The node ports that go with the addresses of a number.
+/// Returns the node ports that belong to the addresses with this number.
 pub(super) fn node_ports(number: u8) -> [u16; 3] {
     [30_080, 30_053, 30_132].map(|base| base + 200 * u16::from(number))
 }
 
-/// All objects of a state.
+/// Returns all objects of a state.
 pub(super) fn state<const N: usize>(services: [&Service; N]) -> String {
     services.map(Service::documents).concat()
 }

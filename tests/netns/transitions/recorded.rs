@@ -1,9 +1,10 @@
-//! Every change between two recorded steps.
+//! Tests every change between two recorded steps.
 
 use super::kept::{By, State, keeps_all};
 use crate::case::Case;
 
-/// A test for each case of several steps, with the least number of pairs that are kept over all its changes.
+/// Makes a test for each case of several steps, with the smallest number of pairs that are kept
+/// over all its changes.
 macro_rules! cases {
     ($($case:ident: $pairs:literal)*) => {
         const LISTED: &[&str] = &[$(stringify!($case)),*];

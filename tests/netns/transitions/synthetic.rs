@@ -1,4 +1,4 @@
-//! Changes that no recorded case makes, each there and back.
+//! Tests changes that no recorded case makes, in both directions.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::kept::{By, State, keeps_all};
 use super::objects::{Service, node_ports, outside, state};
 use crate::proxy::config;
 
-/// Goes through these states; at least as many pairs of a client and a frontend have to be kept.
+/// Goes through these states. At least this many pairs of a client and a frontend must be kept.
 fn keeps<const N: usize>(name: &str, pairs: usize, states: [String; N]) {
     keeps_by(By::Change, name, pairs, states);
 }

@@ -1,8 +1,8 @@
-//! Many new connections at once: clients that never pause, and servers at any number of addresses.
+//! Opens many new connections: clients that never pause, and servers at any number of addresses.
 //!
-//! In: frontends to connect to, endpoints to answer at. Out: which connections failed, when, and how. One thread
-//! for each namespace, so that as many connections as possible are made on a small machine. Never: a second try,
-//! but for datagrams and associations, see [`connect`].
+//! Takes frontends to connect to, and endpoints to listen at. Returns which connections failed,
+//! when, and how. Each namespace has one thread, so that a small machine makes as many connections
+//! as possible. Does not retry, except for datagrams and associations, see [`connect`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,29 +23,31 @@ use tokio::time::{sleep, timeout};
 use crate::node::Namespace;
 use crate::traffic::Protocol;
 
-/// When a connection counts as failed, whatever was sent: long after a busy emulated machine has got round to it.
+/// The time after which a connection has failed, long after a busy emulated machine would have
+/// handled it.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// When nobody is said to answer where that is only to be found out: at first, and when asked again. Whoever drops
-/// packets is waited for as long.
+/// The time after which a place counts as silent when that is only being measured: in the first
+/// attempt and in later ones. Clients whose packets are dropped wait this long.
 const BRIEF_PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
-/// TCP sends its first segment again after a second. A connection that took as long was slow, or lost a segment: the
-/// kernel knows, and then it counts as failed.
+/// The time from which a TCP connection may have lost a segment, because TCP sends its first
+/// segment again after a second. The kernel knows if it did, and then the connection counts as
+/// failed.
 const SLOW: Duration = Duration::from_millis(950);
-/// How many connections a namespace begins at once: more would only wait for each other.
+/// The number of connections that a namespace begins at once. More would only wait for each other.
 const AT_ONCE: usize = 4;
-/// After this time the next one may begin all the same.
+/// The time after which the next connection may begin in any case.
 const TURN: Duration = Duration::from_millis(100);
-/// How often a thread looks whether it should stop.
+/// The time between two checks whether a thread should stop.
 const ATTENTION: Duration = Duration::from_millis(20);
 
-/// Where somebody answers: a protocol, an address and a port.
+/// A protocol, an address and a port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) protocol: Transport,
     pub(super) address: SocketAddr,
 }
 
-/// [`Protocol`] in an order.
+/// Like [`Protocol`], but ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Transport {
     Tcp,
@@ -69,20 +71,20 @@ impl fmt::Debug for Place {
     }
 }
 
-/// Servers at endpoints of one namespace; they end on drop.
+/// Servers at endpoints of one namespace. They end on drop.
 pub(super) struct Servers {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Servers {
-    /// They listen when it returns.
+    /// Starts servers, which listen when this returns.
     pub(super) fn start(inside: &Namespace, places: &BTreeSet<Place>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = inside.enter(|| {
             let sockets: Vec<_> = places.iter().map(|place| (*place, listen(*place))).collect();
-            // A thread that is started inside stays there.
+            // A thread that is started inside the namespace stays there.
             thread::spawn(move || {
                 run(&stopped, async move {
                     for (place, socket) in sockets {
@@ -128,7 +130,8 @@ async fn answer_connections(listener: TcpListener) {
     }
 }
 
-/// The client speaks first and ends first, so that the memory of the connection is on its side.
+/// Answers one client. The client sends first and closes first, so that the closed connection
+/// remains on its side.
 async fn answer_one(mut stream: TcpStream) -> io::Result<()> {
     stream.read_exact(&mut [0]).await?;
     stream.write_all(b"!").await?;
@@ -145,7 +148,7 @@ async fn answer_datagrams(socket: std::net::UdpSocket) {
     }
 }
 
-/// Runs tasks until told to stop.
+/// Runs tasks until `stop` is set.
 fn run(stop: &AtomicBool, start: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -160,14 +163,14 @@ fn run(stop: &AtomicBool, start: impl Future<Output = ()>) {
 #[derive(Clone)]
 pub(super) struct Failure {
     pub(super) to: Place,
-    /// When it began.
+    /// The time at which it began.
     pub(super) began: Instant,
-    /// What came of it, after what time.
+    /// The error, and after what time it came.
     pub(super) told: String,
 }
 
-/// Source ports of one world, below those that a kernel chooses. None comes again soon: one that was used a moment
-/// ago may still have a connection in the tables of IPVS.
+/// The source ports of one world, below those that a kernel chooses. None is used again soon, as
+/// IPVS may still have a connection of a recently used port.
 #[derive(Default)]
 pub(super) struct SourcePorts(AtomicU16);
 
@@ -177,7 +180,7 @@ impl SourcePorts {
     }
 }
 
-/// Clients in one namespace that connect to each of many places again and again; they end on drop.
+/// Clients in one namespace that repeatedly connect to each of many places. They end on drop.
 pub(super) struct Callers {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -191,7 +194,7 @@ struct Heard {
 }
 
 impl Callers {
-    /// Begins.
+    /// Starts the clients.
     pub(super) fn start(
         inside: &Namespace,
         ports: &Arc<SourcePorts>,
@@ -204,7 +207,8 @@ impl Callers {
         let (stopped, noted, ports) = (Arc::clone(&stop), Arc::clone(&heard), Arc::clone(ports));
         let thread = inside.enter(|| {
             thread::spawn(move || {
-                // Whoever calls without a pause takes what others leave: this is the thread's alone.
+                // Clients that never pause must take only the time that others leave. The priority
+                // is this thread's alone.
                 setpriority_process(None, 10).unwrap();
                 run(&stopped, async move {
                     let turns = Arc::new(Semaphore::new(AT_ONCE));
@@ -225,12 +229,12 @@ impl Callers {
         Self { stop, thread: Some(thread), heard }
     }
 
-    /// How many connections to each place have ended so far.
+    /// Returns how many connections to each place have ended so far.
     pub(super) fn counts(&self) -> BTreeMap<Place, usize> {
         self.heard.lock().unwrap().connections.clone()
     }
 
-    /// What has failed so far.
+    /// Returns the failures so far.
     pub(super) fn failures(&self) -> Vec<Failure> {
         self.heard.lock().unwrap().failures.clone()
     }
@@ -249,8 +253,8 @@ fn note(heard: &Mutex<Heard>, to: Place, outcome: Result<(), Failure>) {
     heard.failures.extend(outcome.err());
 }
 
-/// Which of these places answer to as many connections in a row as are asked of each. Who does not is asked again for
-/// as long as that finds another one: a machine that stood still for a while was nobody's refusal.
+/// Returns the places that answer the given number of connections in a row. Places that do not are
+/// tried again, until no further one answers: a machine that stood still for a while is no refusal.
 pub(super) fn survey(
     inside: &Namespace,
     ports: &Arc<SourcePorts>,
@@ -321,9 +325,9 @@ async fn take_turn(
     })
 }
 
-/// A new connection, an answer over it, and its end. Of UDP and SCTP a second one where the first was lost: what is
-/// under way while its destination leaves is lost, since these destinations do not drain. A frontend that is out of
-/// order loses the second one as well.
+/// Opens a new connection, gets an answer, and closes it. For UDP and SCTP it tries a second time.
+/// Packets under way are lost when their destination leaves, since these destinations do not drain.
+/// A broken frontend loses the second attempt too.
 async fn connect(ports: &SourcePorts, to: Place) -> io::Result<()> {
     let may_be_lost = matches!(to.protocol, Transport::Udp | Transport::Sctp);
     if may_be_lost && try_once(ports, to, BRIEF_PATIENCE[0]).await.is_ok() {
@@ -359,12 +363,13 @@ async fn exchange(ports: &SourcePorts, to: Place) -> io::Result<()> {
     }
 }
 
-/// An error if the connection from this port had to send a segment again. Who calls is in the client's namespace.
+/// Fails if the connection from this port had to send a segment again. The calling thread is in the
+/// client's namespace.
 fn nothing_sent_again(port: u16) -> io::Result<()> {
     let output = Command::new("ss").args(["-tinH", &format!("sport = :{port}")]).output()?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    // The retransmission timeout is told of every connection that is there, the rest only where it happened. What
-    // was sent again and came twice (D-SACK) had been late, not lost.
+    // `ss` prints the retransmission timeout of every connection, but the counts only if they are
+    // not zero. A segment that arrived twice (D-SACK) was late, not lost.
     let count = |name: &str| -> usize {
         let word = told.split_whitespace().find_map(|word| word.strip_prefix(name));
         word.and_then(|counts| counts.rsplit('/').next()?.parse().ok()).unwrap_or(0)
@@ -375,7 +380,7 @@ fn nothing_sent_again(port: u16) -> io::Result<()> {
     Err(io::Error::other(format!("slow, and not for lack of time: {told}")))
 }
 
-/// A socket at a source port that is free.
+/// Returns a socket at a free source port.
 fn socket(ports: &SourcePorts, to: Place) -> io::Result<socket2::Socket> {
     let any: IpAddr = match to.address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

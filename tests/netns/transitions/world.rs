@@ -1,9 +1,10 @@
-//! The cluster in which states change: node1 as the recorded cases know it, and all pods there are.
+//! Makes the cluster in which states change: node1 as in the recorded cases, and all pods.
 //!
-//! In: objects. Out: a [`World`] in which every endpoint they name answers: those of 10.244.1.0/24 and
-//! fd00:10:244:1::/64 behind node1, all others on node2, from where an answer to a client outside does not pass
-//! node1 unless the client was masqueraded. Never: a device or address on node1 that the recorded node had not,
-//! but for the way to its pods, which needs none that serves.
+//! Takes objects. Returns a [`World`] in which every endpoint of the objects answers. Those of
+//! 10.244.1.0/24 and fd00:10:244:1::/64 are behind node1, all others on node2. From there an answer
+//! to a client outside passes node1 only if the client was masqueraded. Does not add devices or
+//! addresses to node1 that the recorded node does not have, except for the route to its pods, which
+//! serves no Service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,7 @@ pub(super) struct World {
     ports: [Arc<SourcePorts>; 2],
 }
 
-/// Who connects.
+/// The place of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Client {
     Outside,
@@ -38,11 +39,11 @@ impl Client {
 pub(super) type Pair = (Client, Place);
 
 impl World {
-    /// A world with the endpoints of these objects.
+    /// Makes a world with the endpoints of these objects.
     pub(super) fn new<'o>(name: &str, objects: impl Iterator<Item = &'o str>) -> Self {
         let lab = Lab::new(name);
         for host in [&*lab.node1, &*lab.node2, &lab.client] {
-            // So that every refusal is told, not only the first ones of a second.
+            // Every refusal must reach the client, not only the first ones of a second.
             host.sysctl("net.ipv4.icmp_ratelimit", "0");
             host.sysctl("net.ipv6.icmp.ratelimit", "0");
         }
@@ -64,13 +65,13 @@ impl World {
         Self { lab, _pods: pods, _servers: servers, ports: Default::default() }
     }
 
-    /// Which clients are served at which frontends now, by all of the destinations.
+    /// Returns which clients are served at which frontends now, by all of the destinations.
     pub(super) fn served(&self) -> BTreeSet<Pair> {
         let frontends = self.frontends();
-        // Often enough for a round robin to come to every destination.
+        // This is often enough for a round robin to reach every destination.
         let times = frontends.iter().map(|(place, count)| (*place, 2 * count + 1)).collect();
         let of = |client| survey(self.host(client), &self.ports[client as usize], &times);
-        // Side by side, since who is dropped is waited for.
+        // Both run at the same time, because a dropped client takes long.
         thread::scope(|scope| {
             let both = Client::ALL.map(|client| (client, scope.spawn(move || of(client))));
             both.into_iter()
@@ -81,7 +82,7 @@ impl World {
         })
     }
 
-    /// Clients that connect again and again, in the order of [`Client::ALL`].
+    /// Starts clients that connect repeatedly, in the order of [`Client::ALL`].
     pub(super) fn call(&self, pairs: &BTreeSet<Pair>) -> [Callers; 2] {
         Client::ALL.map(|client| {
             let places =
@@ -90,7 +91,8 @@ impl World {
         })
     }
 
-    /// The virtual servers of node1 that have destinations for new connections, and how many.
+    /// Returns the virtual servers of node1 that have destinations for new connections, and how
+    /// many each has.
     pub(super) fn frontends(&self) -> BTreeMap<Place, usize> {
         frontends(&self.lab.node1.run("ipvsadm -Sn"))
     }
@@ -132,7 +134,7 @@ fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// Every address and port at which the slices of these objects have a pod.
+/// Returns every address and port at which the slices of these objects have a pod.
 fn endpoints(objects: &str) -> BTreeSet<Place> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(objects).unwrap();
     let mut places = BTreeSet::new();
@@ -157,7 +159,8 @@ fn endpoints(objects: &str) -> BTreeSet<Place> {
     places
 }
 
-/// Of `ipvsadm -Sn`: the virtual servers that take new connections, with the number of their destinations.
+/// Returns the virtual servers in the output of `ipvsadm -Sn` that take new connections, with the
+/// number of their destinations.
 pub(super) fn frontends(saved: &str) -> BTreeMap<Place, usize> {
     let mut found = BTreeMap::new();
     for line in saved.lines() {
@@ -167,7 +170,7 @@ pub(super) fn frontends(saved: &str) -> BTreeMap<Place, usize> {
             "-t" => Transport::Tcp,
             "-u" => Transport::Udp,
             "--sctp-service" => Transport::Sctp,
-            // A firewall mark is not ours.
+            // This proxy does not make firewall marks.
             _ => continue,
         };
         if weight != "0" {

@@ -1,4 +1,4 @@
-//! Nodes as manifests and API servers write them.
+//! Tests Nodes as manifests and API servers write them.
 
 use proxier::model::Node;
 

@@ -1,4 +1,4 @@
-//! Services as manifests and API servers write them, and what becomes of each field.
+//! Tests Services as manifests and API servers write them, and the conversion of each field.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,8 @@ use proxier::model::{Affinity, Completeness, Protocol, Service, SourceRanges, Tr
 
 const HEAD: &str = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, ";
 
-/// Converts a Service with this flow-style rest, `spec: {…}}` with the cluster IP written `IP`.
+/// Converts a Service whose YAML ends with `rest`, such as `spec: {…}`. `IP4` in it stands for the
+/// fields of an IPv4 cluster IP. Also returns the problems.
 fn convert(rest: &str) -> (Option<Service>, Vec<String>) {
     let rest =
         rest.replace("IP4", "clusterIP: 10.96.0.1, ipFamilies: [IPv4], clusterIPs: [10.96.0.1]");
@@ -97,7 +98,7 @@ fn what_is_no_address_is_refused() {
     }
 }
 
-/// The recorded result of kube-proxy 1.36.2 for the same spellings.
+/// Compares with the recorded result of kube-proxy 1.36.2 for the same spellings.
 #[test]
 fn addresses_are_read_in_every_spelling_that_kube_proxy_reads_and_told_once_each() {
     let (service, problems) = convert(
@@ -121,7 +122,7 @@ fn addresses_are_read_in_every_spelling_that_kube_proxy_reads_and_told_once_each
     );
     let wanted = r#"Service shop/web: spec.clusterIP: "010.096.050.001" is read as 10.96.50.1, as kube-proxy does"#;
     assert!(problems[0].starts_with(wanted), "{problems:?}");
-    // By families, as an API server writes it: a mapped address is of IPv4.
+    // The API server lists one address for each family: a mapped address is an IPv4 one.
     let (service, problems) = convert(
         "spec: {clusterIP: '::ffff:10.96.0.9', clusterIPs: ['::ffff:10.96.0.9', 'fd00::9'], \
          ipFamilies: [IPv4, IPv6]}",
@@ -308,7 +309,7 @@ fn an_outside_address_that_no_host_can_have_is_refused() {
         assert_eq!(addresses(&valid(&external(ip)).external_ips), [ip]);
         assert_eq!(addresses(&valid(&ingress(ip)).load_balancer_ips), [ip]);
     }
-    // What no host can have is refused in every spelling.
+    // An address that no host can have is refused in every spelling.
     for ip in ["::ffff:127.0.0.1", "127.000.0.1", "0000::1", "::ffff:0.0.0.0"] {
         let (service, problems) = convert(&external(ip));
         assert_eq!(addresses(&service.unwrap().external_ips), [""; 0]);
@@ -332,7 +333,7 @@ fn source_ranges_are_kept_as_they_are_written() {
     assert_eq!(ranges("['::ffff:10.0.0.0/104', 010.1.0.0/16]"), ["10.0.0.0/8", "10.1.0.0/16"]);
 }
 
-/// The source ranges of a Service with this list, and whether all of it could be read.
+/// Returns the source ranges of a Service with this list, and whether all of it could be read.
 fn listed(list: &str) -> (Vec<String>, Completeness) {
     let service = convert(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}")).0.unwrap();
     match service.source_ranges {

@@ -1,4 +1,4 @@
-//! EndpointSlices as manifests and API servers write them, and what becomes of each field.
+//! Tests EndpointSlices as manifests and API servers write them, and the conversion of each field.
 
 use proxier::model::{Family, Protocol, Slice};
 
@@ -135,7 +135,7 @@ fn a_bad_endpoint_spoils_only_itself() {
     );
 }
 
-/// The recorded result of kube-proxy 1.36.2 for the same spellings.
+/// Compares with the recorded result of kube-proxy 1.36.2 for the same spellings.
 #[test]
 fn endpoints_are_read_in_every_spelling_that_kube_proxy_reads_and_told_once() {
     let (slice, problems) = of_web(

@@ -1,4 +1,4 @@
-//! Each rule of Go's that the library does not have, and what breaks it.
+//! Tests each of Go's rules that the library lacks, and the certificates that break it.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
@@ -18,7 +18,7 @@ fn params(common_name: &str) -> CertificateParams {
     params
 }
 
-/// The parameters of a certificate that could be an authority's.
+/// The parameters of a certificate that may be an authority's.
 fn authority(common_name: &str) -> CertificateParams {
     let mut params = params(common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +41,7 @@ fn issued(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Certifica
     params.signed_by(&key(), issuer).unwrap().der().clone()
 }
 
-/// Seconds from the epoch to the first of January of a year, near enough.
+/// Returns about the seconds from the epoch to the first of January of a year.
 fn year(year: u64) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs((year - 1970) * 31_557_600 + 86_400))
 }
@@ -139,7 +139,7 @@ fn an_authority_that_serves_is_issued_by_one_that_is_trusted() {
     assert_eq!(late, Err(CertificateError::Expired));
 }
 
-/// Whether a root with these parameters may have issued an authority that serves.
+/// True if a root with these parameters may issue an authority that serves.
 fn issues(root_params: CertificateParams) -> Result<(), CertificateError> {
     let root = root(root_params);
     let leaf = issued(&authority("leaf"), &root);
@@ -219,7 +219,7 @@ fn a_way_that_leads_back_to_itself_is_left() {
 
 #[test]
 fn a_server_cannot_keep_the_search_busy() {
-    // Every one is issued by every other one, and none by who is trusted.
+    // Each one is issued by every other one, and none by a trusted one.
     let keys: Vec<_> = (0..7).map(|_| key()).collect();
     let mut shown = Vec::new();
     for issuer in &keys {
@@ -230,7 +230,7 @@ fn a_server_cannot_keep_the_search_busy() {
     let trusted = root(authority("loop"));
     let begun = std::time::Instant::now();
     assert_eq!(judged(&[trusted.der()], &shown.iter().collect::<Vec<_>>()), UNKNOWN);
-    // Without a bound it would take longer than anybody lives.
+    // Without a limit the search would practically never end.
     assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
