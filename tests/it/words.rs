@@ -152,16 +152,21 @@ impl Flowing {
         self.starts.get(after.saturating_sub(1)).map_or(0, |(_, number)| *number)
     }
 
-    /// Where the phrase stands as whole words, whatever the case of its letters.
+    /// Where the phrase stands as whole words and not as code in backticks, whatever the case of its letters.
     fn find(&self, phrase: &str) -> Vec<usize> {
         let text = self.text.to_ascii_lowercase();
         let whole = |at: usize| {
             let before = text[..at].chars().next_back();
             let after = text[at + phrase.len()..].chars().next();
-            !before.is_some_and(is_of_word) && !after.is_some_and(is_of_word)
+            !before.is_some_and(goes_on) && !after.is_some_and(goes_on)
         };
         text.match_indices(phrase).map(|(at, _)| at).filter(|at| whole(*at)).collect()
     }
+}
+
+/// True for a character beside which a phrase is a part of a longer word, or code.
+fn goes_on(character: char) -> bool {
+    is_of_word(character) || character == '`'
 }
 
 fn is_of_word(character: char) -> bool {
@@ -515,6 +520,7 @@ let url = \"http://host // whoever\";
     let all: Vec<_> = all.into_iter().filter(|(_, word, _)| *word != "nobody").collect();
     assert_eq!(all, found);
     assert_eq!(refused(&Flowing::of_all("| the deed |")), [(1, "the deed", "apply")]);
+    assert_eq!(refused(&Flowing::of_all("the user `nobody`, by `wished`")), []);
 }
 
 #[test]
