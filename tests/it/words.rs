@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The description of kube-proxy's behaviour that comments and pages cite as `spec` and by the number of a quirk.
 const PAGE: &str = "docs/kube-proxy-ipvs.md";
@@ -18,7 +18,7 @@ const DANGLING: [&str; 10] =
 const HEADS: [&str; 3] = ["In: ", "Out: ", "Never: "];
 
 /// Words that the glossary of `CONTRIBUTING.md` replaces, each with the term that it gives instead.
-const REPLACED: [(&str, &str); 23] = [
+const REPLACED: [(&str, &str); 20] = [
     ("the wish", "desired state"),
     ("a wish", "desired state"),
     ("wished", "desired state"),
@@ -31,12 +31,9 @@ const REPLACED: [(&str, &str); 23] = [
     ("claimant", "owner"),
     ("claimants", "owner"),
     ("contested", "conflict"),
-    ("in vain", "conflict"),
     ("leftover", "legacy rules"),
     ("leftovers", "legacy rules"),
     ("traces of", "legacy rules"),
-    ("real server", "destination"),
-    ("real servers", "destination"),
     ("patience", "timeout"),
     ("complaint", "warning"),
     ("complaints", "warning"),
@@ -90,7 +87,7 @@ fn files() -> Vec<File> {
     files
 }
 
-fn is_source(folder: &PathBuf) -> bool {
+fn is_source(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     name != "target" && !name.starts_with('.')
 }
@@ -197,7 +194,7 @@ fn citations(flowing: &Flowing) -> Vec<(usize, String)> {
         let number = digits(&text[at + 2..]);
         found.extend((!number.is_empty()).then(|| (at, format!("Q-{number}"))));
     }
-    found.sort();
+    found.sort_by_key(|(at, _)| *at);
     found
 }
 
@@ -328,8 +325,8 @@ fn heads(text: &str) -> Vec<(usize, &'static str)> {
 fn glossary(contributing: &str) -> Vec<(String, String)> {
     let (_, section) = contributing.split_once("\n## Glossary\n").expect("a glossary");
     let section = section.split("\n## ").next().unwrap_or_default();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-    let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>()).skip(2);
+    let rows = section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>()).skip(2);
     cells
         .map(|cells| {
             let [term, meaning, instead] = cells[..] else { panic!("three columns: {cells:?}") };
