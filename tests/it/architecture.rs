@@ -54,7 +54,7 @@ fn none(found: &[String]) {
 }
 
 #[test]
-fn every_file_says_what_comes_in_what_goes_out_and_what_never_happens() {
+fn every_file_begins_with_module_docs() {
     let bare: Vec<_> = rust_files()
         .iter()
         .filter(|path| !text(path).starts_with("//!"))

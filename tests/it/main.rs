@@ -32,3 +32,4 @@ mod serve;
 mod tally;
 mod transitions;
 mod watch;
+mod words;
