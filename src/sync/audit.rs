@@ -93,7 +93,7 @@ fn answer(
         let start = Instant::now();
         let reading = read();
         let found = Found { reading, took: start.elapsed() };
-        let read_ms = super::Milliseconds(found.took);
+        let read_ms = super::report::Milliseconds(found.took);
         tracing::debug!(%read_ms, "the whole kernel is read");
         if tell.blocking_send(found).is_err() {
             return;

@@ -1,0 +1,260 @@
+//! Logs what rounds come to.
+//!
+//! Takes outcomes and the time. Writes lines, and keeps lasting failures for reminders. Does not decide when a round
+//! runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use proxier::apply::{CauseKind, Differences, Failure, Outcome};
+
+use super::summary::{Sum, Summary};
+use crate::lasting::{Area, Lasting};
+use crate::telemetry::ROUNDS;
+
+/// Logs what other programs have changed in the kernel.
+fn log_others(outcome: &Outcome) {
+    let Differences { counts, first } = &outcome.differences;
+    if !counts.is_empty() {
+        let numbers: Vec<_> =
+            counts.iter().map(|(kind, number)| format!("{kind}: {number}")).collect();
+        let more = counts.values().sum::<usize>().saturating_sub(first.len());
+        let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+        let (numbers, first) = (numbers.join(", "), first.join(", "));
+        tracing::warn!("others have changed the kernel ({numbers}); corrections: {first}{more}");
+    }
+    let servers = &outcome.servers_of_others;
+    if !servers.is_empty() {
+        let names = servers.iter().take(Differences::NAMED).map(ToString::to_string);
+        let (names, number) = (names.collect::<Vec<_>>().join(", "), servers.len());
+        tracing::warn!(
+            "removing virtual servers ({number}) that no Service has and no set of this proxy names: {names}; name their \
+             networks in ipvs.excludeCIDRs to keep such virtual servers"
+        );
+    }
+}
+
+/// The number of rounds in a minute that log what other programs have done. The metric
+/// `ipvs_proxy_audit_differences_total` counts all.
+const MAX_LOGGED_INTERFERENCES: u32 = 5;
+
+/// How many rounds of the present minute found changes of other programs.
+#[derive(Clone, Copy, Debug)]
+struct Interferences {
+    since: Instant,
+    rounds: u32,
+}
+
+/// What is logged about changes of other programs in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logging {
+    Everything,
+    /// One line says that no more is logged for a while.
+    LastLine,
+    Nothing,
+}
+
+/// Logs the results of rounds. A round that changed something gets one line if that is enabled
+/// (`-v=2`), else there is a summary at most once a minute. A lasting problem is logged when it
+/// begins and when it ends, not at each retry.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The operations that fail, and the kind of their cause. The text of a cause may differ each
+    /// time.
+    failing: BTreeMap<String, CauseKind>,
+    /// The register in which failures are kept for reminders.
+    lasting: Lasting,
+    summary: Summary,
+    interferences: Option<Interferences>,
+}
+
+/// A duration that is shown in milliseconds with three decimals.
+pub(super) struct Milliseconds(pub(super) Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0.as_secs_f64() * 1e3)
+    }
+}
+
+/// The number of new failures that a round logs one by one, and of those that are over.
+const MAX_LOGGED_FAILURES: usize = 20;
+
+impl Report {
+    pub(super) fn new(lasting: Lasting) -> Self {
+        Self { lasting, ..Self::default() }
+    }
+
+    fn tell_of_others(&mut self, outcome: &Outcome, now: Instant) {
+        if outcome.differences.counts.is_empty() && outcome.servers_of_others.is_empty() {
+            return;
+        }
+        match self.logging_of_others(now) {
+            Logging::Everything => log_others(outcome),
+            Logging::LastLine => tracing::warn!(
+                "others go on changing the kernel; the log is silent about it for the rest of the minute, and \
+                 ipvs_proxy_audit_differences_total counts"
+            ),
+            Logging::Nothing => {}
+        }
+    }
+
+    /// Counts a round that found changes of other programs. Returns what it may log.
+    fn logging_of_others(&mut self, now: Instant) -> Logging {
+        let minute = Interferences { since: now, rounds: 0 };
+        let window = self.interferences.get_or_insert(minute);
+        if now.saturating_duration_since(window.since) >= Duration::from_secs(60) {
+            *window = minute;
+        }
+        window.rounds = window.rounds.saturating_add(1);
+        match window.rounds.checked_sub(MAX_LOGGED_INTERFERENCES) {
+            None | Some(0) => Logging::Everything,
+            Some(1) => Logging::LastLine,
+            Some(_) => Logging::Nothing,
+        }
+    }
+
+    /// Returns the time until the next summary is due; `None` if there is nothing to log.
+    pub(super) fn next_sum(&self, now: Instant) -> Option<Duration> {
+        self.summary.next(now).map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Logs the summary of the rounds since the last one, if it is due.
+    pub(super) fn tell_sum(&mut self, now: Instant) {
+        let Some(Sum { rounds, changed, failed, longest }) = self.summary.take(now) else { return };
+        // If each round has its own line, the summary has no new information.
+        if !tracing::enabled!(target: ROUNDS, tracing::Level::INFO) {
+            let longest_ms = Milliseconds(longest);
+            tracing::info!(rounds, changed, failed, %longest_ms, "synced");
+        }
+    }
+
+    pub(super) fn tell(&mut self, outcome: &Outcome, took: Duration, by_kernel: Duration) {
+        let (took_ms, kernel_ms) = (Milliseconds(took), Milliseconds(by_kernel));
+        if outcome.done > 0 {
+            let (changed, draining) = (outcome.done, outcome.draining.count);
+            let failed = outcome.failed.len();
+            tracing::info!(target: ROUNDS, changed, failed, draining, %took_ms, %kernel_ms, "synced");
+        } else {
+            let failed = outcome.failed.len();
+            tracing::debug!(failed, %took_ms, %kernel_ms, "nothing to change");
+        }
+        self.tell_of_others(outcome, Instant::now());
+        let news = self.begin(&outcome.failed);
+        self.summary.add(outcome.done, news.len(), took);
+        for failure in news.iter().take(MAX_LOGGED_FAILURES) {
+            tracing::error!(held_back = outcome.held_back, "{failure}");
+        }
+        if news.len() > MAX_LOGGED_FAILURES {
+            tracing::error!("and {} failures more", news.len() - MAX_LOGGED_FAILURES);
+        }
+        for line in self.end(outcome) {
+            tracing::info!("{line}");
+        }
+    }
+
+    /// Returns the failures that are new, or whose cause has changed its kind.
+    fn begin<'a>(&mut self, failed: &'a [Failure]) -> Vec<&'a Failure> {
+        let is_new = |failure: &&Failure| {
+            let kind = failure.cause.kind();
+            self.lasting.begin(Area::Kernel, &failure.operation, failure.to_string());
+            self.failing.insert(failure.operation.clone(), kind) != Some(kind)
+        };
+        failed.iter().filter(is_new).collect()
+    }
+
+    /// Returns one line if nothing fails any more, else one for each failure that is over.
+    fn end(&mut self, outcome: &Outcome) -> Vec<String> {
+        let fails: BTreeSet<_> = outcome.failed.iter().map(|failure| &failure.operation).collect();
+        let over = |operation: &&String| !fails.contains(operation);
+        let over: Vec<_> = outcome.resolved.iter().filter(over).collect();
+        let over: Vec<_> =
+            over.into_iter().filter(|it| self.failing.remove(*it).is_some()).collect();
+        over.iter().for_each(|operation| self.lasting.end(Area::Kernel, operation));
+        if outcome.is_success() && !(over.is_empty() && self.failing.is_empty()) {
+            self.failing.clear();
+            self.lasting.end_all(Area::Kernel);
+            return vec!["kernel state in sync".to_owned()];
+        }
+        let lines =
+            over.iter().take(MAX_LOGGED_FAILURES).map(|operation| format!("resolved: {operation}"));
+        let more = over.len().checked_sub(MAX_LOGGED_FAILURES).filter(|more| *more > 0);
+        lines.chain(more.map(|more| format!("resolved: {more} failures more"))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxier::apply::{Cause, Refusal};
+
+    use super::*;
+
+    fn failures(range: std::ops::Range<usize>) -> Vec<Failure> {
+        let failure =
+            |number| Failure { operation: format!("add {number:02}"), cause: Cause::new("no") };
+        range.map(failure).collect()
+    }
+
+    fn resolved(range: std::ops::Range<usize>, refused: usize) -> Outcome {
+        let resolved = range.map(|number| format!("add {number:02}")).collect();
+        Outcome { resolved, refused, ..Outcome::default() }
+    }
+
+    #[test]
+    fn a_failure_that_ends_while_another_lasts_is_told() {
+        let mut report = Report::default();
+        assert_eq!(report.begin(&failures(0..3)).len(), 3);
+        assert_eq!(report.end(&resolved(0..0, 3)), [""; 0]);
+        assert_eq!(report.end(&resolved(0..1, 2)), ["resolved: add 00"]);
+        assert_eq!(report.end(&resolved(1..3, 0)), ["kernel state in sync"]);
+        assert_eq!(report.end(&resolved(0..0, 0)), [""; 0]);
+    }
+
+    #[test]
+    fn no_more_ends_than_beginnings_are_told_one_by_one() {
+        let mut report = Report::default();
+        report.begin(&failures(0..MAX_LOGGED_FAILURES + 3));
+        let lines = report.end(&resolved(0..MAX_LOGGED_FAILURES + 2, 1));
+        assert_eq!(lines.len(), MAX_LOGGED_FAILURES + 1);
+        assert_eq!(lines.last().unwrap(), "resolved: 2 failures more");
+    }
+
+    #[test]
+    fn a_problem_whose_words_vary_is_one_and_with_another_cause_it_is_told_again() {
+        let failure = |cause| [Failure { operation: "write rules IPv4".into(), cause }];
+        let mut report = Report::default();
+        assert_eq!(report.begin(&failure(Cause::new("line 40: RULE_APPEND failed"))).len(), 1);
+        assert_eq!(report.begin(&failure(Cause::new("line 37: RULE_APPEND failed"))).len(), 0);
+        let locked = Cause::of(CauseKind::Refused(Refusal::Busy), "xtables lock");
+        assert_eq!(report.begin(&failure(locked)).len(), 1);
+    }
+
+    #[test]
+    fn what_fails_is_kept_for_reminders_until_it_is_over() {
+        let lasting = Lasting::default();
+        let mut report = Report::new(lasting.clone());
+        report.begin(&failures(0..2));
+        report.end(&resolved(0..0, 2));
+        assert_eq!(lasting.texts(), ["add 00: no", "add 01: no"]);
+        report.end(&resolved(0..1, 1));
+        assert_eq!(lasting.texts(), ["add 01: no"]);
+        report.end(&resolved(1..2, 0));
+        assert_eq!(lasting.texts(), [""; 0]);
+    }
+
+    #[test]
+    fn what_others_do_is_logged_a_few_times_a_minute() {
+        let mut report = Report::default();
+        let start = Instant::now();
+        let mut logged = |seconds| report.logging_of_others(start + Duration::from_secs(seconds));
+        for second in 0..u64::from(MAX_LOGGED_INTERFERENCES) {
+            assert_eq!(logged(second), Logging::Everything);
+        }
+        assert_eq!(
+            [logged(10), logged(11), logged(59)],
+            [Logging::LastLine, Logging::Nothing, Logging::Nothing]
+        );
+        assert_eq!(logged(60), Logging::Everything);
+    }
+}
