@@ -1,7 +1,7 @@
-//! What a proxy has said, in one form for all tests.
+//! Brings the log of a proxy into one form for all tests.
 //!
-//! In: a line of its log in JSON, or any other line. Out: `LEVEL message name=value …`, where the level is
-//! `ERROR`, `INFO` or `DEBUG`; another line as it is. Never: a judgement.
+//! Takes a line of the log in JSON, or any other line. Returns `LEVEL message name=value …`, where the level is
+//! `ERROR`, `INFO` or `DEBUG`, and any other line as it is.
 
 #![allow(dead_code, unreachable_pub, reason = "shared by several binaries")]
 

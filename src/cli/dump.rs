@@ -19,16 +19,16 @@ pub struct DumpArgs {
     /// [default: /run/ipvs-proxy/ipvs-proxy.sock, or what the file says]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// If it does not answer: take names from the YAML and JSON files in this folder
+    /// Take names from the YAML and JSON files in this folder if the proxy does not answer
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// If it does not answer: take names from the API server of this kubeconfig
+    /// Take names from the API server of this kubeconfig if the proxy does not answer
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<String>,
     /// Address of the API server; wins over the kubeconfig
     #[arg(long, value_name = "URL")]
     pub master: Option<String>,
-    /// If it does not answer: take names from where this KubeProxyConfiguration file says
+    /// Take names from the source that this KubeProxyConfiguration file says if the proxy does not answer
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Name of this node [default: the file's, then the host's name]

@@ -105,7 +105,7 @@ pub struct Api {
     /// Requests in a burst; has no effect either [default: 10]
     #[arg(long, value_name = "N", value_parser = integer)]
     pub kube_api_burst: Option<i32>,
-    /// How often objects are delivered again; has no effect, since none is forgotten [default: 15m]
+    /// Period in which objects are delivered again; has no effect, since none is forgotten [default: 15m]
     #[arg(long, value_name = "DURATION")]
     pub config_sync_period: Option<GoDuration>,
 }
@@ -141,11 +141,11 @@ pub struct Proxy {
     /// Idle time of IPVS UDP connections; 0 leaves the kernel's
     #[arg(long, value_name = "DURATION")]
     pub ipvs_udp_timeout: Option<GoDuration>,
-    /// How long an endpoint that has left may keep its connections; 0 without limit; wins over any
+    /// Time for which an endpoint that has left may keep its connections; 0 without limit; wins over any
     /// file [default: 0]
     #[arg(long, value_name = "DURATION")]
     pub ipvs_graceful_termination_timeout: Option<GoDuration>,
-    /// The same for one on a node that is gone or not ready; 0 makes no difference; wins over any
+    /// The same for an endpoint on a node that is gone or not ready; 0 makes no difference; wins over any
     /// file [default: 0]
     #[arg(long, value_name = "DURATION")]
     pub ipvs_unreachable_node_termination_timeout: Option<GoDuration>,
@@ -179,7 +179,7 @@ pub struct Local {
     /// The bridge that pods are attached to
     #[arg(long, value_name = "DEVICE")]
     pub pod_bridge_interface: Option<String>,
-    /// How the names of pods' interfaces begin
+    /// Prefix of the names of pods' interfaces
     #[arg(long, value_name = "PREFIX")]
     pub pod_interface_name_prefix: Option<String>,
 }
@@ -245,7 +245,7 @@ pub struct Serving {
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Logging")]
 pub struct Logging {
-    /// How much is logged: 0 what matters, 4 each change, 6 everything
+    /// Verbosity of the log: 0 what matters, 4 each change, 6 everything
     #[arg(short = 'v', long = "v", value_name = "LEVEL")]
     pub verbosity: Option<u32>,
     /// text or json [default: text]

@@ -209,7 +209,7 @@ async fn a_folder_above_that_others_can_write_is_refused() {
     assert!(start(&folder.path().join("link/here.sock"), ask).is_err());
 }
 
-/// The leftover of a killed process with the same number does not prevent a start.
+/// The file that a killed process with the same number has left does not prevent a start.
 #[tokio::test]
 async fn a_socket_that_was_never_named_is_replaced() {
     let folder = tempfile::tempdir().unwrap();

@@ -377,7 +377,7 @@ fn the_page_refers_to_sections_that_it_has() {
 #[test]
 fn doc_comments_of_public_items_begin_with_what_they_are_about() {
     let mut found = Vec::new();
-    for file in files().iter().filter(|file| file.is_rust()) {
+    for file in files().iter().filter(|file| file.is_rust() && file.name != EXEMPT[0]) {
         for (line, word) in dangling(&file.text) {
             found.push(format!("{}:{line}: begins with {word:?}", file.name));
         }

@@ -1,7 +1,7 @@
-//! The driver: Services of the table given to the cluster, and clients in it that ask.
+//! Gives the Services of the table to the cluster, and has clients in it ask.
 //!
-//! In: `kubectl` and `docker` by the PATH. Out: what `judge.rs` wants to know. Never: a judgement of its own but of
-//! draining, which no other driver sees.
+//! Runs `kubectl` and `docker` from the PATH. Returns what `judge.rs` needs. Judges nothing itself but draining, which no
+//! other driver sees.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};

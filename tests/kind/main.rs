@@ -1,7 +1,7 @@
 //! The packet cases of `tests/cases` in a cluster of kind that `tests/kind/run` has made.
 //!
-//! In: the cluster, through `kubectl` and `docker`. Out: a line for each case, a counted line, and failure if one of them
-//! does not hold. Never: a cluster made or removed.
+//! Asks the cluster through `kubectl` and `docker`. Prints a line for each case and a counted line, and fails if a case
+//! does not hold. Does not make or remove the cluster.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

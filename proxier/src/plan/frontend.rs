@@ -204,8 +204,8 @@ impl<'a> Port<'a> {
     ///
     /// `Quirk:` a Service whose ranges are all of the other family admits every client of this one.
     ///
-    /// `Departs:` if a range was unreadable and no other is left, upstream admits everyone. Here nobody is
-    /// admitted, because the author of the list meant to keep clients out.
+    /// `Departs:` if a range was unreadable and no other is left, upstream admits everyone. Here no client
+    /// is admitted, because the author of the list meant to keep clients out.
     fn admission(&self) -> Admission {
         let (nets, completeness) = match &self.service.source_ranges {
             SourceRanges::Unrestricted => return Admission::Everyone,

@@ -158,7 +158,7 @@ impl Proxier {
         let mut unlike_belief = BTreeSet::new();
         for (stage, change, cause) in walk.take_refused() {
             if shows_no_device(&change, &cause) {
-                // Its notice is to come. What else was removed with it nobody knows.
+                // The kernel's notice is to come. What else was removed with the device is unknown.
                 self.has_interference = true;
                 work.doubts.lose_all();
                 continue;

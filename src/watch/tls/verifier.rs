@@ -77,7 +77,7 @@ impl Verifier {
         }))
     }
 
-    /// Checks the server's own certificate, whoever has issued it.
+    /// Checks the server's own certificate, which any issuer may have signed.
     fn judge_leaf(
         &self,
         shown: &CertificateDer<'_>,
