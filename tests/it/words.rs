@@ -400,7 +400,7 @@ fn comments_and_pages_use_the_words_of_the_glossary() {
 #[test]
 fn module_docs_have_no_heads() {
     let mut found = Vec::new();
-    for file in files().iter().filter(|file| file.is_rust()) {
+    for file in files().iter().filter(|file| file.is_rust() && file.name != EXEMPT[0]) {
         for (line, head) in heads(&file.text) {
             found.push(format!("{}:{line}: {head:?}, say with verbs what it does", file.name));
         }
