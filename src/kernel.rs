@@ -112,7 +112,8 @@ impl Kernel for LinuxKernel {
                     answers.extend(answered(self.tables.servers.carry_out(run), Change::Server));
                 }
                 Run::Flows(run) => {
-                    answers.extend(answered(self.flows.remove(run), Change::RemoveFlow));
+                    let change = |flow| Change::RemoveFlow(Box::new(flow));
+                    answers.extend(answered(self.flows.remove(run), change));
                 }
             }
         }

@@ -40,8 +40,8 @@ impl Flows {
         }
     }
 
-    pub(super) fn remove(&mut self, flows: Vec<Box<Flow>>) -> Vec<Answered<Box<Flow>>> {
-        let theirs: Vec<_> = flows.iter().map(|flow| their_flow(flow)).collect();
+    pub(super) fn remove(&mut self, flows: Vec<Flow>) -> Vec<Answered<Flow>> {
+        let theirs: Vec<_> = flows.iter().map(their_flow).collect();
         match self.open().and_then(|conntrack| conntrack.delete(&theirs)) {
             Ok(results) => flows
                 .into_iter()

@@ -13,7 +13,7 @@ pub(super) enum Run {
     Sets(Vec<SetChange>),
     Rules(RulesChange),
     Servers(Vec<ServerChange>),
-    Flows(Vec<Box<Flow>>),
+    Flows(Vec<Flow>),
 }
 
 /// Splits the changes into runs.
@@ -24,7 +24,7 @@ pub(super) fn runs(changes: Vec<Change>) -> Vec<Run> {
             (Some(Run::Addresses(run)), Change::Address(change)) => run.push(change),
             (Some(Run::Sets(run)), Change::Set(change)) => run.push(change),
             (Some(Run::Servers(run)), Change::Server(change)) => run.push(change),
-            (Some(Run::Flows(run)), Change::RemoveFlow(flow)) => run.push(flow),
+            (Some(Run::Flows(run)), Change::RemoveFlow(flow)) => run.push(*flow),
             (_, change) => runs.push(Run::of(change)),
         }
     }
@@ -39,7 +39,7 @@ impl Run {
             Change::Set(change) => Self::Sets(vec![change]),
             Change::Rules(change) => Self::Rules(change),
             Change::Server(change) => Self::Servers(vec![change]),
-            Change::RemoveFlow(flow) => Self::Flows(vec![flow]),
+            Change::RemoveFlow(flow) => Self::Flows(vec![*flow]),
         }
     }
 }
