@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::ask::{Readiness, Request, Told, folder_of};
 use super::names::{self, Names};
+use crate::safe_folder;
 
 /// The longest duration of a connection, including a round of the sync thread and a slow reader.
 const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,8 +59,9 @@ pub fn start(path: &Path, knowledge: Knowledge) -> io::Result<()> {
 /// set is it renamed to `path`, where it may replace the socket of a process that has ended.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let folder = folder_of(path);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    refuse_unsafe(folder)?;
+    safe_folder::create(folder).map_err(|error| {
+        io::Error::new(error.kind(), format!("{error}: choose another localSocket"))
+    })?;
     // Two processes that find an old socket must not both replace it. The lock ends with this function.
     let locked = fs::File::open(folder)?;
     locked.try_lock()?;
@@ -96,37 +98,6 @@ fn passed_over(removed: io::Result<()>) -> io::Result<()> {
         io::ErrorKind::NotFound => Ok(()),
         _ => Err(error),
     })
-}
-
-/// Refuses a folder in which another user can replace the socket. Checks the folders above it too, since a user who can
-/// write there can replace the whole folder.
-fn refuse_unsafe(folder: &Path) -> io::Result<()> {
-    let folder = folder.canonicalize()?;
-    for folder in folder.ancestors() {
-        let metadata = fs::metadata(folder)?;
-        let Some(why) = unsafe_because(metadata.uid(), metadata.mode()) else { continue };
-        let text = format!(
-            "the folder {} {why}, who could put another socket there: choose another localSocket",
-            folder.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    }
-    Ok(())
-}
-
-/// Names the users, beside root and this one, whom a folder's owner and mode let rename or remove files of others.
-/// `None` if there are none. An access control list shows in the bits of the group.
-fn unsafe_because(owner: u32, mode: u32) -> Option<String> {
-    const STICKY: u32 = 0o1000;
-    if owner != 0 && owner != geteuid().as_raw() {
-        return Some(format!("belongs to user {owner}"));
-    }
-    let who = match (mode & 0o002 != 0, mode & 0o020 != 0) {
-        (true, _) => "everybody",
-        (false, true) => "its group",
-        (false, false) => return None,
-    };
-    (mode & STICKY == 0).then(|| format!("is writable for {who}"))
 }
 
 async fn accept(listener: UnixListener, teller: Arc<Teller>) {
@@ -208,7 +179,7 @@ async fn request(stream: &mut UnixStream) -> io::Result<Request> {
 
 #[cfg(test)]
 mod tests {
-    use super::{may_ask, unsafe_because};
+    use super::may_ask;
 
     #[test]
     fn root_and_the_proxys_own_user_may_ask() {
@@ -217,16 +188,5 @@ mod tests {
         {
             assert_eq!(may_ask(user, own), wanted, "{user} asks {own}");
         }
-    }
-
-    #[test]
-    fn a_folder_of_another_user_is_unsafe_whatever_its_mode() {
-        let own = rustix::process::geteuid().as_raw();
-        for mode in [0o700, 0o1777, 0o755] {
-            let why = unsafe_because(own + 1, mode);
-            assert_eq!(why, Some(format!("belongs to user {}", own + 1)), "{mode:o}");
-            assert_eq!(unsafe_because(own, mode), None, "{mode:o}");
-        }
-        assert_eq!(unsafe_because(0, 0o755), None);
     }
 }
