@@ -150,7 +150,7 @@ impl Folder {
                 }
             }
         }
-        wanted.extend(self.writing.take_due(&self.path, now));
+        wanted.extend(self.writing.take_due(now));
         for path in wanted {
             content.push((path.clone(), self.seen.read(&path)));
         }
@@ -163,12 +163,14 @@ impl Folder {
     fn changed(&mut self, heard: Heard, now: Instant) -> BTreeSet<PathBuf> {
         let mut wanted = BTreeSet::new();
         for (path, writer) in heard.files {
-            // Links are whole when they are made, and nobody closes them.
-            if writer == Writer::AtWork && !writing::is_link(&path) {
-                self.writing.unclosed(&path, now);
-            } else {
-                self.writing.done(&path);
-                wanted.insert(path);
+            match writer {
+                // Links are whole when they are made, and nobody closes them.
+                Writer::Made if writing::is_link(&path) => self.writing.linked(&path, now),
+                Writer::Made | Writer::AtWork => self.writing.unclosed(&path, now),
+                Writer::Done => {
+                    self.writing.done(&path);
+                    wanted.insert(path);
+                }
             }
         }
         if heard.concerns_links {
@@ -200,7 +202,7 @@ impl Folder {
             paths.into_iter().for_each(|path| self.look_at(path, now, wanted));
             return;
         }
-        let writers = writing::writers(&self.path);
+        let writers = writing::writers(paths.iter().map(PathBuf::as_path));
         for path in paths {
             if writers.contains_key(&path) {
                 self.writing.unclosed(&path, now);
@@ -217,6 +219,7 @@ impl Folder {
         }
         match self.seen.difference(&path) {
             Difference::None => {}
+            Difference::Replaced if writing::is_link(&path) => self.writing.linked(&path, now),
             Difference::Unsure | Difference::Replaced => drop(wanted.insert(path)),
             Difference::Changed if wanted.contains(&path) => {}
             Difference::Changed => self.writing.unannounced(&path, now),
