@@ -6,9 +6,9 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use rustix::process::geteuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::ask::{Readiness, Request, Told, folder_of};
 use super::names::{self, Names};
@@ -34,6 +34,9 @@ const MAX_CONVERSATIONS: usize = 16;
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// The interval of checks whether the socket's file is still there.
+const CHECK_PERIOD: Duration = Duration::from_secs(30);
+
 /// The sources of answers.
 pub struct Knowledge {
     /// The name of this node.
@@ -49,10 +52,54 @@ pub struct Knowledge {
 /// # Errors
 /// If the socket cannot be created, its folder is not safe, or a living process listens there.
 pub fn start(path: &Path, knowledge: Knowledge) -> io::Result<()> {
-    let listener = listen(path)?;
+    let socket = Socket::new(path)?;
     let teller = Teller { knowledge, turn: Mutex::new(()) };
-    tokio::spawn(accept(listener, Arc::new(teller)));
+    tokio::spawn(accept(socket, Arc::new(teller)));
     Ok(())
+}
+
+/// The listening socket and its file.
+struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+    /// Device and inode of the file.
+    file: Option<(u64, u64)>,
+    /// The error that was logged because the file could not be created again.
+    trouble: Option<String>,
+}
+
+impl Socket {
+    fn new(path: &Path) -> io::Result<Self> {
+        let listener = listen(path)?;
+        let file = identity(path);
+        Ok(Self { path: path.to_owned(), listener, file, trouble: None })
+    }
+
+    /// Creates the socket again if its file was removed. The file is in a folder that may be cleaned.
+    fn restore(&mut self) {
+        if self.file.is_some() && identity(&self.path) == self.file {
+            return;
+        }
+        let path = self.path.display();
+        match Self::new(&self.path) {
+            Ok(socket) => {
+                tracing::warn!("localSocket {path}: somebody removed it; it was created again");
+                *self = socket;
+            }
+            Err(error) => {
+                let trouble = Some(error.to_string());
+                if self.trouble != trouble {
+                    tracing::warn!("localSocket {path}: somebody removed it: {error}");
+                    self.trouble = trouble;
+                }
+            }
+        }
+    }
+}
+
+/// The device and inode of a file; `None` if there is none.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Creates the listening socket. It is created in a folder that no other user can enter. Only when its permissions are
@@ -100,10 +147,18 @@ fn passed_over(removed: io::Result<()>) -> io::Result<()> {
     })
 }
 
-async fn accept(listener: UnixListener, teller: Arc<Teller>) {
+async fn accept(mut socket: Socket, teller: Arc<Teller>) {
     let conversations = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
+    let mut checks = interval(CHECK_PERIOD);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = socket.listener.accept() => accepted,
+            _ = checks.tick() => {
+                socket.restore();
+                continue;
+            }
+        };
+        match accepted {
             Ok((stream, _)) if is_of_root(&stream) => {
                 let Ok(permit) = Arc::clone(&conversations).try_acquire_owned() else { continue };
                 let teller = Arc::clone(&teller);
