@@ -20,6 +20,7 @@ pub mod lock;
 pub mod metrics;
 pub mod objects;
 pub mod one_line;
+mod safe_folder;
 pub mod sd_notify;
 pub mod serve;
 pub mod sloppy;

@@ -216,7 +216,7 @@ impl Rounds {
         let audited = self.proxier.compares_everything();
         // Counts the reading that was made beside the rounds. Without a valid cache the round reads
         // itself.
-        if audited && let Some(found) = self.proxier.believed() {
+        if audited && let Some(found) = self.proxier.cached() {
             kernel.count(found);
         }
         let counted = self.pace.count_is_due(start);
@@ -250,9 +250,9 @@ impl Rounds {
         });
         // The next round reads and counts what is in doubt.
         if kernel.is_unsure()
-            && let Some(believed) = self.proxier.believed()
+            && let Some(cached) = self.proxier.cached()
         {
-            kernel.count(believed);
+            kernel.count(cached);
         }
         publish.round(&self.proxier, &outcome, at - start, &stats, kernel.tally());
     }

@@ -65,7 +65,7 @@ pub struct Proxier {
 /// A round that is under way.
 #[derive(Debug)]
 struct Work {
-    walk: Execution,
+    execution: Execution,
     cache: KernelCache,
     /// Destinations whose connections are to be counted at the end of the round.
     due: BTreeSet<VirtualServerDestination>,
@@ -139,7 +139,7 @@ impl Proxier {
     }
 
     /// The cached kernel state; `None` if it is unknown or a round is under way.
-    pub fn believed(&self) -> Option<&Observed> {
+    pub fn cached(&self) -> Option<&Observed> {
         self.cache.as_ref().map(KernelCache::state)
     }
 
@@ -235,7 +235,7 @@ impl Proxier {
         &mut self,
         kernel: &mut dyn Kernel,
         now: Instant,
-        effort: Budget,
+        budget: Budget,
     ) -> Option<Outcome> {
         let mut work = match self.work.take() {
             Some(mut work) => {
@@ -249,19 +249,19 @@ impl Proxier {
                 Err(cause) => return Some(self.failed_read(cause, now)),
             },
         };
-        let mut walk = std::mem::take(&mut work.walk);
-        self.carry_on(&mut walk, &mut work, kernel, effort, now);
-        work.walk = walk;
-        if work.walk.is_done() && work.is_interrupted {
+        let mut execution = std::mem::take(&mut work.execution);
+        self.carry_on(&mut execution, &mut work, kernel, budget, now);
+        work.execution = execution;
+        if work.execution.is_done() && work.is_interrupted {
             // Rules are written at the end, when everything that needs the old ones has gone.
             work.is_interrupted = false;
             let nothing = DirtyKeys::default();
             let mut rest = self.comparison(work.cache.state()).changes(Scan::Dirty(&nothing));
             // A change that was refused in this form has been tried already.
             rest.changes.retain(|change| !self.refused.has_just(change));
-            work.walk.enqueue(rest.changes, work.cache.state());
+            work.execution.enqueue(rest.changes, work.cache.state());
         }
-        if !work.walk.is_done() {
+        if !work.execution.is_done() {
             self.work = Some(work);
             return None;
         }
@@ -313,17 +313,17 @@ impl Proxier {
             true => self.servers_of_others(&changes, &touched, cache.state()),
             false => Vec::new(),
         };
-        let mut walk = Execution::new(changes, cache.state());
-        walk.held_by(self.refused.take_held().unwrap_or_default());
-        walk.after_failures(!self.refused.is_empty());
+        let mut execution = Execution::new(changes, cache.state());
+        execution.held_by(self.refused.take_held().unwrap_or_default());
+        execution.after_failures(!self.refused.is_empty());
         let unread = Family::BOTH.into_iter().filter(|f| self.refused.cannot_read_rules(*f));
-        unread.for_each(|family| walk.hold_unread(family));
-        walk.outcome.failed = failures;
-        walk.outcome.differences = std::mem::take(&mut self.differences);
-        walk.outcome.servers_of_others = servers_of_others;
+        unread.for_each(|family| execution.hold_unread(family));
+        execution.outcome.failed = failures;
+        execution.outcome.differences = std::mem::take(&mut self.differences);
+        execution.outcome.servers_of_others = servers_of_others;
         let (servers, doubts) = (touched.servers, Doubts::default());
         let is_interrupted = false;
-        Ok(Work { walk, cache, due, is_interrupted, is_whole, servers, suspected, doubts })
+        Ok(Work { execution, cache, due, is_interrupted, is_whole, servers, suspected, doubts })
     }
 
     /// Plans events that have arrived meanwhile. Carries their changes out at once if they are few. Otherwise
@@ -333,37 +333,37 @@ impl Proxier {
         self.plan();
         kernel.enters(Part::Compare);
         let mut touched = std::mem::take(&mut self.touched);
-        touched.entries.extend(work.walk.pending_entries_of(&touched.servers));
+        touched.entries.extend(work.execution.pending_entries_of(&touched.servers));
         let ChangeSet { mut changes, mut draining } =
             self.find_changes(work.cache.state(), false, &mut touched);
         if let Some(held) = self.refused.take_held() {
-            work.walk.held_by(held);
+            work.execution.held_by(held);
         }
         work.suspected.append(&mut self.suspect(&changes, work.cache.state()));
         work.due.append(&mut draining);
-        work.walk.discard(|change| change.is_of(&touched) || change.is_always_compared());
+        work.execution.discard(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
         changes.retain(|change| {
             !change.is_last() && !matches!(change, Change::Set(SetChange::Grow(..)))
         });
-        changes.extend(self.growth(&changes, &work.walk, work.cache.state()));
+        changes.extend(self.growth(&changes, &work.execution, work.cache.state()));
         work.servers.extend(&touched.servers);
         if changes.len() > MAX_PREEMPTING_CHANGES {
-            work.walk.enqueue(changes, work.cache.state());
+            work.execution.enqueue(changes, work.cache.state());
         } else {
-            let mut other = work.walk.fork(changes, work.cache.state());
+            let mut other = work.execution.fork(changes, work.cache.state());
             self.carry_on(&mut other, work, kernel, Budget::MAX, now);
-            work.walk.rejoin(other);
+            work.execution.rejoin(other);
         }
     }
 
     fn finish(&mut self, mut work: Work, kernel: &mut dyn Kernel, now: Instant) -> Outcome {
         kernel.enters(Part::Drain);
-        let mut outcome = std::mem::take(&mut work.walk.outcome);
+        let mut outcome = std::mem::take(&mut work.execution.outcome);
         self.finish_draining(&mut work, kernel, now, &mut outcome);
         kernel.enters(Part::Flows);
         self.forget_stale_flows(&mut work, kernel, now, &mut outcome);
-        self.refused.put_held(work.walk.take_held());
+        self.refused.put_held(work.execution.take_held());
         let looked_at = (!work.is_whole).then_some(&work.servers);
         self.proven.forget_gone(looked_at, work.cache.state(), &self.desired);
         if work.is_whole {
@@ -371,7 +371,7 @@ impl Proxier {
         } else {
             work.servers.iter().for_each(|key| work.cache.share(key, &self.desired));
         }
-        self.cache = (!work.doubts.has_all()).then_some(work.cache);
+        self.cache = (!work.doubts.needs_full_reading()).then_some(work.cache);
         outcome.touched = work.servers;
         self.complete(outcome)
     }

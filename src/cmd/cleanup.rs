@@ -12,6 +12,10 @@ use crate::console::{print_error, print_line};
 use crate::kernel::cleanup::{Cleanup, Found};
 use crate::lock::{self, Lock};
 
+/// The end of the error where the lock cannot show that no proxy runs.
+const UNDECIDED: &str = "whether a proxy runs is not known; end that process, or be sure that no proxy runs and call \
+                         `ipvs-proxy cleanup --force`";
+
 /// Removes everything of this proxy from the kernel, or lists it with `--dry-run`.
 ///
 /// # Errors
@@ -50,12 +54,21 @@ fn lock(arguments: &CleanupArgs) -> anyhow::Result<Option<Lock>> {
         return Ok(None);
     }
     match Lock::take() {
-        Ok(lock) => Ok(Some(lock)),
+        Ok(lock) => {
+            if let Some(taker) = lock.misused_by() {
+                if !lock.excludes_others() && arguments.force != Some(true) {
+                    bail!("{taker}: {UNDECIDED}");
+                }
+                print_error(taker);
+            }
+            Ok(Some(lock))
+        }
         Err(_) if arguments.force == Some(true) => Ok(None),
         Err(error @ (lock::Error::Held(_) | lock::Error::HeldBySomebody)) => bail!(
             "{error}, or every Service fails until it has put everything back; \
              `ipvs-proxy cleanup --force` removes everything all the same"
         ),
+        Err(error @ lock::Error::Misused(..)) => bail!("{error}: {UNDECIDED}"),
         Err(error) => {
             print_error(format_args!("no lock: {error}: whether a proxy runs is not known"));
             Ok(None)

@@ -1,8 +1,8 @@
 //! Checks whether the process would start with a new configuration.
 //!
 //! Takes the new configuration and the one in force. Returns the first problem that would prevent a start. Does not
-//! change the kernel's tables, but may load a kernel module. Does not keep ports, and does not try the ports that this
-//! process holds.
+//! change the kernel's tables, but may load a kernel module. Does not keep ports, and tries only
+//! the address where this process holds the port.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -62,17 +62,18 @@ fn listeners(config: &Config) -> Vec<Listener> {
     health.into_iter().chain(metrics).collect()
 }
 
-/// Checks that each address can be listened on. Skips ports that this process holds: they are free after its end, but
-/// another address at such a port cannot be tried before.
+/// Checks that each address can be listened on. Of an address at a port that this process holds, only checks that the
+/// node has it, since the port is free after this process's end.
 fn try_ports(wanted: &[Listener], held: &[Listener]) -> anyhow::Result<()> {
     for (at, (field, address)) in wanted.iter().enumerate() {
         let others = wanted.iter().skip(at + 1);
         if let Some((other, _)) = others.clone().find(|(_, other)| overlap(*address, *other)) {
             bail!("{field} and {other} are both {address}");
         }
-        if held.iter().all(|(_, held)| held.port() != address.port()) {
-            try_to_listen(*address).with_context(|| format!("{field}: {address}"))?;
-        }
+        let is_held = held.iter().any(|(_, held)| held.port() == address.port());
+        let port = if is_held { 0 } else { address.port() };
+        try_to_listen(SocketAddr::new(address.ip(), port))
+            .with_context(|| format!("{field}: {address}"))?;
     }
     Ok(())
 }
@@ -103,6 +104,19 @@ mod tests {
         drop(taken);
         try_ports(&[("metricsBindAddress", address)], &[]).unwrap();
         TcpListener::bind(address).expect("nobody listens there afterwards");
+    }
+
+    #[test]
+    fn an_address_that_the_node_lacks_is_refused_even_at_a_port_that_is_held() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let health = "healthzBindAddress";
+        let held = [(health, at("0.0.0.0:10256"))];
+        // A network for documentation (RFC 5737).
+        let said = try_ports(&[(health, at("203.0.113.99:10256"))], &held).unwrap_err();
+        assert!(said.to_string().starts_with("healthzBindAddress: 203.0.113.99:10256"), "{said:#}");
+        for there in ["127.0.0.1:10256", "0.0.0.0:10256", "[::]:10256"] {
+            try_ports(&[(health, at(there))], &held).unwrap();
+        }
     }
 
     #[test]

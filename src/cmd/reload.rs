@@ -2,8 +2,8 @@
 //!
 //! Takes the flags that name the files, and the settings in force. When the files hold other settings, writes a log
 //! line, metrics and a line of `/statusz`: the change takes effect at the next start. With `exitOnConfigChange` in
-//! force, ends the process, so that its supervisor starts it again. Does not end the process before a check of the
-//! start has succeeded. Ignores fields without effect. Only reports a file that is unreadable or invalid.
+//! force, ends the process instead, so that its supervisor starts it again. Does not end the process before a check of
+//! the start has succeeded. Ignores fields without effect. Only reports a file that is unreadable or invalid.
 //!
 //! Source: spec 12.5 and Q-51. `Departs:` from upstream in what counts as a change, see `docs/compatibility.md`.
 
@@ -91,11 +91,12 @@ impl InForce {
             // The files are read once before the first change, which may have come before the watch.
             loop {
                 let mut verdict = self.judge(self.look(arguments, here), &rehearse).await;
-                told.tell(&verdict);
                 if let (Verdict::Pending(fields), OnConfigChange::Exit) =
                     (&verdict, self.config.on_config_change)
                 {
-                    self.wait_for_the_moment(fields).await;
+                    let wait = self.spread.mul_f64(random());
+                    told.tell_end(fields, wait);
+                    tokio::time::sleep(wait).await;
                     // The files may have changed again during the wait.
                     verdict = self.judge(self.look(arguments, here), &rehearse).await;
                     if let Verdict::Pending(fields) = &verdict {
@@ -104,8 +105,8 @@ impl InForce {
                              started again"
                         );
                     }
-                    told.tell(&verdict);
                 }
+                told.tell(&verdict);
                 let is_tried_again = matches!(verdict, Verdict::NotYet(_));
                 tokio::select! {
                     () = &mut changed => break,
@@ -113,16 +114,6 @@ impl InForce {
                 }
             }
         }
-    }
-
-    async fn wait_for_the_moment(&self, fields: &str) {
-        let wait = self.spread.mul_f64(random());
-        let seconds = wait.as_secs();
-        tracing::info!(
-            "the configuration was changed ({fields}): this process ends in {seconds} s, to be started \
-             again with it (exitOnConfigChange)"
-        );
-        tokio::time::sleep(wait).await;
     }
 
     fn look(&self, arguments: &RunArgs, here: &Environment) -> Look {
@@ -200,6 +191,19 @@ impl Notification {
         };
         self.metrics.configuration.show(state);
         self.note.set(note);
+    }
+
+    /// Reports that the process ends after this time, to be started again with the new settings of these fields.
+    fn tell_end(&mut self, fields: &str, wait: Duration) {
+        self.last = Verdict::Pending(fields.to_owned());
+        let seconds = wait.as_secs();
+        let note = format!(
+            "the configuration was changed ({fields}): this process ends in {seconds} s, to be started again \
+             with it (exitOnConfigChange)"
+        );
+        tracing::info!("{note}");
+        self.metrics.configuration.show(ConfigFiles::Pending);
+        self.note.set(Some(note));
     }
 }
 

@@ -242,6 +242,11 @@ async fn tell_ready(supervisor: Arc<Supervisor>, synced: oneshot::Receiver<()>) 
 fn hold_lock() -> anyhow::Result<()> {
     match Lock::take() {
         Ok(lock) => {
+            if let Some(taker) = lock.misused_by() {
+                tracing::warn!(
+                    "{taker}: a second proxy goes unnoticed in a container with another /run/ipvs-proxy"
+                );
+            }
             let lock: &'static Lock = Box::leak(Box::new(lock));
             tokio::spawn(lock.answer());
             Ok(())

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use rustix::process::geteuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::ask::{Readiness, Request, Told, folder_of};
 use super::names::{self, Names};
+use crate::safe_folder;
 
 /// The longest duration of a connection, including a round of the sync thread and a slow reader.
 const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,6 +33,9 @@ const MAX_CONVERSATIONS: usize = 16;
 
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// The interval of checks whether the socket's file is still there.
+const CHECK_PERIOD: Duration = Duration::from_secs(30);
 
 /// The sources of answers.
 pub struct Knowledge {
@@ -48,18 +52,63 @@ pub struct Knowledge {
 /// # Errors
 /// If the socket cannot be created, its folder is not safe, or a living process listens there.
 pub fn start(path: &Path, knowledge: Knowledge) -> io::Result<()> {
-    let listener = listen(path)?;
+    let socket = Socket::new(path)?;
     let teller = Teller { knowledge, turn: Mutex::new(()) };
-    tokio::spawn(accept(listener, Arc::new(teller)));
+    tokio::spawn(accept(socket, Arc::new(teller)));
     Ok(())
+}
+
+/// The listening socket and its file.
+struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+    /// Device and inode of the file.
+    file: Option<(u64, u64)>,
+    /// The error that was logged because the file could not be created again.
+    trouble: Option<String>,
+}
+
+impl Socket {
+    fn new(path: &Path) -> io::Result<Self> {
+        let listener = listen(path)?;
+        let file = identity(path);
+        Ok(Self { path: path.to_owned(), listener, file, trouble: None })
+    }
+
+    /// Creates the socket again if its file was removed. The file is in a folder that may be cleaned.
+    fn restore(&mut self) {
+        if self.file.is_some() && identity(&self.path) == self.file {
+            return;
+        }
+        let path = self.path.display();
+        match Self::new(&self.path) {
+            Ok(socket) => {
+                tracing::warn!("localSocket {path}: somebody removed it; it was created again");
+                *self = socket;
+            }
+            Err(error) => {
+                let trouble = Some(error.to_string());
+                if self.trouble != trouble {
+                    tracing::warn!("localSocket {path}: somebody removed it: {error}");
+                    self.trouble = trouble;
+                }
+            }
+        }
+    }
+}
+
+/// The device and inode of a file; `None` if there is none.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Creates the listening socket. It is created in a folder that no other user can enter. Only when its permissions are
 /// set is it renamed to `path`, where it may replace the socket of a process that has ended.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let folder = folder_of(path);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    refuse_unsafe(folder)?;
+    safe_folder::create(folder).map_err(|error| {
+        io::Error::new(error.kind(), format!("{error}: choose another localSocket"))
+    })?;
     // Two processes that find an old socket must not both replace it. The lock ends with this function.
     let locked = fs::File::open(folder)?;
     locked.try_lock()?;
@@ -98,41 +147,18 @@ fn passed_over(removed: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// Refuses a folder in which another user can replace the socket. Checks the folders above it too, since a user who can
-/// write there can replace the whole folder.
-fn refuse_unsafe(folder: &Path) -> io::Result<()> {
-    let folder = folder.canonicalize()?;
-    for folder in folder.ancestors() {
-        let metadata = fs::metadata(folder)?;
-        let Some(why) = unsafe_because(metadata.uid(), metadata.mode()) else { continue };
-        let text = format!(
-            "the folder {} {why}, who could put another socket there: choose another localSocket",
-            folder.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    }
-    Ok(())
-}
-
-/// Names the users, beside root and this one, whom a folder's owner and mode let rename or remove files of others.
-/// `None` if there are none. An access control list shows in the bits of the group.
-fn unsafe_because(owner: u32, mode: u32) -> Option<String> {
-    const STICKY: u32 = 0o1000;
-    if owner != 0 && owner != geteuid().as_raw() {
-        return Some(format!("belongs to user {owner}"));
-    }
-    let who = match (mode & 0o002 != 0, mode & 0o020 != 0) {
-        (true, _) => "everybody",
-        (false, true) => "its group",
-        (false, false) => return None,
-    };
-    (mode & STICKY == 0).then(|| format!("is writable for {who}"))
-}
-
-async fn accept(listener: UnixListener, teller: Arc<Teller>) {
+async fn accept(mut socket: Socket, teller: Arc<Teller>) {
     let conversations = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
+    let mut checks = interval(CHECK_PERIOD);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = socket.listener.accept() => accepted,
+            _ = checks.tick() => {
+                socket.restore();
+                continue;
+            }
+        };
+        match accepted {
             Ok((stream, _)) if is_of_root(&stream) => {
                 let Ok(permit) = Arc::clone(&conversations).try_acquire_owned() else { continue };
                 let teller = Arc::clone(&teller);
@@ -208,7 +234,7 @@ async fn request(stream: &mut UnixStream) -> io::Result<Request> {
 
 #[cfg(test)]
 mod tests {
-    use super::{may_ask, unsafe_because};
+    use super::may_ask;
 
     #[test]
     fn root_and_the_proxys_own_user_may_ask() {
@@ -217,16 +243,5 @@ mod tests {
         {
             assert_eq!(may_ask(user, own), wanted, "{user} asks {own}");
         }
-    }
-
-    #[test]
-    fn a_folder_of_another_user_is_unsafe_whatever_its_mode() {
-        let own = rustix::process::geteuid().as_raw();
-        for mode in [0o700, 0o1777, 0o755] {
-            let why = unsafe_because(own + 1, mode);
-            assert_eq!(why, Some(format!("belongs to user {}", own + 1)), "{mode:o}");
-            assert_eq!(unsafe_because(own, mode), None, "{mode:o}");
-        }
-        assert_eq!(unsafe_because(0, 0o755), None);
     }
 }

@@ -152,7 +152,10 @@ impl Folder {
                 }
             }
         }
-        wanted.extend(self.writing.take_due(&self.path, now));
+        wanted.extend(self.writing.take_due(now));
+        if !self.state.is_listed() && now >= self.opened + START {
+            wanted.extend(self.waited_in_vain());
+        }
         for path in wanted {
             content.push((path.clone(), self.seen.read(&path)));
         }
@@ -161,17 +164,28 @@ impl Folder {
         if self.state.is_listed() { events } else { self.first_lists(now) }
     }
 
-    /// Returns the manifests that notices name and that can be read. Adds changed links if a notice
-    /// may be about their target.
+    /// The files that the first lists do not wait for any longer. They are read as they are, since lists without them
+    /// would take their Services away. They are read again when they are closed.
+    fn waited_in_vain(&self) -> Vec<PathBuf> {
+        let paths: Vec<_> = self.writing.paths().cloned().collect();
+        for path in paths.iter().map(|path| path.display()) {
+            tracing::warn!("{path}: still not closed after {START:?}; read as it is now");
+        }
+        paths
+    }
+
+    /// The manifests that notices name and that can be read, and the links among all where a notice may mean one.
     fn changed(&mut self, heard: Heard, now: Instant) -> BTreeSet<PathBuf> {
         let mut wanted = BTreeSet::new();
         for (path, writer) in heard.files {
-            // Links are complete when they are made, and are never closed.
-            if writer == Writer::AtWork && !writing::is_link(&path) {
-                self.writing.unclosed(&path, now);
-            } else {
-                self.writing.done(&path);
-                wanted.insert(path);
+            match writer {
+                // A link is complete when it is made, and no close event follows.
+                Writer::Made if writing::is_link(&path) => self.writing.linked(&path, now),
+                Writer::Made | Writer::AtWork => self.writing.unclosed(&path, now),
+                Writer::Done => {
+                    self.writing.done(&path);
+                    wanted.insert(path);
+                }
             }
         }
         if heard.concerns_links {
@@ -203,7 +217,7 @@ impl Folder {
             paths.into_iter().for_each(|path| self.look_at(path, now, wanted));
             return;
         }
-        let writers = writing::writers(&self.path);
+        let writers = writing::writers(paths.iter().map(PathBuf::as_path));
         for path in paths {
             if writers.contains_key(&path) {
                 self.writing.unclosed(&path, now);
@@ -220,6 +234,7 @@ impl Folder {
         }
         match self.seen.difference(&path) {
             Difference::None => {}
+            Difference::Replaced if writing::is_link(&path) => self.writing.linked(&path, now),
             Difference::Unsure | Difference::Replaced => drop(wanted.insert(path)),
             Difference::Changed if wanted.contains(&path) => {}
             Difference::Changed => self.writing.unannounced(&path, now),
@@ -324,4 +339,30 @@ fn watcher(path: &Path, notices: &Arc<Notices>) -> notify::Result<INotifyWatcher
     let (path, notices) = (path.to_owned(), Arc::clone(notices));
     let hear = move |notice: notify::Result<notify::Event>| notices.hear(&path, notice);
     INotifyWatcher::new(hear, notify::Config::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_never_closed_is_in_the_first_lists_as_it_is_by_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let web = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: \
+                   {clusterIP: 10.96.0.1, ports: [{port: 80}]}\n";
+        fs::write(&path, web).unwrap();
+        let held = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut folder = Folder::open(dir.path(), "node1").unwrap();
+        let start = folder.opened;
+        assert!(folder.look(start).is_empty());
+        assert!(folder.look(start + START / 2).is_empty());
+        let lists = format!("{:?}", folder.look(start + START));
+        assert!(lists.contains("\"web\""), "{lists}");
+        // It is still waited for.
+        assert!(folder.writing.contains(&path));
+        drop(held);
+        assert!(folder.look(start + 2 * START).is_empty(), "nothing is different");
+        assert!(folder.writing.is_empty());
+    }
 }

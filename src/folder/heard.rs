@@ -46,7 +46,9 @@ pub(super) struct Heard {
 pub(super) enum Writer {
     /// The file was closed after it was written, or was put into its place complete.
     Done,
-    /// The file was written or created, and not closed since.
+    /// It was made, and neither written nor closed since. A link is whole then; any other file is still being written.
+    Made,
+    /// It was written and not closed since.
     AtWork,
 }
 
@@ -85,7 +87,10 @@ impl Inner {
             (EventKind::Modify(ModifyKind::Name(RenameMode::From)), paths) => {
                 paths.iter().for_each(|path| self.changed(path, Writer::Done));
             }
-            (EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)), paths) => {
+            (EventKind::Create(_), paths) => {
+                paths.iter().for_each(|path| self.put(path, Writer::Made));
+            }
+            (EventKind::Modify(ModifyKind::Data(_)), paths) => {
                 paths.iter().for_each(|path| self.put(path, Writer::AtWork));
             }
             (
@@ -105,7 +110,7 @@ impl Inner {
 
     fn put(&mut self, path: &Path, writer: Writer) {
         match writer {
-            Writer::AtWork => drop(self.open.insert(path.to_owned())),
+            Writer::Made | Writer::AtWork => drop(self.open.insert(path.to_owned())),
             Writer::Done => drop(self.open.remove(path)),
         }
         self.changed(path, writer);

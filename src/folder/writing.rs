@@ -46,7 +46,13 @@ impl Writing {
         self.wait(path, UNANNOUNCED, now);
     }
 
-    /// Notes that a file was closed, or is gone.
+    /// A link was made, or leads to another file than before. It can be read at once unless somebody writes that file.
+    pub(super) fn linked(&mut self, path: &Path, now: Instant) {
+        let wait = Wait { until: now, patience: UNANNOUNCED, stamp: stamp(path) };
+        self.files.insert(path.to_owned(), wait);
+    }
+
+    /// A file was closed, or is gone.
     pub(super) fn done(&mut self, path: &Path) {
         self.files.remove(path);
         self.told.remove(path);
@@ -72,12 +78,12 @@ impl Writing {
         self.files.values().map(|wait| wait.until).min()
     }
 
-    /// Removes and returns the files that can be read: their time has come, they have not changed
-    /// meanwhile, and no visible process has them open for writing.
-    pub(super) fn take_due(&mut self, folder: &Path, now: Instant) -> Vec<PathBuf> {
+    /// Takes out the files that can be read: those whose time has come, that did not change meanwhile and that no
+    /// process has open, of those that can be seen.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<PathBuf> {
         let due = self.files.iter().filter(|(_, wait)| wait.until <= now);
         let due: Vec<(PathBuf, Wait)> = due.map(|(path, wait)| (path.clone(), *wait)).collect();
-        let writers = if due.is_empty() { BTreeMap::new() } else { writers(folder) };
+        let writers = writers(due.iter().map(|(path, _)| path.as_path()));
         let mut ready = Vec::new();
         for (path, wait) in due {
             if let Some(process) = writers.get(&path) {
@@ -117,32 +123,66 @@ pub(super) fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
 }
 
-/// Returns the files of a folder that processes have open for writing, each with one of those
-/// processes. Processes of other PID namespaces and, without privileges, of other users cannot be
-/// seen.
-pub(super) fn writers(folder: &Path) -> BTreeMap<PathBuf, u32> {
+/// The files that are open for writing, each with one of the processes that have it open. Links are followed. Processes
+/// of other PID namespaces and, without privileges, of other users cannot be seen.
+pub(super) fn writers<'a>(paths: impl Iterator<Item = &'a Path>) -> BTreeMap<PathBuf, u32> {
+    let targets = Targets::of(paths);
     let mut found = BTreeMap::new();
-    let Ok(real) = fs::canonicalize(folder) else { return found };
+    if targets.by_path.is_empty() {
+        return found;
+    }
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
         let Some(id) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
-            let Ok(target) = fs::read_link(file.path()) else { continue };
-            if target.parent() == Some(&*real)
-                && is_for_writing(&process.path().join("fdinfo").join(file.file_name()))
-                && let Some(name) = target.file_name()
-            {
-                found.insert(folder.join(name), id);
-            }
+            let info = process.path().join("fdinfo").join(file.file_name());
+            let paths = targets.opened_as(&file.path(), &info);
+            found.extend(paths.iter().map(|path| (path.clone(), id)));
         }
     }
     found
 }
 
-/// True if the file descriptor is open for writing. The access mode is in the last two bits of
-/// `flags`, in octal (`proc_pid_fdinfo(5)`, `fcntl.h`).
+/// The files that paths lead to.
+#[derive(Default)]
+struct Targets {
+    by_path: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// Files that have other names too, by device and inode.
+    by_inode: BTreeMap<(u64, u64), Vec<PathBuf>>,
+}
+
+impl Targets {
+    fn of<'a>(paths: impl Iterator<Item = &'a Path>) -> Self {
+        let mut targets = Self::default();
+        for path in paths {
+            let Ok(real) = fs::canonicalize(path) else { continue };
+            if let Some(inode) = fs::metadata(&real).ok().filter(|file| file.nlink() > 1) {
+                let inode = (inode.dev(), inode.ino());
+                targets.by_inode.entry(inode).or_default().push(path.to_owned());
+            }
+            targets.by_path.entry(real).or_default().push(path.to_owned());
+        }
+        targets
+    }
+
+    /// The paths that lead to the file that a descriptor has open for writing.
+    fn opened_as(&self, descriptor: &Path, info: &Path) -> &[PathBuf] {
+        let Ok(name) = fs::read_link(descriptor) else { return &[] };
+        if let Some(paths) = self.by_path.get(&name) {
+            return if is_for_writing(info) { paths } else { &[] };
+        }
+        // Only a path that is open for writing is looked at: on a file system that hangs this would hang too.
+        if self.by_inode.is_empty() || !name.is_absolute() || !is_for_writing(info) {
+            return &[];
+        }
+        let Ok(file) = fs::metadata(descriptor) else { return &[] };
+        self.by_inode.get(&(file.dev(), file.ino())).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The access mode is in the last two bits of `flags`, in octal (`proc_pid_fdinfo(5)`, `fcntl.h`).
 fn is_for_writing(info: &Path) -> bool {
     let text = fs::read_to_string(info).unwrap_or_default();
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -166,19 +206,19 @@ mod tests {
         let start = Instant::now();
         writing.unclosed(&path, start);
         assert_eq!(writing.next(), Some(start + UNCLOSED));
-        assert!(writing.take_due(folder.path(), start + UNANNOUNCED).is_empty());
-        // The file is still open.
-        assert!(writing.take_due(folder.path(), start + UNCLOSED).is_empty());
+        assert!(writing.take_due(start + UNANNOUNCED).is_empty());
+        // It is still open.
+        assert!(writing.take_due(start + UNCLOSED).is_empty());
         assert_eq!(writing.next(), Some(start + 2 * UNCLOSED));
         file.write_all(b"more").unwrap();
         drop(file);
-        // The file is closed, but has changed since the last look.
-        assert!(writing.take_due(folder.path(), start + 2 * UNCLOSED).is_empty());
-        let due = writing.take_due(folder.path(), start + 3 * UNCLOSED);
+        // It is closed, and another one than at the last look.
+        assert!(writing.take_due(start + 2 * UNCLOSED).is_empty());
+        let due = writing.take_due(start + 3 * UNCLOSED);
         assert_eq!(due, std::slice::from_ref(&path));
         assert!(writing.is_empty() && !writing.contains(&path));
         writing.unannounced(&path, start);
-        assert_eq!(writing.take_due(folder.path(), start + UNANNOUNCED), [path]);
+        assert_eq!(writing.take_due(start + UNANNOUNCED), [path]);
     }
 
     #[test]
@@ -187,8 +227,14 @@ mod tests {
         let path = folder.path().join("a.yaml");
         fs::write(&path, "").unwrap();
         let _reader = fs::File::open(&path).unwrap();
-        assert!(writers(folder.path()).is_empty());
+        assert!(writers([path.as_path()].into_iter()).is_empty());
+        let elsewhere = tempfile::tempdir().unwrap();
+        let [link, other] = ["link.yaml", "other.yaml"].map(|name| elsewhere.path().join(name));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::hard_link(&path, &other).unwrap();
         let _writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        assert_eq!(writers(folder.path()), BTreeMap::from([(path, std::process::id())]));
+        let paths = [path, link, other];
+        let found = writers(paths.iter().map(PathBuf::as_path));
+        assert_eq!(found, paths.map(|path| (path, std::process::id())).into());
     }
 }

@@ -65,7 +65,8 @@ impl ConfigurationNote {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = note;
     }
 
-    fn get(&self) -> Option<String> {
+    /// Returns the note.
+    pub(crate) fn get(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

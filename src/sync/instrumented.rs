@@ -56,8 +56,8 @@ impl<K: Kernel> InstrumentedKernel<K> {
     }
 
     /// Counts the objects of the cache.
-    pub(super) fn count(&mut self, believed: &Observed) {
-        self.tally = Some(ObjectCounts::of(believed));
+    pub(super) fn count(&mut self, cached: &Observed) {
+        self.tally = Some(ObjectCounts::of(cached));
     }
 
     /// Returns the measurements since the last call.

@@ -56,8 +56,8 @@ pub(super) enum Step<T> {
 enum State {
     /// A list has to be read.
     Start(Freshness),
-    /// A list is being read; this page is next.
-    Page { token: String, limit: u32 },
+    /// A list is being read; the page of the last of these tokens is next.
+    Page { tokens: Tokens, limit: u32 },
     /// A list is being streamed.
     Initial(EventReader),
     /// Everything up to this version is known; a watch has to be opened.
@@ -109,9 +109,9 @@ impl<'a, W: Watched> Stream<'a, W> {
         match std::mem::replace(&mut self.state, State::Start(Freshness::Latest)) {
             State::Start(freshness) => match self.lists {
                 Lists::Streamed => self.begin_stream(freshness).await,
-                Lists::Paged { limit } => self.page(freshness, limit, None).await,
+                Lists::Paged { limit } => self.page(freshness, limit, Tokens::default()).await,
             },
-            State::Page { token, limit } => self.page(Freshness::Latest, limit, Some(token)).await,
+            State::Page { tokens, limit } => self.page(Freshness::Latest, limit, tokens).await,
             State::Initial(lines) => self.initial(lines).await,
             State::Resume { version } => self.resume(version).await,
             State::Watching { version, lines } => self.watch(version, lines).await,
@@ -136,7 +136,7 @@ impl<'a, W: Watched> Stream<'a, W> {
             Err(Failure::RequestError(RequestError::Refused { code, .. }))
                 if !matches!(code, 401 | 429) =>
             {
-                self.page(freshness, PAGE, None).await
+                self.page(freshness, PAGE, Tokens::default()).await
             }
             Err(failure) => Err(failure),
         }
@@ -183,14 +183,15 @@ impl<'a, W: Watched> Stream<'a, W> {
         &mut self,
         freshness: Freshness,
         limit: u32,
-        token: Option<String>,
+        mut tokens: Tokens,
     ) -> Result<(), Failure> {
         self.state = State::Start(freshness);
-        let request = self.resource.list(freshness, limit, token.as_deref())?;
+        let is_first = tokens.last().is_none();
+        let request = self.resource.list(freshness, limit, tokens.last())?;
         let answer = timeout(ANSWER, self.api.text(request)).await.map_err(|_| no_answer())?;
         let answer = answer.map_err(Failure::from).inspect_err(|failure| {
-            // The server did not keep the list for all its pages: it has to be read in one.
-            if token.is_some() && matches!(failure, Failure::Expired) {
+            // The list was too long for its pages to be kept: it has to be read in one.
+            if !is_first && matches!(failure, Failure::Expired) {
                 self.lists = Lists::Paged { limit: 0 };
             }
         })?;
@@ -206,14 +207,17 @@ impl<'a, W: Watched> Stream<'a, W> {
         let meta = page.metadata.given();
         let next = meta.and_then(|meta| meta.token.given()).filter(|token| !token.is_empty());
         self.state = match next {
-            Some(token) => State::Page { token: token.clone(), limit },
+            Some(token) => {
+                tokens.push(token)?;
+                State::Page { tokens, limit }
+            }
             None => {
                 let version = meta.and_then(|meta| meta.resource_version.given());
                 State::Resume { version: version.ok_or_else(no_version)?.clone() }
             }
         };
         let is_last = next.is_none();
-        if token.is_none() {
+        if is_first {
             self.steps.push_back(Step::Begin);
         }
         self.steps.push_back(Step::Items(items));
@@ -317,6 +321,26 @@ fn no_answer() -> Failure {
 
 fn no_version() -> Failure {
     Failure::Garbled("a list without a resource version".to_owned())
+}
+
+/// The tokens of the pages of a list, in the order in which the server gave them.
+#[derive(Default)]
+struct Tokens(Vec<String>);
+
+impl Tokens {
+    fn last(&self) -> Option<&str> {
+        self.0.last().map(String::as_str)
+    }
+
+    /// Adds the token of the next page. A server that gives a token again would be asked for ever.
+    fn push(&mut self, token: &str) -> Result<(), Failure> {
+        if self.0.iter().any(|known| known == token) {
+            let text = "a list whose `continue` token leads to a page that was sent before";
+            return Err(Failure::Garbled(text.to_owned()));
+        }
+        self.0.push(token.to_owned());
+        Ok(())
+    }
 }
 
 /// A page of a list.

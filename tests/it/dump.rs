@@ -28,7 +28,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::Sender;
 
-use crate::watch::settle;
+use crate::watch::{Log, settle};
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -500,6 +500,27 @@ fn where_no_proxy_runs_none_is_ready() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("no answer at /nowhere/here.sock: No such file"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_somebody_removes_is_made_again() {
+    let log = Log::begin();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run/here.sock");
+    let (ask, _questions) = Questions::channel(1);
+    start(&path, ask).unwrap();
+    settle(Duration::from_millis(50)).await;
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(30)).await;
+        settle(Duration::from_millis(50)).await;
+    }
+    assert!(fs::metadata(&path).unwrap().file_type().is_socket());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let here = path.display().to_string();
+    assert_eq!(log.lines_with(&here).len(), 1, "{:?}", log.lines_with(&here));
+    let asked = tokio::task::spawn_blocking(move || ask::is_ready(&path));
+    assert!(asked.await.unwrap().unwrap());
 }
 
 /// Two network namespaces may share a folder.

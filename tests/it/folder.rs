@@ -458,6 +458,44 @@ async fn links_and_files_of_elsewhere_are_whole_when_they_appear() {
     live.expect(&["+default/api 2"]).await;
 }
 
+/// Half of the file would take a Service away.
+#[tokio::test]
+async fn a_file_with_another_name_that_is_written_in_place_is_read_when_it_is_closed() {
+    let both = |port| format!("{}---\n{}", service("one", port), service("two", 2));
+    let mut live = Live::start(&[("a.yaml", &both(1)), (".target", &service("api", 5))]).await;
+    fs::hard_link(live.path("a.yaml"), live.path(".other-name")).unwrap();
+    live.expect_nothing().await;
+    let whole = both(3);
+    let parts = whole.split_at(whole.find("---").unwrap());
+    write_slowly(&mut live, "a.yaml", [parts.0, parts.1]).await;
+    live.expect(&["+default/one 3"]).await;
+    // A file that was made as a link to one that is being written.
+    let mut target = fs::OpenOptions::new().append(true).open(live.path(".target")).unwrap();
+    fs::hard_link(live.path(".target"), live.path("b.yaml")).unwrap();
+    live.expect_nothing().await;
+    target.write_all(format!("---\n{}", service("web", 6)).as_bytes()).unwrap();
+    drop(target);
+    live.expect(&["+default/api 5", "+default/web 6"]).await;
+}
+
+#[tokio::test]
+async fn a_file_behind_a_link_that_is_written_in_place_is_read_when_it_is_closed() {
+    let both = |port| format!("{}---\n{}", service("one", port), service("two", 2));
+    let dir = folder(&[(".target", &both(1))]);
+    symlink(".target", dir.path().join("a.yaml")).unwrap();
+    let mut live = Live::at(dir, "").await;
+    let whole = both(3);
+    let (first, second) = whole.split_at(whole.find("---").unwrap());
+    let mut file = fs::File::create(live.path(".target")).unwrap();
+    file.write_all(first.as_bytes()).unwrap();
+    // Longer than a file has to be quiet that changes without a notice of its own.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    live.expect_nothing().await;
+    file.write_all(second.as_bytes()).unwrap();
+    drop(file);
+    live.expect(&["+default/one 3"]).await;
+}
+
 #[tokio::test]
 async fn when_the_first_of_two_goes_the_second_counts() {
     let mut live =

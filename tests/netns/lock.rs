@@ -102,4 +102,16 @@ fn a_name_that_another_user_has_taken_keeps_no_proxy_from_its_work() {
     let proxy = Proxy::start(&node, &source, &config(json!({})));
     serves(&node, &[("10.96.0.1", "10.244.1.1")]);
     proxy.wait_until_says("of user 65534 has taken the name of the lock and is no proxy");
+    proxy.wait_until_says("synced");
+    let kernel = Kernel::of(&node);
+    let standing = kernel.dumps();
+    let said = refused(&node, "exec ipvs-proxy cleanup");
+    assert!(said.contains("another process runs ipvs-proxy"), "{said}");
+    // A container that does not share the file of the lock.
+    let apart = "unshare --mount sh -c 'mount -t tmpfs tmpfs /run && exec ipvs-proxy cleanup'";
+    let output = node.attempt(&format!("exec {apart}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("whether a proxy runs is not known"), "{said}");
+    kernel.is(&standing);
 }

@@ -65,7 +65,7 @@ impl Cause {
     }
 
     /// True if the kernel's answer contradicts the cache.
-    pub fn contradicts_belief(&self) -> bool {
+    pub fn contradicts_cache(&self) -> bool {
         matches!(self.kind, CauseKind::Refused(Refusal::AlreadyThere | Refusal::NotThere))
     }
 }

@@ -20,16 +20,16 @@ use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
 
 /// Carries out all changes, in an order that keeps service addresses working.
 pub fn apply(changes: Vec<Change>, kernel: &mut dyn Kernel, cache: &mut KernelCache) -> Outcome {
-    let mut walk = Execution::new(changes, cache.state());
-    while !walk.is_done() {
-        let mut effort = Budget::MAX;
-        walk.run(kernel, cache, &mut effort);
-        for (stage, change, cause) in walk.take_refused() {
-            walk.hold(stage, &change, cache.state());
-            walk.outcome.failed.push(Failure { operation: change.to_string(), cause });
+    let mut execution = Execution::new(changes, cache.state());
+    while !execution.is_done() {
+        let mut budget = Budget::MAX;
+        execution.run(kernel, cache, &mut budget);
+        for (stage, change, cause) in execution.take_refused() {
+            execution.hold(stage, &change, cache.state());
+            execution.outcome.failed.push(Failure { operation: change.to_string(), cause });
         }
     }
-    walk.outcome
+    execution.outcome
 }
 
 /// The work that may be done before the caller may interrupt. One unit is about one microsecond on a current
@@ -228,15 +228,15 @@ impl Execution {
         &mut self,
         kernel: &mut dyn Kernel,
         cache: &mut KernelCache,
-        effort: &mut Budget,
+        budget: &mut Budget,
     ) {
         loop {
             let next = self.next_stage();
             if next.is_none_or(|stage| stage >= Stage::AddDestinations) {
                 self.forget_earlier_flows(kernel);
             }
-            let Some(stage) = next.filter(|_| effort.0 > 0) else { return };
-            let ready = self.next_batch(stage, cache.state(), &mut effort.0);
+            let Some(stage) = next.filter(|_| budget.0 > 0) else { return };
+            let ready = self.next_batch(stage, cache.state(), &mut budget.0);
             if ready.is_empty() {
                 continue;
             }
@@ -249,7 +249,7 @@ impl Execution {
                     cache.record(&change);
                     continue;
                 };
-                if cause.contradicts_belief() {
+                if cause.contradicts_cache() {
                     is_contradicted = true;
                 } else {
                     self.held.note(stage, &change, cache.state());

@@ -65,7 +65,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) fn note_server(&mut self, address: IpAddr) {
+    pub(super) fn set_api_server(&mut self, address: IpAddr) {
         self.server = Some(address);
     }
 

@@ -122,7 +122,7 @@ impl Store {
             Event::Addresses(addresses) => self.fold_addresses(addresses, dirty),
             // A removal from the dummy device changes no fact about the cluster or the node.
             Event::Removed(_) => {}
-            Event::ApiServer(address) => self.outside.note_server(address),
+            Event::ApiServer(address) => self.outside.set_api_server(address),
             Event::Together(events) => {
                 events.into_iter().for_each(|event| self.fold(event, dirty));
             }

@@ -115,13 +115,13 @@ impl Proxier {
         let removal = |(key, server): &VirtualServerDestination| {
             Change::Server(ServerChange::RemoveDestination(*key, *server))
         };
-        let mut walk = Execution::new(going.iter().map(removal).collect(), work.cache.state());
-        walk.held_by(work.walk.take_held());
-        self.carry_on(&mut walk, work, kernel, Budget::MAX, now);
-        work.walk.held_by(walk.take_held());
-        outcome.absorb(std::mem::take(&mut walk.outcome));
+        let mut execution = Execution::new(going.iter().map(removal).collect(), work.cache.state());
+        execution.held_by(work.execution.take_held());
+        self.carry_on(&mut execution, work, kernel, Budget::MAX, now);
+        work.execution.held_by(execution.take_held());
+        outcome.absorb(std::mem::take(&mut execution.outcome));
         self.end_draining(going, work.cache.state(), &mut news);
-        if !work.doubts.has_all() && !self.refused.has_leaving() {
+        if !work.doubts.needs_full_reading() && !self.refused.has_leaving() {
             // A destination that could not get weight 0 drains later and its node is looked up then.
             self.store.forget_departed();
         }

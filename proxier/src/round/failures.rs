@@ -34,12 +34,12 @@ pub(super) struct Doubts {
 
 impl Doubts {
     /// Has the kernel be read in whole by the next round.
-    pub(super) fn lose_all(&mut self) {
+    pub(super) fn require_full_reading(&mut self) {
         self.all = true;
     }
 
     /// True if the kernel has to be read in whole.
-    pub(super) fn has_all(&self) -> bool {
+    pub(super) fn needs_full_reading(&self) -> bool {
         self.all
     }
 }
@@ -135,63 +135,63 @@ impl Proxier {
     /// Runs an execution until the budget is spent or it is done, and deals with its failures.
     pub(super) fn carry_on(
         &mut self,
-        walk: &mut Execution,
+        execution: &mut Execution,
         work: &mut Work,
         kernel: &mut dyn Kernel,
-        mut effort: Budget,
+        mut budget: Budget,
         now: Instant,
     ) {
-        while !walk.is_done() && effort.0 > 0 {
-            walk.run(kernel, &mut work.cache, &mut effort);
-            self.settle(walk, work, kernel, now);
+        while !execution.is_done() && budget.0 > 0 {
+            execution.run(kernel, &mut work.cache, &mut budget);
+            self.settle(execution, work, kernel, now);
         }
     }
 
     fn settle(
         &mut self,
-        walk: &mut Execution,
+        execution: &mut Execution,
         work: &mut Work,
         kernel: &mut dyn Kernel,
         now: Instant,
     ) {
-        walk.take_held_back().iter().for_each(|change| self.refused.wait(change));
-        let mut unlike_belief = BTreeSet::new();
-        for (stage, change, cause) in walk.take_refused() {
+        execution.take_held_back().iter().for_each(|change| self.refused.wait(change));
+        let mut contradicting = BTreeSet::new();
+        for (stage, change, cause) in execution.take_refused() {
             if shows_no_device(&change, &cause) {
                 // The kernel's notice is to come. What else was removed with the device is unknown.
                 self.has_interference = true;
-                work.doubts.lose_all();
+                work.doubts.require_full_reading();
                 continue;
             }
-            match change.server().filter(|_| cause.contradicts_belief()) {
-                Some(server) if unlike_belief.contains(&server) => {}
+            match change.server().filter(|_| cause.contradicts_cache()) {
+                Some(server) if contradicting.contains(&server) => {}
                 Some(server) if work.doubts.corrected.insert(server) => {
-                    unlike_belief.insert(server);
+                    contradicting.insert(server);
                 }
-                Some(_) | None => self.refuse(stage, change, cause, walk, work, kernel, now),
+                Some(_) | None => self.refuse(stage, change, cause, execution, work, kernel, now),
             }
         }
-        if unlike_belief.is_empty() {
+        if contradicting.is_empty() {
             return;
         }
-        for key in &unlike_belief {
+        for key in &contradicting {
             match kernel.read_server(key) {
                 Ok(found) => work.cache.correct_server(*key, found),
                 Err(cause) => {
                     work.doubts.all = true;
                     let operation = format!("read virtual server {key}");
-                    walk.outcome.failed.push(Failure { operation, cause });
+                    execution.outcome.failed.push(Failure { operation, cause });
                 }
             }
         }
-        self.compare_again(unlike_belief, walk, work);
+        self.compare_again(contradicting, execution, work);
     }
 
     /// The changes of these virtual servers are found anew.
     fn compare_again(
         &mut self,
         servers: BTreeSet<VirtualServerKey>,
-        walk: &mut Execution,
+        execution: &mut Execution,
         work: &mut Work,
     ) {
         let mut touched = DirtyKeys { servers, ..DirtyKeys::default() };
@@ -200,14 +200,14 @@ impl Proxier {
         work.suspected.append(&mut self.suspect(&found.changes, work.cache.state()));
         work.due.append(&mut found.draining);
         if let Some(held) = self.refused.take_held() {
-            walk.held_by(held);
+            execution.held_by(held);
         }
-        walk.discard(|change| {
+        execution.discard(|change| {
             change.is_of(&touched) || matches!(change, Change::Set(SetChange::Grow(..)))
         });
-        let growth = self.growth(&found.changes, walk, work.cache.state());
+        let growth = self.growth(&found.changes, execution, work.cache.state());
         found.changes.extend(growth);
-        walk.enqueue(found.changes, work.cache.state());
+        execution.enqueue(found.changes, work.cache.state());
         work.servers.extend(touched.servers);
     }
 
@@ -216,10 +216,10 @@ impl Proxier {
     pub(super) fn growth(
         &self,
         changes: &[Change],
-        walk: &Execution,
+        execution: &Execution,
         cache: &Observed,
     ) -> Vec<Change> {
-        let mut growth = self.comparison(cache).growth(changes.iter().chain(walk.pending()));
+        let mut growth = self.comparison(cache).growth(changes.iter().chain(execution.pending()));
         growth.retain(|change| !self.refused.has_just(change));
         growth
     }
@@ -231,23 +231,23 @@ impl Proxier {
         stage: Stage,
         change: Change,
         cause: Cause,
-        walk: &mut Execution,
+        execution: &mut Execution,
         work: &mut Work,
         kernel: &mut dyn Kernel,
         now: Instant,
     ) {
         // If a set or the device is gone, others may be gone too. A second such answer says nothing new.
         let key = change.key();
-        let is_gone = cause.contradicts_belief() && change.server().is_none();
+        let is_gone = cause.contradicts_cache() && change.server().is_none();
         let is_doubtful =
             cause.leaves_state_unknown() || (is_gone && !self.refused.has_failed_before(&key));
-        walk.hold(stage, &change, work.cache.state());
+        execution.hold(stage, &change, work.cache.state());
         // The write may have changed some of the tables.
         let unclear = match &change {
             Change::Rules(RulesChange::Write(step)) => Some(step.family),
             _ => None,
         };
-        walk.outcome.failed.push(self.refused.refuse(stage, change, cause, now));
+        execution.outcome.failed.push(self.refused.refuse(stage, change, cause, now));
         if is_doubtful {
             work.doubts.all = true;
             self.refused.retry_after_reading(&key, now);
@@ -255,8 +255,8 @@ impl Proxier {
         if let Some(family) = unclear
             && let Some(failure) = self.read_rules(family, &mut work.cache, kernel, now)
         {
-            walk.hold_unread(family);
-            walk.outcome.failed.push(failure);
+            execution.hold_unread(family);
+            execution.outcome.failed.push(failure);
         }
     }
 
@@ -302,8 +302,8 @@ impl Proxier {
         for family in Family::BOTH {
             if unread.of(family).is_some() {
                 // Nothing shows that these rules have changed.
-                let believed = cache.state().rules.of(family).clone();
-                *found.rules.of_mut(family) = believed;
+                let cached = cache.state().rules.of(family).clone();
+                *found.rules.of_mut(family) = cached;
             }
         }
         if cache.end_reading(found) {

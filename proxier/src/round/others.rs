@@ -56,7 +56,7 @@ impl Proxier {
             return;
         }
         match &mut self.work {
-            Some(work) => work.doubts.lose_all(),
+            Some(work) => work.doubts.require_full_reading(),
             None => self.invalidate(),
         }
         self.has_interference = true;

@@ -173,7 +173,7 @@ proptest! {
 
     #[test]
     fn facts_that_arrive_in_the_middle_of_a_round_are_taken_in(
-        history in some_history(), effort in 1..60u32, squeezes in 1..4usize
+        history in some_history(), budget in 1..60u32, squeezes in 1..4usize
     ) {
         let (mut proxier, mut whole) = (complete(), complete());
         let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
@@ -183,11 +183,11 @@ proptest! {
                     whole.fold(event.clone());
                     proxier.fold(event);
                 }
-                proxier.step(&mut kernel, now(), Budget(effort));
+                proxier.step(&mut kernel, now(), Budget(budget));
             }
         }
         while proxier.is_at_work() || proxier.is_dirty() {
-            let outcome = proxier.step(&mut kernel, now(), Budget(effort));
+            let outcome = proxier.step(&mut kernel, now(), Budget(budget));
             prop_assert!(outcome.is_none_or(|outcome| outcome.is_success()));
         }
         prop_assert_eq!(unguarded(&kernel), [""; 0]);
@@ -200,17 +200,17 @@ proptest! {
 
     #[test]
     fn facts_that_arrive_in_the_middle_of_a_round_that_fails_reach_nothing_without_its_protection(
-        history in some_history(), effort in 1..60u32,
+        history in some_history(), budget in 1..60u32,
         faults in prop::collection::btree_set(0..160usize, 1..12)
     ) {
         let mut proxier = complete();
         let mut kernel = FakeKernel { keep_history: true, faults, ..FakeKernel::default() };
         for event in history.into_iter().flatten() {
             proxier.fold(event);
-            proxier.step(&mut kernel, now(), Budget(effort));
+            proxier.step(&mut kernel, now(), Budget(budget));
         }
         for minute in 0..13 {
-            while proxier.step(&mut kernel, after(minute), Budget(effort)).is_none() {}
+            while proxier.step(&mut kernel, after(minute), Budget(budget)).is_none() {}
         }
         prop_assert_eq!(unguarded(&kernel), [""; 0]);
         prop_assert_eq!(missing(&proxier, &kernel), "");

@@ -104,6 +104,9 @@ async fn where_it_is_asked_for_a_change_ends_the_process() {
         said.starts_with("the configuration was changed (ipvs.scheduler): this process"),
         "{said}"
     );
+    let note = running.told.note.get().unwrap();
+    assert!(note.contains("this process ends in 0 s"), "{note}");
+    assert!(!note.contains("next start"), "{note}");
 }
 
 #[tokio::test]

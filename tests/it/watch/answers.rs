@@ -65,6 +65,11 @@ const NO_LISTS: &[(&str, &str)] = &[
         r#"{"kind":"ServiceList","apiVersion":"v1","metadata":{},"items":[]}"#,
         "a list without a resource version",
     ),
+    // The second page is the first one again.
+    (
+        r#"{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"9","continue":"x"},"items":[]}"#,
+        "a list whose `continue` token leads to a page that was sent before",
+    ),
 ];
 
 /// Answers that would do so where lists are streamed.

@@ -183,7 +183,7 @@ impl Twins {
 
     /// Takes in events and runs one piece of a round after each. Returns the kernel state before them and the
     /// desired state after each. The kernel's history then has only the changes of these pieces.
-    fn take_in(&mut self, events: Vec<Event>, effort: Budget, is_busy: bool) -> Vec<Observed> {
+    fn take_in(&mut self, events: Vec<Event>, budget: Budget, is_busy: bool) -> Vec<Observed> {
         let mut wishes = vec![self.kernel.state.clone()];
         self.kernel.history.clear();
         for event in events {
@@ -194,7 +194,7 @@ impl Twins {
             if is_busy {
                 connect_everywhere(&mut self.kernel);
             }
-            self.proxier.step(&mut self.kernel, now(), effort);
+            self.proxier.step(&mut self.kernel, now(), budget);
         }
         wishes
     }
@@ -206,7 +206,7 @@ proptest! {
 
     #[test]
     fn no_moment_of_any_transition_treats_a_client_otherwise_than_both_its_ends(
-        history in some_history(), effort in 1..60u32, is_busy in prop::bool::ANY
+        history in some_history(), budget in 1..60u32, is_busy in prop::bool::ANY
     ) {
         let clients = Clients::new();
         let mut proxier = complete_with(local_detection());
@@ -218,7 +218,7 @@ proptest! {
             }
             let before = kernel.state.clone();
             kernel.history.clear();
-            while proxier.step(&mut kernel, now(), Budget(effort)).is_none() {}
+            while proxier.step(&mut kernel, now(), Budget(budget)).is_none() {}
             let moments = moments(&before, &kernel.history);
             let ends = [before, kernel.state.clone()];
             prop_assert_eq!(clients.wronged(&ends, &moments), [""; 0]);
@@ -228,15 +228,15 @@ proptest! {
 
     #[test]
     fn no_moment_of_a_round_with_facts_in_its_midst_treats_a_client_otherwise_than_every_wish(
-        history in some_history(), effort in 1..60u32, is_busy in prop::bool::ANY
+        history in some_history(), budget in 1..60u32, is_busy in prop::bool::ANY
     ) {
         let clients = Clients::new();
         let mut twins = Twins::new(BTreeSet::new());
         for events in history {
-            let wishes = twins.take_in(events, Budget(effort), is_busy);
+            let wishes = twins.take_in(events, Budget(budget), is_busy);
             let Twins { proxier, kernel, .. } = &mut twins;
             while proxier.is_at_work() || proxier.is_dirty() {
-                proxier.step(kernel, now(), Budget(effort));
+                proxier.step(kernel, now(), Budget(budget));
             }
             let moments = moments(&wishes[0], &kernel.history);
             prop_assert_eq!(clients.wronged(&wishes, &moments), [""; 0]);
@@ -245,18 +245,18 @@ proptest! {
 
     #[test]
     fn whatever_fails_no_moment_lets_a_client_in_or_loses_its_protection(
-        history in some_history(), effort in 1..60u32,
+        history in some_history(), budget in 1..60u32,
         faults in prop::collection::btree_set(0..160usize, 1..12)
     ) {
         let clients = Clients::new();
         let mut twins = Twins::new(faults);
         let mut minutes = 0..;
         for events in history {
-            let wishes = twins.take_in(events, Budget(effort), false);
+            let wishes = twins.take_in(events, Budget(budget), false);
             let Twins { proxier, kernel, .. } = &mut twins;
             // Failed changes are tried again when they are due.
             for minute in minutes.by_ref().take(13) {
-                while proxier.step(kernel, after(minute), Budget(effort)).is_none() {}
+                while proxier.step(kernel, after(minute), Budget(budget)).is_none() {}
             }
             let moments = moments(&wishes[0], &kernel.history);
             prop_assert_eq!(clients.unprotected(&wishes, &moments), [""; 0]);

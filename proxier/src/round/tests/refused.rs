@@ -192,7 +192,7 @@ fn a_virtual_server_that_another_hand_has_made_or_taken_is_read_by_itself_and_pu
     let outcome = proxier.round(&mut kernel, now());
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     assert_eq!((kernel.server_reads, kernel.reads), (2, 1));
-    assert_eq!(proxier.believed(), Some(&kernel.state));
+    assert_eq!(proxier.cached(), Some(&kernel.state));
 }
 
 #[test]
@@ -429,8 +429,8 @@ proptest! {
             at += Duration::from_secs(seconds);
             proxier.round(&mut kernel, at);
             prop_assert_eq!(unguarded(&kernel), [""; 0]);
-            let believed = proxier.believed().expect("no doubt");
-            prop_assert_eq!(believed, &kernel.state);
+            let cached = proxier.cached().expect("no doubt");
+            prop_assert_eq!(cached, &kernel.state);
         }
         prop_assert_eq!(kernel.reads, 1);
         kernel.refused = None;

@@ -101,7 +101,7 @@ fn an_exception_goes_or_is_replaced_by_the_entry_in_its_place() {
         ]
     );
     assert_eq!(kernel.state, wanted);
-    assert_eq!(proxier.believed(), Some(&wanted));
+    assert_eq!(proxier.cached(), Some(&wanted));
 }
 
 #[test]
@@ -141,5 +141,5 @@ fn an_exception_that_waits_to_be_removed_takes_no_entry_with_it_that_is_added_fi
     proxier.fold(guarded(&RANGES));
     while proxier.step(&mut kernel, now(), Budget(1)).is_none() {}
     assert_eq!(missing(&proxier, &kernel), "");
-    assert_eq!(proxier.believed(), Some(&kernel.state));
+    assert_eq!(proxier.cached(), Some(&kernel.state));
 }
