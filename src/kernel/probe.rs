@@ -1,4 +1,4 @@
-//! Can this node do it?
+//! Finds out whether this node can do what the proxy needs.
 //!
 //! In: nothing. Out: a [`LinuxKernel`], or the one thing that is missing and what to do about it.
 //! Never: a change to the kernel's tables; at most modules are loaded.
