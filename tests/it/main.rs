@@ -28,6 +28,8 @@ mod kind;
 mod manifests;
 mod metrics;
 mod process;
+#[path = "../golden/recorded.rs"]
+mod recorded;
 mod serve;
 mod tally;
 mod transitions;

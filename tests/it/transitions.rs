@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use ipvs_proxy::folder;
 use proxier::Proxier;
@@ -15,7 +14,8 @@ use proxier::model::{Event, Family, InterfaceAddress, Net, PerFamily};
 use proxier::plan::{LocalDetection, NodePortAddresses, Settings};
 use proxier::testing::now;
 use proxier::testing::packet::{Client, Moment, moments};
-use serde_json::Value;
+
+use crate::recorded::Case;
 
 const NODE: [(&str, &str); 3] =
     [("eth0", "192.0.2.11/24"), ("eth0", "2001:db8:1::11/64"), ("eth1", "198.51.100.11/24")];
@@ -23,7 +23,7 @@ const NODE: [(&str, &str); 3] =
 #[test]
 fn no_moment_between_recorded_steps_treats_a_client_otherwise_than_both() {
     let mut pairs = 0;
-    for case in folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")) {
+    for case in Case::all() {
         pairs += check(&case);
     }
     assert!(pairs >= PAIRS, "only {pairs} pairs of a client and a frontend");
@@ -32,7 +32,7 @@ fn no_moment_between_recorded_steps_treats_a_client_otherwise_than_both() {
 /// Of all cases together: the pairs of a client and a frontend that are served before and after a change.
 const PAIRS: usize = 1;
 
-fn check(case: &Path) -> usize {
+fn check(case: &Case) -> usize {
     let node: Vec<IpAddr> = NODE.iter().map(|(_, net)| parse::<Net>(net).addr()).collect();
     let near = ["10.244.1.0/24", "fd00:10:244:1::/64"].map(parse::<Net>);
     let mut proxier = Proxier::new(settings(case));
@@ -43,13 +43,15 @@ fn check(case: &Path) -> usize {
     ));
     let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
     let mut pairs = 0;
-    for (place, step) in folders(case).iter().enumerate() {
-        let (events, _) = folder::load(&step.join("objects.yaml"), "node1").unwrap();
+    for (place, step) in case.steps().iter().enumerate() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), step.objects()).unwrap();
+        let (events, _) = folder::load(file.path(), "node1").unwrap();
         events.into_iter().for_each(|event| proxier.fold(event));
         let before = kernel.state.clone();
         kernel.history.clear();
         let outcome = proxier.round(&mut kernel, now());
-        assert!(outcome.is_success(), "{}: {:?}", step.display(), outcome.failed);
+        assert!(outcome.is_success(), "{}: {:?}", step.folder().display(), outcome.failed);
         if place == 0 {
             continue;
         }
@@ -58,7 +60,7 @@ fn check(case: &Path) -> usize {
         let moments = moments(&before, &kernel.history);
         for key in before.servers.keys().chain(kernel.state.servers.keys()) {
             for client in clients(key.family()) {
-                let what = format!("{}: {client:?} to {key}", step.display());
+                let what = format!("{}: {client:?} to {key}", step.folder().display());
                 let ends = [first, last].map(|end| end.serves(client, key));
                 let away = [first, last].map(|end| end.turns_away(client, key));
                 let is_shut =
@@ -75,10 +77,8 @@ fn check(case: &Path) -> usize {
     pairs
 }
 
-fn settings(case: &Path) -> Settings {
-    let text = fs::read_to_string(case.join("case.yaml")).unwrap();
-    let description: Value = serde_saphyr::from_str(&text).unwrap();
-    let config = &description["config"];
+fn settings(case: &Case) -> Settings {
+    let config = &case.description()["config"];
     let cidrs = config["clusterCIDR"].as_str().unwrap_or_default().split(',');
     let cidrs: Vec<Net> = cidrs.filter(|text| !text.is_empty()).map(parse).collect();
     let of = |family| cidrs.iter().find(|net| Family::of_net(net) == family).copied();
@@ -109,11 +109,4 @@ where
     T::Err: std::fmt::Debug,
 {
     text.parse().unwrap()
-}
-
-fn folders(of: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
 }

@@ -2,14 +2,12 @@
 //!
 //! In: a recorded step. Out: a kernel that holds what its dumps say. Never: the proxy under test.
 
-use std::fs;
-
 use crate::case::Step;
 use crate::node::Namespace;
 
 /// Puts what was recorded into a node that holds nothing yet.
 pub(crate) fn leave(step: &Step, node: &Namespace) {
-    let text = |file: &str| fs::read_to_string(step.folder().join(file)).unwrap();
+    let text = |file: &str| step.text(file).to_owned();
     // Rules refer to sets; virtual servers need their addresses for nothing.
     node.feed("ipset restore", &text("ipset.txt"));
     node.feed("iptables-restore", &restorable(&text("iptables.txt")));
