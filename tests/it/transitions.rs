@@ -1,9 +1,11 @@
 //! Every change between two recorded steps, looked at in each of its moments.
 //!
-//! In: the steps of `tests/golden`, one after the other in one proxy. Out: no moment in which a client is refused
-//! that is served before and after, or let in that the rules turn away. What serves is read off the rules, sets and virtual servers themselves, see
-//! [`proxier::testing::packet`]. Never: a case passed over, or a pass because there was nobody to serve.
+//! The steps of each case of `tests/golden` are taken one after the other in one proxy. At no moment is a client refused
+//! that is served before and after, or let in that the rules turn away before and after. Who is served is read off the
+//! rules, sets and virtual servers themselves, see [`proxier::testing::packet`]. How many clients were looked at is
+//! counted, so that nothing passes because there was nobody to serve.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
@@ -22,17 +24,31 @@ const NODE: [(&str, &str); 3] =
 
 #[test]
 fn no_moment_between_recorded_steps_treats_a_client_otherwise_than_both() {
-    let mut pairs = 0;
-    for case in Case::all() {
-        pairs += check(&case);
+    let mut all = Pairs::default();
+    for case in Case::all().iter().filter(|case| case.steps().len() > 1) {
+        let pairs = check(case);
+        println!("{}: {pairs:?}", case.name());
+        assert!(pairs.served > 0, "nobody is served before and after a change of {}", case.name());
+        all.served += pairs.served;
+        all.shut_out += pairs.shut_out;
     }
-    assert!(pairs >= PAIRS, "only {pairs} pairs of a client and a frontend");
+    assert!(all.served >= SERVED && all.shut_out >= SHUT_OUT, "only {all:?}");
 }
 
-/// Of all cases together: the pairs of a client and a frontend that are served before and after a change.
-const PAIRS: usize = 1;
+/// The fewest pairs that all cases together have: a little below those that there are.
+const SERVED: usize = 800;
+const SHUT_OUT: usize = 50;
 
-fn check(case: &Case) -> usize {
+/// Pairs of a client and a frontend over all changes of a case.
+#[derive(Debug, Default)]
+struct Pairs {
+    /// The client is served before and after the change.
+    served: usize,
+    /// The rules turn the client away before or after it, and it is served at neither time.
+    shut_out: usize,
+}
+
+fn check(case: &Case) -> Pairs {
     let node: Vec<IpAddr> = NODE.iter().map(|(_, net)| parse::<Net>(net).addr()).collect();
     let near = ["10.244.1.0/24", "fd00:10:244:1::/64"].map(parse::<Net>);
     let mut proxier = Proxier::new(settings(case));
@@ -42,7 +58,7 @@ fn check(case: &Case) -> usize {
             .collect(),
     ));
     let mut kernel = FakeKernel { keep_history: true, ..FakeKernel::default() };
-    let mut pairs = 0;
+    let mut pairs = Pairs::default();
     for (place, step) in case.steps().iter().enumerate() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), step.objects()).unwrap();
@@ -58,18 +74,23 @@ fn check(case: &Case) -> usize {
         let at = |state| Moment { state, node: &node, near: &near };
         let (first, last) = (at(&before), at(&kernel.state));
         let moments = moments(&before, &kernel.history);
-        for key in before.servers.keys().chain(kernel.state.servers.keys()) {
+        let keys = before.servers.keys().chain(kernel.state.servers.keys());
+        for key in keys.collect::<BTreeSet<_>>() {
             for client in clients(key.family()) {
-                let what = format!("{}: {client:?} to {key}", step.folder().display());
                 let ends = [first, last].map(|end| end.serves(client, key));
                 let away = [first, last].map(|end| end.turns_away(client, key));
-                let is_shut =
-                    [first, last].iter().all(|end| !end.stands(key) || end.turns_away(client, key));
-                pairs += usize::from(ends == [true; 2]);
+                let stands = [first, last].map(|end| end.stands(key));
+                let is_shut_out = away != [false; 2] && away == stands;
+                pairs.served += usize::from(ends == [true; 2]);
+                pairs.shut_out += usize::from(is_shut_out);
+                if ends != [true; 2] && !is_shut_out {
+                    continue;
+                }
+                let what = || format!("{}: {client:?} to {key}", step.folder().display());
                 for moment in moments.iter().map(at) {
                     let serves = moment.serves(client, key);
-                    assert!(ends != [true; 2] || serves, "{what} is refused");
-                    assert!(!(serves && is_shut && away != [false; 2]), "{what} is let in");
+                    assert!(ends != [true; 2] || serves, "{} is refused", what());
+                    assert!(!(serves && is_shut_out), "{} is let in", what());
                 }
             }
         }
