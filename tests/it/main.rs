@@ -30,6 +30,7 @@ mod metrics;
 mod process;
 #[path = "../golden/recorded.rs"]
 mod recorded;
+mod scenarios;
 mod serve;
 mod tally;
 mod transitions;
