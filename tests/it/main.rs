@@ -27,6 +27,7 @@ mod image;
 mod kind;
 mod manifests;
 mod metrics;
+mod packets;
 mod process;
 #[path = "../golden/recorded.rs"]
 mod recorded;

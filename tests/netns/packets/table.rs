@@ -1,4 +1,4 @@
-//! The table of packet cases that a cluster of kind is asked too, on a kernel of its own.
+//! The table of packet cases of `tests/cases`, on a kernel of its own.
 //!
 //! In: `tests/cases`. Out: every case that does not hold, at once. Never: a Service whose manifest another driver has not.
 
@@ -68,34 +68,11 @@ fn serve(world: &World, place: Place, kind: cases::Kind) -> Server {
     Server::start(pod, of(kind).protocol, address, &format!("{}0", place.prefix()))
 }
 
-/// A Service as an API server would hold it, and its slice.
 fn objects(world: &World, run: &Run) -> [Value; 2] {
-    let mut service = run.service();
-    if let Some(status) = run.status() {
-        service["status"] = status;
-    }
-    let (protocol, family) = run.kind.words();
-    let endpoints = run.case.endpoints.iter().map(|place| {
-        let pod = endpoint(world, *place);
-        json!({
-            "addresses": [pod.address(of(run.kind).family)],
-            "nodeName": pod.node_name(),
-            "conditions": {"ready": true, "serving": true, "terminating": false},
-        })
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": "cases",
-            "name": run.name(),
-            "labels": {"kubernetes.io/service-name": run.name()},
-        },
-        "addressType": family,
-        "ports": [{"protocol": protocol, "port": run.kind.target()}],
-        "endpoints": endpoints.collect::<Vec<_>>(),
-    });
-    [service, slice]
+    run.objects(|place| {
+        let pod = endpoint(world, place);
+        (pod.address(of(run.kind).family), pod.node_name())
+    })
 }
 
 impl Cluster for World {
