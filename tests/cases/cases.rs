@@ -26,7 +26,7 @@ const PORT: u16 = 80;
 #[serde(deny_unknown_fields)]
 pub struct Case {
     pub name: String,
-    #[serde(default = "both")]
+    #[serde(default = "all")]
     pub drivers: Vec<Driver>,
     pub because: Option<String>,
     #[serde(default = "four")]
@@ -45,6 +45,11 @@ pub struct Case {
 pub enum Driver {
     Vm,
     Kind,
+    Fake,
+}
+
+impl Driver {
+    pub const ALL: [Self; 3] = [Self::Vm, Self::Kind, Self::Fake];
 }
 
 /// The protocol and the family of the packets.
@@ -133,8 +138,8 @@ pub struct Run {
     number: u16,
 }
 
-fn both() -> Vec<Driver> {
-    vec![Driver::Vm, Driver::Kind]
+fn all() -> Vec<Driver> {
+    Driver::ALL.to_vec()
 }
 
 fn four() -> Vec<Kind> {
@@ -226,7 +231,41 @@ impl Run {
             .then(|| json!({"loadBalancer": {"ingress": ingress}}))
     }
 
-    /// Returns the name of the Service.
+    /// The Service as an API server would hold it, and its slice. `endpoint` says the address of an endpoint and the
+    /// name of its node.
+    pub fn objects(&self, endpoint: impl Fn(Place) -> (IpAddr, String)) -> [Value; 2] {
+        let mut service = self.service();
+        if let Some(status) = self.status() {
+            service["status"] = status;
+            if service["spec"]["externalTrafficPolicy"] == "Local" {
+                service["spec"]["healthCheckNodePort"] = (31_100 + self.number).into();
+            }
+        }
+        let endpoints = self.case.endpoints.iter().map(|place| {
+            let (address, node) = endpoint(*place);
+            json!({
+                "addresses": [address],
+                "nodeName": node,
+                "conditions": {"ready": true, "serving": true, "terminating": false},
+            })
+        });
+        let (protocol, family) = self.kind.words();
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": "cases",
+                "name": self.name(),
+                "labels": {"kubernetes.io/service-name": self.name()},
+            },
+            "addressType": family,
+            "ports": [{"protocol": protocol, "port": self.kind.target()}],
+            "endpoints": endpoints.collect::<Vec<_>>(),
+        });
+        [service, slice]
+    }
+
+    /// The name of its Service.
     pub fn name(&self) -> String {
         let (protocol, family) = self.kind.words();
         format!("{}-{protocol}-{family}", self.case.name).to_lowercase()

@@ -556,8 +556,7 @@ fn a_folder_that_is_none_is_refused_at_the_start() {
 
 #[test]
 fn json_says_what_the_same_objects_say_in_yaml() {
-    let step = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/random-001/step1");
-    let yaml = fs::read_to_string(step.join("objects.yaml")).unwrap();
+    let yaml = crate::recorded::Case::named("random-001").steps()[0].objects();
     let documents = ipvs_proxy::yaml::documents(&yaml);
     let mut items: Vec<serde_json::Value> = documents
         .into_iter()

@@ -5,12 +5,14 @@
 //! case.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// The interface addresses of the recorded node.
+use crate::recorded::{Case, Step};
+
+/// The recorded node's interface addresses.
 const ADDRESSES: &str = "\
 lo 127.0.0.1/8
 lo ::1/128
@@ -21,51 +23,46 @@ eth1 198.51.100.11/24
 
 #[test]
 fn plan_equals_every_recorded_step() {
-    let cases = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+    let cases = Case::all();
     assert!(cases.len() >= 50, "only {} cases found", cases.len());
     let mut differences = String::new();
     for case in &cases {
-        let description = description_of(case);
+        let description = case.description();
         let config = tempfile::NamedTempFile::new().expect("a file");
         fs::write(config.path(), description["config"].to_string()).expect("the config is written");
-        for step in folders(case) {
-            differences.push_str(&compare(&step, config.path(), &description["prepare"]));
+        for step in case.steps() {
+            differences.push_str(&compare(step, config.path(), &description["prepare"]));
         }
     }
     assert!(differences.is_empty(), "{differences}");
 }
 
-fn folders(of: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(of).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let mut folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
-}
-
-fn description_of(case: &Path) -> Value {
-    let text = fs::read_to_string(case.join("case.yaml")).expect("case.yaml");
-    serde_saphyr::from_str(&text).expect("case.yaml parses")
-}
-
-/// Returns the lines in which the plan of a step and its recording differ.
-fn compare(step: &Path, config: &Path, prepare: &Value) -> String {
+/// The lines in which the plan of a step and its recording differ.
+fn compare(step: &Step, config: &Path, prepare: &Value) -> String {
     let output = tempfile::tempdir().expect("a folder");
-    let addresses = output.path().join("addresses");
+    let (addresses, objects) = (output.path().join("addresses"), output.path().join("objects"));
     fs::write(&addresses, ADDRESSES).expect("addresses are written");
+    fs::write(&objects, step.objects()).expect("objects are written");
     let run = Command::new(env!("CARGO_BIN_EXE_ipvs-proxy"))
         .arg("plan")
-        .args(["--manifests".as_ref(), step.join("objects.yaml").as_os_str()])
+        .args(["--manifests".as_ref(), objects.as_os_str()])
         .args(["--config".as_ref(), config.as_os_str()])
         .args(["--addresses".as_ref(), addresses.as_os_str()])
         .args(["--output".as_ref(), output.path().as_os_str()])
         .output()
         .expect("plan runs");
-    assert!(run.status.success(), "{}: {}", step.display(), String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success(),
+        "{}: {}",
+        step.folder().display(),
+        String::from_utf8_lossy(&run.stderr)
+    );
     let mut differences = String::new();
     for name in ["ipvs.txt", "ipset.txt", "iptables.txt", "ip6tables.txt", "addrs.txt"] {
-        let read = |folder: &Path| fs::read_to_string(folder.join(name)).expect(name);
-        let mut planned: Vec<_> = read(output.path()).lines().map(String::from).collect();
-        let mut recorded: Vec<_> = read(step)
+        let planned = fs::read_to_string(output.path().join(name)).expect(name);
+        let mut planned: Vec<_> = planned.lines().map(String::from).collect();
+        let mut recorded: Vec<_> = step
+            .text(name)
             .lines()
             .filter(|line| is_ours(name, line) && !is_prepared(name, line, prepare, &planned))
             .map(String::from)
@@ -81,7 +78,7 @@ fn compare(step: &Path, config: &Path, prepare: &Value) -> String {
             .filter(|change| change.tag() != similar::ChangeTag::Equal)
             .map(|change| format!("{}{}\n", change.tag(), change.value()))
             .collect::<String>();
-            differences.push_str(&format!("--- {}/{name}\n{diff}", step.display()));
+            differences.push_str(&format!("--- {}/{name}\n{diff}", step.folder().display()));
         }
     }
     differences
@@ -123,5 +120,15 @@ fn is_ours(name: &str, line: &str) -> bool {
                 || line.contains("-j KUBE-")
         }
         _ => true,
+    }
+}
+
+#[test]
+fn no_step_repeats_what_the_step_before_has() {
+    for case in Case::all() {
+        for step in case.steps() {
+            let repeated = step.repeated();
+            assert!(repeated.is_empty(), "{}: {repeated:?}", step.folder().display());
+        }
     }
 }

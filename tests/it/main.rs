@@ -27,7 +27,11 @@ mod image;
 mod kind;
 mod manifests;
 mod metrics;
+mod packets;
 mod process;
+#[path = "../golden/recorded.rs"]
+mod recorded;
+mod scenarios;
 mod serve;
 mod tally;
 mod transitions;

@@ -4,9 +4,7 @@
 //! a kernel that another program changes. Checks the kernel state afterwards, the log, and how the
 //! process ends. Does not check how the proxy gets there.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::apiserver::ApiServer;
 use crate::canonical::{Dumps, Kernel, virtual_servers};
+use crate::case::Case;
 use crate::node::{Namespace, Node};
 use crate::proxy::{PATIENCE, Proxy, Source, config, replace, until, until_at};
 
@@ -24,9 +23,10 @@ fn without_an_api_server_nothing_changes_until_there_is_one() {
     let node = Node::conformance("unreachable");
     let kernel = Kernel::of(&node);
     let untouched = kernel.dumps();
-    let step = Path::new("tests/golden/dualstack/step1");
+    let case = Case::named("dualstack");
+    let step = &case.steps()[0];
     let server = node.enter(ApiServer::start);
-    server.replace_all(&fs::read_to_string(step.join("objects.yaml")).unwrap());
+    server.replace_all(&step.objects());
     server.stop();
     let source = Source::ApiServer(server);
     let proxy = Proxy::start(&node, &source, &config(json!({})));
@@ -202,12 +202,13 @@ fn a_first_round_that_is_killed_and_killed_again_ends_like_an_undisturbed_one() 
 
 #[test]
 fn what_another_hand_changed_is_repaired_at_the_next_comparison() {
-    let step = Path::new("tests/golden/dualstack/step1");
+    let case = Case::named("dualstack");
+    let step = &case.steps()[0];
     let wanted = Dumps::recorded(step);
     let node = Node::conformance("tampered");
     let kernel = Kernel::of(&node);
     let source = Source::manifests();
-    source.replace_all(&fs::read_to_string(step.join("objects.yaml")).unwrap());
+    source.replace_all(&step.objects());
     let proxy = Proxy::start(&node, &source, &config(json!({"ipvs": {"syncPeriod": "2s"}})));
     kernel.becomes(&wanted);
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use similar::TextDiff;
 
+use crate::case::{Case, Step};
 use crate::node::Namespace;
 use crate::proxy::{PATIENCE, until_at};
 
@@ -125,10 +126,9 @@ fn read(folder: &str, beginnings: &[&str]) -> Sysctls {
 pub(crate) struct Dumps(BTreeMap<&'static str, String>);
 
 impl Dumps {
-    /// Reads the dumps recorded in this folder.
-    pub(crate) fn recorded(step: &Path) -> Self {
-        let text = |file| fs::read_to_string(step.join(file)).unwrap();
-        Self(FILES.into_iter().map(|file| (file, unordered(&text(file)))).collect())
+    /// What was recorded at this step.
+    pub(crate) fn recorded(step: &Step) -> Self {
+        Self(FILES.into_iter().map(|file| (file, unordered(step.text(file)))).collect())
     }
 
     /// Returns one dump.
@@ -260,10 +260,10 @@ fn changed(now: &Sysctls, before: &Sysctls) -> String {
 
 #[test]
 fn a_recorded_step_is_in_canonical_form() {
-    let step = Path::new("tests/golden/dualstack/step1");
-    let text = |file| fs::read_to_string(step.join(file)).unwrap();
-    assert_eq!(virtual_servers(&text("ipvs.txt")), text("ipvs.txt"));
-    assert_eq!(sets(&text("ipset.txt")), text("ipset.txt"));
-    assert_eq!(rules(&text("iptables.txt")), text("iptables.txt"));
-    assert_eq!(rules(&text("ip6tables.txt")), text("ip6tables.txt"));
+    let case = Case::named("dualstack");
+    let text = |file| case.steps()[0].text(file);
+    assert_eq!(virtual_servers(text("ipvs.txt")), text("ipvs.txt"));
+    assert_eq!(sets(text("ipset.txt")), text("ipset.txt"));
+    assert_eq!(rules(text("iptables.txt")), text("iptables.txt"));
+    assert_eq!(rules(text("ip6tables.txt")), text("ip6tables.txt"));
 }

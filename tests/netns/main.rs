@@ -33,6 +33,8 @@ mod odd_input;
 mod others;
 mod packets;
 mod proxy;
+#[path = "../golden/recorded.rs"]
+mod recorded;
 mod refused;
 mod rights;
 #[path = "../said.rs"]

@@ -4,15 +4,13 @@
 //! Takes a recorded step. Makes a kernel state that equals its dumps. Does not use the proxy under
 //! test.
 
-use std::fs;
-
 use crate::case::Step;
 use crate::node::Namespace;
 
 /// Restores the recorded state on an empty node.
 pub(crate) fn leave(step: &Step, node: &Namespace) {
-    let text = |file: &str| fs::read_to_string(step.folder().join(file)).unwrap();
-    // Rules refer to sets; virtual servers do not need their addresses.
+    let text = |file: &str| step.text(file).to_owned();
+    // Rules refer to sets; virtual servers need their addresses for nothing.
     node.feed("ipset restore", &text("ipset.txt"));
     node.feed("iptables-restore", &restorable(&text("iptables.txt")));
     node.feed("ip6tables-restore", &restorable(&text("ip6tables.txt")));

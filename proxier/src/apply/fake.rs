@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::cause::{Cause, CauseKind, Refusal};
-use super::kernel::{Answered, Connections, Kernel, KernelReading, Ready, RulesReading};
+use super::kernel::{Answered, Connections, Kernel, KernelReading, Part, Ready, RulesReading};
 use crate::diff::{
     AddressChange, Change, Flow, Observed, ObservedServer, RulesChange, ServerChange, SetChange,
 };
@@ -24,7 +24,9 @@ pub struct FakeKernel {
     pub state: Observed,
     /// Every change that was tried, in order; true if it was made.
     pub log: Vec<(Change, bool)>,
-    /// The state after each change that was made, if `keep_history` is set.
+    /// The parts of rounds that have begun, each with the length of the log at that time.
+    pub parts: Vec<(usize, Part)>,
+    /// The state after each change that was made, if `keep_history`.
     pub history: Vec<Observed>,
     /// True if `history` is to be kept.
     pub keep_history: bool,
@@ -167,6 +169,10 @@ impl FakeKernel {
 }
 
 impl Kernel for FakeKernel {
+    fn enters(&mut self, part: Part) {
+        self.parts.push((self.log.len(), part));
+    }
+
     fn prepare(&mut self) -> Result<Ready, Cause> {
         Ok(self.look_again())
     }

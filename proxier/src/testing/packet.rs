@@ -10,9 +10,9 @@
 
 #![allow(clippy::panic, reason = "what cannot be read fails the test")]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::diff::Observed;
+use crate::diff::{Observed, ObservedServer};
 use crate::model::{Family, Net};
 use crate::plan::{ChainKey, Entry, Jump, SetKey, SetName, Table, VirtualServerKey};
 
@@ -38,20 +38,79 @@ pub struct Moment<'a> {
     pub near: &'a [Net],
 }
 
-/// The result of passing a packet through a chain.
+/// What becomes of a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nobody takes the first packet, and the client is not told.
+    Lost,
+    /// The client is told that nobody serves.
+    Refused,
+    /// No virtual server takes the packet: a process of the node may answer.
+    ReachesHost,
+    /// An endpoint is asked.
+    Reaches(Delivery),
+}
+
+/// How an endpoint is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The chosen endpoint.
+    pub endpoint: SocketAddr,
+    /// The source address that the client has sent from.
+    pub source: IpAddr,
+    /// Whether the endpoint sees an address of the node in its place.
+    pub is_masqueraded: bool,
+    /// Whether the answer comes back through the node, without which it does not reach the client.
+    pub comes_back: bool,
+}
+
+/// Where a walk through a chain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Accepted,
-    Refused,
+    Dropped,
+    Rejected,
+    Masqueraded,
     Returned,
 }
 
-/// A packet on its way through the rules.
+impl End {
+    /// True if the packet goes no further.
+    fn is_shut(self) -> bool {
+        matches!(self, Self::Dropped | Self::Rejected)
+    }
+}
+
+/// A packet on its way.
 struct Packet<'a> {
     moment: Moment<'a>,
+    /// The frontend that the client has sent it to.
     key: &'a VirtualServerKey,
     source: IpAddr,
-    is_marked: bool,
+    /// The frontend, or the endpoint once one is chosen.
+    destination: SocketAddr,
+    mark: u32,
+}
+
+impl<'a> Packet<'a> {
+    fn first(moment: Moment<'a>, client: Client, key: &'a VirtualServerKey) -> Self {
+        let source = match client {
+            Client::Outside(address) | Client::Pod(address) => address,
+            Client::Node => key.address,
+        };
+        let destination = SocketAddr::new(key.address, key.port);
+        Self { moment, key, source, destination, mark: 0 }
+    }
+}
+
+impl Client {
+    /// The chains of the `nat` and of the `filter` table that its packets meet first.
+    fn chains(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Outside(_) | Self::Pod(_) => ("PREROUTING", "INPUT"),
+            Self::Node => ("OUTPUT", "OUTPUT"),
+        }
+    }
 }
 
 impl Moment<'_> {
@@ -61,9 +120,9 @@ impl Moment<'_> {
         if !self.stands(key) {
             return false;
         }
-        let (end, is_marked) = self.send(client, key);
-        let answers = self.answers(client, key, is_marked);
-        end != End::Refused && !answers.is_empty() && answers.iter().all(|is_back| *is_back)
+        let (end, mark) = self.send(client, key);
+        let answers = self.answers(client, key, mark);
+        !end.is_shut() && !answers.is_empty() && answers.iter().all(|is_back| *is_back)
     }
 
     /// True if an endpoint may be chosen whose answer to this client does not come back through the node,
@@ -72,25 +131,72 @@ impl Moment<'_> {
     pub fn strays(self, client: Client, key: &VirtualServerKey) -> bool {
         let node = [key.address];
         let here = Moment { node: &node, ..self };
-        let (_, is_marked) = here.send(client, key);
-        here.answers(client, key, is_marked).contains(&false)
+        let (_, mark) = here.send(client, key);
+        here.answers(client, key, mark).contains(&false)
     }
 
-    /// Says for each endpoint that may be chosen whether its answer to this client comes back.
-    fn answers(self, client: Client, key: &VirtualServerKey, is_marked: bool) -> Vec<bool> {
-        let comes_back = |to: IpAddr| {
-            let is_near = self.near.iter().any(|net| net.contains(&to));
-            is_marked || is_near || matches!(client, Client::Pod(_))
+    /// Follows the first packet of a new connection to its end. `choose` is the scheduler: it picks an endpoint of
+    /// the virtual server, if there is one that takes new connections.
+    pub fn connect(
+        self,
+        client: Client,
+        key: &VirtualServerKey,
+        choose: impl FnOnce(&ObservedServer) -> Option<SocketAddr>,
+    ) -> Fate {
+        let fate = |end| if end == End::Rejected { Fate::Refused } else { Fate::Lost };
+        if !self.is_local(key.address) {
+            return Fate::Lost;
+        }
+        let (end, mark) = self.send(client, key);
+        // IPVS schedules what the node sends before the filter sees it, and all else afterwards.
+        if end.is_shut() && client != Client::Node {
+            return fate(end);
+        }
+        let Some(server) = self.state.servers.get(key) else {
+            let end = self.arrive(client, key);
+            return if end.is_shut() { fate(end) } else { Fate::ReachesHost };
         };
+        let Some(endpoint) = choose(server) else { return Fate::Refused };
+        if end.is_shut() {
+            return fate(end);
+        }
+        let source = Packet::first(self, client, key).source;
+        let is_masqueraded = self.masquerades(client, key, endpoint, mark);
+        let comes_back = self.comes_back(client, endpoint, is_masqueraded);
+        Fate::Reaches(Delivery { endpoint, source, is_masqueraded, comes_back })
+    }
+
+    /// Of each endpoint that may be chosen, whether its answer to this client comes back.
+    fn answers(self, client: Client, key: &VirtualServerKey, mark: u32) -> Vec<bool> {
         let found = self.state.servers.get(key).into_iter();
         let destinations = found.flat_map(|server| server.destinations.iter());
         let takers = destinations.filter(|(_, found)| found.weight > 0);
-        takers.map(|(taker, _)| comes_back(taker.ip())).collect()
+        let comes_back =
+            |taker| self.comes_back(client, taker, self.masquerades(client, key, taker, mark));
+        takers.map(|(taker, _)| comes_back(*taker)).collect()
+    }
+
+    /// True if a packet with this mark gets an address of the node for its source on its way to the endpoint.
+    fn masquerades(
+        self,
+        client: Client,
+        key: &VirtualServerKey,
+        endpoint: SocketAddr,
+        mark: u32,
+    ) -> bool {
+        let first = Packet::first(self, client, key);
+        let mut packet = Packet { destination: endpoint, mark, ..first };
+        packet.pass(Table::Nat, "POSTROUTING") == End::Masqueraded
+    }
+
+    fn comes_back(self, client: Client, endpoint: SocketAddr, is_masqueraded: bool) -> bool {
+        let is_near = || self.near.iter().any(|net| net.contains(&endpoint.ip()));
+        is_masqueraded || matches!(client, Client::Pod(_)) || is_near()
     }
 
     /// True if the virtual server can be reached but the rules reject the client.
     pub fn turns_away(self, client: Client, key: &VirtualServerKey) -> bool {
-        self.stands(key) && self.send(client, key).0 == End::Refused
+        self.stands(key) && self.send(client, key).0.is_shut()
     }
 
     /// True if there is a virtual server at an address that is local.
@@ -102,31 +208,25 @@ impl Moment<'_> {
     /// because no virtual server takes it.
     pub fn reaches_host(self, client: Client, key: &VirtualServerKey) -> bool {
         let is_taken = self.state.servers.contains_key(key);
-        self.is_local(key.address) && !is_taken && self.arrives(client, key)
+        self.is_local(key.address) && !is_taken && !self.arrive(client, key).is_shut()
     }
 
-    /// True if the filter accepts a packet that IPVS has not scheduled. A packet from the node to itself
-    /// passes the filters of both `OUTPUT` and `INPUT`.
-    fn arrives(self, client: Client, key: &VirtualServerKey) -> bool {
-        let source = match client {
-            Client::Outside(address) | Client::Pod(address) => address,
-            Client::Node => key.address,
-        };
-        let is_sent = self.send(client, key).0 != End::Refused;
-        let mut packet = Packet { moment: self, key, source, is_marked: false };
-        is_sent && packet.pass(Table::Filter, "INPUT") != End::Refused
+    /// Where a packet ends that nobody schedules. What the node sends to itself meets both filters.
+    fn arrive(self, client: Client, key: &VirtualServerKey) -> End {
+        let (end, _) = self.send(client, key);
+        if end.is_shut() {
+            return end;
+        }
+        Packet::first(self, client, key).pass(Table::Filter, "INPUT")
     }
 
-    /// Returns the fate of a first packet, and whether it is marked for masquerading.
-    fn send(self, client: Client, key: &VirtualServerKey) -> (End, bool) {
-        let (source, nat, filter) = match client {
-            Client::Outside(address) | Client::Pod(address) => (address, "PREROUTING", "INPUT"),
-            Client::Node => (key.address, "OUTPUT", "OUTPUT"),
-        };
-        let mut packet = Packet { moment: self, key, source, is_marked: false };
-        // A chain that accepts a packet in the nat table ends that table only; the filter table follows.
+    /// Where a first packet ends, and the mark that it has then.
+    fn send(self, client: Client, key: &VirtualServerKey) -> (End, u32) {
+        let (nat, filter) = client.chains();
+        let mut packet = Packet::first(self, client, key);
+        // What one of our chains accepts in the nat table has passed that table, not the other.
         packet.pass(Table::Nat, nat);
-        (packet.pass(Table::Filter, filter), packet.is_marked)
+        (packet.pass(Table::Filter, filter), packet.mark)
     }
 
     fn is_local(self, address: IpAddr) -> bool {
@@ -172,10 +272,16 @@ impl Packet<'_> {
         let mut words = target.split(' ');
         match words.next() {
             Some("ACCEPT") => Some(End::Accepted),
-            Some("DROP" | "REJECT") => Some(End::Refused),
+            Some("DROP") => Some(End::Dropped),
+            Some("REJECT") => Some(End::Rejected),
+            Some("MASQUERADE") => Some(End::Masqueraded),
             Some("RETURN") => Some(End::Returned),
             Some("MARK") => {
-                self.is_marked = true;
+                let (value, mask) = match words.collect::<Vec<_>>()[..] {
+                    ["--set-xmark", mark] => value_and_mask(mark),
+                    _ => panic!("no mark is set: {rule}"),
+                };
+                self.mark = (self.mark & !mask) ^ value;
                 None
             }
             Some(chain) => match self.walk(table, chain) {
@@ -209,9 +315,13 @@ impl Packet<'_> {
                     let name = value();
                     self.is_in_set(name, value())
                 }
-                "--dst-type" => value() == "LOCAL",
+                "--dst-type" => value() == "LOCAL" && self.moment.is_local(self.destination.ip()),
                 "--src-type" => value() == "LOCAL" && self.moment.is_local(self.source),
                 "--physdev-is-in" => false,
+                "--mark" => {
+                    let (value, mask) = value_and_mask(value());
+                    self.mark & mask == value
+                }
                 "--ctstate" => value() == "NEW",
                 "--vproto" => value() == self.key.protocol.number().to_string(),
                 "--vaddr" => value().parse() == Ok(self.key.address),
@@ -228,22 +338,22 @@ impl Packet<'_> {
         let family = self.key.family();
         let set = SetName::ALL.into_iter().find(|set| set.in_family(family) == name);
         let name = set.unwrap_or_else(|| panic!("no set is called {name}"));
-        let (protocol, port) = (self.key.protocol, self.key.port);
+        let (protocol, to, from) = (self.key.protocol, self.destination, self.source);
         let entries = self.moment.state.sets.get(&SetKey { family, name });
         entries.into_iter().flatten().any(|entry| match (*entry, directions) {
-            (Entry::Address(address), "dst") => address == self.key.address,
-            (Entry::Port(found), "dst") => found == port,
-            (Entry::AddressPort(address, of, found), "dst,dst" | "src,dst") => {
-                let side =
-                    if directions.starts_with("src") { self.source } else { self.key.address };
-                (address, of, found) == (side, protocol, port)
+            (Entry::Address(address), "dst") => address == to.ip(),
+            (Entry::Port(port), "dst") => port == to.port(),
+            (Entry::AddressPort(address, of, port), "dst,dst") => {
+                (address, of, port) == (to.ip(), protocol, to.port())
             }
-            (Entry::AddressPortAddress(address, of, found, from), "dst,dst,src") => {
-                (address, of, found, from) == (self.key.address, protocol, port, self.source)
+            (Entry::AddressPort(address, of, port), "src,dst") => {
+                (address, of, port) == (from, protocol, to.port())
             }
-            (Entry::AddressPortNet(address, of, found, from), "dst,dst,src") => {
-                (address, of, found) == (self.key.address, protocol, port)
-                    && from.contains(&self.source)
+            (Entry::AddressPortAddress(address, of, port, source), "dst,dst,src") => {
+                (address, of, port, source) == (to.ip(), protocol, to.port(), from)
+            }
+            (Entry::AddressPortNet(address, of, port, sources), "dst,dst,src") => {
+                (address, of, port) == (to.ip(), protocol, to.port()) && sources.contains(&from)
             }
             // Packets here have only protocols that Services can have.
             (Entry::Unplanned(entry), _) if entry.protocol != protocol.number() => false,
@@ -252,9 +362,15 @@ impl Packet<'_> {
     }
 }
 
-/// Returns the moments of a round: the state before it, each later state, and states in between. Since each
-/// table is written separately, there is a moment at which the `nat` table is new and the `filter` table is
-/// still old.
+/// The two parts of `0x4000/0x4000`.
+fn value_and_mask(text: &str) -> (u32, u32) {
+    let parse = |part: &str| u32::from_str_radix(part.trim_start_matches("0x"), 16).ok();
+    let both = text.split_once('/').and_then(|(value, mask)| Some((parse(value)?, parse(mask)?)));
+    both.unwrap_or_else(|| panic!("{text} is no mark with its mask"))
+}
+
+/// The moments of a round: each state that the kernel has gone through, and between two of different rules the one in
+/// which the `nat` table is new already and the `filter` table not yet, since each is written by itself.
 pub fn moments(before: &Observed, history: &[Observed]) -> Vec<Observed> {
     let mut moments = vec![before.clone()];
     for state in history {

@@ -1,10 +1,9 @@
 //! Tests the answers to health checks.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Client, Serving, check, fall_behind, free_port, get, tells, v4};
+use crate::recorded::Case;
 use proxier::model::ServiceName;
 
 /// Returns the answer in its recorded form: without `Date`, and with lines that end in a line feed.
@@ -15,9 +14,8 @@ fn recorded_form(answer: &str) -> String {
 
 #[tokio::test]
 async fn answers_are_byte_for_byte_those_recorded() {
-    for (step, count) in [("step1", 2), ("step2", 0)] {
-        let path = Path::new("tests/golden/lb-local").join(step).join("healthcheck.txt");
-        let recorded = fs::read_to_string(path).unwrap();
+    for (step, count) in Case::named("lb-local").steps().iter().zip([2, 0]) {
+        let recorded = step.text("healthcheck.txt");
         let (_, recorded) = recorded.trim_end().split_once('\n').unwrap();
         let (serving, port) = (Serving::start(), free_port());
         serving.table.send_modify(|table| {

@@ -71,32 +71,10 @@ fn serve(world: &World, place: Place, kind: cases::Kind) -> Server {
 
 /// Returns a Service as an API server would hold it, and its EndpointSlice.
 fn objects(world: &World, run: &Run) -> [Value; 2] {
-    let mut service = run.service();
-    if let Some(status) = run.status() {
-        service["status"] = status;
-    }
-    let (protocol, family) = run.kind.words();
-    let endpoints = run.case.endpoints.iter().map(|place| {
-        let pod = endpoint(world, *place);
-        json!({
-            "addresses": [pod.address(of(run.kind).family)],
-            "nodeName": pod.node_name(),
-            "conditions": {"ready": true, "serving": true, "terminating": false},
-        })
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": "cases",
-            "name": run.name(),
-            "labels": {"kubernetes.io/service-name": run.name()},
-        },
-        "addressType": family,
-        "ports": [{"protocol": protocol, "port": run.kind.target()}],
-        "endpoints": endpoints.collect::<Vec<_>>(),
-    });
-    [service, slice]
+    run.objects(|place| {
+        let pod = endpoint(world, place);
+        (pod.address(of(run.kind).family), pod.node_name())
+    })
 }
 
 impl Cluster for World {
