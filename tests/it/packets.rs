@@ -221,8 +221,18 @@ impl Cluster for Node {
         found.filter(|address| address.is_ipv6() == kind.is_ipv6()).collect()
     }
 
-    /// The endpoint of a connection ends and is gone; its destination stays as long as the connection does.
     fn drains(&self, run: &Run) -> Result<(), String> {
+        self.drains_with(run, 1)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Node {
+    /// The endpoint of a connection ends and is gone; its destination stays as long as the kernel counts connections.
+    fn drains_with(&self, run: &Run, connections: u32) -> Result<(), String> {
         let to = run.at(Way::ClusterIp, run.cluster_ip());
         let key = key(run.kind, to);
         let Fate::Reaches(first) = self.connect(Client::Pod, run.kind, to)? else {
@@ -233,7 +243,7 @@ impl Cluster for Node {
             let server = kernel.state.servers.get(&key);
             server.is_some_and(|server| server.destinations.contains_key(&first.endpoint))
         };
-        self.kernel.borrow_mut().connections.insert((key, first.endpoint), 1);
+        self.kernel.borrow_mut().connections.insert((key, first.endpoint), connections);
         for removal in [end_endpoint as fn(&mut Vec<Value>, IpAddr), remove_endpoint] {
             let [service, mut slice] = run.objects(|place| endpoint(place, run.kind));
             removal(slice["endpoints"].as_array_mut().unwrap(), first.endpoint.ip());
@@ -252,10 +262,6 @@ impl Cluster for Node {
         self.proxier.borrow_mut().look_at_draining();
         self.round();
         if has_destination() { Err(format!("{} stays for ever", first.endpoint)) } else { Ok(()) }
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::ZERO
     }
 }
 
@@ -309,6 +315,18 @@ fn every_case_holds_beside_all_others() {
         runs.into_iter().filter(|run| run.case.expect != Expect::Else(Outcome::Drains)).collect();
     let node = Node::with(&runs);
     assert_eq!(failures(&node, &runs), [""; 0]);
+}
+
+#[test]
+fn a_connection_that_is_cut_is_noticed() {
+    let is_drained = |run: &Run| run.case.expect == Expect::Else(Outcome::Drains);
+    let runs: Vec<_> = runs(Driver::Fake).into_iter().filter(is_drained).collect();
+    assert!(!runs.is_empty());
+    for run in &runs {
+        let node = Node::with(std::slice::from_ref(run));
+        let seen = node.drains_with(run, 0).expect_err("nobody counts its connections");
+        assert!(seen.ends_with(" is cut"), "{seen}");
+    }
 }
 
 /// A state from which something is missing, and what that is.
