@@ -139,7 +139,7 @@ pub(super) fn writers<'a>(paths: impl Iterator<Item = &'a Path>) -> BTreeMap<Pat
         for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
             let info = process.path().join("fdinfo").join(file.file_name());
             let paths = targets.opened_as(&file.path(), &info);
-            found.extend(paths.iter().map(|path| (path.clone(), id)));
+            found.extend(paths.into_iter().map(|path| (path.clone(), id)));
         }
     }
     found
@@ -168,17 +168,17 @@ impl Targets {
     }
 
     /// The paths that lead to the file that a descriptor has open for writing.
-    fn opened_as(&self, descriptor: &Path, info: &Path) -> &[PathBuf] {
-        let Ok(name) = fs::read_link(descriptor) else { return &[] };
-        if let Some(paths) = self.by_path.get(&name) {
-            return if is_for_writing(info) { paths } else { &[] };
+    fn opened_as(&self, descriptor: &Path, info: &Path) -> Vec<&PathBuf> {
+        let Ok(name) = fs::read_link(descriptor) else { return Vec::new() };
+        let by_path = self.by_path.get(&name);
+        let may_be_other_name = !self.by_inode.is_empty() && name.is_absolute();
+        // Only what is open for writing is looked at: on a file system that hangs this would hang too.
+        if (by_path.is_none() && !may_be_other_name) || !is_for_writing(info) {
+            return Vec::new();
         }
-        // Only a path that is open for writing is looked at: on a file system that hangs this would hang too.
-        if self.by_inode.is_empty() || !name.is_absolute() || !is_for_writing(info) {
-            return &[];
-        }
-        let Ok(file) = fs::metadata(descriptor) else { return &[] };
-        self.by_inode.get(&(file.dev(), file.ino())).map_or(&[], Vec::as_slice)
+        let file = may_be_other_name.then(|| fs::metadata(descriptor).ok()).flatten();
+        let by_inode = file.and_then(|file| self.by_inode.get(&(file.dev(), file.ino())));
+        by_path.into_iter().chain(by_inode).flatten().collect()
     }
 }
 
