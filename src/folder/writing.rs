@@ -46,7 +46,7 @@ impl Writing {
         self.wait(path, UNANNOUNCED, now);
     }
 
-    /// A link was made, or leads to another file than before. It can be read at once unless somebody writes that file.
+    /// A link was made, or leads to another file than before. It can be read at once unless a process writes that file.
     pub(super) fn linked(&mut self, path: &Path, now: Instant) {
         let wait = Wait { until: now, patience: UNANNOUNCED, stamp: stamp(path) };
         self.files.insert(path.to_owned(), wait);

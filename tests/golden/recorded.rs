@@ -69,7 +69,7 @@ impl Case {
         &self.name
     }
 
-    /// What `case.yaml` says.
+    /// Returns the content of `case.yaml`.
     pub fn description(&self) -> &Value {
         &self.description
     }
@@ -86,7 +86,7 @@ impl Step {
         &self.folder
     }
 
-    /// What its folder has although it is as it was before.
+    /// Returns files that the folder has although they are as in the step before.
     pub fn repeated(&self) -> &[String] {
         &self.repeated
     }

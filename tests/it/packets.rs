@@ -448,7 +448,7 @@ const UNMISSED: [&str; 25] = [
     // No endpoint asks its own Service.
     "an entry of KUBE-LOOP-BACK",
     "nat KUBE-POSTROUTING -m set --match-set KUBE-LOOP-BACK dst,dst,src -j MASQUERADE",
-    // Nobody asks a service address for a port that no Service has.
+    // No case asks a service address for a port that no Service has.
     "an entry of KUBE-IPVS-IPS",
     "filter KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with icmp-port-unreachable",
     "the jump filter INPUT KUBE-IPVS-FILTER",

@@ -126,7 +126,7 @@ fn read(folder: &str, beginnings: &[&str]) -> Sysctls {
 pub(crate) struct Dumps(BTreeMap<&'static str, String>);
 
 impl Dumps {
-    /// What was recorded at this step.
+    /// Returns the dumps that were recorded at this step.
     pub(crate) fn recorded(step: &Step) -> Self {
         Self(FILES.into_iter().map(|file| (file, unordered(step.text(file)))).collect())
     }

@@ -55,7 +55,7 @@ impl Case {
 }
 
 impl Step {
-    /// What the kernel held in the end.
+    /// Returns the dumps of the kernel at the end of the step.
     pub(crate) fn dumps(&self) -> Dumps {
         Dumps::recorded(self)
     }
@@ -65,7 +65,7 @@ impl Step {
         self.text("ipvs.txt").to_owned()
     }
 
-    /// What was answered at the ports of health checks.
+    /// Returns the recorded answers at the health-check ports.
     pub(crate) fn health_checks(&self) -> &str {
         self.text("healthcheck.txt")
     }

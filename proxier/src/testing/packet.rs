@@ -38,12 +38,12 @@ pub struct Moment<'a> {
     pub near: &'a [Net],
 }
 
-/// What becomes of a new connection.
+/// The fate of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Nobody takes the first packet, and the client is not told.
+    /// The first packet is dropped without an answer to the client.
     Lost,
-    /// The client is told that nobody serves.
+    /// The client gets an answer that refuses the connection.
     Refused,
     /// No virtual server takes the packet: a process of the node may answer.
     ReachesHost,
@@ -51,16 +51,16 @@ pub enum Fate {
     Reaches(Delivery),
 }
 
-/// How an endpoint is asked.
+/// The way in which a connection reaches an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The chosen endpoint.
     pub endpoint: SocketAddr,
     /// The source address that the client has sent from.
     pub source: IpAddr,
-    /// Whether the endpoint sees an address of the node in its place.
+    /// True if the endpoint sees an address of the node in its place.
     pub is_masqueraded: bool,
-    /// Whether the answer comes back through the node, without which it does not reach the client.
+    /// True if the answer comes back through the node; otherwise it does not reach the client.
     pub comes_back: bool,
 }
 
@@ -211,7 +211,7 @@ impl Moment<'_> {
         self.is_local(key.address) && !is_taken && !self.arrive(client, key).is_shut()
     }
 
-    /// Where a packet ends that nobody schedules. What the node sends to itself meets both filters.
+    /// Returns where a packet ends that no virtual server takes. What the node sends to itself meets both filters.
     fn arrive(self, client: Client, key: &VirtualServerKey) -> End {
         let (end, _) = self.send(client, key);
         if end.is_shut() {
