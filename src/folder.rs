@@ -9,7 +9,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use proxier::model::Event;
+use proxier::model::{Event, Update};
 
 pub use self::follow::Folder;
 use self::read::{Content, Seen, manifests, read_file};
@@ -130,7 +130,26 @@ impl Error {
 }
 
 /// Reads a folder or a file once. Returns the three lists, and every problem.
+///
+/// # Errors
+/// If the folder or file cannot be read.
 pub fn load(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), Error> {
+    let mut state = load_state(path, node_name)?;
+    Ok((state.lists(), state.problems()))
+}
+
+/// Like [`load`], with a list of all nodes, which tells addresses that belong to another node.
+///
+/// # Errors
+/// If the folder or file cannot be read.
+pub fn load_with_nodes(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), Error> {
+    let mut state = load_state(path, node_name)?;
+    let mut events = state.lists();
+    events.push(Event::NodeReadiness(Update::Listed(state.nodes())));
+    Ok((events, state.problems()))
+}
+
+fn load_state(path: &Path, node_name: &str) -> Result<State, Error> {
     let content = if path.is_dir() {
         let paths = manifests(path).map_err(|error| Error::new(path, error))?;
         let mut seen = Seen::default();
@@ -141,5 +160,5 @@ pub fn load(path: &Path, node_name: &str) -> Result<(Vec<Event>, Vec<Problem>), 
     };
     let mut state = State::new(node_name);
     state.update(content);
-    Ok((state.lists(), state.problems()))
+    Ok(state)
 }

@@ -29,7 +29,7 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     let mut proxier = Proxier::new(settings::planning(&config, everywhere, true));
     let addresses = arguments.addresses.as_deref().map(cli::addresses).transpose()?;
     proxier.fold(Event::Addresses(addresses.unwrap_or_default()));
-    let (events, problems) = folder::load(&arguments.manifests, &config.node_name)?;
+    let (events, problems) = folder::load_with_nodes(&arguments.manifests, &config.node_name)?;
     let is_broken = |problem: &_| matches!(problem, folder::Problem::Broken { .. });
     if arguments.manifests.is_file() && problems.iter().any(is_broken) {
         // A plan of half a file would mislead. In a folder, a broken file does not hide the other files.

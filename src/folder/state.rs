@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use proxier::model::{Event, ServiceName, SliceName, Update};
+use proxier::model::{Event, NodeReadiness, ServiceName, SliceName, Update};
 
 use super::Problem;
 use super::claims::Claims;
@@ -103,6 +103,23 @@ impl State {
             Event::Slice(Update::Listed(slices)),
             Event::Service(Update::Listed(services)),
         ]
+    }
+
+    /// Returns every node of the files by its addresses, this one included. The files say nothing of their readiness that
+    /// a plan would need, so that all count as ready.
+    pub(super) fn nodes(&self) -> Vec<NodeReadiness> {
+        let facts = self.files.values().flat_map(|file| &file.entries);
+        let nodes = facts.filter_map(|entry| match &entry.fact {
+            Some(Fact::Node(node)) => Some(node),
+            Some(Fact::Service(_) | Fact::Slice(_)) | None => None,
+        });
+        nodes
+            .map(|node| NodeReadiness {
+                name: node.name.clone(),
+                ready: true,
+                addresses: node.addresses.clone(),
+            })
+            .collect()
     }
 
     /// Returns all problems.

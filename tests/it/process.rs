@@ -189,6 +189,24 @@ fn source_ranges_that_cannot_be_read_close_and_those_that_kube_proxy_reads_admit
 }
 
 #[test]
+fn plan_tells_an_address_that_is_another_nodes_and_contested_ones() {
+    let objects = format!(
+        "{}---\napiVersion: v1\nkind: Node\nmetadata: {{name: other}}\n\
+         status: {{addresses: [{{type: InternalIP, address: 203.0.113.1}}]}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: b, namespace: shop}}\n\
+         spec: {{clusterIP: 10.96.0.77, externalIPs: [203.0.113.1], ports: [{{name: p, port: 80}}]}}\n",
+        balanced("null")
+    );
+    let (_, told) = planned(&objects);
+    let warning =
+        "Service shop/a: its external or load-balancer address 203.0.113.1 is the address of";
+    assert!(told.contains(warning) && told.contains("other"), "{told}");
+    let contested =
+        "Service shop/b: 203.0.113.1:80/tcp is claimed by Service shop/a too, which has it";
+    assert!(told.contains(contested), "{told}");
+}
+
+#[test]
 fn a_load_balancers_address_that_is_the_api_servers_is_told_and_may_be_left_alone() {
     let objects = format!(
         "{}---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
