@@ -41,7 +41,27 @@ type Reasons = Vec<(Feature, Option<Error>)>;
 impl LinuxKernel {
     /// Finds the missing features of each family, and logs those that were not known before.
     pub(super) fn find_missing(&mut self) -> Ready {
+        self.forget_trial();
         self.try_features(&PerFamily::from_fn(|_| Trial::Unloaded))
+    }
+
+    /// Removes the chain and the set of a trial that a killed process has not ended. The set is made before the chain and
+    /// removed after it, so that without the set there is no chain.
+    fn forget_trial(&mut self) {
+        if !self.tables.sets.has_probe() {
+            return;
+        }
+        for family in Family::BOTH {
+            let programs = self.tables.iptables.of(family).as_ref().map(Programs::get);
+            if let Some(Ok(iptables)) = programs
+                && let Err(error) = iptables.forget_tried()
+            {
+                tracing::debug!("{family}: could not remove the probe chain: {error}");
+            }
+        }
+        if let Err(cause) = self.tables.sets.destroy_probe() {
+            tracing::debug!("could not remove the probe set: {cause}");
+        }
     }
 
     /// Tries missing features again, and all features of families whose rules could not be written.

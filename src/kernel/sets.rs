@@ -133,6 +133,12 @@ impl Sets {
         self.ipset.create(&spec, Repeat::Accept)
     }
 
+    /// True if the probe set is there, as far as the sets can be listed.
+    pub(super) fn has_probe(&mut self) -> bool {
+        let names = self.names().unwrap_or_default();
+        names.iter().any(|name| name.to_string() == PROBE)
+    }
+
     pub(super) fn destroy_probe(&mut self) -> Result<(), Cause> {
         self.destroy(&PROBE.parse().map_err(cause)?, &mut { ATTEMPTS })
     }
