@@ -170,7 +170,10 @@ async fn serve(
         let (kernel, capabilities) = LinuxKernel::open(node_setup)?;
         let reader = kernel.open_reader()?;
         // An error is ignored here: the thread that follows the addresses reports it.
-        let addresses = addresses::now().unwrap_or_default();
+        let addresses = match exclude.is_empty() {
+            true => Vec::new(),
+            false => addresses::now().unwrap_or_default(),
+        };
         if let Some(remark) = warnings::excluded_node_addresses(&exclude, &addresses) {
             tracing::warn!("{remark}");
         }

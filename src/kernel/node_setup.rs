@@ -30,7 +30,7 @@ impl LinuxKernel {
         self.tables.sets.forget_unfinished()?;
         self.set_sysctls()?;
         self.ensure_device()?;
-        // As upstream: a timeout that the kernel refuses stays as it is.
+        // A timeout that the kernel refuses stays as it is, as upstream.
         if let Err(cause) = self.tables.servers.set_timeouts(self.node_setup.timeouts) {
             let Timeouts { tcp, tcp_fin, udp } = self.node_setup.timeouts;
             tracing::error!(

@@ -39,14 +39,14 @@ fn log_others(outcome: &Outcome) {
 /// `ipvs_proxy_audit_differences_total` counts all.
 const MAX_LOGGED_INTERFERENCES: u32 = 5;
 
-/// How many rounds of the present minute found changes of other programs.
+/// The number of rounds in the present minute that found changes of other programs.
 #[derive(Clone, Copy, Debug)]
 struct Interferences {
     since: Instant,
     rounds: u32,
 }
 
-/// What is logged about changes of other programs in a round.
+/// The amount that is logged about changes of other programs in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Logging {
     Everything,

@@ -132,7 +132,7 @@ async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
     if let (None, Some(file)) = (&user.client_certificate_data, &user.client_certificate) {
         access.credentials = Some(file.into());
     }
-    // As client-go: a token file takes precedence over a token in the kubeconfig.
+    // A token file takes precedence over a token in the kubeconfig.
     if let Some(file) = access.config.auth_info.token_file.take() {
         access.config.auth_info.token = None;
         access.credentials = Some(file.clone().into());

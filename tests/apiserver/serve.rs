@@ -212,7 +212,7 @@ fn list(
         meta["continue"] = json!(format!("{version}:{end}"));
     }
     let mut items = objects[start.min(end)..end].to_vec();
-    // As in a real server, only the list has a type.
+    // Only the list has a type, as in a real server.
     for item in items.iter_mut().filter_map(Value::as_object_mut) {
         item.remove("kind");
         item.remove("apiVersion");

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Where the cases are; tests run in the root of the repository.
 const FOLDER: &str = "tests/golden";
-/// What most first steps have.
+/// The folder of the files that most first steps have.
 const COMMON: &str = "common";
 /// The kinds of objects, in the order in which they are listed.
 const KINDS: [&str; 3] = ["Node", "Service", "EndpointSlice"];
@@ -145,7 +145,7 @@ fn id(object: &str) -> ObjectId {
     (rank(&text(&object["kind"])), text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
-/// Of `Node node2` or `Service default/web`.
+/// Returns the parts of an identity such as `Node node2` or `Service default/web`.
 fn id_of_line(line: &str) -> ObjectId {
     let (kind, name) = line.split_once(' ').unwrap();
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));

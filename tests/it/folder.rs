@@ -329,7 +329,7 @@ async fn an_atomic_replacement_is_one_change() {
     live.write(".a.yaml.tmp", &service("web", 2));
     fs::rename(live.path(".a.yaml.tmp"), live.path("a.yaml")).unwrap();
     live.expect(&["+default/web 2"]).await;
-    // As an editor does: the old file becomes a backup, and the new one is written in its place.
+    // The old file becomes a backup and the new one is written in its place, as an editor does.
     fs::rename(live.path("a.yaml"), live.path("a.yaml~")).unwrap();
     live.write("a.yaml", &service("web", 3));
     live.expect(&["+default/web 3"]).await;

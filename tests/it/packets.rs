@@ -40,7 +40,7 @@ const PODS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
 struct Node {
     proxier: RefCell<Proxier>,
     kernel: RefCell<FakeKernel>,
-    /// How many connections each virtual server has scheduled.
+    /// The number of connections that each virtual server has scheduled.
     turns: RefCell<BTreeMap<VirtualServerKey, usize>>,
     /// Where persistent virtual servers keep their clients.
     kept: RefCell<BTreeMap<(VirtualServerKey, IpAddr), SocketAddr>>,

@@ -55,9 +55,6 @@ impl Proven {
         desired: &Desired,
         exclude: &[Net],
     ) {
-        if exclude.is_empty() {
-            return;
-        }
         let evidence =
             OwnershipEvidence { device: &found.addresses, sets: &found.sets, node, exclude };
         self.forget_gone(None, found, desired);

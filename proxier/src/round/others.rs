@@ -43,7 +43,6 @@ impl Proxier {
     pub(super) fn note_removed(&mut self, removed: Removed) {
         // Without a cache, everything is read anyway.
         let cache = self.work.as_mut().map(|work| &mut work.cache).or(self.cache.as_mut());
-        // Without a cache everything is read anyway.
         let Some(cache) = cache else { return };
         let is_by_others = match removed {
             Removed::Device => cache.lose_device(),
@@ -65,6 +64,9 @@ impl Proxier {
 
     /// Finds in a reading which virtual servers in excluded networks belong to this proxy.
     pub(super) fn note_proven(&mut self, found: &Observed) {
+        if self.settings.exclude_nets.is_empty() {
+            return;
+        }
         let node = self.node_port_addresses();
         self.proven.read(found, &node, &self.desired, &self.settings.exclude_nets);
     }

@@ -166,7 +166,7 @@ impl Moment<'_> {
         Fate::Reaches(Delivery { endpoint, source, is_masqueraded, comes_back })
     }
 
-    /// Of each endpoint that may be chosen, whether its answer to this client comes back.
+    /// Returns, for each endpoint that may be chosen, true if its answer to this client comes back.
     fn answers(self, client: Client, key: &VirtualServerKey, mark: u32) -> Vec<bool> {
         let found = self.state.servers.get(key).into_iter();
         let destinations = found.flat_map(|server| server.destinations.iter());

@@ -27,7 +27,7 @@ pub(super) async fn read(path: &Path) -> Result<(Config, Option<String>), String
         if let Some(user) = user {
             match place(&mut file.auth_infos, |entry| entry.name == user) {
                 Some(user) => prepare_user(user.auth_info.get_or_insert_default(), &empty),
-                // As client-go, which does not report this.
+                // Client-go does not report this either.
                 None => {
                     let text =
                         format!("auth info {user:?} does not exist: no request says who asks");
@@ -77,7 +77,7 @@ fn prepare_cluster(cluster: &mut Cluster, empty: &str) -> Result<(), String> {
         &mut cluster.tls_server_name,
     ];
     forget_empty(texts, empty);
-    // As Go decodes it: line ends inside are ignored.
+    // Line ends inside are ignored, as Go decodes it.
     if let Some(data) = &mut cluster.certificate_authority_data {
         data.retain(|character| !matches!(character, '\r' | '\n'));
     }

@@ -38,6 +38,12 @@ fn servers(kernel: &FakeKernel) -> Vec<String> {
     kernel.state.servers.keys().map(ToString::to_string).collect()
 }
 
+/// Has the next round compare everything with what the kernel holds now.
+fn audit(proxier: &mut Proxier, kernel: &FakeKernel) {
+    assert!(proxier.begin_audit());
+    proxier.end_audit(kernel.state.clone().into(), now());
+}
+
 fn delete_web(proxier: &mut Proxier) {
     proxier.fold(Event::Service(Update::Gone(ServiceName::new("default", "web"))));
 }
@@ -71,8 +77,7 @@ fn a_removal_in_an_excluded_network_that_failed_is_tried_again() {
     assert!(!proxier.round(&mut kernel, now()).is_success());
     // Their set entries have been removed before them.
     assert_eq!(servers(&kernel).len(), 5);
-    assert!(proxier.begin_audit());
-    proxier.end_audit(kernel.state.clone().into(), now());
+    audit(&mut proxier, &kernel);
     kernel.refused = None;
     assert!(proxier.round(&mut kernel, after(1)).is_success());
     assert_eq!(servers(&kernel), OTHERS);
@@ -84,8 +89,7 @@ fn what_another_makes_where_a_service_was_is_anothers() {
     delete_web(&mut proxier);
     proxier.round(&mut kernel, now());
     kernel.state.servers.extend([other("192.0.2.200", 80)]);
-    assert!(proxier.begin_audit());
-    proxier.end_audit(kernel.state.clone().into(), now());
+    audit(&mut proxier, &kernel);
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!(servers(&kernel), [OTHERS[0], OTHERS[1], "192.0.2.200:80/tcp"]);
 }
@@ -182,8 +186,7 @@ fn an_audit_names_the_first_of_what_others_have_changed() {
     proxier.fold(Event::Service(Update::Listed(many.collect())));
     proxier.round(&mut kernel, now());
     kernel.state.servers.clear();
-    assert!(proxier.begin_audit());
-    proxier.end_audit(kernel.state.clone().into(), now());
+    audit(&mut proxier, &kernel);
     let Differences { counts, first } = proxier.round(&mut kernel, now()).differences;
     assert_eq!(counts, [("virtual_server", 8)].into());
     assert_eq!((first.len(), &*first[0]), (5, "add virtual server 10.96.1.1:80/tcp rr"));
@@ -254,8 +257,7 @@ fn a_virtual_server_of_others_at_a_port_of_ours_where_node_ports_are_not_served_
     kernel.state.servers.extend([other("192.0.2.11", 30080)]);
     assert!(proxier.round(&mut kernel, now()).is_success());
     let before = servers(&kernel);
-    assert!(proxier.begin_audit());
-    proxier.end_audit(kernel.state.clone().into(), now());
+    audit(&mut proxier, &kernel);
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!(servers(&kernel), before);
 }
@@ -267,8 +269,7 @@ fn what_another_makes_where_a_leftover_of_before_a_restart_was_is_anothers() {
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!(servers(&kernel), OTHERS);
     kernel.state.servers.extend([other("192.0.2.200", 80)]);
-    assert!(proxier.begin_audit());
-    proxier.end_audit(kernel.state.clone().into(), now());
+    audit(&mut proxier, &kernel);
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!(servers(&kernel), [OTHERS[0], OTHERS[1], "192.0.2.200:80/tcp"]);
 }
