@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, U
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -203,6 +203,26 @@ pub(crate) fn ask_from(
     to: SocketAddr,
 ) -> io::Result<Answer> {
     ask_as(inside, protocol, || from, to, PATIENCE)
+}
+
+/// Waits until the kernel has closed every SCTP association of the local port. Closing a socket
+/// only begins the closing handshake.
+pub(crate) fn wait_for_the_end_of_associations(inside: &Namespace, port: u16) {
+    let deadline = Instant::now() + CALLERS_PATIENCE;
+    inside.enter(|| {
+        loop {
+            let listing = std::fs::read_to_string("/proc/thread-self/net/sctp/assocs").unwrap();
+            // The twelfth column is the local port.
+            let is_of_port = |line: &str| {
+                line.split_whitespace().nth(11).is_some_and(|text| text == port.to_string())
+            };
+            if !listing.lines().skip(1).any(is_of_port) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "port {port} has associations: {listing}");
+            thread::sleep(ATTENTION);
+        }
+    });
 }
 
 fn ask_as(
