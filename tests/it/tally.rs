@@ -35,13 +35,20 @@ echo "test result: x. $((${{#all[@]}} - failed)) passed; $failed failed; 0 ignor
     path.to_str().unwrap().to_owned()
 }
 
-/// Returns true if the script succeeds, and its output.
+/// Returns true if the script succeeds, and its output. Its record of unsteady tests is empty.
 fn tally(command: &str, environment: &[(&str, &str)]) -> (bool, String) {
+    let folder = TempDir::new().unwrap();
+    tally_with_record(&folder.path().join("unsteady"), command, environment)
+}
+
+/// Does the same with the record of unsteady tests in the given file.
+fn tally_with_record(record: &Path, command: &str, environment: &[(&str, &str)]) -> (bool, String) {
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/tally"))
         .arg(command)
         .env_remove("CI")
         .env_remove("REQUIRE_KERNEL")
         .env("SKIPS", "")
+        .env("UNSTEADY", record)
         .envs(environment.iter().copied())
         .output()
         .unwrap();
@@ -80,6 +87,26 @@ fn what_fails_twice_has_failed() {
     assert!(!good, "{text}");
     assert_eq!(last(&text), "4 passed, 1 failed, 0 skipped");
     assert!(text.contains("passed only when run again: a::one\n"), "{text}");
+}
+
+#[test]
+fn a_test_that_needs_a_second_run_twice_has_failed() {
+    let folder = TempDir::new().unwrap();
+    let record = folder.path().join("unsteady");
+    let first = format!("{} --", program(folder.path(), &["a::one"], &[]));
+    let ci = [("CI", "true")];
+    assert!(tally_with_record(&record, &first, &ci).0);
+    assert!(!record.exists(), "a run in CI cannot be committed");
+    assert!(tally_with_record(&record, &first, &[]).0);
+    assert!(fs::read_to_string(&record).unwrap().ends_with(" a::one\n"));
+    for environment in [&ci[..], &[]] {
+        let (good, text) = tally_with_record(&record, &first, environment);
+        assert!(!good && text.contains("a::one needed a second run before"), "{text}");
+        assert_eq!(last(&text), "4 passed, 1 failed, 0 skipped");
+    }
+    // Another test is not concerned.
+    let second = format!("{} --", program(folder.path(), &["a::two"], &[]));
+    assert!(tally_with_record(&record, &second, &ci).0);
 }
 
 #[test]
