@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{Sender, WeakSender};
 
 use self::known::Known;
 use crate::kernel::interfaces::{Error, Interfaces};
+use crate::lasting::{Area, Lasting};
 
 mod known;
 
@@ -31,17 +32,13 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const SETTLE_TIME: Duration = Duration::from_millis(10);
 
 /// Starts a thread that follows the addresses. It does not keep the process running. It ends when
-/// the receiver is dropped or all other senders are gone, at the next event that it sends.
+/// the receiver is dropped or all other senders are gone, at the next event that it sends. `lasting`
+/// gets the condition that the addresses cannot be read.
 ///
 /// # Errors
 /// An error if the thread cannot be created.
-pub fn start(events: &Sender<Event>) -> io::Result<()> {
-    let source = Source {
-        events: events.downgrade(),
-        said: None,
-        pause: FIRST_PAUSE,
-        state: State::Followed,
-    };
+pub fn start(events: &Sender<Event>, lasting: Lasting) -> io::Result<()> {
+    let source = Source { events: events.downgrade(), said: None, pause: FIRST_PAUSE, lasting };
     thread::Builder::new().name("addresses".into()).spawn(|| source.run()).map(drop)
 }
 
@@ -52,15 +49,11 @@ struct Source {
     said: Option<Vec<InterfaceAddress>>,
     /// The pause before the next try.
     pause: Duration,
-    state: State,
+    lasting: Lasting,
 }
 
-/// Tells whether the operator was told of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Followed,
-    Failing,
-}
+/// The key of the condition that the addresses cannot be read.
+const READING: &str = "interface addresses";
 
 /// Says that the receiver of events is gone.
 struct ReceiverClosed;
@@ -69,15 +62,9 @@ impl Source {
     fn run(mut self) {
         while let Err(error) = self.attempt() {
             let pause = self.pause;
-            match self.state {
-                State::Followed => tracing::warn!(
-                    "interface addresses: {error}; what was last known of them stays in force"
-                ),
-                State::Failing => {
-                    tracing::debug!("interface addresses: {error}; again in {pause:?}")
-                }
-            }
-            self.state = State::Failing;
+            let text =
+                format!("interface addresses: {error}; what was last known of them stays in force");
+            self.lasting.begin(Area::Source, READING, text);
             thread::sleep(pause);
             self.pause = pause.saturating_mul(2).min(MAX_PAUSE);
         }
@@ -113,10 +100,7 @@ impl Source {
     }
 
     fn succeeded(&mut self) {
-        if self.state == State::Failing {
-            tracing::info!("interface addresses: followed again");
-        }
-        self.state = State::Followed;
+        self.lasting.end(Area::Source, READING);
         self.pause = FIRST_PAUSE;
     }
 

@@ -1,8 +1,9 @@
-//! Keeps the conditions that last, such as failures and lost contact, and reminds the operator of them.
+//! Tells the operator of conditions that last, such as failures and lost contact: when one begins, while it lasts and
+//! when it is over.
 //!
-//! Other parts of the proxy report and log when a condition begins and ends ([`Lasting::begin`], [`Lasting::end`]).
-//! Writes one log line every ten minutes for each condition that lasts ([`Lasting::remind`]). Does not interpret
-//! conditions. Apart from these public methods, takes the time as an argument.
+//! Other parts of the proxy report when a condition begins and ends ([`Lasting::begin`], [`Lasting::end`]). Writes
+//! one log line for each of both, and one every ten minutes for each condition that lasts ([`Lasting::remind`]). Does
+//! not interpret conditions. Apart from these public methods, takes the time as an argument.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,9 @@ const CHECK_PERIOD: Duration = Duration::from_secs(30);
 
 /// The most conditions of one area that a reminder names; others are only counted.
 const MOST_NAMED: usize = 10;
+
+/// The most conditions that one call of [`Lasting::begin_all`] or [`Lasting::end_all`] logs; others are only counted.
+const MOST_LOGGED: usize = 20;
 
 /// The subject of a condition. Reminders are in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +46,25 @@ impl Area {
             Self::Objects => "objects that cannot be used as they are",
         }
     }
+
+    /// Logs that a condition of this area begins.
+    fn log(self, line: &str) {
+        match self {
+            Self::Kernel => tracing::error!("{line}"),
+            Self::Source | Self::Ports | Self::Objects => tracing::warn!("{line}"),
+        }
+    }
+}
+
+/// A condition as the part of the proxy describes it that has found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The identity of the condition within its area.
+    pub key: String,
+    /// The cause as far as it is compared: a condition is logged again when it changes, and not when only `text` does.
+    pub cause: String,
+    /// The log line, which names the object and what fails.
+    pub text: String,
 }
 
 /// The conditions that hold at present. Clones share them.
@@ -49,19 +72,41 @@ impl Area {
 pub struct Lasting(Arc<Mutex<Conditions>>);
 
 impl Lasting {
-    /// Records that a condition holds. `key` identifies it within its area. If the key is known, only the text changes.
-    pub fn begin(&self, area: Area, key: impl Into<String>, text: impl Into<String>) {
-        self.conditions().begin(area, key.into(), text.into(), Instant::now());
+    /// Records that a condition holds. `key` identifies it within its area. Logs `text` if the condition is new or its
+    /// text has changed, and returns true then.
+    pub fn begin(&self, area: Area, key: impl Into<String>, text: impl Into<String>) -> bool {
+        let text = text.into();
+        let condition = Condition { key: key.into(), cause: text.clone(), text };
+        self.begin_all(area, [condition]) > 0
     }
 
-    /// Records that a condition is over. Has no effect if it did not hold.
+    /// Records that conditions hold. Logs those that are new or whose cause has changed, and returns their number.
+    pub fn begin_all(&self, area: Area, conditions: impl IntoIterator<Item = Condition>) -> usize {
+        let now = Instant::now();
+        let mut known = self.conditions();
+        let conditions = conditions.into_iter();
+        let news: Vec<_> = conditions.filter_map(|it| known.begin(area, it, now)).collect();
+        log_some(&news, "begin", |line| area.log(line));
+        news.len()
+    }
+
+    /// Records that a condition is over, and logs it with the time that it lasted. Has no effect if it did not hold.
     pub fn end(&self, area: Area, key: &str) {
-        self.conditions().end(area, key);
+        self.end_all(area, [key]);
     }
 
-    /// Records that all conditions of this area are over.
-    pub fn end_all(&self, area: Area) {
-        self.conditions().0.remove(&area);
+    /// Records that conditions are over, and logs each with the time that it lasted.
+    pub fn end_all<'a>(&self, area: Area, keys: impl IntoIterator<Item = &'a str>) {
+        let now = Instant::now();
+        let mut known = self.conditions();
+        let over: Vec<_> = keys.into_iter().filter_map(|key| known.end(area, key, now)).collect();
+        log_some(&over, "are over", |line| tracing::info!("{line}"));
+    }
+
+    /// Returns the keys of the conditions of this area that hold at present.
+    pub fn keys(&self, area: Area) -> Vec<String> {
+        let conditions = self.conditions();
+        conditions.0.get(&area).map(|area| area.held.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Returns the texts of all conditions that hold at present, in the order of areas and keys.
@@ -88,6 +133,14 @@ impl Lasting {
     }
 }
 
+/// Logs the first lines, and the number of the others.
+fn log_some(lines: &[String], what: &str, log: impl Fn(&str)) {
+    lines.iter().take(MOST_LOGGED).for_each(|line| log(line));
+    if let Some(more @ 1..) = lines.len().checked_sub(MOST_LOGGED) {
+        log(&format!("{more} more conditions of this kind {what}"));
+    }
+}
+
 #[derive(Debug, Default)]
 struct Conditions(BTreeMap<Area, AreaState>);
 
@@ -100,23 +153,34 @@ struct AreaState {
 
 #[derive(Debug)]
 struct Held {
+    cause: String,
     text: String,
     since: Instant,
 }
 
 impl Conditions {
-    fn begin(&mut self, area: Area, key: String, text: String, now: Instant) {
+    /// Returns the line to log, if the condition is new or its cause has changed.
+    fn begin(&mut self, area: Area, condition: Condition, now: Instant) -> Option<String> {
+        let Condition { key, cause, text } = condition;
         let held = &mut self.0.entry(area).or_default().held;
         match held.get_mut(&key) {
-            Some(known) => known.text = text,
-            None => drop(held.insert(key, Held { text, since: now })),
+            Some(known) => {
+                let has_changed = known.cause != cause;
+                (known.cause, known.text) = (cause, text);
+                has_changed.then(|| known.text.clone())
+            }
+            None => {
+                held.insert(key, Held { cause, text: text.clone(), since: now });
+                Some(text)
+            }
         }
     }
 
-    fn end(&mut self, area: Area, key: &str) {
-        if let Some(area) = self.0.get_mut(&area) {
-            area.held.remove(key);
-        }
+    /// Returns the line to log, if the condition held.
+    fn end(&mut self, area: Area, key: &str, now: Instant) -> Option<String> {
+        let held = self.0.get_mut(&area)?.held.remove(key)?;
+        let seconds = now.saturating_duration_since(held.since).as_secs();
+        Some(format!("over after {seconds} s: {}", held.text))
     }
 
     /// Returns the lines that are due now, and counts them as logged.
@@ -153,6 +217,18 @@ impl AreaState {
 mod tests {
     use super::*;
 
+    /// Begins a condition whose cause is its text.
+    fn begin_one(
+        conditions: &mut Conditions,
+        area: Area,
+        key: &str,
+        text: &str,
+        now: Instant,
+    ) -> Option<String> {
+        let (key, cause, text) = (key.to_owned(), text.to_owned(), text.to_owned());
+        conditions.begin(area, Condition { key, cause, text }, now)
+    }
+
     /// The minutes after `begin` at which lines are due, with a check every half minute.
     fn told(conditions: &mut Conditions, begin: Instant, minutes: u64) -> Vec<(u64, Vec<String>)> {
         let times =
@@ -166,24 +242,28 @@ mod tests {
     #[test]
     fn what_lasts_is_told_every_ten_minutes_with_its_age_until_it_is_over() {
         let (mut conditions, begin) = (Conditions::default(), Instant::now());
-        conditions.begin(Area::Source, "a".into(), "API server h: refused".into(), begin);
+        assert!(
+            begin_one(&mut conditions, Area::Source, "a", "API server h: refused", begin).is_some()
+        );
         let line = |minutes: u64| {
             (minutes, vec![format!("still, for {minutes} min: API server h: refused")])
         };
         assert_eq!(told(&mut conditions, begin, 25), [line(10), line(20)]);
-        conditions.end(Area::Source, "a");
         let later = begin + Duration::from_secs(1500);
+        let over = conditions.end(Area::Source, "a", later).unwrap();
+        assert_eq!(over, "over after 1500 s: API server h: refused");
+        assert_eq!(conditions.end(Area::Source, "a", later), None);
         assert_eq!(told(&mut conditions, later, 60), []);
     }
 
     #[test]
     fn what_is_over_before_the_reminder_is_never_repeated_and_what_begins_anew_is_young() {
         let (mut conditions, begin) = (Conditions::default(), Instant::now());
-        conditions.begin(Area::Kernel, "a".into(), "add a: no".into(), begin);
-        conditions.end(Area::Kernel, "a");
+        begin_one(&mut conditions, Area::Kernel, "a", "add a: no", begin);
+        conditions.end(Area::Kernel, "a", begin);
         assert_eq!(told(&mut conditions, begin, 11), []);
         let again = begin + Duration::from_secs(660);
-        conditions.begin(Area::Kernel, "a".into(), "add a: no".into(), again);
+        begin_one(&mut conditions, Area::Kernel, "a", "add a: no", again);
         assert_eq!(told(&mut conditions, again, 9), []);
         assert_eq!(told(&mut conditions, again, 10).len(), 1);
     }
@@ -193,24 +273,29 @@ mod tests {
         let (mut conditions, begin) = (Conditions::default(), Instant::now());
         for minute in 0..10 {
             let now = begin + Duration::from_secs(60 * minute);
-            conditions.begin(Area::Kernel, "a".into(), format!("add a: try {minute}"), now);
+            let text = format!("add a: try {minute}");
+            let condition = Condition { key: "a".into(), cause: "no".into(), text };
+            assert_eq!(conditions.begin(Area::Kernel, condition, now).is_some(), minute == 0);
         }
         let lines = conditions.reminders(begin + INTERVAL);
         assert_eq!(lines, ["still, for 10 min: add a: try 9"]);
+        let line = begin_one(&mut conditions, Area::Kernel, "a", "add a: locked", begin + INTERVAL);
+        assert_eq!(line.as_deref(), Some("add a: locked"), "another cause is news");
     }
 
     #[test]
     fn a_reminder_names_all_of_its_area_that_is_not_quite_new_and_counts_what_is_too_much() {
         let (mut conditions, begin) = (Conditions::default(), Instant::now());
         let now = begin + INTERVAL;
-        conditions.begin(Area::Objects, "a".into(), "a".into(), begin);
-        conditions.begin(Area::Objects, "b".into(), "b".into(), now - YOUNGEST);
-        conditions.begin(Area::Objects, "c".into(), "c".into(), now - YOUNGEST / 2);
-        conditions.begin(Area::Source, "d".into(), "d".into(), begin);
+        begin_one(&mut conditions, Area::Objects, "a", "a", begin);
+        begin_one(&mut conditions, Area::Objects, "b", "b", now - YOUNGEST);
+        begin_one(&mut conditions, Area::Objects, "c", "c", now - YOUNGEST / 2);
+        begin_one(&mut conditions, Area::Source, "d", "d", begin);
         let wanted = ["still, for 10 min: d", "still, for 10 min: a", "still, for 1 min: b"];
         assert_eq!(conditions.reminders(now), wanted);
         for number in 0..MOST_NAMED + 3 {
-            conditions.begin(Area::Ports, format!("{number:02}"), format!("{number:02}"), begin);
+            let key = format!("{number:02}");
+            begin_one(&mut conditions, Area::Ports, &key, &key, begin);
         }
         let lines = conditions.reminders(now);
         assert_eq!(lines.len(), MOST_NAMED + 1);

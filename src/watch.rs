@@ -28,6 +28,7 @@ use self::services::Services;
 use self::slices::Slices;
 use self::stream::{Step, Stream};
 pub use self::tls::{Given, TlsError};
+use crate::lasting::Area;
 use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
 mod access;
@@ -113,7 +114,10 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Re
         Converter { watched, reports: Reports::new(api.settings().lasting.clone()), list: None };
     let id = api.outage().enter();
     let mut failed = Instant::now();
-    let (mut is_told, mut ends_at_once) = (false, false);
+    let mut is_told = false;
+    let lasting = &api.settings().lasting;
+    // The key of the condition that the API server ends watches of this kind at once.
+    let briefness = format!("watches of {}", W::KIND);
     loop {
         match stream.next().await {
             Ok(step) => {
@@ -125,9 +129,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Re
                 }
                 if matches!(step, Step::Put(_) | Step::Gone(_)) {
                     backoff.reset();
-                    if std::mem::take(&mut ends_at_once) {
-                        tracing::info!("{}: watches bring changes again", W::KIND);
-                    }
+                    lasting.end(Area::Source, &briefness);
                 }
                 if let Some(event) = gathering.take(step)
                     && events.send(event).await.is_err()
@@ -142,14 +144,12 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Re
                     is_told = true;
                     api.outage().begin(id, &failure, pause);
                 }
-                if matches!(failure, Failure::Brief { again: true })
-                    && !std::mem::replace(&mut ends_at_once, true)
-                {
-                    tracing::warn!(
-                        "{}: API server {} ends each watch at once: lists are read again and again instead",
-                        W::KIND,
-                        api.url()
+                if matches!(failure, Failure::Brief { again: true }) {
+                    let (kind, url) = (W::KIND, api.url());
+                    let text = format!(
+                        "{kind}: API server {url} ends each watch at once: lists are read again and again instead"
                     );
+                    lasting.begin(Area::Source, briefness.as_str(), text);
                 }
                 tokio::time::sleep(pause).await;
                 failed = Instant::now();

@@ -128,7 +128,7 @@ fn end_children() {
 async fn list(config: &Config, proxier: &mut Proxier) -> anyhow::Result<()> {
     let (sender, mut events) = mpsc::channel(sync::QUEUE);
     let source = Opened::new(config, None, &Lasting::default()).await?;
-    addresses::start(&sender).context("cannot read the node's addresses")?;
+    addresses::start(&sender, Lasting::default()).context("cannot read the node's addresses")?;
     let following = source.follow(&config.node_name, NodesWatched::This, sender);
     let complete = async {
         while !proxier.is_complete() {

@@ -183,7 +183,7 @@ async fn serve(
     warnings::refuse(config, &capabilities.families)?;
     let warnings = warnings::warnings(config, &capabilities.families);
     let (tell_synced, synced) = oneshot::channel();
-    let telling = Telling { events: source.tell(host_name), lasting };
+    let telling = Telling { events: source.tell(host_name), lasting: lasting.clone() };
     let (mut servers, publish) =
         servers::start(config, process, &capabilities.families, metrics, telling)?;
     let publish =
@@ -202,7 +202,7 @@ async fn serve(
             let _ = tell.send(sync::run(proxier, kernel, read, events, periods, publish));
         })
         .context("cannot start the sync thread")?;
-    addresses::start(&sender).context("cannot start the addresses thread")?;
+    addresses::start(&sender, lasting).context("cannot start the addresses thread")?;
     set_oom_score(config);
     warnings.iter().for_each(|remark| tracing::info!("{remark}"));
     let nodes = match config.drain.dead_node {

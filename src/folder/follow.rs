@@ -25,7 +25,7 @@ use super::read::{Content, Difference, Seen, manifests};
 use super::state::{State, Subject};
 use super::writing::{self, Writing};
 use super::{Error, Problem};
-use crate::lasting::{Area, Lasting};
+use crate::lasting::{Area, Condition, Lasting};
 
 /// The time for which the folder has to be quiet before it is read.
 const QUIET: Duration = Duration::from_millis(50);
@@ -50,9 +50,7 @@ pub struct Folder {
     /// Device and inode of the watched folder.
     watched: Option<(u64, u64)>,
     /// The problems that were reported: for each its identity and its text.
-    told: BTreeMap<Subject, BTreeMap<String, String>>,
-    /// Why the folder cannot be followed at present. `None` if it can.
-    trouble: Option<String>,
+    told: BTreeMap<Subject, BTreeSet<String>>,
     /// The files that the first lists wait for, as they were logged.
     waited: Option<String>,
     /// The time since which the folder is followed.
@@ -81,7 +79,6 @@ impl Folder {
             notices,
             watched: None,
             told: BTreeMap::new(),
-            trouble: None,
             waited: None,
             opened: Instant::now(),
             next_full: Instant::now(),
@@ -271,51 +268,43 @@ impl Folder {
         Ok(Place::New)
     }
 
-    /// Logs when a problem with the folder begins and when it ends.
-    fn note(&mut self, trouble: Option<String>) {
-        let path = self.path.display();
-        match (&self.trouble, &trouble) {
-            (_, Some(reason)) if self.trouble != trouble => {
-                self.lasting.begin(Area::Source, "", format!("manifests {path}: {reason}"));
-                tracing::warn!("manifests {path}: {reason}; what was read before stays in force");
+    /// Reports whether the folder can be followed.
+    fn note(&self, trouble: Option<String>) {
+        match trouble {
+            Some(reason) => {
+                let path = self.path.display();
+                let text =
+                    format!("manifests {path}: {reason}; what was read before stays in force");
+                self.lasting.begin(Area::Source, FOLDER, text);
             }
-            (Some(_), None) => {
-                self.lasting.end_all(Area::Source);
-                tracing::info!("manifests {path}: followed again");
-            }
-            (_, _) => {}
+            None => self.lasting.end(Area::Source, FOLDER),
         }
-        self.trouble = trouble;
     }
 
-    /// Logs each problem when it is new and when it is over. Does not log it again when the lines
-    /// of its file move.
+    /// Reports the problems of these subjects. A problem stays the same when the lines of its file move.
     fn tell(&mut self, subjects: BTreeSet<Subject>) {
         for subject in subjects {
             let problems = self.state.problems_of(&subject);
-            let now: BTreeMap<String, String> = problems
-                .iter()
-                .map(|problem: &Problem| (problem.identity(), problem.to_string()))
-                .collect();
+            let key = |problem: &&Problem| format!("{subject:?} {}", problem.identity());
+            let now: BTreeSet<String> = problems.iter().map(|problem| key(&problem)).collect();
+            self.lasting.begin_all(
+                Area::Objects,
+                problems.iter().map(|problem| {
+                    let key = key(&problem);
+                    Condition { cause: key.clone(), key, text: problem.to_string() }
+                }),
+            );
             let before = self.told.remove(&subject).unwrap_or_default();
-            let key = |identity: &str| format!("{subject:?} {identity}");
-            for (identity, problem) in &now {
-                self.lasting.begin(Area::Objects, key(identity), problem);
-            }
-            for (_, problem) in now.iter().filter(|(identity, _)| !before.contains_key(*identity)) {
-                tracing::warn!("{problem}");
-            }
-            let over = before.iter().filter(|(identity, _)| !now.contains_key(*identity));
-            for (identity, problem) in over {
-                self.lasting.end(Area::Objects, &key(identity));
-                tracing::info!("resolved: {problem}");
-            }
+            self.lasting.end_all(Area::Objects, before.difference(&now).map(String::as_str));
             if !now.is_empty() {
                 self.told.insert(subject, now);
             }
         }
     }
 }
+
+/// The key of the condition that the folder cannot be followed.
+const FOLDER: &str = "manifests";
 
 /// Tells whether the folder at the path is the one that was watched before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

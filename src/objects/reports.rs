@@ -1,8 +1,7 @@
-//! Logs the problems of objects.
+//! Reports the problems of objects to the operator.
 //!
-//! Takes each object's problems, every time it is seen. Logs one warning for each problem when it
-//! first appears, and one line when it or its object is gone. Does not repeat a warning because of
-//! a relist or an unrelated change.
+//! Takes each object's problems, every time it is seen. Each problem is one lasting condition, from the first time that
+//! it is seen until it or its object is gone. Relists and unrelated changes do not matter.
 
 use std::collections::BTreeMap;
 
@@ -22,21 +21,17 @@ impl Reports {
         Self { known: BTreeMap::new(), lasting }
     }
 
-    /// Takes all problems of one object, and logs those that are new or gone.
+    /// Takes all problems of one object.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
-        for problem in &self.news(object, &problems) {
-            tracing::warn!("{problem}");
+        for problem in &problems {
+            let text = problem.to_string();
+            self.lasting.begin(Area::Objects, text.as_str(), text.as_str());
         }
-        for problem in &self.gone(object, &problems) {
-            tracing::info!("resolved: {problem}");
+        let known = self.known.remove(object).unwrap_or_default();
+        for gone in known.iter().filter(|known| !problems.contains(known)) {
+            self.lasting.end(Area::Objects, &gone.to_string());
         }
-        if problems.is_empty() {
-            if self.known.remove(object).is_some() {
-                self.lasting.end(Area::Objects, &object.to_string());
-            }
-        } else {
-            let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            self.lasting.begin(Area::Objects, object.to_string(), texts.join("; "));
+        if !problems.is_empty() {
             self.known.insert(object.clone(), problems);
         }
     }
@@ -58,27 +53,12 @@ impl Reports {
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.known.values().flatten()
     }
-
-    fn news(&self, object: &ObjectId, problems: &[Problem]) -> Vec<Problem> {
-        without(problems, self.of(object))
-    }
-
-    fn gone(&self, object: &ObjectId, problems: &[Problem]) -> Vec<Problem> {
-        without(self.of(object), problems)
-    }
-
-    fn of(&self, object: &ObjectId) -> &[Problem] {
-        self.known.get(object).map_or(&[], Vec::as_slice)
-    }
-}
-
-fn without(these: &[Problem], those: &[Problem]) -> Vec<Problem> {
-    these.iter().filter(|problem| !those.contains(problem)).cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::Reports;
+    use crate::lasting::Lasting;
     use crate::objects::problem::{Kind, ObjectId, Problem};
 
     fn object(name: &str) -> ObjectId {
@@ -90,26 +70,19 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_news_once_until_it_is_gone() {
-        let mut reports = Reports::default();
-        assert_eq!(reports.news(&object("web"), &[problem("a")]), [problem("a")]);
-        reports.update(&object("web"), vec![problem("a")]);
-        assert_eq!(reports.news(&object("web"), &[problem("a")]), []);
-        assert_eq!(reports.news(&object("web"), &[problem("a"), problem("b")]), [problem("b")]);
-        reports.update(&object("web"), vec![]);
-        assert_eq!(reports.news(&object("web"), &[problem("a")]), [problem("a")]);
-    }
-
-    #[test]
-    fn a_problem_that_is_gone_is_news_once() {
-        let mut reports = Reports::default();
-        assert_eq!(reports.gone(&object("web"), &[]), []);
-        reports.update(&object("web"), vec![problem("a"), problem("b")]);
-        assert_eq!(reports.gone(&object("web"), &[problem("b"), problem("c")]), [problem("a")]);
-        reports.update(&object("web"), vec![problem("b")]);
-        assert_eq!(reports.gone(&object("web"), &[]), [problem("b")]);
+    fn a_problem_lasts_until_it_or_its_object_is_gone() {
+        let lasting = Lasting::default();
+        let mut reports = Reports::new(lasting.clone());
+        let texts = |fields: &[&str]| -> Vec<String> {
+            fields.iter().map(|field| problem(field).to_string()).collect()
+        };
+        for fields in [&["a"][..], &["a"], &["a", "b"], &["b"], &[], &["a"]] {
+            let problems = fields.iter().map(|field| problem(field)).collect();
+            reports.update(&object("web"), problems);
+            assert_eq!(lasting.texts(), texts(fields));
+        }
         reports.forget(&object("web"));
-        assert_eq!(reports.gone(&object("web"), &[]), []);
+        assert_eq!(lasting.texts(), [""; 0]);
     }
 
     #[test]

@@ -85,14 +85,10 @@ impl Server {
     /// Serves until it is cancelled. Returns the error if the port cannot be bound and the process must end.
     pub(super) async fn serve<A: Handler>(self, answers: Arc<A>) -> Unbound {
         let (what, address) = (self.which.name(), self.address);
-        let mut is_told = false;
         loop {
             let cause = match Listener::open(address, Wildcard::Both, Arc::clone(&answers)) {
                 Ok(listener) => {
-                    if is_told {
-                        self.lasting.end(Area::Ports, what);
-                        tracing::info!("the {what} listens on {address} now");
-                    }
+                    self.lasting.end(Area::Ports, what);
                     // The listener runs by itself, and stops when this is dropped.
                     let _listener = listener;
                     std::future::pending().await
@@ -102,14 +98,10 @@ impl Server {
             match self.without_port {
                 OnBindFailure::End => return self.give_up(cause).await,
                 OnBindFailure::TryAgain(pause) => {
-                    let text = format!("the {what} cannot listen on {address}: {cause}");
+                    let text = format!(
+                        "the {what} cannot listen on {address}, trying again every {pause:?}: {cause}"
+                    );
                     self.lasting.begin(Area::Ports, what, text);
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::error!(
-                            "the {what} cannot listen on {address}, trying again every {pause:?}: \
-                             {cause}"
-                        );
-                    }
                     tokio::time::sleep(pause).await;
                 }
             }

@@ -45,28 +45,19 @@ pub struct ServiceHealth {
 /// for an hour.
 const REPEAT: Duration = Duration::from_secs(5 * 60);
 
-/// Tells if a failure is new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Telling {
-    News,
-    /// Only the API server gets the event again; the log has its reminders ([`Lasting`]).
-    Again,
-}
-
-/// The Services that lack a listener, each with the reasons of its last event and the event's time.
+/// The Services that lack a listener, each with the time of its last event.
 #[derive(Default)]
-struct Failing(BTreeMap<ServiceName, (String, Instant)>);
+struct Failing(BTreeMap<ServiceName, Instant>);
 
 impl Failing {
-    /// Decides whether to report a failure now, and if so records it as reported.
-    fn telling(&mut self, service: &ServiceName, reasons: &str, now: Instant) -> Option<Telling> {
-        let telling = match self.0.get(service) {
-            Some((told, at)) if told == reasons && now < *at + REPEAT => return None,
-            Some((told, _)) if told == reasons => Telling::Again,
-            Some(_) | None => Telling::News,
-        };
-        self.0.insert(service.clone(), (reasons.to_owned(), now));
-        Some(telling)
+    /// True if an event is due now. Records it as sent then.
+    fn is_event_due(&mut self, service: &ServiceName, is_new: bool, now: Instant) -> bool {
+        let last = self.0.get(service);
+        let is_due = is_new || last.is_none_or(|last| now >= *last + REPEAT);
+        if is_due {
+            self.0.insert(service.clone(), now);
+        }
+        is_due
     }
 }
 
@@ -150,8 +141,6 @@ impl ServiceHealth {
         let mut lasting = BTreeSet::new();
         for (service, reasons) in failing {
             lasting.insert(service.clone());
-            let telling = self.failing.telling(&service, &reasons, Instant::now());
-            let Some(telling) = telling else { continue };
             let node = &self.node;
             let event = Event {
                 kind: Kind::Warning,
@@ -160,17 +149,16 @@ impl ServiceHealth {
                 regarding: Regarding::Service(service.clone()),
                 note: format!("node {node} cannot answer health checks of {service} on {reasons}"),
             };
-            self.lasting.begin(Area::Ports, service.to_string(), event.to_string());
-            match telling {
-                Telling::News => self.events.tell(event),
-                Telling::Again => self.events.repeat(event),
+            let is_new = self.lasting.begin(Area::Ports, service.to_string(), event.to_string());
+            // The log has the condition and its reminders, so only the API server gets the event.
+            if self.failing.is_event_due(&service, is_new, Instant::now()) {
+                self.events.repeat(event);
             }
         }
         self.failing.0.retain(|service, _| {
             let lasts = lasting.contains(service);
             if !lasts {
                 self.lasting.end(Area::Ports, &service.to_string());
-                tracing::info!("Service {service}: health-check ports bound");
             }
             lasts
         });
@@ -186,16 +174,14 @@ mod tests {
         let (mut failing, begin) = (Failing::default(), Instant::now());
         let service = ServiceName::new("shop", "web");
         let told = (0..600).map(|turn| begin + RETRY * turn);
-        let told = told.filter(|now| failing.telling(&service, "taken", *now).is_some());
+        let told = told.filter(|now| failing.is_event_due(&service, false, *now));
         assert_eq!(
             told.map(|now| (now - begin).as_secs()).collect::<Vec<_>>(),
             [0, 300, 600, 900, 1200, 1500]
         );
         let now = begin + RETRY * 600;
-        let change = failing.telling(&service, "something else", now);
-        assert_eq!(change, Some(Telling::News), "a change at once");
-        assert_eq!(failing.telling(&service, "something else", now + RETRY), None);
-        let again = failing.telling(&service, "something else", now + REPEAT);
-        assert_eq!(again, Some(Telling::Again));
+        assert!(failing.is_event_due(&service, true, now), "a change at once");
+        assert!(!failing.is_event_due(&service, false, now + RETRY));
+        assert!(failing.is_event_due(&service, false, now + REPEAT));
     }
 }

@@ -3,14 +3,14 @@
 //! Takes outcomes and the time. Writes lines, and keeps lasting failures for reminders. Does not decide when a round
 //! runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use proxier::apply::{CauseKind, Differences, Failure, Outcome};
+use proxier::apply::{Differences, Failure, Outcome};
 
 use super::summary::{Sum, Summary};
-use crate::lasting::{Area, Lasting};
+use crate::lasting::{Area, Condition, Lasting};
 use crate::telemetry::ROUNDS;
 
 /// Logs what other programs have changed in the kernel.
@@ -60,10 +60,7 @@ enum Logging {
 /// begins and when it ends, not at each retry.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// The operations that fail, and the kind of their cause. The text of a cause may differ each
-    /// time.
-    failing: BTreeMap<String, CauseKind>,
-    /// The register in which failures are kept for reminders.
+    /// The register in which each failing operation is a condition.
     lasting: Lasting,
     summary: Summary,
     interferences: Option<Interferences>,
@@ -77,9 +74,6 @@ impl fmt::Display for Milliseconds {
         write!(f, "{:.3}", self.0.as_secs_f64() * 1e3)
     }
 }
-
-/// The number of new failures that a round logs one by one, and of those that are over.
-const MAX_LOGGED_FAILURES: usize = 20;
 
 impl Report {
     pub(super) fn new(lasting: Lasting) -> Self {
@@ -142,51 +136,46 @@ impl Report {
         }
         self.tell_of_others(outcome, Instant::now());
         let news = self.begin(&outcome.failed);
-        self.summary.add(outcome.done, news.len(), took);
-        for failure in news.iter().take(MAX_LOGGED_FAILURES) {
-            tracing::error!(held_back = outcome.held_back, "{failure}");
+        self.summary.add(outcome.done, news, took);
+        if news > 0 && outcome.held_back > 0 {
+            tracing::error!(
+                "{} changes wait until those succeed that failed in this round",
+                outcome.held_back
+            );
         }
-        if news.len() > MAX_LOGGED_FAILURES {
-            tracing::error!("and {} failures more", news.len() - MAX_LOGGED_FAILURES);
-        }
-        for line in self.end(outcome) {
-            tracing::info!("{line}");
-        }
+        self.end(outcome);
     }
 
-    /// Returns the failures that are new, or whose cause has changed its kind.
-    fn begin<'a>(&mut self, failed: &'a [Failure]) -> Vec<&'a Failure> {
-        let is_new = |failure: &&Failure| {
-            let kind = failure.cause.kind();
-            self.lasting.begin(Area::Kernel, &failure.operation, failure.to_string());
-            self.failing.insert(failure.operation.clone(), kind) != Some(kind)
+    /// Reports failures. Returns the number of those that are new, or whose cause has changed its kind.
+    fn begin(&self, failed: &[Failure]) -> usize {
+        let condition = |failure: &Failure| Condition {
+            key: failure.operation.clone(),
+            cause: format!("{:?}", failure.cause.kind()),
+            text: failure.to_string(),
         };
-        failed.iter().filter(is_new).collect()
+        self.lasting.begin_all(Area::Kernel, failed.iter().map(condition))
     }
 
-    /// Returns one line if nothing fails any more, else one for each failure that is over.
-    fn end(&mut self, outcome: &Outcome) -> Vec<String> {
-        let fails: BTreeSet<_> = outcome.failed.iter().map(|failure| &failure.operation).collect();
-        let over = |operation: &&String| !fails.contains(operation);
-        let over: Vec<_> = outcome.resolved.iter().filter(over).collect();
-        let over: Vec<_> =
-            over.into_iter().filter(|it| self.failing.remove(*it).is_some()).collect();
-        over.iter().for_each(|operation| self.lasting.end(Area::Kernel, operation));
-        if outcome.is_success() && !(over.is_empty() && self.failing.is_empty()) {
-            self.failing.clear();
-            self.lasting.end_all(Area::Kernel);
-            return vec!["kernel state in sync".to_owned()];
-        }
-        let lines =
-            over.iter().take(MAX_LOGGED_FAILURES).map(|operation| format!("resolved: {operation}"));
-        let more = over.len().checked_sub(MAX_LOGGED_FAILURES).filter(|more| *more > 0);
-        lines.chain(more.map(|more| format!("resolved: {more} failures more"))).collect()
+    /// Reports which failures are over. If nothing fails any more, these are all.
+    fn end(&self, outcome: &Outcome) {
+        let over = if outcome.is_success() {
+            self.lasting.keys(Area::Kernel)
+        } else {
+            let fails: BTreeSet<_> = outcome.failed.iter().map(|it| &it.operation).collect();
+            outcome
+                .resolved
+                .iter()
+                .filter(|operation| !fails.contains(operation))
+                .cloned()
+                .collect()
+        };
+        self.lasting.end_all(Area::Kernel, over.iter().map(String::as_str));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proxier::apply::{Cause, Refusal};
+    use proxier::apply::{Cause, CauseKind, Refusal};
 
     use super::*;
 
@@ -202,44 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_ends_while_another_lasts_is_told() {
-        let mut report = Report::default();
-        assert_eq!(report.begin(&failures(0..3)).len(), 3);
-        assert_eq!(report.end(&resolved(0..0, 3)), [""; 0]);
-        assert_eq!(report.end(&resolved(0..1, 2)), ["resolved: add 00"]);
-        assert_eq!(report.end(&resolved(1..3, 0)), ["kernel state in sync"]);
-        assert_eq!(report.end(&resolved(0..0, 0)), [""; 0]);
-    }
-
-    #[test]
-    fn no_more_ends_than_beginnings_are_told_one_by_one() {
-        let mut report = Report::default();
-        report.begin(&failures(0..MAX_LOGGED_FAILURES + 3));
-        let lines = report.end(&resolved(0..MAX_LOGGED_FAILURES + 2, 1));
-        assert_eq!(lines.len(), MAX_LOGGED_FAILURES + 1);
-        assert_eq!(lines.last().unwrap(), "resolved: 2 failures more");
-    }
-
-    #[test]
     fn a_problem_whose_words_vary_is_one_and_with_another_cause_it_is_told_again() {
         let failure = |cause| [Failure { operation: "write rules IPv4".into(), cause }];
-        let mut report = Report::default();
-        assert_eq!(report.begin(&failure(Cause::new("line 40: RULE_APPEND failed"))).len(), 1);
-        assert_eq!(report.begin(&failure(Cause::new("line 37: RULE_APPEND failed"))).len(), 0);
+        let report = Report::default();
+        assert_eq!(report.begin(&failure(Cause::new("line 40: RULE_APPEND failed"))), 1);
+        assert_eq!(report.begin(&failure(Cause::new("line 37: RULE_APPEND failed"))), 0);
         let locked = Cause::of(CauseKind::Refused(Refusal::Busy), "xtables lock");
-        assert_eq!(report.begin(&failure(locked)).len(), 1);
+        assert_eq!(report.begin(&failure(locked)), 1);
     }
 
     #[test]
     fn what_fails_is_kept_for_reminders_until_it_is_over() {
         let lasting = Lasting::default();
-        let mut report = Report::new(lasting.clone());
+        let report = Report::new(lasting.clone());
         report.begin(&failures(0..2));
         report.end(&resolved(0..0, 2));
         assert_eq!(lasting.texts(), ["add 00: no", "add 01: no"]);
         report.end(&resolved(0..1, 1));
         assert_eq!(lasting.texts(), ["add 01: no"]);
-        report.end(&resolved(1..2, 0));
+        report.end(&resolved(0..0, 0));
         assert_eq!(lasting.texts(), [""; 0]);
     }
 

@@ -30,7 +30,7 @@ use super::request_error::{RejectedBy, RequestError};
 use super::tls::TlsError;
 use super::transport::{self, TransportError};
 use crate::config::without_password;
-use crate::lasting::Lasting;
+use crate::lasting::{Area, Lasting};
 use crate::metrics::Requests;
 use crate::one_line::one_line;
 
@@ -76,6 +76,9 @@ struct Shared {
     way: Mutex<Connection>,
 }
 
+/// The key of the condition that the token file cannot be read.
+const TOKEN_FILE: &str = "token file";
+
 /// The present client and the files of its credentials.
 struct Connection {
     client: kube::Client,
@@ -83,8 +86,6 @@ struct Connection {
     token: Option<PathBuf>,
     /// The last token that was read. The file may disappear after the start.
     last: Option<HeaderValue>,
-    /// Why the token file cannot be read, as the operator was told. `None` if it can.
-    unread: Option<String>,
     credentials: Option<PathBuf>,
     authority: Option<PathBuf>,
     made: Instant,
@@ -193,7 +194,7 @@ impl Api {
 
     /// Sends a request and returns the body of a successful answer.
     pub(super) async fn text(&self, request: Request<Vec<u8>>) -> Result<String, RequestError> {
-        let (client, request) = self.way().prepare(request)?;
+        let (client, request) = self.way().prepare(request, &self.shared.settings.lasting)?;
         let begun = Counts::begin(&request);
         let answer = text(&client, request).await;
         self.shared.counts.end(begun, answer.as_ref().ok().map(String::len));
@@ -205,7 +206,7 @@ impl Api {
         &self,
         request: Request<Vec<u8>>,
     ) -> Result<impl AsyncBufRead + Send + use<>, RequestError> {
-        let (client, request) = self.way().prepare(request)?;
+        let (client, request) = self.way().prepare(request, &self.shared.settings.lasting)?;
         let answer = send(&client, request).await;
         let body = self.reload_credentials(answer).await?.into_body().into_data_stream();
         let counts = self.shared.counts.clone();
@@ -250,7 +251,7 @@ impl Api {
             Connection::new(&settings, access)
         });
         match renewed.await {
-            Ok(Ok((_, way))) => self.way().become_new(way),
+            Ok(Ok((_, way))) => *self.way() = way,
             Ok(Err(error)) => tracing::debug!("{error}"),
             Err(error) => tracing::debug!("reading the credentials: {error}"),
         }
@@ -281,28 +282,28 @@ impl Connection {
             TransportError::Other(cause) => refuse(cause),
         })?;
         let made = Instant::now();
-        let (last, unread) = (None, None);
-        Ok((url, Self { client, token, last, unread, credentials, authority, made }))
-    }
-
-    /// Replaces the connection. Keeps the note that the operator was told of the token file.
-    fn become_new(&mut self, way: Self) {
-        let unread = self.unread.take();
-        *self = Self { unread, ..way };
+        Ok((url, Self { client, token, last: None, credentials, authority, made }))
     }
 
     /// Returns the client, and the request with the present token of the file.
     fn prepare(
         &mut self,
         mut request: Request<Vec<u8>>,
+        lasting: &Lasting,
     ) -> Result<(kube::Client, Request<Vec<u8>>), RequestError> {
         if let Some(path) = &self.token {
             match (access::bearer(path), &self.last) {
                 (Ok(token), _) => {
                     self.last = Some(token);
-                    note(&mut self.unread, path, None);
+                    lasting.end(Area::Source, TOKEN_FILE);
                 }
-                (Err(error), Some(_)) => note(&mut self.unread, path, Some(error.to_string())),
+                (Err(error), Some(_)) => {
+                    let path = path.display();
+                    let text = format!(
+                        "token file {path}: {error}; the last token that was in it is used"
+                    );
+                    lasting.begin(Area::Source, TOKEN_FILE, text);
+                }
                 (Err(error), None) => {
                     let text = format!("token file {}: {error}", path.display());
                     return Err(RequestError::unreachable(text));
@@ -329,18 +330,4 @@ async fn text(client: &kube::Client, request: Request<Vec<u8>>) -> Result<String
     let body = send(client, request).await?.into_body().collect().await?.to_bytes();
     let text = String::from_utf8(body.into());
     text.map_err(|error| RequestError::unreachable(format!("the answer is not UTF-8: {error}")))
-}
-
-/// Logs when a token file cannot be read any more and its last token stays in use, and when it can
-/// be read again.
-fn note(unread: &mut Option<String>, path: &Path, reason: Option<String>) {
-    let path = path.display();
-    match (&*unread, &reason) {
-        (_, Some(why)) if *unread != reason => {
-            tracing::warn!("token file {path}: {why}; the last token that was in it is used");
-        }
-        (Some(_), None) => tracing::info!("token file {path}: read again"),
-        (_, _) => {}
-    }
-    *unread = reason;
 }

@@ -1,12 +1,12 @@
 //! Tells the operator when the API server does not answer.
 //!
-//! Takes failures and successes of the watches. Logs one warning for each cause, and one line when
-//! no watch has that cause any more. Does not log each try, nor each watch that has the same
-//! problem.
+//! Takes failures and successes of the watches. Each cause is one lasting condition, from the first watch
+//! that has it until no watch has it any more. Does not report each try, nor each watch that has the
+//! same problem.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::failure::Failure;
 use crate::lasting::{Area, Lasting};
@@ -26,8 +26,9 @@ struct State {
     /// The watches that cannot continue, and why.
     failing: BTreeMap<WatchId, Trouble>,
     watches: u32,
-    /// The causes that the operator was told of and that are not over.
-    told: BTreeMap<String, Told>,
+    /// The causes that were reported and are not over. True for those that a watch had which works again: as long as
+    /// none does, a watch that reports another cause may only see the same outage differently.
+    told: BTreeMap<String, bool>,
 }
 
 /// The problems of one watch since it last worked.
@@ -38,21 +39,6 @@ struct Trouble {
     /// The first cause of each sort that was reported. Others of the same sort differ only in their
     /// text.
     sorts: BTreeMap<String, String>,
-}
-
-/// A cause that was reported.
-struct Told {
-    began: Instant,
-    /// True if a watch that had this cause works again. As long as none does, a watch that reports
-    /// another cause may only see the same outage differently.
-    is_mended: bool,
-}
-
-/// A problem that is over, and how many seconds it lasted.
-#[derive(Debug, PartialEq, Eq)]
-enum Over {
-    Everything(u64),
-    Cause(String, u64),
 }
 
 impl Outage {
@@ -78,39 +64,25 @@ impl Outage {
             sort.push_str(" with a pause");
         }
         if state.begin(watch, sort, &cause) {
-            let pause = pause.as_secs_f64();
-            tracing::warn!(
-                "API server {}: {cause}; trying again until it works, next in {pause:.1} s",
-                self.url
+            let (url, pause) = (&self.url, pause.as_secs_f64());
+            let text = format!(
+                "API server {url}: {cause}; trying again until it works, first in {pause:.1} s"
             );
-            self.lasting.begin(Area::Source, &cause, format!("API server {}: {cause}", self.url));
+            self.lasting.begin(Area::Source, key(&cause), text);
         }
-        self.tell(state.take_over());
+        self.end(state.take_over());
     }
 
     /// Notes that this watch works.
     pub(super) fn over(&self, watch: WatchId) {
         let mut state = self.state();
         state.over(watch);
-        self.tell(state.take_over());
+        self.end(state.take_over());
     }
 
-    fn tell(&self, over: Vec<Over>) {
-        let url = &self.url;
-        for over in over {
-            match over {
-                Over::Everything(lasted) => {
-                    self.lasting.end_all(Area::Source);
-                    tracing::info!("API server {url}: reachable again after {lasted} s");
-                }
-                Over::Cause(cause, lasted) => {
-                    self.lasting.end(Area::Source, &cause);
-                    tracing::info!(
-                        "API server {url}: reachable again after {lasted} s; resolved: {cause}"
-                    );
-                }
-            }
-        }
+    fn end(&self, causes: Vec<String>) {
+        let keys: Vec<_> = causes.iter().map(|cause| key(cause)).collect();
+        self.lasting.end_all(Area::Source, keys.iter().map(String::as_str));
     }
 
     /// Locks the state. A panic of another thread leaves it valid.
@@ -128,7 +100,7 @@ impl State {
         trouble.had.insert(cause.clone());
         let is_news = !self.told.contains_key(&cause);
         if is_news {
-            self.told.insert(cause, Told { began: Instant::now(), is_mended: false });
+            self.told.insert(cause, false);
         }
         is_news
     }
@@ -136,31 +108,28 @@ impl State {
     fn over(&mut self, watch: WatchId) {
         let Some(trouble) = self.failing.remove(&watch) else { return };
         for cause in trouble.had {
-            if let Some(told) = self.told.get_mut(&cause) {
-                told.is_mended = true;
+            if let Some(is_mended) = self.told.get_mut(&cause) {
+                *is_mended = true;
             }
         }
     }
 
-    /// Removes and returns the problems that are over. If every watch works, these are all; else
-    /// the causes that a watch recovered from and no watch has now.
-    fn take_over(&mut self) -> Vec<Over> {
+    /// Removes and returns the causes that are over. If every watch works, these are all; else those
+    /// that a watch recovered from and no watch has now.
+    fn take_over(&mut self) -> Vec<String> {
         let Self { failing, told, .. } = self;
-        if failing.is_empty() {
-            let began = std::mem::take(told).into_values().map(|told| told.began).min();
-            return began.map(|began| Over::Everything(seconds_since(began))).into_iter().collect();
-        }
         let has = |cause: &String| failing.values().any(|trouble| trouble.now == *cause);
-        let mut over = Vec::new();
-        told.retain(|cause, told| {
-            let is_over = told.is_mended && !has(cause);
-            if is_over {
-                over.push(Over::Cause(cause.clone(), seconds_since(told.began)));
-            }
-            !is_over
-        });
-        over
+        let is_over =
+            |cause: &String, is_mended: bool| failing.is_empty() || (is_mended && !has(cause));
+        told.extract_if(.., |cause, is_mended| is_over(cause, *is_mended))
+            .map(|(cause, _)| cause)
+            .collect()
     }
+}
+
+/// Returns the key of a cause among the lasting conditions of the source.
+fn key(cause: &str) -> String {
+    format!("API server: {cause}")
 }
 
 /// Cuts a long cause. A proxy before the server may answer with a whole page.
@@ -173,27 +142,19 @@ fn cut(mut cause: String) -> String {
     cause
 }
 
-fn seconds_since(began: Instant) -> u64 {
-    began.elapsed().as_secs()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Over, State, WatchId, cut};
+    use super::{State, WatchId, cut};
 
     const NODES: WatchId = WatchId(1);
     const SERVICES: WatchId = WatchId(2);
     const SLICES: WatchId = WatchId(3);
 
-    fn cause(text: &str) -> Vec<Over> {
-        vec![Over::Cause(text.to_owned(), 0)]
-    }
-
-    fn begin(state: &mut State, watch: WatchId, cause: &str) -> (bool, Vec<Over>) {
+    fn begin(state: &mut State, watch: WatchId, cause: &str) -> (bool, Vec<String>) {
         (state.begin(watch, cause.to_owned(), cause), state.take_over())
     }
 
-    fn over(state: &mut State, watch: WatchId) -> Vec<Over> {
+    fn over(state: &mut State, watch: WatchId) -> Vec<String> {
         state.over(watch);
         state.take_over()
     }
@@ -207,12 +168,12 @@ mod tests {
             for watch in [SLICES, NODES] {
                 assert_eq!(begin(&mut state, watch, "refused"), (false, vec![]));
             }
-            assert_eq!(over(&mut state, SERVICES), []);
-            assert_eq!(over(&mut state, SLICES), []);
-            assert_eq!(begin(&mut state, NODES, "forbidden"), (false, cause("refused")));
+            assert_eq!(over(&mut state, SERVICES), [""; 0]);
+            assert_eq!(over(&mut state, SLICES), [""; 0]);
+            assert_eq!(begin(&mut state, NODES, "forbidden"), (false, vec!["refused".to_owned()]));
         }
-        assert_eq!(over(&mut state, NODES), [Over::Everything(0)]);
-        assert_eq!(over(&mut state, NODES), []);
+        assert_eq!(over(&mut state, NODES), ["forbidden"]);
+        assert_eq!(over(&mut state, NODES), [""; 0]);
     }
 
     #[test]
@@ -225,7 +186,7 @@ mod tests {
         }
         assert_eq!(state.told.len(), 1);
         assert!(state.begin(SERVICES, "HTTP 403".to_owned(), "HTTP 403: no"));
-        assert_eq!(over(&mut state, SERVICES), [Over::Everything(0)]);
+        assert_eq!(over(&mut state, SERVICES), ["HTTP 403: no", "HTTP 500: request 0"]);
         assert_eq!(cut("ä".repeat(5000)).chars().count(), 301);
         assert_eq!(cut("short".to_owned()), "short");
     }
@@ -237,7 +198,7 @@ mod tests {
         assert_eq!(begin(&mut state, SERVICES, "refused"), (true, vec![]));
         assert_eq!(begin(&mut state, SERVICES, "reset"), (false, vec![]));
         assert_eq!(begin(&mut state, SLICES, "refused"), (false, vec![]));
-        assert_eq!(over(&mut state, SLICES), cause("refused"));
-        assert_eq!(over(&mut state, SERVICES), [Over::Everything(0)]);
+        assert_eq!(over(&mut state, SLICES), vec!["refused".to_owned()]);
+        assert_eq!(over(&mut state, SERVICES), ["reset"]);
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use ipvs_proxy::addresses;
+use ipvs_proxy::lasting::Lasting;
 use proxier::model::{Event, Removed};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
@@ -77,7 +78,7 @@ struct Watching {
 impl Watching {
     fn begin(queue: usize) -> Self {
         let (sender, events) = mpsc::channel(queue);
-        addresses::start(&sender).unwrap();
+        addresses::start(&sender, Lasting::default()).unwrap();
         Self { events, _other_sources: sender, now: Vec::new(), removed: Vec::new() }
     }
 

@@ -39,7 +39,7 @@ fn without_an_api_server_nothing_changes_until_there_is_one() {
     let Source::ApiServer(server) = &source else { unreachable!() };
     node.enter(|| server.restart());
     kernel.becomes(&Dumps::recorded(step));
-    assert_eq!(proxy.said("reachable again").len(), 1);
+    assert_eq!(proxy.said("over after ").len(), 1);
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn kubeadms_daemonset_runs_it_with_few_rights_through_rotation_restart_and_chang
     pod.server.replace_all(&one("b", "10.96.0.2", "10.244.1.7"));
     node.enter(|| pod.server.restart());
     serves(&node, &[("10.96.0.2", "10.244.1.7")]);
-    proxy.wait_until_says("reachable again");
+    proxy.wait_until_says("over after ");
 
     pod.configure(&CONFIG.replace("oomScoreAdj: null", "oomScoreAdj: 5000"));
     proxy.wait_until_says("the settings in force stay");

@@ -68,7 +68,7 @@ fn an_endpoint_that_the_kernel_refuses_for_ever_costs_no_other_service_a_reading
     server.put(&slice_of("odd", &["192.0.2.255", "10.244.1.10"]));
     serves(&node, &[("10.96.0.1", "10.244.1.120"), ("10.96.0.9", "10.244.1.10")]);
     server.put(&slice_of("odd", &["10.244.1.10"]));
-    proxy.wait_until_says("kernel state in sync");
+    proxy.wait_until_says("over after ");
     assert_eq!(readings(&node), 1);
 }
 

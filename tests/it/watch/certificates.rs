@@ -181,7 +181,7 @@ async fn a_certificate_that_is_refused_is_told_with_its_file_and_its_successor_i
     super::until(|| server.connections() > tries + 25).await;
     write(&new);
     watching.agrees_with(&server).await;
-    log.has("reachable again").await;
+    log.has("over after ").await;
 }
 
 #[tokio::test]

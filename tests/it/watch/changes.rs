@@ -40,14 +40,14 @@ async fn a_problem_is_told_when_it_begins_and_when_it_is_over() {
     let log = Log::begin();
     let bad = |name: &str| slice(name, "10.244.1.5").replace("addresses: [10.", "addresses: [x.");
     server.put(&bad("web"));
-    log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/web-a: ").await;
+    log.has("WARN ipvs_proxy::lasting: EndpointSlice shop/web-a: ").await;
     server.put(&slice("web", "10.244.1.6"));
-    log.has("INFO ipvs_proxy::objects::reports: resolved: EndpointSlice shop/web-a: ").await;
+    log.has(" s: EndpointSlice shop/web-a: ").await;
     server.put(&bad("other"));
-    log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/other-a: ").await;
+    log.has("WARN ipvs_proxy::lasting: EndpointSlice shop/other-a: ").await;
     server.delete("EndpointSlice", "shop", "other-a");
-    log.has("resolved: EndpointSlice shop/other-a: ").await;
-    assert_eq!(log.lines_with("resolved: ").len(), 2);
+    log.has(" s: EndpointSlice shop/other-a: ").await;
+    assert_eq!(log.lines_with("INFO ipvs_proxy::lasting: over after ").len(), 2);
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_problem_that_ends_while_nothing_is_heard_is_told_after_the_next_list(
     let log = Log::begin();
     let mut watching = Watching::new(&server).await;
     watching.agrees_with(&server).await;
-    assert_eq!(log.lines_with("WARN ipvs_proxy::objects::reports: EndpointSlice").len(), 3);
+    assert_eq!(log.lines_with("WARN ipvs_proxy::lasting: EndpointSlice").len(), 3);
     server.stop();
     server.put(&slice("mended", "10.244.1.6"));
     server.delete("EndpointSlice", "shop", "deleted-a");
@@ -69,11 +69,11 @@ async fn a_problem_that_ends_while_nothing_is_heard_is_told_after_the_next_list(
     server.restart();
     watching.agrees_with(&server).await;
     for name in ["mended", "deleted"] {
-        log.has(&format!("resolved: EndpointSlice shop/{name}-a: ")).await;
+        log.has(&format!(" s: EndpointSlice shop/{name}-a: ")).await;
     }
-    log.has("WARN ipvs_proxy::objects::reports: EndpointSlice shop/late-a: ").await;
-    assert_eq!(log.lines_with("WARN ipvs_proxy::objects::reports: EndpointSlice").len(), 4);
-    assert_eq!(log.lines_with("resolved: EndpointSlice").len(), 2);
+    log.has("WARN ipvs_proxy::lasting: EndpointSlice shop/late-a: ").await;
+    assert_eq!(log.lines_with("WARN ipvs_proxy::lasting: EndpointSlice").len(), 4);
+    assert_eq!(log.lines_with(" s: EndpointSlice").len(), 2);
 }
 
 #[tokio::test]
