@@ -8,7 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched, Retry};
-use proxier::model::{Event, Update};
+use proxier::model::{Batch, Event, Update};
 use tokio::sync::mpsc;
 
 use self::world::Shape;
@@ -69,7 +69,7 @@ fn follow(criterion: &mut Criterion) {
     bursts.finish();
 }
 
-async fn watch(server: &api::Api) -> mpsc::Receiver<Event> {
+async fn watch(server: &api::Api) -> mpsc::Receiver<Batch> {
     let settings = ApiSettings {
         kubeconfig: None,
         master: Some(format!("http://{}", server.address)),
@@ -82,12 +82,13 @@ async fn watch(server: &api::Api) -> mpsc::Receiver<Event> {
     events
 }
 
-async fn listed(events: &mut mpsc::Receiver<Event>) {
+async fn listed(events: &mut mpsc::Receiver<Batch>) {
     let mut lists = 0;
     while lists < 2 {
-        match events.recv().await.unwrap() {
-            Event::Slice(Update::Listed(_)) | Event::Service(Update::Listed(_)) => lists += 1,
-            _ => {}
+        for event in events.recv().await.unwrap() {
+            if let Event::Slice(Update::Listed(_)) | Event::Service(Update::Listed(_)) = event {
+                lists += 1;
+            }
         }
     }
 }

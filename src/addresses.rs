@@ -12,7 +12,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use proxier::model::{Event, InterfaceAddress, Removed};
+use proxier::model::{Batch, Event, InterfaceAddress, Removed};
 use tokio::sync::mpsc::{Sender, WeakSender};
 
 use self::known::Known;
@@ -37,14 +37,14 @@ const SETTLE_TIME: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// An error if the thread cannot be created.
-pub fn start(events: &Sender<Event>, lasting: Lasting) -> io::Result<()> {
+pub fn start(events: &Sender<Batch>, lasting: Lasting) -> io::Result<()> {
     let source = Source { events: events.downgrade(), said: None, pause: FIRST_PAUSE, lasting };
     thread::Builder::new().name("addresses".into()).spawn(|| source.run()).map(drop)
 }
 
 /// The state that outlives a failure.
 struct Source {
-    events: WeakSender<Event>,
+    events: WeakSender<Batch>,
     /// The last sent addresses, sorted.
     said: Option<Vec<InterfaceAddress>>,
     /// The pause before the next try.
@@ -110,16 +110,16 @@ impl Source {
         }
         tracing::debug!("interface addresses: there are {}", now.len());
         self.said = Some(now.clone());
-        self.send(Event::Addresses(now))
+        self.send(vec![Event::Addresses(now)])
     }
 
     fn say_removed(&self, removed: Vec<Removed>) -> Result<(), ReceiverClosed> {
-        self.send(Event::Together(removed.into_iter().map(Event::Removed).collect()))
+        self.send(removed.into_iter().map(Event::Removed).collect())
     }
 
-    fn send(&self, event: Event) -> Result<(), ReceiverClosed> {
+    fn send(&self, batch: Batch) -> Result<(), ReceiverClosed> {
         let events = self.events.upgrade().ok_or(ReceiverClosed)?;
-        events.blocking_send(event).map_err(|_| ReceiverClosed)
+        events.blocking_send(batch).map_err(|_| ReceiverClosed)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proxier::Proxier;
 use proxier::apply::{Budget, Cause, Kernel, KernelReading};
-use proxier::model::{Event, Family};
+use proxier::model::{Batch, Event, Family};
 use tokio::sync::mpsc::Receiver;
 
 use self::audit::{Audit, Found};
@@ -20,7 +20,6 @@ use crate::dump;
 
 mod audit;
 mod conflicts;
-mod families;
 mod foreign;
 mod instrumented;
 pub mod pace;
@@ -28,7 +27,7 @@ pub mod publish;
 mod report;
 mod summary;
 
-/// The number of events that the queue holds. Sources wait while it is full.
+/// The number of batches of events that the queue holds. Sources wait while it is full.
 pub const QUEUE: usize = 1024;
 
 /// The reasons why the sync thread ended.
@@ -55,7 +54,7 @@ pub fn run<K: Kernel>(
     proxier: Proxier,
     kernel: K,
     read: impl FnMut() -> Result<KernelReading, Cause> + Send + 'static,
-    events: Receiver<Event>,
+    events: Receiver<Batch>,
     periods: Periods,
     mut publish: Publish,
 ) -> Result<(), Error> {
@@ -99,7 +98,7 @@ enum Gathered {
 /// The state of the sync thread.
 struct Rounds {
     proxier: Proxier,
-    events: Receiver<Event>,
+    events: Receiver<Batch>,
     audit: Audit,
     pace: Pace,
     report: Report,
@@ -111,8 +110,8 @@ impl Rounds {
     /// Takes an event that has arrived, or waits for one until the next round is due.
     async fn gather(&mut self, publish: &mut Publish) -> Gathered {
         publish.questions().answer(&self.proxier);
-        if let Ok(event) = self.events.try_recv() {
-            self.fold(event, publish);
+        if let Ok(batch) = self.events.try_recv() {
+            self.fold(batch, publish);
             return Gathered::More;
         }
         let wait = self.wait(publish);
@@ -125,9 +124,9 @@ impl Rounds {
         }
         tokio::select! {
             biased;
-            event = self.events.recv() => match event {
-                Some(event) => {
-                    self.fold(event, publish);
+            batch = self.events.recv() => match batch {
+                Some(batch) => {
+                    self.fold(batch, publish);
                     Gathered::More
                 }
                 None => Gathered::Closed,
@@ -148,14 +147,14 @@ impl Rounds {
         }
     }
 
-    fn fold(&mut self, event: Event, publish: &Publish) {
-        if let Event::Together(events) = event {
-            // No round comes between them.
-            events.into_iter().for_each(|event| self.fold(event, publish));
-        } else if let Some(event) = families::concerning(event, &self.proxier) {
-            publish.record_event(&event);
+    fn fold(&mut self, batch: Batch, publish: &Publish) {
+        for event in batch {
+            if let Event::Node(Some(node)) = &event {
+                publish.saw_node(node);
+            }
             self.proxier.fold(event);
         }
+        publish.arrived(self.proxier.take_arrived());
     }
 
     fn take_audit(&mut self, found: Found, publish: &Publish) {
@@ -229,8 +228,8 @@ impl Rounds {
                 break outcome;
             }
             publish.progressed();
-            while let Ok(event) = self.events.try_recv() {
-                self.fold(event, publish);
+            while let Ok(batch) = self.events.try_recv() {
+                self.fold(batch, publish);
             }
         };
         let at = Instant::now();
@@ -371,7 +370,7 @@ mod tests {
             Event::Service(Update::Listed(vec![service("web", &["10.96.0.10"])])),
             Event::Slice(Update::Listed(vec![])),
         ] {
-            sender.try_send(event).unwrap();
+            sender.try_send(vec![event]).unwrap();
         }
         thread::spawn(move || {
             let _ = is_synced.blocking_recv();

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use proxier::model::Event;
+use proxier::model::{Batch, Event};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ pub enum NodesWatched {
 }
 
 /// Watches every kind and sends what it finds. Returns when the receiver of `events` is dropped.
-pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Event>) {
+pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Batch>) {
     let ApiSettings { wait_for_node, needs_pod_nets, .. } = *api.settings();
     let patience = NodeAddressWait::new(wait_for_node);
     tokio::select! {
@@ -107,7 +107,7 @@ trait Watched {
 struct ReceiverClosed;
 
 /// Turns the steps of one kind's stream into events. Returns when the receiver is gone.
-async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> ReceiverClosed {
+async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Batch>) -> ReceiverClosed {
     let mut stream = Stream::<W>::new(api, watched.resource());
     let mut backoff = Backoff::new(api.retry());
     let mut gathering =
@@ -132,7 +132,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Event>) -> Re
                     lasting.end(Area::Source, &briefness);
                 }
                 if let Some(event) = gathering.take(step)
-                    && events.send(event).await.is_err()
+                    && events.send(vec![event]).await.is_err()
                 {
                     return ReceiverClosed;
                 }

@@ -7,14 +7,14 @@
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
 pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};
-pub use self::event::{Event, Removed, Update};
+pub use self::event::{Batch, Event, Removed, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 pub use self::outside::{AddressOwner, ForeignAddress};
 pub use self::service::{
     Affinity, Completeness, Service, ServicePort, SourceRanges, TrafficPolicy,
 };
-pub use self::store::{Dirty, Pending, Store, TriggerTime};
+pub use self::store::{Arrived, Dirty, Pending, Store, TriggerTime};
 
 mod address;
 mod endpoint;

@@ -19,7 +19,8 @@ use crate::diff::{
     StaleCandidates,
 };
 use crate::model::{
-    Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store, TriggerTime,
+    Arrived, Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store,
+    TriggerTime,
 };
 use crate::plan::{
     Conflicts, Desired, DirtyKeys, HealthCheckAddresses, LocalNode, Owner, Settings,
@@ -87,8 +88,8 @@ impl Proxier {
     /// Makes a proxy without any objects.
     pub fn new(settings: Settings) -> Self {
         Self {
+            store: Store::programming(&settings.families),
             settings,
-            store: Store::default(),
             dirty: Dirty { everything: true, ..Dirty::default() },
             desired: Desired::default(),
             touched: DirtyKeys::default(),
@@ -114,11 +115,15 @@ impl Proxier {
         }
     }
 
+    /// Returns the number of objects that have arrived since the last call.
+    pub fn take_arrived(&mut self) -> Arrived {
+        std::mem::take(&mut self.dirty.arrived)
+    }
+
     /// Takes in an event.
     pub fn fold(&mut self, event: Event) {
         match event {
             Event::Removed(removed) => self.note_removed(removed),
-            Event::Together(events) => events.into_iter().for_each(|event| self.fold(event)),
             event => self.store.fold(event, &mut self.dirty),
         }
     }

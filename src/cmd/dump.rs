@@ -133,7 +133,7 @@ async fn list(config: &Config, proxier: &mut Proxier) -> anyhow::Result<()> {
     let complete = async {
         while !proxier.is_complete() {
             match events.recv().await {
-                Some(event) => proxier.fold(event),
+                Some(batch) => batch.into_iter().for_each(|event| proxier.fold(event)),
                 None => bail!("it has ended"),
             }
         }

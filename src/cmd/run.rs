@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use proxier::Proxier;
 use proxier::apply::Kernel as _;
-use proxier::model::{Event, Family, PerFamily};
+use proxier::model::{Batch, Event, Family, PerFamily};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -358,7 +358,7 @@ impl Opened {
         }
     }
 
-    pub(super) async fn follow(self, node: &str, nodes: NodesWatched, events: mpsc::Sender<Event>) {
+    pub(super) async fn follow(self, node: &str, nodes: NodesWatched, events: mpsc::Sender<Batch>) {
         match self {
             Self::Api(api) => watch::run(&api, node, nodes, events).await,
             Self::Folder(folder) => folder.follow(events).await,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use notify::{INotifyWatcher, RecursiveMode, Watcher};
-use proxier::model::Event;
+use proxier::model::Batch;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout_at};
 
@@ -96,9 +96,9 @@ impl Folder {
     }
 
     /// Sends the lists and then every difference, until the receiver is dropped. All differences of
-    /// one look are one event: a single rename may have moved an address from one Service to
+    /// one look are one batch: a single rename may have moved an address from one Service to
     /// another.
-    pub async fn follow(mut self, events: Sender<Event>) {
+    pub async fn follow(mut self, events: Sender<Batch>) {
         let notices = Arc::clone(&self.notices);
         loop {
             let look = tokio::task::spawn_blocking(move || {
@@ -109,7 +109,7 @@ impl Folder {
             // of a source as an error.
             let Ok((folder, found)) = look.await else { return };
             self = folder;
-            if !found.is_empty() && events.send(Event::Together(found)).await.is_err() {
+            if !found.is_empty() && events.send(found).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -129,7 +129,7 @@ impl Folder {
 
     /// Reads what may have changed and returns the differences. The watch is set before the first
     /// file is read, so that a change during the reading leaves a notice.
-    fn look(&mut self, now: Instant) -> Vec<Event> {
+    fn look(&mut self, now: Instant) -> Batch {
         let heard = self.notices.take();
         let place = self.watch(heard.is_uprooted).map_err(|error| error.to_string());
         let is_full = place != Ok(Place::AsBefore) || heard.is_incomplete || self.next_full <= now;
@@ -240,7 +240,7 @@ impl Folder {
 
     /// Returns the lists, unless they have to wait for a file that is being written: the kernel may
     /// still hold its objects from before.
-    fn first_lists(&mut self, now: Instant) -> Vec<Event> {
+    fn first_lists(&mut self, now: Instant) -> Batch {
         if self.writing.is_empty() || now >= self.opened + START {
             return self.state.lists();
         }

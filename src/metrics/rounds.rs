@@ -14,7 +14,7 @@ use prometheus::{
 };
 use proxier::apply::{Outcome, Part, Stage};
 use proxier::diff::Change;
-use proxier::model::{Family, Pending, PerFamily, TriggerTime};
+use proxier::model::{Arrived, Family, Pending, PerFamily, TriggerTime};
 use proxier::plan::WithoutLocal;
 
 use super::{Declare, Error, number, seconds};
@@ -194,14 +194,10 @@ impl Rounds {
         self.families.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Counts Services that have arrived, changed or not. Upstream counts each one once per family.
-    pub fn services_arrived(&self, number: usize) {
-        self.changes.services.inc_by((number * self.families().len()) as u64);
-    }
-
-    /// Counts EndpointSlices that have arrived, changed or not.
-    pub fn slices_arrived(&self, number: usize) {
-        self.changes.slices.inc_by(number as u64);
+    /// Counts objects that have arrived, changed or not.
+    pub fn arrived(&self, Arrived { services, slices }: Arrived) {
+        self.changes.services.inc_by((services * self.families().len()) as u64);
+        self.changes.slices.inc_by(slices as u64);
     }
 
     /// Records the changes that wait for a round, and the time when a round was requested.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proxier::Proxier;
 use proxier::apply::Outcome;
-use proxier::model::{Event, Family, ForeignAddress, Pending, PerFamily, Update};
+use proxier::model::{Arrived, Family, ForeignAddress, Node, Pending, PerFamily};
 use proxier::plan::{Conflicts, VirtualServerKey};
 use tokio::sync::{oneshot, watch};
 
@@ -91,19 +91,14 @@ impl Publish {
         self.lasting.clone()
     }
 
-    /// Records an event of a source.
-    pub(super) fn record_event(&self, event: &Event) {
-        match event {
-            Event::Service(update) => self.metrics.rounds.services_arrived(objects(update)),
-            Event::Slice(update) => self.metrics.rounds.slices_arrived(objects(update)),
-            Event::Node(Some(node)) => self.health.saw_node(node),
-            Event::Together(events) => events.iter().for_each(|event| self.record_event(event)),
-            Event::Node(None)
-            | Event::NodeReadiness(_)
-            | Event::Addresses(_)
-            | Event::ApiServer(_)
-            | Event::Removed(_) => {}
-        }
+    /// Records the present state of this node's Node object.
+    pub(super) fn saw_node(&self, node: &Node) {
+        self.health.saw_node(node);
+    }
+
+    /// Counts objects that have arrived.
+    pub(super) fn arrived(&self, arrived: Arrived) {
+        self.metrics.rounds.arrived(arrived);
     }
 
     /// Sets the queue of questions that the sync thread answers.
@@ -256,14 +251,6 @@ impl Publish {
 /// True if any virtual server of the family is planned.
 fn is_wanted(proxier: &Proxier, family: Family) -> bool {
     proxier.desired().servers().any(|(key, _)| key.family() == family)
-}
-
-/// Returns the number of objects in an update.
-fn objects<K, V>(update: &Update<K, V>) -> usize {
-    match update {
-        Update::Listed(objects) => objects.len(),
-        Update::Put(_) | Update::Gone(_) => 1,
-    }
 }
 
 #[cfg(test)]

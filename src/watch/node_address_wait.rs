@@ -9,7 +9,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use proxier::model::Event;
+use proxier::model::{Batch, Event};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
@@ -56,13 +56,13 @@ impl NodeAddressWait {
     }
 
     /// Sends the held-back event when the time is up. Never returns.
-    pub(super) async fn end(&self, events: &Sender<Event>) {
+    pub(super) async fn end(&self, events: &Sender<Batch>) {
         self.listed.notified().await;
         sleep(self.limit).await;
         if let Some(event) = self.give_up() {
             tracing::warn!("the Node has no address yet; going on without");
             // The sources notice a dropped receiver themselves.
-            let _ = events.send(event).await;
+            let _ = events.send(vec![event]).await;
         }
         std::future::pending().await
     }

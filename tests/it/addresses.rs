@@ -13,7 +13,7 @@ use std::{env, fs, thread};
 
 use ipvs_proxy::addresses;
 use ipvs_proxy::lasting::Lasting;
-use proxier::model::{Event, Removed};
+use proxier::model::{Batch, Event, Removed};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 /// Long enough for a busy machine; no test waits that long if all is well.
@@ -69,8 +69,8 @@ fn shown() -> Vec<String> {
 
 /// The source, and the addresses that it last sent.
 struct Watching {
-    events: Receiver<Event>,
-    _other_sources: Sender<Event>,
+    events: Receiver<Batch>,
+    _other_sources: Sender<Batch>,
     now: Vec<String>,
     removed: Vec<Removed>,
 }
@@ -87,22 +87,22 @@ impl Watching {
         let begun = Instant::now();
         while begun.elapsed() < limit {
             match self.events.try_recv() {
-                Ok(Event::Addresses(addresses)) => {
-                    let text = |found: proxier::model::InterfaceAddress| {
+                Ok(batch) => {
+                    let [Event::Addresses(addresses)] = &batch[..] else {
+                        let removed = batch.into_iter().map(|event| match event {
+                            Event::Removed(removed) => removed,
+                            other => panic!("{other:?}"),
+                        });
+                        self.removed.extend(removed);
+                        continue;
+                    };
+                    let text = |found: &proxier::model::InterfaceAddress| {
                         format!("{} {}", found.device, found.address)
                     };
-                    self.now = addresses.into_iter().map(text).collect();
+                    self.now = addresses.iter().map(text).collect();
                     self.now.sort();
                     return Some(&self.now);
                 }
-                Ok(Event::Together(events)) => {
-                    let removed = events.into_iter().map(|event| match event {
-                        Event::Removed(removed) => removed,
-                        other => panic!("{other:?}"),
-                    });
-                    self.removed.extend(removed);
-                }
-                Ok(other) => panic!("{other:?}"),
                 Err(_) => thread::sleep(Duration::from_millis(1)),
             }
         }

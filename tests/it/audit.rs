@@ -40,7 +40,7 @@ fn changes_without_a_pause_do_not_put_it_off() {
         let proxier = Proxier::new(settings());
         sync::run(proxier, FakeKernel::default(), read, queue, periods, publish())
     });
-    let tell = |event| events.blocking_send(event).unwrap();
+    let tell = |event| events.blocking_send(vec![event]).unwrap();
     tell(Event::Node(None));
     tell(Event::Addresses(vec![]));
     tell(Event::Service(Update::Listed(vec![service("web", &["10.96.0.1"])])));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_proxy::folder::{self, Folder, Problem};
-use proxier::model::{Event, Update};
+use proxier::model::{Batch, Event, Update};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
@@ -55,7 +55,6 @@ fn show(event: &Event) -> String {
         Event::Addresses(_) => "addresses".to_owned(),
         Event::Removed(removed) => format!("removed {removed:?}"),
         Event::ApiServer(address) => format!("API server {address}"),
-        Event::Together(events) => shown(events).join(", "),
         Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {
             format!("+{} {}", service.name, service.ports[0].port)
@@ -240,7 +239,7 @@ fn of_an_object_in_two_files_the_first_counts() {
 /// A folder that is being followed.
 struct Live {
     dir: TempDir,
-    events: Receiver<Event>,
+    events: Receiver<Batch>,
 }
 
 impl Live {
@@ -264,11 +263,8 @@ impl Live {
 
     /// Returns the events of the next look.
     async fn next(&mut self) -> Vec<String> {
-        let event = timeout(Duration::from_secs(20), self.events.recv()).await;
-        match event.expect("no event").expect("the source has ended") {
-            Event::Together(events) => shown(&events),
-            event => panic!("{} alone", show(&event)),
-        }
+        let batch = timeout(Duration::from_secs(20), self.events.recv()).await;
+        shown(&batch.expect("no event").expect("the source has ended"))
     }
 
     async fn expect(&mut self, together: &[&str]) {
@@ -445,7 +441,7 @@ async fn the_first_lists_wait_for_a_file_that_somebody_writes() {
     drop(file);
     let lists = timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
     let wanted = "node None, slices , services default/one default/three default/two";
-    assert_eq!(show(&lists), wanted);
+    assert_eq!(shown(&lists).join(", "), wanted);
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ use proxier::apply::fake::FakeKernel;
 use proxier::apply::{Answered, Cause, Connections, Kernel, KernelReading, Ready, RulesReading};
 use proxier::diff::{Change, Flow, ObservedServer, RulesChange, ServerChange, SetChange};
 use proxier::model::{
-    Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Service, ServiceName,
-    Slice, TrafficPolicy, Update,
+    Batch, Event, Family, InterfaceAddress, LastChange, Node, PerFamily, Protocol, Service,
+    ServiceName, Slice, TrafficPolicy, Update,
 };
 use proxier::plan::{Settings, VirtualServerDestination, VirtualServerKey};
 use proxier::testing::{ready, service, service_port, settings, slice};
@@ -89,7 +89,7 @@ struct Running {
     metrics: Arc<Metrics>,
     health: Arc<ProxyHealth>,
     kernel: Shared,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Batch>,
     traffic: Traffic,
     _table: latest::Receiver<HealthTable>,
 }
@@ -142,7 +142,11 @@ impl Running {
     }
 
     fn tell(&self, event: Event) {
-        self.events.blocking_send(event).unwrap();
+        self.tell_all(vec![event]);
+    }
+
+    fn tell_all(&self, batch: Batch) {
+        self.events.blocking_send(batch).unwrap();
     }
 
     fn list(&self, services: Vec<Service>, slices: Vec<Slice>) {
@@ -586,14 +590,14 @@ fn what_waits_is_told_until_a_round_has_done_it() {
     running.wait(&objects("virtual_server"), 1.0);
     let kernel = running.kernel.lock();
     // A Service that changes counts once as pending; an EndpointSlice counts each time.
-    running.tell(Event::Together(vec![
+    running.tell_all(vec![
         Event::Service(Update::Put(Service { created: 5, ..web() })),
         Event::Service(Update::Put(Service { created: 6, ..web() })),
         Event::Service(Update::Put(service("api", &["10.96.0.11"]))),
         Event::Slice(Update::Put(web_slice(&["10.244.1.2"]))),
         Event::Slice(Update::Put(web_slice(&["10.244.1.3"]))),
         Event::Slice(Update::Put(web_slice(&["10.244.1.4"]))),
-    ]));
+    ]);
     let waiting = |what: &str| format!("kubeproxy_sync_proxy_rules_{what}_changes_pending");
     running.wait(&waiting("service"), 2.0);
     running.wait(&waiting("endpoint"), 3.0);
@@ -638,7 +642,7 @@ fn slices_of_a_family_that_is_not_programmed_are_neither_counted_nor_a_reason_fo
     let other = || timed_slice("web-b", &["fd00:10:244:1::2"]);
     let together = |slices: Vec<Slice>| {
         let put = |slice| Event::Slice(Update::Put(slice));
-        running.tell(Event::Together(slices.into_iter().map(put).collect()));
+        running.tell_all(slices.into_iter().map(put).collect());
     };
     running.list(vec![web()], vec![timed_slice("web-a", &["10.244.1.2"]), other()]);
     let before = running.wait(&objects("destination"), 1.0).samples;
@@ -660,10 +664,10 @@ fn slices_of_a_family_that_is_not_programmed_are_neither_counted_nor_a_reason_fo
     running.tell(Event::Slice(Update::Put(timed_slice("web-a", &["fd00:10:244:1::2"]))));
     let after = running.wait(&objects("destination"), 0.0).samples;
     assert_eq!((after[total], after[&rounds]), (2.0, before[&rounds] + 1.0));
-    // A slice that was added within the same event is known.
+    // A slice that was added within the same batch is known.
     let gone = Event::Slice(Update::Gone(slice("web-a", "web", vec![]).name));
     let put = Event::Slice(Update::Put(timed_slice("web-a", &["10.244.1.2"])));
-    running.tell(Event::Together(vec![put, gone]));
+    running.tell_all(vec![put, gone]);
     let after = running.wait(total, 4.0).samples;
     assert_eq!(after[&objects("destination")], 0.0);
     let programmed = |family| of_family("network_programming_duration_seconds_count", family);

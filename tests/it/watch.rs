@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipvs_proxy::objects::{EndpointSlice, Node, Service, convert};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched, Retry};
-use proxier::model::{Dirty, Event, Store, Update};
+use proxier::model::{Batch, Dirty, Event, Store, Update};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A source that watches a server, and the store of its events.
 struct Watching {
-    events: Receiver<Event>,
+    events: Receiver<Batch>,
     store: Store,
     task: JoinHandle<()>,
     /// The kubeconfig, which is read again whenever credentials are refused.
@@ -76,7 +76,9 @@ impl Watching {
 
     /// Returns the next event, and folds it into the store.
     async fn event(&mut self) -> Event {
-        let event = timeout(LIMIT, self.events.recv()).await.expect("an event").unwrap();
+        let mut batch = timeout(LIMIT, self.events.recv()).await.expect("an event").unwrap();
+        let event = batch.pop().expect("an event");
+        assert_eq!(batch, [], "more than one event at once");
         self.store.fold(event.clone(), &mut Dirty::default());
         event
     }

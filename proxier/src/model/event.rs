@@ -1,6 +1,6 @@
 //! The events that sources of objects send.
 //!
-//! Takes converted objects. Gives one stream of [`Event`]s for the sync thread. Carries no reply: a source
+//! Takes converted objects. Gives one stream of [`Batch`]es of [`Event`]s for the sync thread. Carries no reply: a source
 //! does not learn whether anything was programmed.
 
 use std::net::IpAddr;
@@ -54,7 +54,8 @@ pub enum Event {
     /// The address of the API server that this proxy connects to. Sent if the host in the server's URL is an
     /// address and not a name. Does not affect what is programmed.
     ApiServer(IpAddr),
-    /// Several events that became true at once, folded in this order. No round runs between them, so an
-    /// address that moves from one Service to another always has an owner.
-    Together(Vec<Event>),
 }
+
+/// Events that became true at once, in this order. No round runs between them, so an address that moves from one
+/// Service to another always has an owner.
+pub type Batch = Vec<Event>;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::address::{Family, Net};
+use super::address::{Family, Net, PerFamily};
 use super::endpoint::{Endpoint, Slice};
 use super::event::{Event, Update};
 use super::name::{ServiceName, SliceName};
@@ -36,6 +36,8 @@ pub struct Store {
     /// The nodes of endpoints that have left their slices since the last successful round.
     departed: BTreeMap<IpAddr, Arc<str>>,
     listed: Listed,
+    /// The families that are not programmed. Slices of them are not stored.
+    ignored: PerFamily<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ pub struct Dirty {
     pub everything: bool,
     /// True if a fact that only rules depend on has changed.
     pub rules: bool,
+    /// Counts of Services and slices that have arrived, for metrics. No plan depends on it.
+    pub arrived: Arrived,
     /// Counts of changed Services and slices, for metrics. No plan depends on it.
     pub changed: Changed,
     /// The times that changed slices report, for metrics. No plan depends on it.
@@ -65,6 +69,15 @@ pub struct Dirty {
     pub has_other_nodes: bool,
     /// True if the dummy device or one of its addresses is missing. No plan depends on it.
     pub device: bool,
+}
+
+/// The number of objects that have arrived, changed or not. Slices of families that are not programmed do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// The number of Services, those included that are gone.
+    pub services: usize,
+    /// The number of EndpointSlices, those included that are gone.
+    pub slices: usize,
 }
 
 /// The number of changes that wait for a plan, counted as kube-proxy does (spec 11.1).
@@ -109,6 +122,12 @@ impl Dirty {
 }
 
 impl Store {
+    /// Makes an empty store that ignores EndpointSlices of families that are not programmed (spec 6.1).
+    pub fn programming(families: &PerFamily<bool>) -> Self {
+        let ignored = PerFamily::from_fn(|family| !families.of(family));
+        Self { ignored, ..Self::default() }
+    }
+
     /// Folds one event into the store and adds the Services that it affects to `dirty`.
     pub fn fold(&mut self, event: Event, dirty: &mut Dirty) {
         match event {
@@ -123,9 +142,6 @@ impl Store {
             // A removal from the dummy device changes no fact about the cluster or the node.
             Event::Removed(_) => {}
             Event::ApiServer(address) => self.outside.set_api_server(address),
-            Event::Together(events) => {
-                events.into_iter().for_each(|event| self.fold(event, dirty));
-            }
         }
     }
 
@@ -261,6 +277,10 @@ impl Store {
     }
 
     fn fold_service(&mut self, update: Update<ServiceName, Service>, dirty: &mut Dirty) {
+        dirty.arrived.services += match &update {
+            Update::Listed(services) => services.len(),
+            Update::Put(_) | Update::Gone(_) => 1,
+        };
         match update {
             Update::Listed(services) => {
                 self.listed.services = true;
@@ -306,8 +326,10 @@ impl Store {
 
     fn fold_slice(&mut self, update: Update<SliceName, Slice>, dirty: &mut Dirty) {
         match update {
-            Update::Listed(slices) => {
+            Update::Listed(mut slices) => {
                 self.listed.slices = true;
+                slices.retain(|slice| !self.ignored.of(slice.family));
+                dirty.arrived.slices += slices.len();
                 let named: BTreeSet<_> = slices.iter().map(|slice| &slice.name).collect();
                 let gone: Vec<_> =
                     self.slices.keys().filter(|name| !named.contains(name)).cloned().collect();
@@ -318,9 +340,23 @@ impl Store {
                     self.put_slice(slice, dirty);
                 }
             }
-            Update::Put(slice) => self.put_slice(slice, dirty),
-            Update::Gone(name) => self.lose_slice(&name, dirty),
+            // A slice that changes to another family counts as removed. The API forbids such a change, but a
+            // manifest can make it.
+            Update::Put(slice) if *self.ignored.of(slice.family) => {
+                self.remove_slice(&slice.name, dirty);
+            }
+            Update::Put(slice) => {
+                dirty.arrived.slices += 1;
+                self.put_slice(slice, dirty);
+            }
+            Update::Gone(name) => self.remove_slice(&name, dirty),
         }
+    }
+
+    fn remove_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {
+        // A slice that is not known may be of a family that is not programmed.
+        dirty.arrived.slices += usize::from(self.slices.contains_key(name));
+        self.lose_slice(name, dirty);
     }
 
     /// Stores a slice. A relabelled slice leaves its old Service at once. Upstream keeps the stale endpoints

@@ -136,7 +136,7 @@ async fn take_nothing_away(
         let told = log.lines_with("answer not understood: ");
         assert!(told[0].contains(wanted), "{body}: {told:#?}");
         // Other events that have come are not about Services.
-        while let Ok(event) = watching.events.try_recv() {
+        for event in std::iter::from_fn(|| watching.events.try_recv().ok()).flatten() {
             watching.store.fold(event, &mut proxier::model::Dirty::default());
         }
         assert_eq!(watching.store.services().count(), 1, "{body}");

@@ -232,7 +232,7 @@ async fn nothing_is_lost_whatever_happens() {
         watching.agrees_with(&server).await;
         // Events that are still under way must not change the result.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        while let Ok(event) = watching.events.try_recv() {
+        for event in std::iter::from_fn(|| watching.events.try_recv().ok()).flatten() {
             watching.store.fold(event, &mut proxier::model::Dirty::default());
         }
         watching.agrees_with(&server).await;

@@ -136,7 +136,7 @@ fn a_device_that_another_removes_comes_back_with_all_its_addresses() {
     kernel.state.link = false;
     kernel.state.addresses.clear();
     let removed = [Removed::Address(ip("10.96.1.1")), Removed::Device];
-    proxier.fold(Event::Together(removed.map(Event::Removed).into()));
+    removed.map(Event::Removed).into_iter().for_each(|event| proxier.fold(event));
     let outcome = proxier.round(&mut kernel, now());
     assert_eq!(kernel.state, wanted);
     assert_eq!(outcome.differences.counts, [("address", 199), ("device", 1)].into());
