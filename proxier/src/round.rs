@@ -15,8 +15,8 @@ use crate::apply::{
     Refused,
 };
 use crate::diff::{
-    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, SetChange,
-    StaleCandidates,
+    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Ownership, Proven, Scan,
+    SetChange, StaleCandidates,
 };
 use crate::model::{
     Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store, TriggerTime,
@@ -392,7 +392,7 @@ impl Proxier {
             desired: &self.desired,
             observed,
             settings: &self.settings,
-            proven: &self.proven,
+            ownership: Ownership::Planned(&self.proven),
             node: self.store.node(),
         }
     }

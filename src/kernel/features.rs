@@ -48,7 +48,7 @@ impl LinuxKernel {
     /// Removes the chain and the set of a trial that a killed process has not ended. The set is made before the chain and
     /// removed after it, so that without the set there is no chain.
     fn forget_trial(&mut self) {
-        if !self.tables.sets.has_probe() {
+        if !self.tables.sets().is_ok_and(Sets::has_probe) {
             return;
         }
         for family in Family::BOTH {
@@ -59,7 +59,7 @@ impl LinuxKernel {
                 tracing::debug!("{family}: could not remove the probe chain: {error}");
             }
         }
-        if let Err(cause) = self.tables.sets.destroy_probe() {
+        if let Err(cause) = self.tables.sets().and_then(Sets::destroy_probe) {
             tracing::debug!("could not remove the probe set: {cause}");
         }
     }
@@ -84,7 +84,8 @@ impl LinuxKernel {
                 Trial::Missing => known.contains(feature),
                 Trial::Everything => true,
             };
-            let reasons = find(family, &iptables, &mut self.tables.sets, is_tried);
+            let Ok(sets) = self.tables.sets() else { continue };
+            let reasons = find(family, &iptables, sets, is_tried);
             let missing = reasons.iter().map(|(feature, _)| *feature).collect();
             let known = std::mem::replace(self.missing.of_mut(family), missing);
             tell(family, &iptables, &known, &reasons);

@@ -8,7 +8,7 @@ use std::io;
 use std::process::Output;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proxier::diff::RulesStep;
+use proxier::diff::{RulesStep, StandingTable};
 use proxier::model::Family;
 use proxier::plan::{Rules, Table};
 
@@ -97,18 +97,6 @@ pub enum LegacyRules {
     Something,
 }
 
-/// Chains and jumps of any mode of kube-proxy in one table, and the input that removes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OurTable {
-    /// The table.
-    pub table: String,
-    /// The jumps and chains, in words for the operator.
-    pub names: Vec<String>,
-    /// Chains that cannot be removed because rules of others jump to them; they are emptied.
-    pub kept: Vec<String>,
-    payload: String,
-}
-
 /// The iptables programs of one family. Clones share what they have learned about spelling.
 #[derive(Clone, Debug)]
 pub struct Iptables {
@@ -190,15 +178,16 @@ impl Iptables {
     ///
     /// # Errors
     /// Fails if the rules cannot be listed.
-    pub fn our_tables(&self) -> Result<Vec<OurTable>, Error> {
+    pub fn standing_tables(&self) -> Result<Vec<StandingTable>, Error> {
         let listing = self.save()?;
         let found = Leftovers::find(&listing, Whose::EveryMode);
         let kept: Vec<_> = found.in_use().collect();
-        let of_table = |table: &str| OurTable {
+        let of_table = |table: &str| StandingTable {
+            family: self.family,
             table: table.into(),
             names: found.names_of(table),
             kept: kept.iter().filter(|name| name.starts_with(table)).cloned().collect(),
-            payload: found.payload_of(table),
+            removal: found.payload_of(table),
         };
         Ok(found.tables().into_iter().map(of_table).collect())
     }
@@ -207,8 +196,8 @@ impl Iptables {
     ///
     /// # Errors
     /// Fails if `iptables-restore` refuses. The table is then as before.
-    pub fn remove_our_table(&self, found: &OurTable) -> Result<(), Error> {
-        self.restore(&found.payload)
+    pub fn remove(&self, found: &StandingTable) -> Result<(), Error> {
+        self.restore(&found.removal)
     }
 
     /// Tries rules by adding them to a chain to which no rule jumps. The chain stays until

@@ -27,11 +27,11 @@ impl LinuxKernel {
     /// kernel was opened), the device.
     pub(super) fn prepare_node(&mut self) -> Result<(), Cause> {
         self.try_scheduler()?;
-        self.tables.sets.forget_unfinished()?;
+        self.tables.sets()?.forget_unfinished()?;
         self.set_sysctls()?;
         self.ensure_device()?;
         // A timeout that the kernel refuses stays as it is, as upstream.
-        if let Err(cause) = self.tables.servers.set_timeouts(self.node_setup.timeouts) {
+        if let Err(cause) = self.tables.servers()?.set_timeouts(self.node_setup.timeouts) {
             let Timeouts { tcp, tcp_fin, udp } = self.node_setup.timeouts;
             tracing::error!(
                 "IPVS timeouts (ipvs.tcpTimeout {tcp} s, tcpFinTimeout {tcp_fin} s, udpTimeout {udp} s) \
@@ -46,7 +46,7 @@ impl LinuxKernel {
     /// # Errors
     /// Fails if the kernel has no such scheduler, or does not answer.
     pub fn try_scheduler(&mut self) -> Result<(), Cause> {
-        self.tables.servers.try_scheduler(&self.node_setup.scheduler)
+        self.tables.servers()?.try_scheduler(&self.node_setup.scheduler)
     }
 
     fn set_sysctls(&self) -> Result<(), Cause> {
@@ -64,13 +64,14 @@ impl LinuxKernel {
     }
 
     fn ensure_device(&mut self) -> Result<(), Cause> {
-        if self.tables.links.index().map_err(Cause::new)?.is_some() {
+        let links = self.tables.links()?;
+        if links.index().map_err(Cause::new)?.is_some() {
             return Ok(());
         }
-        let created = match self.tables.links.create() {
+        let created = match links.create() {
             Err(Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. })) => {
                 load_module("dummy");
-                self.tables.links.create()
+                links.create()
             }
             created => created,
         };

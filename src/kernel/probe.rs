@@ -10,7 +10,6 @@ use proxier::apply::Cause;
 use proxier::model::{Family, PerFamily};
 
 use super::cause::cause;
-use super::flows::Flows;
 use super::iptables::{self, Iptables};
 use super::link::Links;
 use super::module::load_module;
@@ -43,16 +42,7 @@ impl LinuxKernel {
         let (iptables, capabilities) = probe_families()?;
         super::sysctl::check(&node_setup.sysctls).map_err(Cause::new)?;
         let tables = KernelReader::new(links, sets, servers, iptables);
-        Ok((
-            Self {
-                tables,
-                flows: Flows::default(),
-                node_setup,
-                missing: PerFamily::default(),
-                has_failed_rules: PerFamily::default(),
-            },
-            capabilities,
-        ))
+        Ok((Self::new(tables, node_setup), capabilities))
     }
 }
 

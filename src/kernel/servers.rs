@@ -114,15 +114,6 @@ impl Servers {
         Ok(held)
     }
 
-    /// Reads the keys of all virtual servers.
-    pub(super) fn keys(&mut self) -> Result<Vec<VirtualServerKey>, Cause> {
-        let services = self.client.services().map_err(Cause::new)?;
-        let mut keys: Vec<_> =
-            services.into_iter().filter_map(|service| our_key(service.key)).collect();
-        keys.sort();
-        Ok(keys)
-    }
-
     pub(super) fn count_connections(
         &mut self,
         of: &BTreeSet<VirtualServerDestination>,

@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, VecDeque};
 use super::blocked::Blocked;
 use super::cause::Cause;
 use super::kernel::{FLOWS_AT_ONCE, Kernel, Part};
-use super::order::{CurrentState, Stage};
+use super::order::{Stage, in_stages};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{
-    AddressChange, Change, Flow, KernelCache, Observed, ObservedServer, RulesChange, ServerChange,
-    SetChange, leads_elsewhere, new_servers, removals,
+    AddressChange, Change, Flow, KernelCache, Observed, ObservedServer, ServerChange, SetChange,
+    leads_elsewhere, new_servers, removals,
 };
 use crate::model::Family;
 use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
@@ -66,10 +66,12 @@ impl Budget {
             | Change::Server(ServerChange::UpdateDestination(..))
             | Change::Server(ServerChange::RemoveDestination(..))
             | Change::Server(ServerChange::Update(..)) => 1,
-            Change::AddDevice | Change::Set(SetChange::Create(_)) => 16,
-            Change::Set(SetChange::Grow(..))
-            | Change::Rules(RulesChange::Write(_))
-            | Change::Rules(RulesChange::RemoveLegacy(_)) => 1024,
+            Change::AddDevice
+            | Change::RemoveDevice
+            | Change::Set(
+                SetChange::Create(_) | SetChange::Destroy(_) | SetChange::DestroyTemporary(_),
+            ) => 16,
+            Change::Set(SetChange::Grow(..)) | Change::Rules(_) => 1024,
         })
     }
 }
@@ -96,10 +98,7 @@ pub(crate) struct Execution {
 impl Execution {
     /// Sorts changes by stage. `standing` is the kernel state before them.
     pub(crate) fn new(changes: Vec<Change>, standing: &Observed) -> Self {
-        let mut standing = CurrentState::new(standing);
-        let mut rest: Vec<(Stage, Change)> =
-            changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
-        rest.sort_by_key(|(stage, _)| *stage);
+        let rest = in_stages(changes, standing);
         let unforgotten = new_servers(rest.iter().map(|(_, change)| change));
         Self {
             rest: rest.into(),
