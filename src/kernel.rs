@@ -27,13 +27,11 @@ use self::sets::Sets;
 
 mod cause;
 pub mod cleanup;
-mod errno;
 mod features;
 mod flows;
 pub mod interfaces;
 pub mod iptables;
 pub mod link;
-mod module;
 mod nftables;
 pub mod node_setup;
 pub mod probe;

@@ -13,6 +13,7 @@ use proxier::apply::Cause;
 use proxier::diff::CleanupReading;
 use proxier::model::{Family, PerFamily};
 
+use super::cause::cause;
 use super::interfaces::{Fact, Interfaces};
 use super::iptables::{self, Iptables};
 use super::reader::{KernelReader, Programs, noted};
@@ -62,8 +63,8 @@ impl LinuxKernel {
 /// Reads the addresses of the device, which must be a dummy device.
 fn read_dummy_device(tables: &mut KernelReader) -> Result<BTreeSet<IpAddr>, Cause> {
     if let Ok(links) = tables.links()
-        && links.index().map_err(Cause::new)?.is_some()
-        && !links.is_dummy().map_err(Cause::new)?
+        && links.index().map_err(cause)?.is_some()
+        && !links.is_dummy().map_err(cause)?
     {
         let other = "the device of this name is no dummy device: it is left as it is";
         return Err(Cause::new(other));
@@ -80,7 +81,7 @@ fn node_addresses(dummy: Option<u32>) -> Result<BTreeSet<IpAddr>, Cause> {
         }
         Fact::Has(_) | Fact::Named(..) | Fact::Gone(_) | Fact::Lost(_) => {}
     };
-    Interfaces::open().and_then(|here| here.read(hear)).map_err(Cause::new)?;
+    Interfaces::open().and_then(|here| here.read(hear)).map_err(cause)?;
     Ok(addresses)
 }
 
@@ -100,7 +101,7 @@ fn look_at_rules(family: Family, found: &mut Found) -> Option<Programs> {
         return None;
     }
     let what = format!("{family} rules");
-    let (tables, iptables) = noted(&mut found.troubles, &what, looked.map_err(Cause::new))?;
+    let (tables, iptables) = noted(&mut found.troubles, &what, looked.map_err(cause))?;
     found.reading.tables.extend(tables);
     Some(Programs::found(iptables))
 }

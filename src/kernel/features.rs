@@ -19,8 +19,8 @@ use proxier::model::{Family, PerFamily};
 use proxier::plan::{Feature, Missing, SetKind, Table};
 
 use super::LinuxKernel;
-use super::iptables::{Error, Iptables};
-use super::module::{is_loaded, load_module};
+use super::iptables::{Error, Iptables, Reason};
+use super::program::{is_loaded, load_module};
 use super::reader::Programs;
 use super::sets::Sets;
 
@@ -260,7 +260,7 @@ fn tell(family: Family, iptables: &Iptables, known: &Missing, found: &Reasons) {
 fn sentence(family: Family, is_nft: bool, feature: Feature, error: Option<&Error>) -> String {
     let said = error.map(ToString::to_string).unwrap_or_default();
     let what = format!("{family}: the node has no `{feature}`: {}", feature.loss());
-    let remedy = if error.is_some_and(Error::is_of_missing_library) {
+    let remedy = if error.is_some_and(|error| error.reason() == Reason::MissingLibrary) {
         "install the package iptables in whole".into()
     } else {
         let is_set = matches!(feature, Feature::SetType(_));

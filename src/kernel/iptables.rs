@@ -4,7 +4,6 @@
 //! flush chains of others. Does not choose between the nft and legacy flavours: it uses the programs in the
 //! PATH, as upstream does.
 
-use std::io;
 use std::process::Output;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,74 +15,12 @@ use self::legacy_rules::{Leftovers, Whose};
 use super::program::{self, PROGRAM_TIMEOUT};
 
 mod legacy_rules;
+mod messages;
 mod text;
 mod version;
 
+pub use self::messages::{Error, Reason};
 pub use self::version::Version;
-
-/// The reason why an iptables program failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The program could not be started.
-    #[error("cannot run {program}: {source} (install the package iptables)")]
-    Start {
-        /// The program's name.
-        program: String,
-        /// The reason given by the system.
-        source: io::Error,
-    },
-    /// The rules just written do not stand.
-    #[error(
-        "the rules are not as they were written a moment ago: something else changes our chains"
-    )]
-    Disturbed,
-    /// The program failed.
-    #[error("{program} failed: {message}")]
-    Failed {
-        /// The program's name.
-        program: String,
-        /// Its standard error, and the input line to which it refers.
-        message: String,
-        /// Its exit code; `None` if it was killed.
-        code: Option<i32>,
-    },
-}
-
-impl Error {
-    /// True if the kernel or the program lacks a match, a target or an option.
-    pub fn is_of_missing_feature(&self) -> bool {
-        match self {
-            Self::Failed { message, .. } => text::says_missing(message),
-            Self::Start { .. } | Self::Disturbed => false,
-        }
-    }
-
-    /// True if the program lacks one of its own libraries, while the kernel lacks nothing.
-    pub fn is_of_missing_library(&self) -> bool {
-        match self {
-            Self::Failed { message, .. } => text::says_library_missing(message),
-            Self::Start { .. } | Self::Disturbed => false,
-        }
-    }
-}
-
-/// The exit code if another program held the lock for too long, or if memory was short (`RESOURCE_PROBLEM` in
-/// `xtables.h`).
-pub(super) const RESOURCE_PROBLEM: i32 = 4;
-
-/// Messages about a kernel without tables of this family, one for each flavour.
-const UNSUPPORTED: [&str; 2] = ["does not exist", "not supported"];
-
-impl Error {
-    /// True if the node lacks the program or the tables, so that waiting is of no use.
-    pub fn is_unsupported(&self) -> bool {
-        match self {
-            Self::Start { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            Self::Disturbed | Self::Failed { code: None, .. } => false,
-            Self::Failed { message, .. } => UNSUPPORTED.iter().any(|words| message.contains(words)),
-        }
-    }
-}
 
 /// The chain in which rules are tried. A chain that a killed process has left is used again.
 const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
@@ -181,12 +118,11 @@ impl Iptables {
     pub fn standing_tables(&self) -> Result<Vec<StandingTable>, Error> {
         let listing = self.save()?;
         let found = Leftovers::find(&listing, Whose::EveryMode);
-        let kept: Vec<_> = found.in_use().collect();
         let of_table = |table: &str| StandingTable {
             family: self.family,
             table: table.into(),
             names: found.names_of(table),
-            kept: kept.iter().filter(|name| name.starts_with(table)).cloned().collect(),
+            kept: found.in_use_of(table),
             removal: found.payload_of(table),
         };
         Ok(found.tables().into_iter().map(of_table).collect())
@@ -218,12 +154,7 @@ impl Iptables {
         let payload = trial(rules);
         let output = self.restore_with(&["--test"], &payload)?;
         let said = String::from_utf8_lossy(&output.stderr);
-        if said.contains("not supported") {
-            let message = text::explain(said.trim(), &payload);
-            let (program, code) = (program(self.family, "-restore"), output.status.code());
-            return Err(Error::Failed { program, message, code });
-        }
-        Ok(())
+        Error::warned(&program(self.family, "-restore"), said.trim(), &payload).map_or(Ok(()), Err)
     }
 
     /// Removes the chain in which rules were tried.
@@ -319,22 +250,13 @@ fn program(family: Family, suffix: &str) -> String {
 }
 
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output, Error> {
-    let output =
-        program::run(program, arguments, input, PROGRAM_TIMEOUT).map_err(|error| match error {
-            program::Error::Start(source) => Error::Start { program: program.into(), source },
-            hung @ program::Error::Hung(_) => {
-                Error::Failed { program: program.into(), message: hung.to_string(), code: None }
-            }
-        })?;
+    let output = program::run(program, arguments, input, PROGRAM_TIMEOUT)
+        .map_err(|error| Error::not_run(program, error))?;
     if output.status.success() {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::Failed {
-        program: program.into(),
-        message: text::explain(said.trim(), input.unwrap_or_default()),
-        code: output.status.code(),
-    })
+    Err(Error::failed(program, said.trim(), input.unwrap_or_default(), output.status.code()))
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use ipvs_netlink::Timeouts;
 use netlink_batch::{Error, KernelError};
 use proxier::apply::Cause;
 
-use super::module::load_module;
-use super::{LinuxKernel, errno, link, sysctl};
+use super::cause::{EOPNOTSUPP, cause};
+use super::program::load_module;
+use super::{LinuxKernel, link, sysctl};
 
 /// The requirements from the configuration.
 #[derive(Clone, Debug, Default)]
@@ -65,18 +66,18 @@ impl LinuxKernel {
 
     fn ensure_device(&mut self) -> Result<(), Cause> {
         let links = self.tables.links()?;
-        if links.index().map_err(Cause::new)?.is_some() {
+        if links.index().map_err(cause)?.is_some() {
             return Ok(());
         }
         let created = match links.create() {
-            Err(Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. })) => {
+            Err(Error::Kernel(KernelError { errno: EOPNOTSUPP, .. })) => {
                 load_module("dummy");
                 links.create()
             }
             created => created,
         };
         created.map_err(|error| match error {
-            Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. }) => Cause::new(format!(
+            Error::Kernel(KernelError { errno: EOPNOTSUPP, .. }) => Cause::new(format!(
                 "cannot create {}: the kernel has no dummy devices: load the module with \
                  `modprobe dummy` (CONFIG_DUMMY)",
                 link::DEVICE

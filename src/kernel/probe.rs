@@ -12,7 +12,7 @@ use proxier::model::{Family, PerFamily};
 use super::cause::cause;
 use super::iptables::{self, Iptables};
 use super::link::Links;
-use super::module::load_module;
+use super::program::load_module;
 use super::reader::{KernelReader, Programs};
 use super::servers::Servers;
 use super::sets::Sets;
@@ -37,8 +37,8 @@ impl LinuxKernel {
     /// The missing right, kernel module or program.
     pub fn open(node_setup: node_setup::NodeSetup) -> Result<(Self, Capabilities), Cause> {
         let servers = open_servers()?;
-        let sets = Sets::open().map_err(Cause::new)?;
-        let links = Links::open().map_err(Cause::new)?;
+        let sets = Sets::open().map_err(cause)?;
+        let links = Links::open().map_err(cause)?;
         let (iptables, capabilities) = probe_families()?;
         super::sysctl::check(&node_setup.sysctls).map_err(Cause::new)?;
         let tables = KernelReader::new(links, sets, servers, iptables);
@@ -62,7 +62,7 @@ fn open_servers() -> Result<Servers, Cause> {
 pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
     match error {
         ipvs_netlink::Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause::new(RIGHTS),
-        other => Cause::new(other),
+        other => cause(other),
     }
 }
 

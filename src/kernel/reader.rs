@@ -97,10 +97,10 @@ impl KernelReader {
         };
         let sets = match Sets::open() {
             Err(ipset_netlink::Error { reason: Reason::Unsupported, .. }) => Ok(None),
-            opened => opened.map(Some).map_err(Cause::new),
+            opened => opened.map(Some).map_err(cause),
         };
         Self {
-            links: noted(troubles, "devices", Links::open().map_err(Cause::new)),
+            links: noted(troubles, "devices", Links::open().map_err(cause)),
             sets: noted(troubles, "sets", sets).flatten(),
             servers: noted(troubles, "virtual servers", servers).flatten(),
             iptables: PerFamily::default(),

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use proxier::apply::Cause;
 use proxier::diff::Observed;
 use proxier::model::{Family, PerFamily};
 use proxier::plan::Rules;
 
+use super::cause::cause;
 use super::iptables::Iptables;
 use super::probe::has_ipv6;
 use super::reader::{KernelReader, noted};
@@ -56,6 +56,6 @@ fn rules(family: Family, troubles: &mut Vec<String>) -> Option<Rules> {
     if read.is_err() && family == Family::V6 && !has_ipv6() {
         return None;
     }
-    let (rules, _) = noted(troubles, &format!("{family} rules"), read.map_err(Cause::new))?;
+    let (rules, _) = noted(troubles, &format!("{family} rules"), read.map_err(cause))?;
     Some(rules)
 }

@@ -107,6 +107,12 @@ impl<'a> Leftovers<'a> {
         self.emptied.iter().map(|(table, chain)| format!("{table} {chain}"))
     }
 
+    /// Chains of a table that cannot be removed, in words for the operator.
+    pub(super) fn in_use_of(&self, table: &str) -> Vec<String> {
+        let chains = in_table(&self.emptied, table).into_iter();
+        chains.map(|chain| format!("{table} {chain}")).collect()
+    }
+
     /// The input of `iptables-restore --noflush` for all tables.
     pub(super) fn payload(&self) -> String {
         self.tables().into_iter().map(|table| self.payload_of(table)).collect()
