@@ -12,9 +12,7 @@ pub use self::change::{
 pub use self::cleanup::{Cleanup, CleanupReading};
 pub use self::destinations::Destinations;
 pub use self::flow::Flow;
-pub(crate) use self::flow::{
-    StaleCandidates, is_tracked, leads_elsewhere, new_servers, note_stale_candidates, removals,
-};
+pub(crate) use self::flow::{FLOWS_AT_ONCE, NewServers, StaleCandidates, removals};
 pub use self::key::ObjectKey;
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
 pub use self::own::{Ownership, OwnershipEvidence, Proven};

@@ -28,7 +28,6 @@ use crate::plan::{
 
 use self::drain::Drain;
 use self::failures::Doubts;
-use self::flows::Suspects;
 
 mod drain;
 mod failures;
@@ -57,7 +56,7 @@ pub struct Proxier {
     /// Failures between rounds, which the next outcome reports.
     unreported: Vec<Failure>,
     drain: Drain,
-    suspects: Suspects,
+    suspects: StaleCandidates,
     /// Trigger times from EndpointSlices whose changes are planned and not yet in force.
     reported: Vec<TriggerTime>,
 }
@@ -101,7 +100,7 @@ impl Proxier {
             refused: Refused::default(),
             unreported: Vec::new(),
             drain: Drain::default(),
-            suspects: Suspects { these: StaleCandidates::new(), and_all: true },
+            suspects: StaleCandidates::everything(),
             reported: Vec::new(),
         }
     }
@@ -303,7 +302,7 @@ impl Proxier {
         }
         let ChangeSet { changes, draining } =
             self.find_changes(cache.state(), is_whole, &mut touched);
-        let suspected = self.suspect(&changes, cache.state());
+        let suspected = self.suspects.note(&changes, cache.state());
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         if audited {
@@ -339,7 +338,7 @@ impl Proxier {
         if let Some(held) = self.refused.take_held() {
             work.execution.held_by(held);
         }
-        work.suspected.append(&mut self.suspect(&changes, work.cache.state()));
+        work.suspected.append(&mut self.suspects.note(&changes, work.cache.state()));
         work.due.append(&mut draining);
         work.execution.discard(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
