@@ -130,8 +130,7 @@ fn removed(change: &Change) -> Option<String> {
         Change::Rules(RulesChange::RemoveNftTable(family)) => {
             format!("nftables table kube-proxy of {family}")
         }
-        Change::Set(SetChange::Destroy(set)) => format!("set {set}"),
-        Change::Set(SetChange::DestroyTemporary(name)) => format!("set {name}"),
+        Change::Set(SetChange::Destroy(name)) => format!("set {name}"),
         _ => return None,
     })
 }

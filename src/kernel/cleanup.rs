@@ -53,8 +53,8 @@ impl LinuxKernel {
             *tables.iptables.of_mut(family) = look_at_rules(family, &mut found);
         }
         let Found { reading, troubles, .. } = &mut found;
-        let sets = tables.sets().map_or(Ok(Default::default()), Sets::find);
-        (reading.sets, reading.temporary_sets) = noted(troubles, "sets", sets).unwrap_or_default();
+        let sets = tables.sets().map_or(Ok(BTreeSet::new()), Sets::names);
+        reading.sets = noted(troubles, "sets", sets).unwrap_or_default();
         reading.nftables = PerFamily::from_fn(nftables::has_table);
         (Self::new(tables, super::node_setup::NodeSetup::default()), found)
     }

@@ -68,12 +68,7 @@ impl Sets {
                 }
                 Some(SetChange::Create(key)) => results.push(self.create(*key)),
                 Some(SetChange::Grow(key, capacity)) => results.push(self.grow(*key, *capacity)),
-                Some(SetChange::Destroy(key)) => {
-                    results.push(self.destroy(key.name.in_family(key.family), &mut attempts));
-                }
-                Some(SetChange::DestroyTemporary(name)) => {
-                    results.push(self.destroy(name, &mut attempts));
-                }
+                Some(SetChange::Destroy(name)) => results.push(self.destroy(name, &mut attempts)),
                 None => {}
             }
         }
@@ -133,22 +128,20 @@ impl Sets {
 
     /// True if the probe set is there, as far as the sets can be listed.
     pub(super) fn has_probe(&mut self) -> bool {
-        self.find().is_ok_and(|(_, temporary)| temporary.contains(PROBE))
+        self.names().is_ok_and(|names| names.contains(PROBE))
     }
 
     pub(super) fn destroy_probe(&mut self) -> Result<(), Cause> {
         self.destroy(PROBE, &mut { ATTEMPTS })
     }
 
-    /// Finds this proxy's sets by their names, whatever their type: those that a plan may have, and temporary ones.
-    pub(super) fn find(&mut self) -> Result<(BTreeSet<SetKey>, BTreeSet<&'static str>), Cause> {
-        let names = self.ipset.names().map_err(cause)?;
-        let names: BTreeSet<_> = names.iter().map(ToString::to_string).collect();
-        let keys = Family::BOTH.into_iter();
-        let keys = keys.flat_map(|family| SetName::ALL.map(|name| SetKey { family, name }));
-        let planned = keys.filter(|key| names.contains(key.name.in_family(key.family)));
-        let temporary = [GROWING, PROBE].into_iter().filter(|name| names.contains(*name));
-        Ok((planned.collect(), temporary.collect()))
+    /// The names of this proxy's sets that exist, whatever their type.
+    pub(super) fn names(&mut self) -> Result<BTreeSet<&'static str>, Cause> {
+        let found = self.ipset.names().map_err(cause)?;
+        let found: BTreeSet<_> = found.iter().map(ToString::to_string).collect();
+        let planned = Family::BOTH.into_iter();
+        let planned = planned.flat_map(|family| SetName::ALL.map(|name| name.in_family(family)));
+        Ok(planned.chain([GROWING, PROBE]).filter(|name| found.contains(*name)).collect())
     }
 
     /// Destroys a set. The kernel releases the sets of deleted rules a moment later, so that a set in use is

@@ -106,9 +106,7 @@ impl ObjectCounts {
             | Change::RemoveFlow(_)
             | Change::Rules(_) => {}
             // Only a cleanup makes these changes, and it has no metrics.
-            Change::RemoveDevice
-            | Change::Set(SetChange::Destroy(_))
-            | Change::Set(SetChange::DestroyTemporary(_)) => {}
+            Change::RemoveDevice | Change::Set(SetChange::Destroy(_)) => {}
         }
     }
 }

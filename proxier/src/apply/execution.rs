@@ -68,9 +68,7 @@ impl Budget {
             | Change::Server(ServerChange::Update(..)) => 1,
             Change::AddDevice
             | Change::RemoveDevice
-            | Change::Set(
-                SetChange::Create(_) | SetChange::Destroy(_) | SetChange::DestroyTemporary(_),
-            ) => 16,
+            | Change::Set(SetChange::Create(_) | SetChange::Destroy(_)) => 16,
             Change::Set(SetChange::Grow(..)) | Change::Rules(_) => 1024,
         })
     }

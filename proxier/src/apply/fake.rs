@@ -112,7 +112,7 @@ impl FakeKernel {
             Change::Set(SetChange::AddEntry(set, entry)) if !self.has_room(*set, entry) => {
                 refuse(Refusal::Other, "the set is full")
             }
-            Change::Set(SetChange::Destroy(set)) if self.is_in_use(*set) => {
+            Change::Set(SetChange::Destroy(name)) if self.is_in_use(name) => {
                 refuse(Refusal::Busy, "rules refer to the set")
             }
             Change::Rules(RulesChange::Write(step)) => {
@@ -166,10 +166,10 @@ impl FakeKernel {
         })
     }
 
-    fn is_in_use(&self, set: SetKey) -> bool {
+    fn is_in_use(&self, set: &str) -> bool {
         let matched = format!("--match-set {set} ");
-        let rules = self.state.rules.of(set.family);
-        rules.chains.values().flatten().any(|rule| rule.contains(&matched))
+        let mut rules = Family::BOTH.into_iter().map(|family| self.state.rules.of(family));
+        rules.any(|rules| rules.chains.values().flatten().any(|rule| rule.contains(&matched)))
     }
 
     /// Reads what a cleanup needs. The addresses are those of the node's devices other than the dummy device.
@@ -189,7 +189,7 @@ impl FakeKernel {
         CleanupReading {
             state: self.state.clone(),
             node,
-            sets: self.state.sets.keys().copied().collect(),
+            sets: self.state.sets.keys().map(|set| set.name.in_family(set.family)).collect(),
             tables: all.filter_map(table).collect(),
             ..CleanupReading::default()
         }

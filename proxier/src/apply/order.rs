@@ -220,9 +220,7 @@ impl<'a> CurrentState<'a> {
                 Stage::RemoveLegacyRules
             }
             Change::RemoveFlow(_) => Stage::RemoveFlows,
-            Change::RemoveDevice
-            | Change::Set(SetChange::Destroy(_))
-            | Change::Set(SetChange::DestroyTemporary(_)) => Stage::DestroySets,
+            Change::RemoveDevice | Change::Set(SetChange::Destroy(_)) => Stage::DestroySets,
         }
     }
 

@@ -55,11 +55,9 @@ pub enum SetChange {
     AddEntry(SetKey, Entry),
     /// Remove an entry from a set.
     RemoveEntry(SetKey, Entry),
-    /// Destroy a set with its entries. Only a cleanup does this.
-    Destroy(SetKey),
-    /// Destroy a set that belongs to no plan, by its name: a killed process of this proxy has left it. Only a cleanup
-    /// does this.
-    DestroyTemporary(&'static str),
+    /// Destroy the set of this name with its entries. It need not be the set of a plan, since a killed process may have
+    /// left one that it needed for a moment. Only a cleanup does this.
+    Destroy(&'static str),
 }
 
 /// An operation on the rules of a family.
@@ -107,15 +105,14 @@ impl ServerChange {
 }
 
 impl SetChange {
-    /// The family of the set that changes, or whose entry changes; `None` for a set that belongs to no plan.
+    /// The family of the set that changes, or whose entry changes; `None` if the set has only a name.
     fn family(&self) -> Option<Family> {
         match self {
             Self::Create(set)
             | Self::Grow(set, _)
             | Self::AddEntry(set, _)
-            | Self::RemoveEntry(set, _)
-            | Self::Destroy(set) => Some(set.family),
-            Self::DestroyTemporary(_) => None,
+            | Self::RemoveEntry(set, _) => Some(set.family),
+            Self::Destroy(_) => None,
         }
     }
 }
@@ -275,8 +272,8 @@ impl Change {
         }
     }
 
-    /// The family of the changed object; `None` for the device, which both families share, and for a set that
-    /// belongs to no plan.
+    /// The family of the changed object; `None` for the device, which both families share, and for a set that has
+    /// only a name.
     pub fn family(&self) -> Option<Family> {
         match self {
             Self::AddDevice | Self::RemoveDevice => None,
@@ -319,8 +316,7 @@ impl fmt::Display for SetChange {
             Self::Grow(set, capacity) => write!(f, "grow set {set} to {capacity}"),
             Self::AddEntry(set, entry) => write!(f, "add entry {set} {entry}"),
             Self::RemoveEntry(set, entry) => write!(f, "remove entry {set} {entry}"),
-            Self::Destroy(set) => write!(f, "remove set {set}"),
-            Self::DestroyTemporary(name) => write!(f, "remove set {name}"),
+            Self::Destroy(name) => write!(f, "remove set {name}"),
         }
     }
 }

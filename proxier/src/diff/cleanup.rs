@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::own::{Ownership, OwnershipEvidence};
 use super::{Change, ChangeSet, Comparison, Observed, RulesChange, Scan, SetChange, StandingTable};
 use crate::model::{Family, Net, PerFamily};
-use crate::plan::{Desired, SetKey, Settings, VirtualServerKey};
+use crate::plan::{Desired, Settings, VirtualServerKey};
 
 /// Everything in the kernel that a cleanup may remove, and what shows whose it is.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +22,7 @@ pub struct CleanupReading {
     /// The addresses on the node's devices other than the dummy device.
     pub node: BTreeSet<IpAddr>,
     /// The sets that have a name of this proxy, whatever their type.
-    pub sets: BTreeSet<SetKey>,
-    /// The names of sets that belong to no plan and that a killed process of this proxy has left.
-    pub temporary_sets: BTreeSet<&'static str>,
+    pub sets: BTreeSet<&'static str>,
     /// The chains and jumps of every mode of kube-proxy.
     pub tables: Vec<StandingTable>,
     /// True if the table of kube-proxy's nftables mode exists.
@@ -44,7 +42,7 @@ impl Cleanup {
     /// Compares what was read with an empty plan. Spares virtual servers in the networks of `exclude` that no entry
     /// of this proxy's sets names.
     pub fn new(reading: &CleanupReading, exclude: &[Net]) -> Self {
-        let CleanupReading { state, node, sets, temporary_sets, tables, nftables } = reading;
+        let CleanupReading { state, node, sets, tables, nftables } = reading;
         let evidence =
             OwnershipEvidence { device: &state.addresses, sets: &state.sets, node, exclude };
         let comparison = Comparison {
@@ -62,9 +60,7 @@ impl Cleanup {
         let nftables = Family::BOTH.into_iter().filter(|family| *nftables.of(*family));
         changes.extend(tables.chain(nftables.map(RulesChange::RemoveNftTable)).map(Change::Rules));
         changes.extend(state.link.then_some(Change::RemoveDevice));
-        let temporary = temporary_sets.iter().copied().map(SetChange::DestroyTemporary);
-        let sets = sets.iter().copied().map(SetChange::Destroy);
-        changes.extend(sets.chain(temporary).map(Change::Set));
+        changes.extend(sets.iter().copied().map(SetChange::Destroy).map(Change::Set));
         let others = state.servers.keys().filter(|key| !evidence.is_our_server(key));
         Self { changes, others: others.copied().collect() }
     }

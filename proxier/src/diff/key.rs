@@ -31,8 +31,8 @@ pub enum ObjectKey {
     Set(SetKey),
     /// The capacity of a set.
     Room(SetKey),
-    /// A set that belongs to no plan, by its name.
-    TemporarySet(&'static str),
+    /// A set that is to be destroyed, by its name.
+    NamedSet(&'static str),
     /// The rules of kube-proxy's other modes.
     LegacyRules(Family),
     /// An address of the dummy device.
@@ -60,7 +60,7 @@ impl ObjectKey {
             | Self::Device
             | Self::Set(_)
             | Self::Room(_)
-            | Self::TemporarySet(_)
+            | Self::NamedSet(_)
             | Self::LegacyRules(_) => {}
         }
     }
@@ -109,8 +109,8 @@ impl Change {
 impl SetChange {
     fn object(&self) -> ObjectKey {
         match self {
-            Self::Create(set) | Self::Destroy(set) => ObjectKey::Set(*set),
-            Self::DestroyTemporary(name) => ObjectKey::TemporarySet(name),
+            Self::Create(set) => ObjectKey::Set(*set),
+            Self::Destroy(name) => ObjectKey::NamedSet(name),
             Self::Grow(set, _) => ObjectKey::Room(*set),
             Self::AddEntry(set, entry) | Self::RemoveEntry(set, entry) => {
                 ObjectKey::Entry(*set, *entry)

@@ -102,11 +102,10 @@ impl Observed {
             SetChange::Grow(set, capacity) => {
                 self.capacities.insert(*set, *capacity);
             }
-            SetChange::Destroy(set) => {
-                self.sets.remove(set);
-                self.capacities.remove(set);
+            SetChange::Destroy(name) => {
+                self.sets.retain(|set, _| set.name.in_family(set.family) != *name);
+                self.capacities.retain(|set, _| set.name.in_family(set.family) != *name);
             }
-            SetChange::DestroyTemporary(_) => {}
             SetChange::AddEntry(set, entry) => {
                 let entries = self.sets.entry(*set).or_default();
                 // The kernel keeps only one of the two, and an added entry replaces the exception.
