@@ -11,7 +11,7 @@ use proxier::diff::{RulesStep, StandingTable};
 use proxier::model::Family;
 use proxier::plan::{Rules, Table};
 
-use self::legacy_rules::{Leftovers, Whose};
+use self::legacy_rules::Whose;
 use super::program::{self, PROGRAM_TIMEOUT};
 
 mod legacy_rules;
@@ -89,7 +89,7 @@ impl Iptables {
             Some(spelled) if spelled.theirs == standing => spelled.ours.clone(),
             Some(_) | None => standing,
         };
-        let none = Leftovers::find(&listing, Whose::IptablesMode).is_empty();
+        let none = legacy_rules::find(&listing, Whose::IptablesMode, self.family).is_empty();
         Ok((rules, if none { LegacyRules::Nothing } else { LegacyRules::Something }))
     }
 
@@ -98,17 +98,18 @@ impl Iptables {
     /// # Errors
     /// Fails if the rules cannot be listed, or `iptables-restore` refuses.
     pub fn remove_legacy_rules(&self) -> Result<(), Error> {
-        let listing = self.save()?;
-        let found = Leftovers::find(&listing, Whose::IptablesMode);
-        if found.is_empty() {
-            return Ok(());
-        }
-        for chain in found.in_use() {
+        let found = legacy_rules::find(&self.save()?, Whose::IptablesMode, self.family);
+        for chain in found.iter().flat_map(|table| &table.kept) {
             tracing::warn!(
                 "could not remove {chain} of iptables mode: rules of others jump to it; it is empty now"
             );
         }
-        self.restore(&found.payload())
+        match found.is_empty() {
+            true => Ok(()),
+            false => {
+                self.restore(&found.into_iter().map(|table| table.removal).collect::<String>())
+            }
+        }
     }
 
     /// Finds the rules of all modes of kube-proxy, by table.
@@ -116,16 +117,7 @@ impl Iptables {
     /// # Errors
     /// Fails if the rules cannot be listed.
     pub fn standing_tables(&self) -> Result<Vec<StandingTable>, Error> {
-        let listing = self.save()?;
-        let found = Leftovers::find(&listing, Whose::EveryMode);
-        let of_table = |table: &str| StandingTable {
-            family: self.family,
-            table: table.into(),
-            names: found.names_of(table),
-            kept: found.in_use_of(table),
-            removal: found.payload_of(table),
-        };
-        Ok(found.tables().into_iter().map(of_table).collect())
+        Ok(legacy_rules::find(&self.save()?, Whose::EveryMode, self.family))
     }
 
     /// Removes the rules found in one table, in one transaction.

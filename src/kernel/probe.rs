@@ -75,15 +75,15 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause
             versions.push(iptables.version());
             Some(Programs::found(iptables))
         }
-        Err(Unusable::Absent(cause)) => {
-            tracing::warn!("{family} is not programmed: {cause}");
-            unusable = unusable.take().or(Some(cause));
-            None
-        }
-        Err(Unusable::Failing(cause)) => {
-            tracing::error!("{family} cannot be programmed yet, it is tried again: {cause}");
-            unusable = unusable.take().or(Some(cause));
-            Some(Programs::failing(family))
+        Err(error) => {
+            let is_absent = error.is_unsupported();
+            if is_absent {
+                tracing::warn!("{family} is not programmed: {error}");
+            } else {
+                tracing::error!("{family} cannot be programmed yet, it is tried again: {error}");
+            }
+            unusable = unusable.take().or(Some(cause(error)));
+            (!is_absent).then(|| Programs::failing(family))
         }
     };
     let programs = PerFamily { v4: find(Family::V4), v6: find(Family::V6) };
@@ -96,36 +96,14 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause
     Ok((programs, Capabilities { families, random_fully }))
 }
 
-/// The reason why the programs of a family do not work.
-pub(super) enum Unusable {
-    /// The node does not have this family, and waiting does not help.
-    Absent(Cause),
-    /// The programs failed this time, and may work later.
-    Failing(Cause),
-}
-
-impl Unusable {
-    pub(super) fn cause(self) -> Cause {
-        match self {
-            Self::Absent(cause) | Self::Failing(cause) => cause,
-        }
-    }
-}
-
-pub(super) fn usable_iptables(family: Family) -> Result<Iptables, Unusable> {
+/// Finds the programs of a family and checks that they can do NAT.
+pub(super) fn usable_iptables(family: Family) -> Result<Iptables, iptables::Error> {
     if family == Family::V6 && !has_ipv6() {
-        return Err(Unusable::Absent(Cause::new("the node has no IPv6")));
+        return Err(iptables::Error::NoIpv6);
     }
-    let usable = |family| {
-        let iptables = Iptables::probe(family)?;
-        iptables.try_nat()?;
-        Ok(iptables)
-    };
-    usable(family).map_err(|error: iptables::Error| {
-        let is_absent = error.is_unsupported();
-        let cause = cause(error);
-        if is_absent { Unusable::Absent(cause) } else { Unusable::Failing(cause) }
-    })
+    let iptables = Iptables::probe(family)?;
+    iptables.try_nat()?;
+    Ok(iptables)
 }
 
 /// True if the node has IPv6 and it is not disabled (spec 13.1).

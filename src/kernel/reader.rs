@@ -18,7 +18,7 @@ use super::cause::cause;
 use super::iptables::{Iptables, LegacyRules};
 use super::link::Links;
 use super::nftables;
-use super::probe::{Unusable, not_opened, usable_iptables};
+use super::probe::{not_opened, usable_iptables};
 use super::servers::Servers;
 use super::sets::Sets;
 
@@ -47,7 +47,7 @@ impl Programs {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let usable = usable_iptables(self.family).map_err(Unusable::cause)?;
+        let usable = usable_iptables(self.family).map_err(cause)?;
         tracing::info!("{}: iptables programs work", self.family);
         Ok(self.found.get_or_init(|| usable))
     }

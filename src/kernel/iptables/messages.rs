@@ -18,6 +18,9 @@ pub enum Error {
         /// The reason given by the system.
         source: io::Error,
     },
+    /// The node has no IPv6, or it is disabled.
+    #[error("the node has no IPv6")]
+    NoIpv6,
     /// The rules just written do not stand.
     #[error(
         "the rules are not as they were written a moment ago: something else changes our chains"
@@ -87,6 +90,7 @@ impl Error {
                 Reason::NoProgram
             }
             Self::Start { .. } | Self::Disturbed => Reason::Busy,
+            Self::NoIpv6 => Reason::NoTables,
             Self::Failed { reason, .. } => *reason,
         }
     }
