@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering;
 use proxier::apply::{
     Answered, Cause, CauseKind, Connections, Kernel, KernelReading, Ready, Refusal, RulesReading,
 };
-use proxier::diff::{AddressChange, Change, Flow, ObservedServer, RulesChange, RulesStep};
+use proxier::diff::{
+    AddressChange, Change, Flow, ObservedServer, RulesChange, RulesStep, StandingTable,
+};
 use proxier::model::{Family, PerFamily, Protocol};
 use proxier::plan::{Missing, VirtualServerDestination, VirtualServerKey};
 
@@ -20,16 +22,16 @@ use self::cause::cause;
 use self::flows::Flows;
 use self::reader::KernelReader;
 use self::runs::{Run, answered, runs};
+use self::servers::Servers;
+use self::sets::Sets;
 
 mod cause;
 pub mod cleanup;
-mod errno;
 mod features;
 mod flows;
 pub mod interfaces;
 pub mod iptables;
 pub mod link;
-mod module;
 mod nftables;
 pub mod node_setup;
 pub mod probe;
@@ -69,7 +71,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn read_server(&mut self, key: &VirtualServerKey) -> Result<Option<ObservedServer>, Cause> {
-        self.tables.servers.read(key)
+        self.tables.servers()?.read(key)
     }
 
     fn read_rules(&mut self, family: Family) -> Result<RulesReading, Cause> {
@@ -80,7 +82,7 @@ impl Kernel for LinuxKernel {
         &mut self,
         of: &BTreeSet<VirtualServerDestination>,
     ) -> Result<Connections, Cause> {
-        self.tables.servers.count_connections(of)
+        self.tables.servers()?.count_connections(of)
     }
 
     fn flows(
@@ -97,19 +99,22 @@ impl Kernel for LinuxKernel {
         let mut answers = Vec::with_capacity(changes.len());
         for run in runs(changes) {
             match run {
-                Run::Device => answers.push((Change::AddDevice, self.add_device())),
+                Run::AddDevice => answers.push((Change::AddDevice, self.add_device())),
+                Run::RemoveDevice => answers.push((Change::RemoveDevice, self.remove_device())),
                 Run::Addresses(run) => {
                     answers.extend(answered(self.change_addresses(run), Change::Address));
                 }
                 Run::Sets(run) => {
-                    answers.extend(answered(self.tables.sets.carry_out(run), Change::Set));
+                    let run = by_part(self.tables.sets(), run, Sets::carry_out);
+                    answers.extend(answered(run, Change::Set));
                 }
                 Run::Rules(change) => {
                     let result = self.change_rules(&change);
                     answers.push((Change::Rules(change), result));
                 }
                 Run::Servers(run) => {
-                    answers.extend(answered(self.tables.servers.carry_out(run), Change::Server));
+                    let run = by_part(self.tables.servers(), run, Servers::carry_out);
+                    answers.extend(answered(run, Change::Server));
                 }
                 Run::Flows(run) => {
                     let change = |flow| Change::RemoveFlow(Box::new(flow));
@@ -122,6 +127,11 @@ impl Kernel for LinuxKernel {
 }
 
 impl LinuxKernel {
+    fn new(tables: KernelReader, node_setup: node_setup::NodeSetup) -> Self {
+        let (missing, has_failed_rules) = (PerFamily::default(), PerFamily::default());
+        Self { tables, flows: Flows::default(), node_setup, missing, has_failed_rules }
+    }
+
     /// Opens a second reader of the tables, which may work in another thread.
     ///
     /// # Errors
@@ -131,9 +141,14 @@ impl LinuxKernel {
     }
 
     fn add_device(&mut self) -> Result<(), Cause> {
-        self.tables.links.create().map_err(cause)?;
-        self.tables.device = self.tables.links.index().map_err(cause)?;
+        self.tables.links()?.create().map_err(cause)?;
+        self.tables.device = self.tables.links()?.index().map_err(cause)?;
         Ok(())
+    }
+
+    fn remove_device(&mut self) -> Result<(), Cause> {
+        let Some(index) = self.tables.device.take() else { return Ok(()) };
+        self.tables.links()?.delete(index).map_err(cause)
     }
 
     fn change_addresses(&mut self, changes: Vec<AddressChange>) -> Vec<Answered<AddressChange>> {
@@ -142,13 +157,15 @@ impl LinuxKernel {
             let words = format!("there is no device {}", link::DEVICE);
             return all_failed(changes, &Cause::of(absent, words));
         };
-        self.tables.links.carry_out(index, changes)
+        by_part(self.tables.links(), changes, |links, changes| links.carry_out(index, changes))
     }
 
     fn change_rules(&mut self, change: &RulesChange) -> Result<(), Cause> {
         match change {
             RulesChange::Write(step) => self.write_rules(step),
             RulesChange::RemoveLegacy(family) => self.remove_legacy_rules(*family),
+            RulesChange::RemoveAll(table) => self.remove_table(table),
+            RulesChange::RemoveNftTable(family) => nftables::remove_table(*family),
         }
     }
 
@@ -164,6 +181,14 @@ impl LinuxKernel {
         written
     }
 
+    /// Removes a table's chains and jumps. A part that other programs keep in use is a failure.
+    fn remove_table(&mut self, table: &StandingTable) -> Result<(), Cause> {
+        if let Some(programs) = self.tables.iptables.of(table.family) {
+            programs.get()?.remove(table).map_err(cause)?;
+        }
+        table.reason_to_stay().map_or(Ok(()), |reason| Err(Cause::new(reason)))
+    }
+
     /// Removes the rules of kube-proxy's other modes. The table of nftables mode does no harm beside this
     /// proxy's rules, so that a failure to remove it is only logged (spec 14.1).
     fn remove_legacy_rules(&mut self, family: Family) -> Result<(), Cause> {
@@ -176,6 +201,18 @@ impl LinuxKernel {
             tracing::warn!("{family}: could not remove nftables table: {cause}");
         }
         Ok(())
+    }
+}
+
+/// Lets a part of the kernel carry out its changes, which all fail if the kernel lacks this part.
+fn by_part<P, C>(
+    part: Result<&mut P, Cause>,
+    changes: Vec<C>,
+    carry_out: impl FnOnce(&mut P, Vec<C>) -> Vec<Answered<C>>,
+) -> Vec<Answered<C>> {
+    match part {
+        Ok(part) => carry_out(part, changes),
+        Err(cause) => all_failed(changes, &cause),
     }
 }
 

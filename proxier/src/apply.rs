@@ -8,9 +8,8 @@
 pub use self::cause::{Cause, CauseKind, Refusal};
 pub(crate) use self::execution::Execution;
 pub use self::execution::{Budget, apply};
-pub(crate) use self::kernel::FLOWS_AT_ONCE;
 pub use self::kernel::{Answered, Connections, Kernel, KernelReading, Part, Ready, RulesReading};
-pub use self::order::Stage;
+pub use self::order::{Stage, ordered};
 pub use self::outcome::{Differences, Draining, Failure, Outcome};
 pub(crate) use self::refused::{Due, Refused};
 

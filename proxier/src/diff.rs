@@ -7,21 +7,22 @@
 pub use self::cache::KernelCache;
 pub use self::change::{
     AddressChange, Change, ChangeSet, Moment, RulesChange, RulesStep, ServerChange, SetChange,
+    StandingTable,
 };
+pub use self::cleanup::{Cleanup, CleanupReading};
 pub use self::destinations::Destinations;
 pub use self::flow::Flow;
-pub(crate) use self::flow::{
-    StaleCandidates, is_tracked, leads_elsewhere, new_servers, note_stale_candidates, removals,
-};
+pub(crate) use self::flow::{FLOWS_AT_ONCE, NewServers, StaleCandidates, removals};
 pub use self::key::ObjectKey;
 pub use self::observed::{Observed, ObservedDestination, ObservedServer};
-pub use self::own::{OwnershipEvidence, Proven};
+pub use self::own::{Ownership, OwnershipEvidence, Proven};
 
 use crate::model::{Family, Node};
 use crate::plan::{Desired, DirtyKeys, Settings};
 
 mod cache;
 mod change;
+mod cleanup;
 mod destinations;
 mod entries;
 mod flow;
@@ -49,8 +50,8 @@ pub struct Comparison<'a> {
     pub observed: &'a Observed,
     /// The settings, on which ownership depends.
     pub settings: &'a Settings,
-    /// Virtual servers in excluded networks that belong to this proxy.
-    pub proven: &'a Proven,
+    /// The evidence that virtual servers without a plan are this proxy's.
+    pub ownership: Ownership<'a>,
     /// This node, on which rules may depend.
     pub node: Option<&'a Node>,
 }

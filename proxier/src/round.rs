@@ -15,8 +15,8 @@ use crate::apply::{
     Refused,
 };
 use crate::diff::{
-    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Proven, Scan, SetChange,
-    StaleCandidates,
+    Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Ownership, Proven, Scan,
+    SetChange, StaleCandidates,
 };
 use crate::model::{
     Arrived, Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store,
@@ -29,7 +29,6 @@ use crate::plan::{
 
 use self::drain::Drain;
 use self::failures::Doubts;
-use self::flows::Suspects;
 
 mod drain;
 mod failures;
@@ -58,7 +57,7 @@ pub struct Proxier {
     /// Failures between rounds, which the next outcome reports.
     unreported: Vec<Failure>,
     drain: Drain,
-    suspects: Suspects,
+    suspects: StaleCandidates,
     /// Trigger times from EndpointSlices whose changes are planned and not yet in force.
     reported: Vec<TriggerTime>,
 }
@@ -102,7 +101,7 @@ impl Proxier {
             refused: Refused::default(),
             unreported: Vec::new(),
             drain: Drain::default(),
-            suspects: Suspects { these: StaleCandidates::new(), and_all: true },
+            suspects: StaleCandidates::everything(),
             reported: Vec::new(),
         }
     }
@@ -308,7 +307,7 @@ impl Proxier {
         }
         let ChangeSet { changes, draining } =
             self.find_changes(cache.state(), is_whole, &mut touched);
-        let suspected = self.suspect(&changes, cache.state());
+        let suspected = self.suspects.note(&changes, cache.state());
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         if audited {
@@ -344,7 +343,7 @@ impl Proxier {
         if let Some(held) = self.refused.take_held() {
             work.execution.held_by(held);
         }
-        work.suspected.append(&mut self.suspect(&changes, work.cache.state()));
+        work.suspected.append(&mut self.suspects.note(&changes, work.cache.state()));
         work.due.append(&mut draining);
         work.execution.discard(|change| change.is_of(&touched) || change.is_always_compared());
         work.is_interrupted = true;
@@ -397,7 +396,7 @@ impl Proxier {
             desired: &self.desired,
             observed,
             settings: &self.settings,
-            proven: &self.proven,
+            ownership: Ownership::Planned(&self.proven),
             node: self.store.node(),
         }
     }

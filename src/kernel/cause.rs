@@ -9,7 +9,23 @@ use std::io;
 use netlink_batch::KernelError;
 use proxier::apply::{Cause, CauseKind, Refusal};
 
-use super::{errno, iptables};
+use super::iptables::{self, Reason};
+use super::program;
+
+// Error numbers on which the code depends (`include/uapi/asm-generic/errno.h`).
+
+/// No such process; IPVS answers so for a missing virtual server.
+const ESRCH: i32 = 3;
+/// No such device or address.
+pub(super) const ENXIO: i32 = 6;
+/// File exists.
+pub(super) const EEXIST: i32 = 17;
+/// No such device.
+pub(super) const ENODEV: i32 = 19;
+/// Operation not supported: the device type or protocol is not in this kernel.
+pub(super) const EOPNOTSUPP: i32 = 95;
+/// Cannot assign requested address.
+pub(super) const EADDRNOTAVAIL: i32 = 99;
 
 /// An error that knows what kind of failure it is.
 pub(super) trait Classified: Display {
@@ -34,7 +50,7 @@ impl Classified for KernelError {
 }
 
 fn refusal(number: i32) -> Refusal {
-    if number == errno::ESRCH || number == errno::ENODEV {
+    if number == ESRCH || number == ENODEV {
         // `io::ErrorKind` has no kind of its own for these two.
         return Refusal::NotThere;
     }
@@ -141,19 +157,22 @@ impl Classified for conntrack_netlink::Refused {
 /// After a failed write the rules are read again, so that their state does not stay unknown.
 impl Classified for iptables::Error {
     fn kind(&self) -> CauseKind {
+        match self.reason() {
+            Reason::NoProgram
+            | Reason::NoTables
+            | Reason::MissingFeature
+            | Reason::MissingLibrary => CauseKind::Missing,
+            Reason::Busy => CauseKind::Refused(Refusal::Busy),
+            Reason::Other => CauseKind::Refused(Refusal::Other),
+        }
+    }
+}
+
+impl Classified for program::Error {
+    fn kind(&self) -> CauseKind {
         match self {
-            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                CauseKind::Missing
-            }
-            Self::Start { .. } | Self::Disturbed | Self::Failed { code: None, .. } => {
-                CauseKind::Refused(Refusal::Busy)
-            }
-            // The nft flavour gives this error the same exit code as a lock that another program holds.
-            Self::Failed { .. } if self.is_of_missing_feature() => CauseKind::Missing,
-            Self::Failed { code: Some(iptables::RESOURCE_PROBLEM), .. } => {
-                CauseKind::Refused(Refusal::Busy)
-            }
-            Self::Failed { .. } => CauseKind::Refused(Refusal::Other),
+            Self::Start(error) if error.kind() == io::ErrorKind::NotFound => CauseKind::Missing,
+            Self::Start(_) | Self::Hung(_) => CauseKind::Refused(Refusal::Busy),
         }
     }
 }
@@ -205,18 +224,10 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_missing_and_one_that_waited_for_a_lock_was_busy() {
-        let failed = |code| iptables::Error::Failed {
-            program: "iptables".into(),
-            message: "no".into(),
-            code,
-        };
+        let failed = |code| iptables::Error::failed("iptables", "no", "", code);
         assert_eq!(cause(failed(Some(4))).kind(), CauseKind::Refused(Refusal::Busy));
-        let lacks = iptables::Error::Failed {
-            program: "iptables-restore".into(),
-            message: "line 3: RULE_APPEND failed (No such file or directory): rule in chain X"
-                .into(),
-            code: Some(4),
-        };
+        let said = "line 3: RULE_APPEND failed (No such file or directory): rule in chain X";
+        let lacks = iptables::Error::failed("iptables-restore", said, "", Some(4));
         assert_eq!(cause(lacks).kind(), CauseKind::Missing);
         assert_eq!(cause(failed(None)).kind(), CauseKind::Refused(Refusal::Busy));
         assert_eq!(cause(failed(Some(1))).kind(), CauseKind::Refused(Refusal::Other));

@@ -19,8 +19,8 @@ use proxier::model::{Family, PerFamily};
 use proxier::plan::{Feature, Missing, SetKind, Table};
 
 use super::LinuxKernel;
-use super::iptables::{Error, Iptables};
-use super::module::{is_loaded, load_module};
+use super::iptables::{Error, Iptables, Reason};
+use super::program::{is_loaded, load_module};
 use super::reader::Programs;
 use super::sets::Sets;
 
@@ -48,7 +48,7 @@ impl LinuxKernel {
     /// Removes the chain and the set of a trial that a killed process has not ended. The set is made before the chain and
     /// removed after it, so that without the set there is no chain.
     fn forget_trial(&mut self) {
-        if !self.tables.sets.has_probe() {
+        if !self.tables.sets().is_ok_and(Sets::has_probe) {
             return;
         }
         for family in Family::BOTH {
@@ -59,7 +59,7 @@ impl LinuxKernel {
                 tracing::debug!("{family}: could not remove the probe chain: {error}");
             }
         }
-        if let Err(cause) = self.tables.sets.destroy_probe() {
+        if let Err(cause) = self.tables.sets().and_then(Sets::destroy_probe) {
             tracing::debug!("could not remove the probe set: {cause}");
         }
     }
@@ -84,7 +84,8 @@ impl LinuxKernel {
                 Trial::Missing => known.contains(feature),
                 Trial::Everything => true,
             };
-            let reasons = find(family, &iptables, &mut self.tables.sets, is_tried);
+            let Ok(sets) = self.tables.sets() else { continue };
+            let reasons = find(family, &iptables, sets, is_tried);
             let missing = reasons.iter().map(|(feature, _)| *feature).collect();
             let known = std::mem::replace(self.missing.of_mut(family), missing);
             tell(family, &iptables, &known, &reasons);
@@ -259,7 +260,7 @@ fn tell(family: Family, iptables: &Iptables, known: &Missing, found: &Reasons) {
 fn sentence(family: Family, is_nft: bool, feature: Feature, error: Option<&Error>) -> String {
     let said = error.map(ToString::to_string).unwrap_or_default();
     let what = format!("{family}: the node has no `{feature}`: {}", feature.loss());
-    let remedy = if error.is_some_and(Error::is_of_missing_library) {
+    let remedy = if error.is_some_and(|error| error.reason() == Reason::MissingLibrary) {
         "install the package iptables in whole".into()
     } else {
         let is_set = matches!(feature, Feature::SetType(_));

@@ -4,86 +4,23 @@
 //! flush chains of others. Does not choose between the nft and legacy flavours: it uses the programs in the
 //! PATH, as upstream does.
 
-use std::io;
 use std::process::Output;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proxier::diff::RulesStep;
+use proxier::diff::{RulesStep, StandingTable};
 use proxier::model::Family;
 use proxier::plan::{Rules, Table};
 
-use self::legacy_rules::{Leftovers, Whose};
+use self::legacy_rules::Whose;
 use super::program::{self, PROGRAM_TIMEOUT};
 
 mod legacy_rules;
+mod messages;
 mod text;
 mod version;
 
+pub use self::messages::{Error, Reason};
 pub use self::version::Version;
-
-/// The reason why an iptables program failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The program could not be started.
-    #[error("cannot run {program}: {source} (install the package iptables)")]
-    Start {
-        /// The program's name.
-        program: String,
-        /// The reason given by the system.
-        source: io::Error,
-    },
-    /// The rules just written do not stand.
-    #[error(
-        "the rules are not as they were written a moment ago: something else changes our chains"
-    )]
-    Disturbed,
-    /// The program failed.
-    #[error("{program} failed: {message}")]
-    Failed {
-        /// The program's name.
-        program: String,
-        /// Its standard error, and the input line to which it refers.
-        message: String,
-        /// Its exit code; `None` if it was killed.
-        code: Option<i32>,
-    },
-}
-
-impl Error {
-    /// True if the kernel or the program lacks a match, a target or an option.
-    pub fn is_of_missing_feature(&self) -> bool {
-        match self {
-            Self::Failed { message, .. } => text::says_missing(message),
-            Self::Start { .. } | Self::Disturbed => false,
-        }
-    }
-
-    /// True if the program lacks one of its own libraries, while the kernel lacks nothing.
-    pub fn is_of_missing_library(&self) -> bool {
-        match self {
-            Self::Failed { message, .. } => text::says_library_missing(message),
-            Self::Start { .. } | Self::Disturbed => false,
-        }
-    }
-}
-
-/// The exit code if another program held the lock for too long, or if memory was short (`RESOURCE_PROBLEM` in
-/// `xtables.h`).
-pub(super) const RESOURCE_PROBLEM: i32 = 4;
-
-/// Messages about a kernel without tables of this family, one for each flavour.
-const UNSUPPORTED: [&str; 2] = ["does not exist", "not supported"];
-
-impl Error {
-    /// True if the node lacks the program or the tables, so that waiting is of no use.
-    pub fn is_unsupported(&self) -> bool {
-        match self {
-            Self::Start { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            Self::Disturbed | Self::Failed { code: None, .. } => false,
-            Self::Failed { message, .. } => UNSUPPORTED.iter().any(|words| message.contains(words)),
-        }
-    }
-}
 
 /// The chain in which rules are tried. A chain that a killed process has left is used again.
 const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
@@ -95,18 +32,6 @@ pub enum LegacyRules {
     Nothing,
     /// There are some.
     Something,
-}
-
-/// Chains and jumps of any mode of kube-proxy in one table, and the input that removes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OurTable {
-    /// The table.
-    pub table: String,
-    /// The jumps and chains, in words for the operator.
-    pub names: Vec<String>,
-    /// Chains that cannot be removed because rules of others jump to them; they are emptied.
-    pub kept: Vec<String>,
-    payload: String,
 }
 
 /// The iptables programs of one family. Clones share what they have learned about spelling.
@@ -164,7 +89,7 @@ impl Iptables {
             Some(spelled) if spelled.theirs == standing => spelled.ours.clone(),
             Some(_) | None => standing,
         };
-        let none = Leftovers::find(&listing, Whose::IptablesMode).is_empty();
+        let none = legacy_rules::find(&listing, Whose::IptablesMode, self.family).is_empty();
         Ok((rules, if none { LegacyRules::Nothing } else { LegacyRules::Something }))
     }
 
@@ -173,42 +98,34 @@ impl Iptables {
     /// # Errors
     /// Fails if the rules cannot be listed, or `iptables-restore` refuses.
     pub fn remove_legacy_rules(&self) -> Result<(), Error> {
-        let listing = self.save()?;
-        let found = Leftovers::find(&listing, Whose::IptablesMode);
-        if found.is_empty() {
-            return Ok(());
-        }
-        for chain in found.in_use() {
+        let found = legacy_rules::find(&self.save()?, Whose::IptablesMode, self.family);
+        for chain in found.iter().flat_map(|table| &table.kept) {
             tracing::warn!(
                 "could not remove {chain} of iptables mode: rules of others jump to it; it is empty now"
             );
         }
-        self.restore(&found.payload())
+        match found.is_empty() {
+            true => Ok(()),
+            false => {
+                self.restore(&found.into_iter().map(|table| table.removal).collect::<String>())
+            }
+        }
     }
 
     /// Finds the rules of all modes of kube-proxy, by table.
     ///
     /// # Errors
     /// Fails if the rules cannot be listed.
-    pub fn our_tables(&self) -> Result<Vec<OurTable>, Error> {
-        let listing = self.save()?;
-        let found = Leftovers::find(&listing, Whose::EveryMode);
-        let kept: Vec<_> = found.in_use().collect();
-        let of_table = |table: &str| OurTable {
-            table: table.into(),
-            names: found.names_of(table),
-            kept: kept.iter().filter(|name| name.starts_with(table)).cloned().collect(),
-            payload: found.payload_of(table),
-        };
-        Ok(found.tables().into_iter().map(of_table).collect())
+    pub fn standing_tables(&self) -> Result<Vec<StandingTable>, Error> {
+        Ok(legacy_rules::find(&self.save()?, Whose::EveryMode, self.family))
     }
 
     /// Removes the rules found in one table, in one transaction.
     ///
     /// # Errors
     /// Fails if `iptables-restore` refuses. The table is then as before.
-    pub fn remove_our_table(&self, found: &OurTable) -> Result<(), Error> {
-        self.restore(&found.payload)
+    pub fn remove(&self, found: &StandingTable) -> Result<(), Error> {
+        self.restore(&found.removal)
     }
 
     /// Tries rules by adding them to a chain to which no rule jumps. The chain stays until
@@ -229,12 +146,7 @@ impl Iptables {
         let payload = trial(rules);
         let output = self.restore_with(&["--test"], &payload)?;
         let said = String::from_utf8_lossy(&output.stderr);
-        if said.contains("not supported") {
-            let message = text::explain(said.trim(), &payload);
-            let (program, code) = (program(self.family, "-restore"), output.status.code());
-            return Err(Error::Failed { program, message, code });
-        }
-        Ok(())
+        Error::warned(&program(self.family, "-restore"), said.trim(), &payload).map_or(Ok(()), Err)
     }
 
     /// Removes the chain in which rules were tried.
@@ -330,22 +242,13 @@ fn program(family: Family, suffix: &str) -> String {
 }
 
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output, Error> {
-    let output =
-        program::run(program, arguments, input, PROGRAM_TIMEOUT).map_err(|error| match error {
-            program::Error::Start(source) => Error::Start { program: program.into(), source },
-            hung @ program::Error::Hung(_) => {
-                Error::Failed { program: program.into(), message: hung.to_string(), code: None }
-            }
-        })?;
+    let output = program::run(program, arguments, input, PROGRAM_TIMEOUT)
+        .map_err(|error| Error::not_run(program, error))?;
     if output.status.success() {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::Failed {
-        program: program.into(),
-        message: text::explain(said.trim(), input.unwrap_or_default()),
-        code: output.status.code(),
-    })
+    Err(Error::failed(program, said.trim(), input.unwrap_or_default(), output.status.code()))
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use proxier::apply::Answered;
 use proxier::diff::AddressChange;
 
-use super::cause::cause;
+use super::all_failed;
+use super::cause::{EADDRNOTAVAIL, EEXIST, ENODEV, ENXIO, cause};
 use super::route::{self, Address, Link, RTM_NEWADDR, RTM_NEWLINK};
-use super::{all_failed, errno};
 
 pub use proxier::model::DUMMY_DEVICE as DEVICE;
 
@@ -53,7 +53,7 @@ impl Links {
         message.attributes.push(LinkAttribute::IfName(DEVICE.into()));
         match self.socket.ask(&request(RouteNetlinkMessage::GetLink(message), 0)) {
             Ok(replies) => Ok(replies.into_iter().find(|reply| reply.kind == RTM_NEWLINK)),
-            Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(None),
+            Err(Error::Kernel(KernelError { errno: ENODEV, .. })) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -63,7 +63,7 @@ impl Links {
         let mut message = LinkMessage::default();
         message.header.index = index;
         match self.socket.ask(&request(RouteNetlinkMessage::DelLink(message), 0)) {
-            Ok(_) | Err(Error::Kernel(KernelError { errno: errno::ENODEV, .. })) => Ok(()),
+            Ok(_) | Err(Error::Kernel(KernelError { errno: ENODEV, .. })) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -79,7 +79,7 @@ impl Links {
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         match self.socket.ask(&request(RouteNetlinkMessage::NewLink(message), flags)) {
             Ok(_) => Ok(()),
-            Err(Error::Kernel(KernelError { errno: errno::EEXIST, .. })) => Ok(()),
+            Err(Error::Kernel(KernelError { errno: EEXIST, .. })) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -126,7 +126,7 @@ impl Links {
     ) -> Result<Vec<Result<(), KernelError>>, Error> {
         let mut results = self.try_to_change(index, changes)?;
         let is_unknown = |(change, result): (&AddressChange, &Result<(), KernelError>)| {
-            let is_absent = matches!(result, Err(error) if error.errno == errno::EADDRNOTAVAIL);
+            let is_absent = matches!(result, Err(error) if error.errno == EADDRNOTAVAIL);
             matches!(change, AddressChange::Remove(_)) && is_absent
         };
         // Another reader may have found the address with another prefix.
@@ -169,8 +169,8 @@ impl Links {
 /// True if the refusal means that the result of the change already stands.
 fn is_fine(change: AddressChange, errno: i32) -> bool {
     match change {
-        AddressChange::Add(_) => errno == errno::EEXIST,
-        AddressChange::Remove(_) => errno == errno::EADDRNOTAVAIL || errno == errno::ENXIO,
+        AddressChange::Add(_) => errno == EEXIST,
+        AddressChange::Remove(_) => errno == EADDRNOTAVAIL || errno == ENXIO,
     }
 }
 

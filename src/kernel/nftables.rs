@@ -10,6 +10,7 @@ use netlink_batch::{Request, Socket};
 use proxier::apply::Cause;
 use proxier::model::Family;
 
+use super::cause::Classified as _;
 use super::program::{self, PROGRAM_TIMEOUT};
 
 const TABLE: &str = "kube-proxy";
@@ -45,7 +46,8 @@ pub(super) fn has_table(family: Family) -> bool {
 /// Removes the table.
 pub(super) fn remove_table(family: Family) -> Result<(), Cause> {
     let arguments = ["delete", "table", name(family), TABLE];
-    let output = program::run("nft", &arguments, None, PROGRAM_TIMEOUT).map_err(Cause::new)?;
+    let output = program::run("nft", &arguments, None, PROGRAM_TIMEOUT)
+        .map_err(|error| Cause::of(error.kind(), format!("nft: {error}")))?;
     if output.status.success() {
         return Ok(());
     }

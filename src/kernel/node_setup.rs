@@ -8,8 +8,9 @@ use ipvs_netlink::Timeouts;
 use netlink_batch::{Error, KernelError};
 use proxier::apply::Cause;
 
-use super::module::load_module;
-use super::{LinuxKernel, errno, link, sysctl};
+use super::cause::{EOPNOTSUPP, cause};
+use super::program::load_module;
+use super::{LinuxKernel, link, sysctl};
 
 /// The requirements from the configuration.
 #[derive(Clone, Debug, Default)]
@@ -27,11 +28,11 @@ impl LinuxKernel {
     /// kernel was opened), the device.
     pub(super) fn prepare_node(&mut self) -> Result<(), Cause> {
         self.try_scheduler()?;
-        self.tables.sets.forget_unfinished()?;
+        self.tables.sets()?.forget_unfinished()?;
         self.set_sysctls()?;
         self.ensure_device()?;
         // A timeout that the kernel refuses stays as it is, as upstream.
-        if let Err(cause) = self.tables.servers.set_timeouts(self.node_setup.timeouts) {
+        if let Err(cause) = self.tables.servers()?.set_timeouts(self.node_setup.timeouts) {
             let Timeouts { tcp, tcp_fin, udp } = self.node_setup.timeouts;
             tracing::error!(
                 "IPVS timeouts (ipvs.tcpTimeout {tcp} s, tcpFinTimeout {tcp_fin} s, udpTimeout {udp} s) \
@@ -46,7 +47,7 @@ impl LinuxKernel {
     /// # Errors
     /// Fails if the kernel has no such scheduler, or does not answer.
     pub fn try_scheduler(&mut self) -> Result<(), Cause> {
-        self.tables.servers.try_scheduler(&self.node_setup.scheduler)
+        self.tables.servers()?.try_scheduler(&self.node_setup.scheduler)
     }
 
     fn set_sysctls(&self) -> Result<(), Cause> {
@@ -64,18 +65,19 @@ impl LinuxKernel {
     }
 
     fn ensure_device(&mut self) -> Result<(), Cause> {
-        if self.tables.links.index().map_err(Cause::new)?.is_some() {
+        let links = self.tables.links()?;
+        if links.index().map_err(cause)?.is_some() {
             return Ok(());
         }
-        let created = match self.tables.links.create() {
-            Err(Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. })) => {
+        let created = match links.create() {
+            Err(Error::Kernel(KernelError { errno: EOPNOTSUPP, .. })) => {
                 load_module("dummy");
-                self.tables.links.create()
+                links.create()
             }
             created => created,
         };
         created.map_err(|error| match error {
-            Error::Kernel(KernelError { errno: errno::EOPNOTSUPP, .. }) => Cause::new(format!(
+            Error::Kernel(KernelError { errno: EOPNOTSUPP, .. }) => Cause::new(format!(
                 "cannot create {}: the kernel has no dummy devices: load the module with \
                  `modprobe dummy` (CONFIG_DUMMY)",
                 link::DEVICE

@@ -10,10 +10,9 @@ use proxier::apply::Cause;
 use proxier::model::{Family, PerFamily};
 
 use super::cause::cause;
-use super::flows::Flows;
 use super::iptables::{self, Iptables};
 use super::link::Links;
-use super::module::load_module;
+use super::program::load_module;
 use super::reader::{KernelReader, Programs};
 use super::servers::Servers;
 use super::sets::Sets;
@@ -38,21 +37,12 @@ impl LinuxKernel {
     /// The missing right, kernel module or program.
     pub fn open(node_setup: node_setup::NodeSetup) -> Result<(Self, Capabilities), Cause> {
         let servers = open_servers()?;
-        let sets = Sets::open().map_err(Cause::new)?;
-        let links = Links::open().map_err(Cause::new)?;
+        let sets = Sets::open().map_err(cause)?;
+        let links = Links::open().map_err(cause)?;
         let (iptables, capabilities) = probe_families()?;
         super::sysctl::check(&node_setup.sysctls).map_err(Cause::new)?;
         let tables = KernelReader::new(links, sets, servers, iptables);
-        Ok((
-            Self {
-                tables,
-                flows: Flows::default(),
-                node_setup,
-                missing: PerFamily::default(),
-                has_failed_rules: PerFamily::default(),
-            },
-            capabilities,
-        ))
+        Ok((Self::new(tables, node_setup), capabilities))
     }
 }
 
@@ -72,7 +62,7 @@ fn open_servers() -> Result<Servers, Cause> {
 pub(super) fn not_opened(error: ipvs_netlink::Error) -> Cause {
     match error {
         ipvs_netlink::Error::Refused { refusal: Refusal::NotPermitted, .. } => Cause::new(RIGHTS),
-        other => Cause::new(other),
+        other => cause(other),
     }
 }
 
@@ -85,15 +75,15 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause
             versions.push(iptables.version());
             Some(Programs::found(iptables))
         }
-        Err(Unusable::Absent(cause)) => {
-            tracing::warn!("{family} is not programmed: {cause}");
-            unusable = unusable.take().or(Some(cause));
-            None
-        }
-        Err(Unusable::Failing(cause)) => {
-            tracing::error!("{family} cannot be programmed yet, it is tried again: {cause}");
-            unusable = unusable.take().or(Some(cause));
-            Some(Programs::failing(family))
+        Err(error) => {
+            let is_absent = error.is_unsupported();
+            if is_absent {
+                tracing::warn!("{family} is not programmed: {error}");
+            } else {
+                tracing::error!("{family} cannot be programmed yet, it is tried again: {error}");
+            }
+            unusable = unusable.take().or(Some(cause(error)));
+            (!is_absent).then(|| Programs::failing(family))
         }
     };
     let programs = PerFamily { v4: find(Family::V4), v6: find(Family::V6) };
@@ -106,36 +96,14 @@ fn probe_families() -> Result<(PerFamily<Option<Programs>>, Capabilities), Cause
     Ok((programs, Capabilities { families, random_fully }))
 }
 
-/// The reason why the programs of a family do not work.
-pub(super) enum Unusable {
-    /// The node does not have this family, and waiting does not help.
-    Absent(Cause),
-    /// The programs failed this time, and may work later.
-    Failing(Cause),
-}
-
-impl Unusable {
-    pub(super) fn cause(self) -> Cause {
-        match self {
-            Self::Absent(cause) | Self::Failing(cause) => cause,
-        }
-    }
-}
-
-pub(super) fn usable_iptables(family: Family) -> Result<Iptables, Unusable> {
+/// Finds the programs of a family and checks that they can do NAT.
+pub(super) fn usable_iptables(family: Family) -> Result<Iptables, iptables::Error> {
     if family == Family::V6 && !has_ipv6() {
-        return Err(Unusable::Absent(Cause::new("the node has no IPv6")));
+        return Err(iptables::Error::NoIpv6);
     }
-    let usable = |family| {
-        let iptables = Iptables::probe(family)?;
-        iptables.try_nat()?;
-        Ok(iptables)
-    };
-    usable(family).map_err(|error: iptables::Error| {
-        let is_absent = error.is_unsupported();
-        let cause = cause(error);
-        if is_absent { Unusable::Absent(cause) } else { Unusable::Failing(cause) }
-    })
+    let iptables = Iptables::probe(family)?;
+    iptables.try_nat()?;
+    Ok(iptables)
 }
 
 /// True if the node has IPv6 and it is not disabled (spec 13.1).

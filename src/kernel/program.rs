@@ -1,7 +1,8 @@
 //! Runs programs for tasks that have no kernel interface of their own.
 //!
 //! Takes a program's name, arguments, input and time limit. Returns its output and exit status. Does not wait
-//! for ever for a program that hangs, because the caller cannot serve changes meanwhile.
+//! for ever for a program that hangs, because the caller cannot serve changes meanwhile. Loads kernel modules that are
+//! not loaded automatically.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -66,6 +67,17 @@ fn feed(mut child: Child, input: Option<&str>) -> io::Result<Output> {
         let _ = stdin.write_all(input.as_bytes());
     }
     child.wait_with_output()
+}
+
+/// True if the kernel module is loaded. A built-in module may not be visible.
+pub(super) fn is_loaded(module: &str) -> bool {
+    std::fs::exists(format!("/sys/module/{module}")).unwrap_or(false)
+}
+
+/// Asks `modprobe` to load a module. The next operation shows whether it works, since the module may be built in.
+pub(super) fn load_module(module: &str) {
+    let tried = run("modprobe", &[module], None, PROGRAM_TIMEOUT).map(|output| output.status);
+    tracing::debug!(module, ?tried, "modprobe");
 }
 
 #[cfg(test)]

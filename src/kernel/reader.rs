@@ -3,19 +3,22 @@
 //! Uses sockets and programs, and returns an [`Observed`]. One reader belongs to the thread that changes the
 //! kernel; another may work beside it in its own thread. Does not change anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use proxier::apply::{Cause, KernelReading, RulesReading};
-use proxier::diff::Observed;
+use ipset_netlink::Reason;
+use proxier::apply::{Cause, CauseKind, KernelReading, RulesReading};
+use proxier::diff::{Observed, ObservedServer};
 use proxier::model::{Family, PerFamily};
+use proxier::plan::VirtualServerKey;
 
 use super::cause::cause;
 use super::iptables::{Iptables, LegacyRules};
 use super::link::Links;
 use super::nftables;
-use super::probe::{Unusable, usable_iptables};
+use super::probe::{not_opened, usable_iptables};
 use super::servers::Servers;
 use super::sets::Sets;
 
@@ -44,17 +47,18 @@ impl Programs {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let usable = usable_iptables(self.family).map_err(Unusable::cause)?;
+        let usable = usable_iptables(self.family).map_err(cause)?;
         tracing::info!("{}: iptables programs work", self.family);
         Ok(self.found.get_or_init(|| usable))
     }
 }
 
-/// A reader of the service tables of this node.
+/// A reader of the service tables of this node. It has a connection to each part that the kernel has. Without IPVS, sets
+/// and devices there is no proxy, so that only a cleanup and a snapshot meet a kernel that lacks one.
 pub struct KernelReader {
-    pub(super) links: Links,
-    pub(super) sets: Sets,
-    pub(super) servers: Servers,
+    links: Option<Links>,
+    sets: Option<Sets>,
+    servers: Option<Servers>,
     /// The programs of the families that are programmed.
     pub(super) iptables: PerFamily<Option<Programs>>,
     /// The index of the dummy device at the last reading.
@@ -72,6 +76,7 @@ impl KernelReader {
         iptables: PerFamily<Option<Programs>>,
     ) -> Self {
         let nftables = PerFamily::from_fn(|_| Arc::new(AtomicBool::new(true)));
+        let (links, sets, servers) = (Some(links), Some(sets), Some(servers));
         Self { links, sets, servers, iptables, device: None, nftables }
     }
 
@@ -80,9 +85,40 @@ impl KernelReader {
         let links = Links::open().map_err(cause)?;
         let sets = Sets::open().map_err(cause)?;
         let servers = Servers::open().map_err(cause)?;
-        let iptables = self.iptables.clone();
         let nftables = self.nftables.clone();
-        Ok(Self { links, sets, servers, iptables, device: None, nftables })
+        Ok(Self { nftables, ..Self::new(links, sets, servers, self.iptables.clone()) })
+    }
+
+    /// Connects to the parts that this kernel has, but not to the programs. Does not load modules.
+    pub(super) fn open_existing(troubles: &mut Vec<String>) -> Self {
+        let servers = match Servers::open() {
+            Err(ipvs_netlink::Error::Unsupported) => Ok(None),
+            opened => opened.map(Some).map_err(not_opened),
+        };
+        let sets = match Sets::open() {
+            Err(ipset_netlink::Error { reason: Reason::Unsupported, .. }) => Ok(None),
+            opened => opened.map(Some).map_err(cause),
+        };
+        Self {
+            links: noted(troubles, "devices", Links::open().map_err(cause)),
+            sets: noted(troubles, "sets", sets).flatten(),
+            servers: noted(troubles, "virtual servers", servers).flatten(),
+            iptables: PerFamily::default(),
+            device: None,
+            nftables: PerFamily::default(),
+        }
+    }
+
+    pub(super) fn links(&mut self) -> Result<&mut Links, Cause> {
+        self.links.as_mut().ok_or_else(|| lacks("network devices"))
+    }
+
+    pub(super) fn sets(&mut self) -> Result<&mut Sets, Cause> {
+        self.sets.as_mut().ok_or_else(|| lacks("IP sets"))
+    }
+
+    pub(super) fn servers(&mut self) -> Result<&mut Servers, Cause> {
+        self.servers.as_mut().ok_or_else(|| lacks("IPVS"))
     }
 
     pub(super) fn may_have_nftables(&self, family: Family) -> bool {
@@ -94,15 +130,10 @@ impl KernelReader {
     /// # Errors
     /// Fails if any part but the rules of one family cannot be read in whole.
     pub fn observe(&mut self) -> Result<KernelReading, Cause> {
-        self.device = self.links.index().map_err(cause)?;
-        let addresses = match self.device {
-            Some(index) => self.links.addresses(index).map_err(cause)?,
-            None => BTreeSet::new(),
-        };
         let mut observed = Observed {
+            addresses: self.read_device()?,
             link: self.device.is_some(),
-            addresses,
-            servers: self.servers.observe()?,
+            servers: self.read_servers()?,
             ..Observed::default()
         };
         let mut unread = PerFamily::default();
@@ -115,10 +146,29 @@ impl KernelReader {
                     }
                     Err(cause) => *unread.of_mut(family) = Some(cause),
                 }
-                self.sets.observe(family, &mut observed)?;
+                self.read_sets(family, &mut observed)?;
             }
         }
         Ok(KernelReading { observed, unread })
+    }
+
+    /// Looks for the dummy device and reads its addresses. There are none without the device.
+    pub(super) fn read_device(&mut self) -> Result<BTreeSet<IpAddr>, Cause> {
+        let Some(links) = &mut self.links else { return Ok(BTreeSet::new()) };
+        self.device = links.index().map_err(cause)?;
+        self.device.map_or(Ok(BTreeSet::new()), |index| links.addresses(index)).map_err(cause)
+    }
+
+    /// Reads all virtual servers, including those of other programs.
+    pub(super) fn read_servers(
+        &mut self,
+    ) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
+        self.servers.as_mut().map_or(Ok(BTreeMap::new()), Servers::observe)
+    }
+
+    /// Adds this proxy's sets of a family, with their entries and capacities.
+    pub(super) fn read_sets(&mut self, of: Family, found: &mut Observed) -> Result<(), Cause> {
+        self.sets.as_mut().map_or(Ok(()), |sets| sets.observe(of, found))
     }
 
     /// Reads the rules of one family.
@@ -134,4 +184,17 @@ impl KernelReader {
         }
         Ok(RulesReading { rules, has_legacy_rules: has_table || remains == LegacyRules::Something })
     }
+}
+
+fn lacks(part: &str) -> Cause {
+    Cause::of(CauseKind::Missing, format!("this kernel has no {part}"))
+}
+
+/// Returns the value, or adds a line about what could not be read to `troubles`.
+pub(super) fn noted<T>(
+    troubles: &mut Vec<String>,
+    what: &str,
+    looked: Result<T, Cause>,
+) -> Option<T> {
+    looked.map_err(|cause| troubles.push(format!("cannot look at {what}: {cause}"))).ok()
 }

@@ -8,7 +8,8 @@ use proxier::diff::{AddressChange, Change, Flow, RulesChange, ServerChange, SetC
 
 /// Neighboring changes of one kind, which one exchange can carry.
 pub(super) enum Run {
-    Device,
+    AddDevice,
+    RemoveDevice,
     Addresses(Vec<AddressChange>),
     Sets(Vec<SetChange>),
     Rules(RulesChange),
@@ -34,7 +35,8 @@ pub(super) fn runs(changes: Vec<Change>) -> Vec<Run> {
 impl Run {
     fn of(change: Change) -> Self {
         match change {
-            Change::AddDevice => Self::Device,
+            Change::AddDevice => Self::AddDevice,
+            Change::RemoveDevice => Self::RemoveDevice,
             Change::Address(change) => Self::Addresses(vec![change]),
             Change::Set(change) => Self::Sets(vec![change]),
             Change::Rules(change) => Self::Rules(change),

@@ -77,7 +77,7 @@ impl Servers {
     }
 
     pub(super) fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
-        let table = self.client.table().map_err(Cause::new)?;
+        let table = self.client.table().map_err(cause)?;
         // This proxy can read every virtual server that it writes, so that this one is another program's.
         for unreadable in self.client.unreadable() {
             tracing::debug!("left out of the table of virtual servers: {unreadable}");
@@ -101,7 +101,7 @@ impl Servers {
 
     /// Reads all virtual servers, with the connections of each destination.
     pub(super) fn held(&mut self) -> Result<Vec<HeldServer>, Cause> {
-        let table = self.client.table().map_err(Cause::new)?;
+        let table = self.client.table().map_err(cause)?;
         let mut schedulers = Schedulers::default();
         let held = table.into_iter().filter_map(|server| {
             let mut destinations: Vec<_> = server.destinations.iter().map(held).collect();
@@ -114,15 +114,6 @@ impl Servers {
         Ok(held)
     }
 
-    /// Reads the keys of all virtual servers.
-    pub(super) fn keys(&mut self) -> Result<Vec<VirtualServerKey>, Cause> {
-        let services = self.client.services().map_err(Cause::new)?;
-        let mut keys: Vec<_> =
-            services.into_iter().filter_map(|service| our_key(service.key)).collect();
-        keys.sort();
-        Ok(keys)
-    }
-
     pub(super) fn count_connections(
         &mut self,
         of: &BTreeSet<VirtualServerDestination>,
@@ -130,7 +121,7 @@ impl Servers {
         let mut counts = Connections::new();
         let keys: BTreeSet<_> = of.iter().map(|(key, _)| *key).collect();
         for key in keys {
-            for found in self.counting.destinations_once(service_key(&key)).map_err(Cause::new)? {
+            for found in self.counting.destinations_once(service_key(&key)).map_err(cause)? {
                 let asked = (key, SocketAddr::new(found.address, found.port));
                 if of.contains(&asked) {
                     let connections = found.connections.unwrap_or_default();
@@ -162,7 +153,7 @@ impl Servers {
         let key = ServiceKey::address(ipvs_netlink::Protocol::TCP, PROBE.0, PROBE.1);
         match self.client.new_service(Service::new(key, scheduler)) {
             Ok(()) | Err(Error::Refused { refusal: Refusal::AlreadyExists, .. }) => {
-                self.client.delete_service(key).map_err(Cause::new)
+                self.client.delete_service(key).map_err(cause)
             }
             Err(Error::Refused { refusal: Refusal::UnknownScheduler, .. }) => {
                 Err(Cause::new(format!(
@@ -170,7 +161,7 @@ impl Servers {
                  `modprobe ip_vs_{scheduler}`"
                 )))
             }
-            Err(error) => Err(Cause::new(error)),
+            Err(error) => Err(cause(error)),
         }
     }
 
@@ -179,7 +170,7 @@ impl Servers {
         if timeouts == Timeouts::default() {
             return Ok(());
         }
-        self.client.set_timeouts(timeouts).map_err(Cause::new)
+        self.client.set_timeouts(timeouts).map_err(cause)
     }
 }
 

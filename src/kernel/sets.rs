@@ -29,16 +29,7 @@ pub(super) const PROBE: &str = "KUBE-IPVS-PROXY-PROBE";
 const IN_USE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most retries for a set that is in use.
-pub(super) const ATTEMPTS: u32 = 40;
-
-/// An operation on a set or its entries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Create,
-    Grow(u32),
-    Add,
-    Delete,
-}
+const ATTEMPTS: u32 = 40;
 
 impl Sets {
     /// Connects to ipset.
@@ -69,15 +60,17 @@ impl Sets {
 
     pub(super) fn carry_out(&mut self, changes: Vec<SetChange>) -> Vec<Answered<SetChange>> {
         let mut results = Vec::with_capacity(changes.len());
-        for run in changes.chunk_by(|a, b| target(a) == target(b)) {
-            results.extend(match run.first().map(target) {
-                Some((key, Verb::Create)) => run.iter().map(|_| self.create(key)).collect(),
-                Some((key, Verb::Grow(capacity))) => {
-                    run.iter().map(|_| self.grow(key, capacity)).collect()
+        let mut attempts = ATTEMPTS;
+        for run in changes.chunk_by(go_together) {
+            match run.first() {
+                Some(SetChange::AddEntry(key, _) | SetChange::RemoveEntry(key, _)) => {
+                    results.extend(self.edit(*key, run));
                 }
-                Some((key, verb)) => self.edit(key, verb, run),
-                None => Vec::new(),
-            });
+                Some(SetChange::Create(key)) => results.push(self.create(*key)),
+                Some(SetChange::Grow(key, capacity)) => results.push(self.grow(*key, *capacity)),
+                Some(SetChange::Destroy(name)) => results.push(self.destroy(name, &mut attempts)),
+                None => {}
+            }
         }
         changes.into_iter().zip(results).collect()
     }
@@ -97,15 +90,15 @@ impl Sets {
         match self.ipset.destroy(&spec.name) {
             Ok(()) => self.ipset.create(spec, Repeat::Accept).map_err(cause),
             Err(Error { reason: Reason::InUse, .. }) => {
+                self.destroy(GROWING, &mut { ATTEMPTS })?;
                 let name = GROWING.parse().map_err(cause)?;
-                self.destroy(&name, &mut { ATTEMPTS })?;
                 let empty = SetSpec { name, ..spec.clone() };
                 self.ipset.create(&empty, Repeat::Refuse).map_err(cause)?;
                 let swapped = self.swap(&spec.name, &name).map_err(|cause| {
                     let words = "rules refer to a set of this name but of another type";
                     Cause::of(cause.kind(), format!("{words}: {cause}"))
                 });
-                let destroyed = self.destroy(&name, &mut { ATTEMPTS });
+                let destroyed = self.destroy(GROWING, &mut { ATTEMPTS });
                 swapped.and(destroyed)
             }
             Err(error) => Err(cause(error)),
@@ -114,7 +107,7 @@ impl Sets {
 
     /// Destroys a set that a killed process was filling.
     pub(super) fn forget_unfinished(&mut self) -> Result<(), Cause> {
-        self.destroy(&GROWING.parse().map_err(cause)?, &mut { ATTEMPTS })
+        self.destroy(GROWING, &mut { ATTEMPTS })
     }
 
     /// True unless the kernel says that it has no sets of this type.
@@ -135,34 +128,28 @@ impl Sets {
 
     /// True if the probe set is there, as far as the sets can be listed.
     pub(super) fn has_probe(&mut self) -> bool {
-        let names = self.names().unwrap_or_default();
-        names.iter().any(|name| name.to_string() == PROBE)
+        self.names().is_ok_and(|names| names.contains(PROBE))
     }
 
     pub(super) fn destroy_probe(&mut self) -> Result<(), Cause> {
-        self.destroy(&PROBE.parse().map_err(cause)?, &mut { ATTEMPTS })
+        self.destroy(PROBE, &mut { ATTEMPTS })
     }
 
     /// The names of this proxy's sets that exist, whatever their type.
-    pub(super) fn names(&mut self) -> Result<Vec<ipset_netlink::SetName>, Cause> {
-        let keys = Family::BOTH
-            .into_iter()
-            .flat_map(|family| SetName::ALL.into_iter().map(move |name| name.in_family(family)));
-        let ours: BTreeSet<_> = keys.chain([GROWING, PROBE]).collect();
-        let mut names = self.ipset.names().map_err(cause)?;
-        names.retain(|name| ours.contains(name.to_string().as_str()));
-        Ok(names)
+    pub(super) fn names(&mut self) -> Result<BTreeSet<&'static str>, Cause> {
+        let found = self.ipset.names().map_err(cause)?;
+        let found: BTreeSet<_> = found.iter().map(ToString::to_string).collect();
+        let planned = Family::BOTH.into_iter();
+        let planned = planned.flat_map(|family| SetName::ALL.map(|name| name.in_family(family)));
+        Ok(planned.chain([GROWING, PROBE]).filter(|name| found.contains(*name)).collect())
     }
 
     /// Destroys a set. The kernel releases the sets of deleted rules a moment later, so that a set in use is
     /// tried again. `attempts` is the number of retries left for all sets together.
-    pub(super) fn destroy(
-        &mut self,
-        name: &ipset_netlink::SetName,
-        attempts: &mut u32,
-    ) -> Result<(), Cause> {
+    fn destroy(&mut self, name: &str, attempts: &mut u32) -> Result<(), Cause> {
+        let name = name.parse().map_err(cause)?;
         loop {
-            match self.ipset.destroy(name) {
+            match self.ipset.destroy(&name) {
                 Ok(()) | Err(Error { reason: Reason::NoSuchSet, .. }) => return Ok(()),
                 Err(Error { reason: Reason::InUse, .. }) if *attempts > 0 => *attempts -= 1,
                 Err(Error { reason: Reason::InUse, .. }) => {
@@ -180,11 +167,11 @@ impl Sets {
         let spec = spec(key).map_err(cause)?;
         let name = GROWING.parse().map_err(cause)?;
         let bigger = SetSpec { name, max_elements: capacity, ..spec.clone() };
-        self.destroy(&name, &mut { ATTEMPTS })?;
+        self.destroy(GROWING, &mut { ATTEMPTS })?;
         self.ipset.create(&bigger, Repeat::Refuse).map_err(cause)?;
         let grown = self.fill_and_swap(&spec, &bigger);
         // After the swap this is the old set; before it, the bigger set is of no use.
-        let destroyed = self.destroy(&name, &mut { ATTEMPTS });
+        let destroyed = self.destroy(GROWING, &mut { ATTEMPTS });
         grown.and(destroyed)
     }
 
@@ -213,17 +200,18 @@ impl Sets {
         self.ipset.swap(one, other).map_err(cause)
     }
 
-    fn edit(&mut self, key: SetKey, verb: Verb, changes: &[SetChange]) -> Vec<Result<(), Cause>> {
+    /// Adds or removes entries, as the first of these changes says.
+    fn edit(&mut self, key: SetKey, changes: &[SetChange]) -> Vec<Result<(), Cause>> {
         let entries: Vec<_> = changes.iter().filter_map(entry).map(their_entry).collect();
         let spec = match spec(key) {
             Ok(spec) => spec,
             Err(error) => return vec![Err(cause(error)); changes.len()],
         };
-        let refused = match verb {
-            Verb::Delete => self.ipset.delete(&spec.name, &entries, Repeat::Accept),
-            Verb::Create | Verb::Grow(_) | Verb::Add => {
-                self.ipset.add(&spec.name, &entries, Repeat::Accept)
+        let refused = match changes.first() {
+            Some(SetChange::RemoveEntry(..)) => {
+                self.ipset.delete(&spec.name, &entries, Repeat::Accept)
             }
+            _ => self.ipset.add(&spec.name, &entries, Repeat::Accept),
         };
         match refused {
             Ok(refused) => {
@@ -237,19 +225,19 @@ impl Sets {
     }
 }
 
-fn target(change: &SetChange) -> (SetKey, Verb) {
-    match change {
-        SetChange::Create(key) => (*key, Verb::Create),
-        SetChange::Grow(key, capacity) => (*key, Verb::Grow(*capacity)),
-        SetChange::AddEntry(key, _) => (*key, Verb::Add),
-        SetChange::RemoveEntry(key, _) => (*key, Verb::Delete),
+/// True for additions or removals of entries of one set, which one exchange can carry.
+fn go_together(a: &SetChange, b: &SetChange) -> bool {
+    match (a, b) {
+        (SetChange::AddEntry(a, _), SetChange::AddEntry(b, _))
+        | (SetChange::RemoveEntry(a, _), SetChange::RemoveEntry(b, _)) => a == b,
+        _ => false,
     }
 }
 
 fn entry(change: &SetChange) -> Option<&Entry> {
     match change {
         SetChange::AddEntry(_, entry) | SetChange::RemoveEntry(_, entry) => Some(entry),
-        SetChange::Create(_) | SetChange::Grow(..) => None,
+        _ => None,
     }
 }
 

@@ -6,15 +6,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use proxier::apply::Cause;
 use proxier::diff::Observed;
 use proxier::model::{Family, PerFamily};
 use proxier::plan::Rules;
 
-use super::cleanup::{noted, open_servers, open_sets};
+use super::cause::cause;
 use super::iptables::Iptables;
-use super::link::Links;
 use super::probe::has_ipv6;
+use super::reader::{KernelReader, noted};
+use super::servers::Servers;
 pub use super::servers::{HeldDestination, HeldServer};
 
 /// The kernel state for output to people.
@@ -37,16 +37,15 @@ impl KernelSnapshot {
     pub fn read() -> Self {
         let mut held = Self::default();
         let troubles = &mut held.troubles;
-        let servers = open_servers()
-            .and_then(|servers| servers.map_or(Ok(Vec::new()), |mut servers| servers.held()));
+        let mut tables = KernelReader::open_existing(troubles);
+        let servers = tables.servers().map_or(Ok(Vec::new()), Servers::held);
         held.servers = noted(troubles, "virtual servers", servers).unwrap_or_default();
-        if let Some(mut sets) = noted(troubles, "sets", open_sets()).flatten() {
-            for family in Family::BOTH {
-                noted(troubles, "sets", sets.observe(family, &mut held.sets));
-            }
+        for family in Family::BOTH {
+            noted(troubles, "sets", tables.read_sets(family, &mut held.sets));
         }
         held.rules = PerFamily::from_fn(|family| rules(family, troubles));
-        held.addresses = noted(troubles, "addresses", addresses()).flatten();
+        let addresses = noted(troubles, "addresses", tables.read_device());
+        held.addresses = addresses.filter(|_| tables.device.is_some());
         held
     }
 }
@@ -57,12 +56,6 @@ fn rules(family: Family, troubles: &mut Vec<String>) -> Option<Rules> {
     if read.is_err() && family == Family::V6 && !has_ipv6() {
         return None;
     }
-    let (rules, _) = noted(troubles, &format!("{family} rules"), read.map_err(Cause::new))?;
+    let (rules, _) = noted(troubles, &format!("{family} rules"), read.map_err(cause))?;
     Some(rules)
-}
-
-fn addresses() -> Result<Option<BTreeSet<IpAddr>>, Cause> {
-    let mut links = Links::open().map_err(Cause::new)?;
-    let Some(index) = links.index().map_err(Cause::new)? else { return Ok(None) };
-    links.addresses(index).map(Some).map_err(Cause::new)
 }

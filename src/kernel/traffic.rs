@@ -10,6 +10,7 @@ use ipvs_netlink::Client;
 use proxier::apply::Cause;
 use proxier::plan::VirtualServerKey;
 
+use super::cause::cause;
 use super::servers::our_key;
 use crate::traffic::{Counters, Reading};
 
@@ -24,7 +25,7 @@ impl Reader {
     /// # Errors
     /// Fails if the socket cannot be opened.
     pub fn open() -> Result<Self, Cause> {
-        Ok(Self { client: Client::open().map_err(Cause::new)? })
+        Ok(Self { client: Client::open().map_err(cause)? })
     }
 
     /// Reads the counters of these virtual servers.
@@ -33,7 +34,7 @@ impl Reader {
     /// Fails if the table cannot be read in whole.
     pub fn read(&mut self, of: &BTreeSet<VirtualServerKey>) -> Result<Vec<Reading>, Cause> {
         let mut readings = Vec::with_capacity(of.len());
-        for found in self.client.counted_table().map_err(Cause::new)? {
+        for found in self.client.counted_table().map_err(cause)? {
             let Some(server) = our_key(found.service.key).filter(|key| of.contains(key)) else {
                 continue;
             };

@@ -104,7 +104,9 @@ impl ObjectCounts {
             | Change::Server(ServerChange::Update(..))
             | Change::Server(ServerChange::UpdateDestination(..))
             | Change::RemoveFlow(_)
-            | Change::Rules(RulesChange::RemoveLegacy(_)) => {}
+            | Change::Rules(_) => {}
+            // Only a cleanup makes these changes, and it has no metrics.
+            Change::RemoveDevice | Change::Set(SetChange::Destroy(_)) => {}
         }
     }
 }

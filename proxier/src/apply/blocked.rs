@@ -94,10 +94,10 @@ impl Blocked {
                     || self.permitted_ports.contains(&key.node_port())
             }
             Change::AddDevice
-            | Change::Set(SetChange::Grow(..))
+            | Change::RemoveDevice
+            | Change::Set(_)
             | Change::RemoveFlow(_)
-            | Change::Rules(RulesChange::RemoveLegacy(_))
-            | Change::Set(SetChange::Create(_))
+            | Change::Rules(_)
             | Change::Server(ServerChange::Update(..))
             | Change::Server(ServerChange::UpdateDestination(..))
             | Change::Server(ServerChange::RemoveDestination(..))

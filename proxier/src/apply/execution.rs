@@ -8,12 +8,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::blocked::Blocked;
 use super::cause::Cause;
-use super::kernel::{FLOWS_AT_ONCE, Kernel, Part};
-use super::order::{CurrentState, Stage};
+use super::kernel::{Kernel, Part};
+use super::order::{Stage, in_stages};
 use super::outcome::{Failure, Outcome};
 use crate::diff::{
-    AddressChange, Change, Flow, KernelCache, Observed, ObservedServer, RulesChange, ServerChange,
-    SetChange, leads_elsewhere, new_servers, removals,
+    AddressChange, Change, FLOWS_AT_ONCE, Flow, KernelCache, NewServers, Observed, ObservedServer,
+    ServerChange, SetChange, removals,
 };
 use crate::model::Family;
 use crate::plan::{Entry, ServerSettings, SetKey, VirtualServerKey};
@@ -66,10 +66,10 @@ impl Budget {
             | Change::Server(ServerChange::UpdateDestination(..))
             | Change::Server(ServerChange::RemoveDestination(..))
             | Change::Server(ServerChange::Update(..)) => 1,
-            Change::AddDevice | Change::Set(SetChange::Create(_)) => 16,
-            Change::Set(SetChange::Grow(..))
-            | Change::Rules(RulesChange::Write(_))
-            | Change::Rules(RulesChange::RemoveLegacy(_)) => 1024,
+            Change::AddDevice
+            | Change::RemoveDevice
+            | Change::Set(SetChange::Create(_) | SetChange::Destroy(_)) => 16,
+            Change::Set(SetChange::Grow(..)) | Change::Rules(_) => 1024,
         })
     }
 }
@@ -96,11 +96,8 @@ pub(crate) struct Execution {
 impl Execution {
     /// Sorts changes by stage. `standing` is the kernel state before them.
     pub(crate) fn new(changes: Vec<Change>, standing: &Observed) -> Self {
-        let mut standing = CurrentState::new(standing);
-        let mut rest: Vec<(Stage, Change)> =
-            changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
-        rest.sort_by_key(|(stage, _)| *stage);
-        let unforgotten = new_servers(rest.iter().map(|(_, change)| change));
+        let rest = in_stages(changes, standing);
+        let unforgotten = NewServers::among(rest.iter().map(|(_, change)| change));
         Self {
             rest: rest.into(),
             held: Blocked::default(),
@@ -282,8 +279,7 @@ impl Execution {
         ready
     }
 
-    /// Removes flows that clients began to an address before it had a virtual server. Otherwise connection
-    /// tracking would repeat its old decision, masquerading included, for as long as the flow lasts.
+    /// Removes flows that clients began to an address before it had a virtual server ([`NewServers`]).
     ///
     /// The virtual server has its entries, rules and address at this time, but no destinations. It refuses
     /// packets, so that no flow begins in the old way again. Removing flows later would miss some. A reply
@@ -298,11 +294,9 @@ impl Execution {
             return;
         }
         kernel.enters(Part::Flows);
-        let destinations = self.rest.iter().filter_map(|(_, change)| change.new_destination());
-        let destinations = destinations.filter(|(key, _)| new.contains(key)).collect();
-        let kinds: BTreeSet<_> = new.iter().map(|key| (key.family(), key.protocol)).collect();
-        let is_earlier = |flow: &Flow| leads_elsewhere(flow, &new, &destinations);
-        for kind in kinds {
+        let new = NewServers::new(new, self.pending());
+        let is_earlier = |flow: &Flow| new.has_earlier(flow);
+        for kind in new.kinds() {
             let earlier = kernel.flows(kind, &is_earlier, FLOWS_AT_ONCE).unwrap_or_default();
             if !earlier.is_empty() {
                 let answers = kernel.carry_out(removals(earlier));

@@ -5,16 +5,17 @@
 //! set, an address without the device. Keeps a log of all changes.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::cause::{Cause, CauseKind, Refusal};
 use super::kernel::{Answered, Connections, Kernel, KernelReading, Part, Ready, RulesReading};
 use crate::diff::{
-    AddressChange, Change, Flow, Observed, ObservedServer, RulesChange, ServerChange, SetChange,
+    AddressChange, Change, CleanupReading, Flow, Observed, ObservedServer, RulesChange,
+    ServerChange, SetChange, StandingTable,
 };
 use crate::model::{Family, PerFamily, Protocol};
 use crate::plan::{
-    Entry, Feature, Missing, Rules, SetKey, VirtualServerDestination, VirtualServerKey,
+    Entry, Feature, Missing, Rules, SetKey, Table, VirtualServerDestination, VirtualServerKey,
 };
 
 /// A kernel state with a log, and with faults that the test injects.
@@ -111,6 +112,9 @@ impl FakeKernel {
             Change::Set(SetChange::AddEntry(set, entry)) if !self.has_room(*set, entry) => {
                 refuse(Refusal::Other, "the set is full")
             }
+            Change::Set(SetChange::Destroy(name)) if self.is_in_use(name) => {
+                refuse(Refusal::Busy, "rules refer to the set")
+            }
             Change::Rules(RulesChange::Write(step)) => {
                 let names: Vec<_> = self.state.sets.keys().map(ToString::to_string).collect();
                 let mut words =
@@ -160,6 +164,35 @@ impl FakeKernel {
                 || entry.exception().is_some_and(|exception| entries.contains(&exception))
                 || entries.len() < self.state.room(set) as usize
         })
+    }
+
+    fn is_in_use(&self, set: &str) -> bool {
+        let matched = format!("--match-set {set} ");
+        let mut rules = Family::BOTH.into_iter().map(|family| self.state.rules.of(family));
+        rules.any(|rules| rules.chains.values().flatten().any(|rule| rule.contains(&matched)))
+    }
+
+    /// Reads what a cleanup needs. The addresses are those of the node's devices other than the dummy device.
+    pub fn read_for_cleanup(&self, node: BTreeSet<IpAddr>) -> CleanupReading {
+        let table = |(family, table): (Family, Table)| {
+            let chains = &self.state.rules.of(family).chains;
+            chains.keys().any(|key| key.table == table).then(|| StandingTable {
+                family,
+                table: table.to_string(),
+                names: Vec::new(),
+                kept: Vec::new(),
+                removal: String::new(),
+            })
+        };
+        let all = Family::BOTH.into_iter();
+        let all = all.flat_map(|family| [(family, Table::Nat), (family, Table::Filter)]);
+        CleanupReading {
+            state: self.state.clone(),
+            node,
+            sets: self.state.sets.keys().map(|set| set.name.in_family(set.family)).collect(),
+            tables: all.filter_map(table).collect(),
+            ..CleanupReading::default()
+        }
     }
 
     fn has_destination(&self, key: &VirtualServerKey, destination: &SocketAddr) -> bool {

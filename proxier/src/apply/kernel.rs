@@ -87,9 +87,6 @@ impl Part {
     }
 }
 
-/// The most flows that are read and removed at once; they need about 50 MB, however many are stale.
-pub(crate) const FLOWS_AT_ONCE: usize = 1 << 16;
-
 /// A kernel whose service tables can be read and changed.
 pub trait Kernel {
     /// Notes that the round enters this part. It serves to measure time, which the core does not do; nothing

@@ -1,4 +1,4 @@
-//! The order of the changes of a round: make before break.
+//! The order of the changes of a round and of a cleanup: make before break.
 //!
 //! Takes a change and the kernel state before the round. Returns the stage to which the change belongs.
 //! Nothing is taken away before its replacement stands.
@@ -6,9 +6,12 @@
 //! A new virtual server is created first, without destinations. It then refuses connections instead of
 //! leaving them to a process of the host that listens at every address. Its entries and rules follow, so that
 //! it never answers without its masquerade rule and its guard. Its address follows, and its destinations come
-//! last. A virtual server is removed in the opposite order: destinations, entries, the empty virtual server,
-//! its address. The entry in `KUBE-IPVS-IPS`, which protects the host's own ports at that address, is removed
-//! last.
+//! last. A virtual server is removed in the opposite order: destinations, entries, its address, the empty virtual
+//! server. The entry in `KUBE-IPVS-IPS`, which protects the host's own ports at that address, is removed last.
+//!
+//! A cleanup does not remove entries by themselves. They show which virtual servers are this proxy's, so that the
+//! sets go last and an interrupted cleanup can be continued. An address goes before its virtual server, so that
+//! packets to it do not reach a process of the host. At the node's own addresses they do, as after the cleanup.
 //!
 //! Three kinds of entries have places of their own:
 //! - A guard shuts out clients that another set does not admit. It is added after the entries of that set and
@@ -52,10 +55,10 @@ pub enum Stage {
     RemoveSourceRangeGuards,
     /// Removes permissions and admissions.
     RemoveEntries,
-    /// Removes virtual servers.
-    RemoveServers,
     /// Removes addresses.
     RemoveAddresses,
+    /// Removes virtual servers.
+    RemoveServers,
     /// Removes entries of `KUBE-IPVS-IPS`, whose addresses have gone.
     RemoveAddressEntries,
     /// Removes rules.
@@ -64,10 +67,13 @@ pub enum Stage {
     RemoveLegacyRules,
     /// Removes tracked flows.
     RemoveFlows,
+    /// Destroys the sets and removes the device. Only a cleanup does this.
+    DestroySets,
 }
 
 impl Stage {
-    /// All stages in their order. The length is that of the enumeration, so that no stage is forgotten.
+    /// All stages of a round in their order. The length is that of the enumeration without
+    /// [`DestroySets`](Self::DestroySets), so that no stage is forgotten.
     pub const ALL: [Self; Self::RemoveFlows as usize + 1] = [
         Self::CreateSets,
         Self::AddServers,
@@ -81,8 +87,8 @@ impl Stage {
         Self::AddExemptions,
         Self::RemoveSourceRangeGuards,
         Self::RemoveEntries,
-        Self::RemoveServers,
         Self::RemoveAddresses,
+        Self::RemoveServers,
         Self::RemoveAddressEntries,
         Self::RemoveRules,
         Self::RemoveLegacyRules,
@@ -110,8 +116,24 @@ impl Stage {
             Self::RemoveRules => "remove_rules",
             Self::RemoveLegacyRules => "remove_legacy_rules",
             Self::RemoveFlows => "remove_flows",
+            Self::DestroySets => "destroy_sets",
         }
     }
+}
+
+/// Puts changes into the order of their stages. `standing` is the kernel state before them.
+pub(super) fn in_stages(changes: Vec<Change>, standing: &Observed) -> Vec<(Stage, Change)> {
+    let mut standing = CurrentState::new(standing);
+    let mut all: Vec<_> =
+        changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
+    all.sort_by_key(|(stage, _)| *stage);
+    all
+}
+
+/// Puts the changes of a cleanup into their order. `standing` is the kernel state before them. The caller carries
+/// them out at once: a cleanup removes whatever it can, so that a failure holds nothing back.
+pub fn ordered(changes: Vec<Change>, standing: &Observed) -> Vec<Change> {
+    in_stages(changes, standing).into_iter().map(|(_, change)| change).collect()
 }
 
 /// The effect of an entry on packets that match it.
@@ -151,18 +173,18 @@ pub(super) fn role(name: SetName) -> Role {
 }
 
 /// The kernel state before a round, as far as the order depends on it.
-pub(super) struct CurrentState<'a> {
+struct CurrentState<'a> {
     observed: &'a Observed,
     /// Protocols and ports at which any virtual server has destinations; computed when first needed.
     ports: Option<BTreeSet<(Protocol, u16)>>,
 }
 
 impl<'a> CurrentState<'a> {
-    pub(super) fn new(observed: &'a Observed) -> Self {
+    fn new(observed: &'a Observed) -> Self {
         Self { observed, ports: None }
     }
 
-    pub(super) fn stage(&mut self, change: &Change) -> Stage {
+    fn stage(&mut self, change: &Change) -> Stage {
         match change {
             Change::AddDevice
             | Change::Set(SetChange::Create(_))
@@ -193,8 +215,12 @@ impl<'a> CurrentState<'a> {
                 Role::Exemption => Stage::RemoveExemptions,
                 Role::Address => Stage::RemoveAddressEntries,
             },
-            Change::Rules(RulesChange::RemoveLegacy(_)) => Stage::RemoveLegacyRules,
+            Change::Rules(RulesChange::RemoveAll(_)) => Stage::RemoveRules,
+            Change::Rules(RulesChange::RemoveLegacy(_) | RulesChange::RemoveNftTable(_)) => {
+                Stage::RemoveLegacyRules
+            }
             Change::RemoveFlow(_) => Stage::RemoveFlows,
+            Change::RemoveDevice | Change::Set(SetChange::Destroy(_)) => Stage::DestroySets,
         }
     }
 

@@ -20,6 +20,8 @@ use crate::plan::{
 pub enum Change {
     /// Create the dummy device.
     AddDevice,
+    /// Remove the dummy device with its addresses. Only a cleanup does this.
+    RemoveDevice,
     /// Change an address of the dummy device.
     Address(AddressChange),
     /// Change a set or its entries.
@@ -53,6 +55,9 @@ pub enum SetChange {
     AddEntry(SetKey, Entry),
     /// Remove an entry from a set.
     RemoveEntry(SetKey, Entry),
+    /// Destroy the set of this name with its entries. It need not be the set of a plan, since a killed process may have
+    /// left one that it needed for a moment. Only a cleanup does this.
+    Destroy(&'static str),
 }
 
 /// An operation on the rules of a family.
@@ -62,6 +67,10 @@ pub enum RulesChange {
     Write(Box<RulesStep>),
     /// Remove the chains, rules and tables that kube-proxy's other modes have left behind.
     RemoveLegacy(Family),
+    /// Remove the chains and jumps of every mode of kube-proxy from one table. Only a cleanup does this.
+    RemoveAll(Box<StandingTable>),
+    /// Remove the table that kube-proxy's nftables mode has left behind. Only a cleanup does this.
+    RemoveNftTable(Family),
 }
 
 /// An operation on a virtual server or one of its destinations.
@@ -96,13 +105,14 @@ impl ServerChange {
 }
 
 impl SetChange {
-    /// The set that changes, or whose entry changes.
-    pub fn key(&self) -> SetKey {
+    /// The family of the set that changes, or whose entry changes; `None` if the set has only a name.
+    fn family(&self) -> Option<Family> {
         match self {
             Self::Create(set)
             | Self::Grow(set, _)
             | Self::AddEntry(set, _)
-            | Self::RemoveEntry(set, _) => *set,
+            | Self::RemoveEntry(set, _) => Some(set.family),
+            Self::Destroy(_) => None,
         }
     }
 }
@@ -121,7 +131,8 @@ impl RulesChange {
     pub fn family(&self) -> Family {
         match self {
             Self::Write(step) => step.family,
-            Self::RemoveLegacy(family) => *family,
+            Self::RemoveLegacy(family) | Self::RemoveNftTable(family) => *family,
+            Self::RemoveAll(table) => table.family,
         }
     }
 }
@@ -139,6 +150,29 @@ pub struct RulesStep {
     pub has_comments: bool,
     /// The point of the round at which they are written.
     pub moment: Moment,
+}
+
+/// The chains and jumps of every mode of kube-proxy that stand in one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandingTable {
+    /// The family of the table.
+    pub family: Family,
+    /// The name of the table.
+    pub table: String,
+    /// The jumps and chains, in words for the operator.
+    pub names: Vec<String>,
+    /// The chains that cannot be removed because rules of other programs jump to them; they are emptied.
+    pub kept: Vec<String>,
+    /// The input of `iptables-restore` that removes all but these chains in one transaction.
+    pub removal: String,
+}
+
+impl StandingTable {
+    /// The reason why a part stays after the removal, for the operator; `None` if nothing stays.
+    pub fn reason_to_stay(&self) -> Option<String> {
+        let kept = self.kept.join(", ");
+        (!kept.is_empty()).then(|| format!("emptied, but rules of others lead to {kept}"))
+    }
 }
 
 /// The point of a round at which rules are written.
@@ -160,7 +194,8 @@ impl Change {
             }
             Self::Server(change) => keys.servers.contains(change.key()),
             Self::AddDevice
-            | Self::Set(SetChange::Create(_) | SetChange::Grow(..))
+            | Self::RemoveDevice
+            | Self::Set(_)
             | Self::Rules(_)
             | Self::RemoveFlow(_) => false,
         }
@@ -181,8 +216,9 @@ impl Change {
     pub(crate) fn is_last(&self) -> bool {
         match self {
             Self::Rules(RulesChange::Write(step)) => step.moment == Moment::AfterRemoval,
-            Self::Rules(RulesChange::RemoveLegacy(_)) => true,
+            Self::Rules(_) => true,
             Self::AddDevice
+            | Self::RemoveDevice
             | Self::Address(_)
             | Self::Set(_)
             | Self::Server(_)
@@ -216,12 +252,14 @@ impl Change {
     /// The kind of the changed object, in lower case.
     pub fn object(&self) -> &'static str {
         match self {
-            Self::AddDevice => "device",
+            Self::AddDevice | Self::RemoveDevice => "device",
             Self::Address(_) => "address",
-            Self::Set(SetChange::Create(_) | SetChange::Grow(..)) => "set",
             Self::Set(SetChange::AddEntry(..) | SetChange::RemoveEntry(..)) => "set_entry",
-            Self::Rules(RulesChange::Write(_)) => "rule",
-            Self::Rules(RulesChange::RemoveLegacy(_)) => "legacy_rules",
+            Self::Set(_) => "set",
+            Self::Rules(RulesChange::Write(_) | RulesChange::RemoveAll(_)) => "rule",
+            Self::Rules(RulesChange::RemoveLegacy(_) | RulesChange::RemoveNftTable(_)) => {
+                "legacy_rules"
+            }
             Self::Server(
                 ServerChange::Add(..) | ServerChange::Update(..) | ServerChange::Remove(_),
             ) => "virtual_server",
@@ -234,12 +272,13 @@ impl Change {
         }
     }
 
-    /// The family of the changed object; `None` for the device, which both families share.
+    /// The family of the changed object; `None` for the device, which both families share, and for a set that has
+    /// only a name.
     pub fn family(&self) -> Option<Family> {
         match self {
-            Self::AddDevice => None,
+            Self::AddDevice | Self::RemoveDevice => None,
             Self::Address(change) => Some(Family::of(change.address())),
-            Self::Set(change) => Some(change.key().family),
+            Self::Set(change) => change.family(),
             Self::Rules(change) => Some(change.family()),
             Self::Server(change) => Some(change.key().family()),
             Self::RemoveFlow(flow) => Some(Family::of(flow.frontend.ip())),
@@ -251,6 +290,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddDevice => write!(f, "add link kube-ipvs0"),
+            Self::RemoveDevice => write!(f, "remove link kube-ipvs0"),
             Self::Address(change) => change.fmt(f),
             Self::Set(change) => change.fmt(f),
             Self::Rules(change) => change.fmt(f),
@@ -276,6 +316,7 @@ impl fmt::Display for SetChange {
             Self::Grow(set, capacity) => write!(f, "grow set {set} to {capacity}"),
             Self::AddEntry(set, entry) => write!(f, "add entry {set} {entry}"),
             Self::RemoveEntry(set, entry) => write!(f, "remove entry {set} {entry}"),
+            Self::Destroy(name) => write!(f, "remove set {name}"),
         }
     }
 }
@@ -285,6 +326,8 @@ impl fmt::Display for RulesChange {
         match self {
             Self::Write(step) => write!(f, "write rules {}", step.family),
             Self::RemoveLegacy(family) => write!(f, "remove legacy rules of other modes {family}"),
+            Self::RemoveAll(table) => write!(f, "remove rules {} {}", table.family, table.table),
+            Self::RemoveNftTable(family) => write!(f, "remove nftables table kube-proxy {family}"),
         }
     }
 }

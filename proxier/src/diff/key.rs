@@ -31,6 +31,8 @@ pub enum ObjectKey {
     Set(SetKey),
     /// The capacity of a set.
     Room(SetKey),
+    /// A set that is to be destroyed, by its name.
+    NamedSet(&'static str),
     /// The rules of kube-proxy's other modes.
     LegacyRules(Family),
     /// An address of the dummy device.
@@ -58,6 +60,7 @@ impl ObjectKey {
             | Self::Device
             | Self::Set(_)
             | Self::Room(_)
+            | Self::NamedSet(_)
             | Self::LegacyRules(_) => {}
         }
     }
@@ -85,11 +88,16 @@ impl Change {
     /// The object that changes.
     pub fn key(&self) -> ObjectKey {
         match self {
-            Self::AddDevice => ObjectKey::Device,
+            Self::AddDevice | Self::RemoveDevice => ObjectKey::Device,
             Self::Address(change) => ObjectKey::Address(change.address()),
             Self::Set(change) => change.object(),
             Self::Rules(RulesChange::Write(step)) => ObjectKey::Rules(step.family, step.moment),
-            Self::Rules(RulesChange::RemoveLegacy(family)) => ObjectKey::LegacyRules(*family),
+            Self::Rules(RulesChange::RemoveAll(table)) => {
+                ObjectKey::Rules(table.family, Moment::AfterRemoval)
+            }
+            Self::Rules(
+                RulesChange::RemoveLegacy(family) | RulesChange::RemoveNftTable(family),
+            ) => ObjectKey::LegacyRules(*family),
             Self::Server(change) => change.object(),
             Self::RemoveFlow(flow) => {
                 ObjectKey::Flows(Family::of(flow.frontend.ip()), flow.protocol)
@@ -102,6 +110,7 @@ impl SetChange {
     fn object(&self) -> ObjectKey {
         match self {
             Self::Create(set) => ObjectKey::Set(*set),
+            Self::Destroy(name) => ObjectKey::NamedSet(name),
             Self::Grow(set, _) => ObjectKey::Room(*set),
             Self::AddEntry(set, entry) | Self::RemoveEntry(set, entry) => {
                 ObjectKey::Entry(*set, *entry)

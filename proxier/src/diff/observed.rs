@@ -62,6 +62,10 @@ impl Observed {
     pub fn record(&mut self, change: &Change) {
         match change {
             Change::AddDevice => self.link = true,
+            Change::RemoveDevice => {
+                self.link = false;
+                self.addresses.clear();
+            }
             Change::Address(AddressChange::Add(address)) => {
                 self.addresses.insert(*address);
             }
@@ -75,9 +79,15 @@ impl Observed {
             Change::Rules(RulesChange::RemoveLegacy(family)) => {
                 *self.legacy_rules.of_mut(*family) = false;
             }
+            Change::Rules(RulesChange::RemoveAll(table)) => {
+                let rules = self.rules.of_mut(table.family);
+                rules.chains.retain(|key, _| key.table.to_string() != table.table);
+                rules.jumps.retain(|jump| jump.table.to_string() != table.table);
+            }
             Change::Server(change) => self.record_server(change),
-            // Flows come and go by themselves, so that they are not part of the state.
-            Change::RemoveFlow(_) => {}
+            // Flows come and go by themselves, so that they are not part of the state. Of nftables it has only
+            // whether there is anything to remove.
+            Change::RemoveFlow(_) | Change::Rules(RulesChange::RemoveNftTable(_)) => {}
         }
     }
 
@@ -91,6 +101,10 @@ impl Observed {
             }
             SetChange::Grow(set, capacity) => {
                 self.capacities.insert(*set, *capacity);
+            }
+            SetChange::Destroy(name) => {
+                self.sets.retain(|set, _| set.name.in_family(set.family) != *name);
+                self.capacities.retain(|set, _| set.name.in_family(set.family) != *name);
             }
             SetChange::AddEntry(set, entry) => {
                 let entries = self.sets.entry(*set).or_default();

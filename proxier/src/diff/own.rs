@@ -14,9 +14,26 @@ use crate::plan::{Desired, Entry, SetKey, SetName, Settings, VirtualServerKey};
 
 use super::observed::Observed;
 
-/// True for every virtual server of an enabled family. In an excluded network, it is true only for those that
-/// this proxy is known to have created.
-pub(super) fn is_our_server(key: &VirtualServerKey, settings: &Settings, proven: &Proven) -> bool {
+/// The evidence by which a virtual server counts as this proxy's, in one of two strengths.
+#[derive(Clone, Copy, Debug)]
+pub enum Ownership<'a> {
+    /// A round knows the plan. Every virtual server of an enabled family is this proxy's. In an excluded network,
+    /// it must be one of these.
+    Planned(&'a Proven),
+    /// A cleanup knows no plan. The kernel state has to show that the virtual server is this proxy's.
+    Evident(&'a OwnershipEvidence<'a>),
+}
+
+/// True if the virtual server is this proxy's by this evidence.
+pub(super) fn is_our_server(
+    key: &VirtualServerKey,
+    settings: &Settings,
+    ownership: Ownership<'_>,
+) -> bool {
+    let proven = match ownership {
+        Ownership::Planned(proven) => proven,
+        Ownership::Evident(evidence) => return evidence.is_our_server(key),
+    };
     *settings.families.of(key.family())
         && (!is_excluded(key, &settings.exclude_nets) || proven.0.contains(key))
 }

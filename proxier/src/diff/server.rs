@@ -53,7 +53,7 @@ impl Comparison<'_> {
         match side {
             Side::Left(desired) => add_server(key, desired, changes),
             Side::Both(desired, observed) => change_server(key, desired, observed, changes),
-            Side::Right(observed) if is_our_server(key, self.settings, self.proven) => {
+            Side::Right(observed) if is_our_server(key, self.settings, self.ownership) => {
                 remove_server(key, observed, changes);
             }
             Side::Right(_) => {}

@@ -25,7 +25,7 @@ fn changes(proxier: &Proxier, observed: &Observed) -> Vec<String> {
         desired: proxier.desired(),
         observed,
         settings: proxier.settings(),
-        proven: &Proven::default(),
+        ownership: Ownership::Planned(&Proven::default()),
         node: None,
     };
     let set = comparison.changes(Scan::Everything);

@@ -197,7 +197,7 @@ impl Proxier {
         let mut touched = DirtyKeys { servers, ..DirtyKeys::default() };
         let mut found = self.find_changes(work.cache.state(), false, &mut touched);
         found.changes.retain(|change| change.is_of(&touched));
-        work.suspected.append(&mut self.suspect(&found.changes, work.cache.state()));
+        work.suspected.append(&mut self.suspects.note(&found.changes, work.cache.state()));
         work.due.append(&mut found.draining);
         if let Some(held) = self.refused.take_held() {
             execution.held_by(held);

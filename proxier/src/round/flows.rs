@@ -1,31 +1,17 @@
 //! The removal of stale flows.
 //!
-//! Takes the virtual servers that have changed, and the tracked flows. Removes the flows that lead to no
-//! current destination, and reports the result in the round's outcome. Does not read flows while none can be
-//! stale.
+//! Reads the tracked flows at the end of a round, removes those that `diff::flow` calls stale, and reports the
+//! result in the round's outcome. Does not read flows while none can be stale.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{Proxier, Work};
-use crate::apply::{Cause, FLOWS_AT_ONCE, Kernel, Outcome, apply};
-use crate::diff::{
-    Change, KernelCache, ObjectKey, Observed, StaleCandidates, is_tracked, note_stale_candidates,
-    removals,
-};
+use crate::apply::{Cause, Kernel, Outcome, apply};
+use crate::diff::{FLOWS_AT_ONCE, KernelCache, ObjectKey, StaleCandidates, removals};
 use crate::model::{Family, Protocol};
 
 /// The most times flows are read in a round, which is more than any table needs.
 const TIMES: usize = 256;
-
-/// The virtual servers that may have stale flows.
-#[derive(Debug)]
-pub(super) struct Suspects {
-    /// These virtual servers, with the destinations they have lost.
-    pub(super) these: StaleCandidates,
-    /// True if all virtual servers are to be checked, because no round has done so yet.
-    pub(super) and_all: bool,
-}
 
 /// The extent to which the flows of a family and protocol have been looked at.
 enum Looked {
@@ -35,22 +21,6 @@ enum Looked {
 }
 
 impl Proxier {
-    /// Notes the virtual servers that may have stale flows after these changes. Returns their families and
-    /// protocols.
-    pub(super) fn suspect(
-        &mut self,
-        changes: &[Change],
-        standing: &Observed,
-    ) -> BTreeSet<(Family, Protocol)> {
-        let mut new = StaleCandidates::new();
-        note_stale_candidates(changes, standing, &mut new);
-        let kinds = new.keys().map(|key| (key.family(), key.protocol)).collect();
-        for (key, mut lost) in new {
-            self.suspects.these.entry(key).or_default().append(&mut lost);
-        }
-        kinds
-    }
-
     /// Removes stale flows. A read or removal that failed is tried again when it is due. It is tried earlier if
     /// more flows of its family and protocol may be stale.
     pub(super) fn forget_stale_flows(
@@ -60,15 +30,8 @@ impl Proxier {
         now: Instant,
         outcome: &mut Outcome,
     ) {
-        let mut suspects = std::mem::take(&mut self.suspects.these);
-        if std::mem::take(&mut self.suspects.and_all) {
-            let servers = self.desired.servers().map(|(key, _)| key);
-            for key in servers.filter(|key| is_tracked(key.protocol)) {
-                suspects.entry(*key).or_default();
-            }
-        }
-        let mut kinds: BTreeSet<_> =
-            suspects.keys().map(|key| (key.family(), key.protocol)).collect();
+        let mut suspects = std::mem::take(&mut self.suspects);
+        let mut kinds = suspects.kinds(&self.desired);
         kinds.retain(|kind| {
             work.suspected.contains(kind) || !self.refused.has(&ObjectKey::Flows(kind.0, kind.1))
         });
@@ -77,7 +40,7 @@ impl Proxier {
             match self.forget_stale_flows_of(kind, &suspects, kernel, &mut work.cache, outcome) {
                 Ok(Looked::AtAll) => {
                     self.refused.succeed(&object);
-                    suspects.retain(|key, _| (key.family(), key.protocol) != kind);
+                    suspects.forget(kind);
                 }
                 Ok(Looked::AtSome) => {}
                 Err((verb, cause)) => {
@@ -86,7 +49,7 @@ impl Proxier {
                 }
             }
         }
-        self.suspects.these = suspects;
+        self.suspects = suspects;
     }
 
     /// Removes the stale flows of one family and protocol.

@@ -13,6 +13,7 @@ use crate::model::{Node, NodeReadiness, PerFamily, Protocol, SliceName, Update};
 use crate::plan::{DrainLimits, Entry, LocalDetection, OUT_FILTER, SetKey, SetName};
 use crate::testing::{now, ready, service, service_port, settings, slice};
 
+mod cleanup;
 mod features;
 mod moments;
 mod others;

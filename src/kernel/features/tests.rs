@@ -3,7 +3,7 @@
 use super::*;
 
 fn failed(message: &str) -> Error {
-    Error::Failed { program: "iptables-restore".into(), message: message.into(), code: Some(2) }
+    Error::failed("iptables-restore", message, "", Some(2))
 }
 
 #[test]

@@ -10,6 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use proxier::diff::StandingTable;
+use proxier::model::Family;
 use proxier::plan::{ChainKey, Jump};
 
 use super::text::is_rule_of;
@@ -28,7 +30,7 @@ type Chains<'a> = BTreeSet<(&'a str, &'a str)>;
 
 /// Chains and jumps to remove, in one family.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Leftovers<'a> {
+struct Leftovers<'a> {
     /// Jumps to remove: table, chain and rule.
     jumps: Vec<(&'a str, &'a str, &'a str)>,
     /// Chains to remove.
@@ -37,9 +39,13 @@ pub(super) struct Leftovers<'a> {
     emptied: Chains<'a>,
 }
 
+/// Finds the chains and jumps to remove in a listing, by table.
+pub(super) fn find(listing: &str, whose: Whose, family: Family) -> Vec<StandingTable> {
+    Leftovers::find(listing, whose).tables(family)
+}
+
 impl<'a> Leftovers<'a> {
-    /// Finds them in a listing.
-    pub(super) fn find(listing: &'a str, whose: Whose) -> Self {
+    fn find(listing: &'a str, whose: Whose) -> Self {
         let mut found = Self::default();
         let mut rules: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         let mut table = "";
@@ -97,56 +103,34 @@ impl<'a> Leftovers<'a> {
         self.emptied.retain(|chain| rules.contains_key(chain));
     }
 
-    /// True if there is nothing to remove.
-    pub(super) fn is_empty(&self) -> bool {
-        self.jumps.is_empty() && self.gone.is_empty() && self.emptied.is_empty()
-    }
-
-    /// Chains that cannot be removed, in words for the operator.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = String> {
-        self.emptied.iter().map(|(table, chain)| format!("{table} {chain}"))
-    }
-
-    /// The input of `iptables-restore --noflush` for all tables.
-    pub(super) fn payload(&self) -> String {
-        self.tables().into_iter().map(|table| self.payload_of(table)).collect()
-    }
-
-    /// The tables in which there is anything to remove.
-    pub(super) fn tables(&self) -> BTreeSet<&'a str> {
+    /// The chains and jumps of each table in which there are any.
+    fn tables(&self, family: Family) -> Vec<StandingTable> {
         let jumps = self.jumps.iter().map(|(table, ..)| *table);
-        jumps.chain(self.gone.iter().chain(&self.emptied).map(|(table, _)| *table)).collect()
+        let chains = self.gone.iter().chain(&self.emptied).map(|(table, _)| *table);
+        let tables: BTreeSet<_> = jumps.chain(chains).collect();
+        tables.into_iter().map(|table| self.table(family, table)).collect()
     }
 
-    /// The input for one table. Declaring a chain empties it.
-    pub(super) fn payload_of(&self, table: &str) -> String {
+    /// Declaring a chain empties it.
+    fn table(&self, family: Family, table: &str) -> StandingTable {
         let (gone, emptied) = (in_table(&self.gone, table), in_table(&self.emptied, table));
-        let mut text = format!("*{table}\n");
+        let mut removal = format!("*{table}\n");
         for chain in gone.iter().chain(&emptied) {
-            let _ = writeln!(text, ":{chain} - [0:0]");
+            let _ = writeln!(removal, ":{chain} - [0:0]");
         }
+        let mut names = Vec::new();
         for (_, chain, rule) in self.jumps.iter().filter(|(of, ..)| *of == table) {
-            let _ = writeln!(text, "-D {chain} {rule}");
+            let _ = writeln!(removal, "-D {chain} {rule}");
+            names.push(format!("jump from {chain} to {}", target(rule).unwrap_or_default()));
         }
         for chain in gone {
-            let _ = writeln!(text, "-X {chain}");
+            let _ = writeln!(removal, "-X {chain}");
+            names.push(format!("chain {chain}"));
         }
-        text.push_str("COMMIT\n");
-        text
-    }
-
-    /// The jumps and then the chains to remove from a table, in words for the operator.
-    pub(super) fn names_of(&self, table: &str) -> Vec<String> {
-        let jumps = self.jumps.iter().filter(|(of, ..)| *of == table);
-        let jumps = jumps.map(|(_, chain, rule)| {
-            format!("jump from {chain} to {}", target(rule).unwrap_or_default())
-        });
-        let chains = in_table(&self.gone, table).into_iter();
-        let emptied = in_table(&self.emptied, table).into_iter();
-        jumps
-            .chain(chains.map(|chain| format!("chain {chain}")))
-            .chain(emptied.map(|chain| format!("rules of chain {chain}")))
-            .collect()
+        names.extend(emptied.iter().map(|chain| format!("rules of chain {chain}")));
+        removal.push_str("COMMIT\n");
+        let kept = emptied.iter().map(|chain| format!("{table} {chain}")).collect();
+        StandingTable { family, table: table.into(), names, kept, removal }
     }
 }
 

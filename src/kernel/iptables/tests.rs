@@ -1,6 +1,7 @@
 //! Tests of the text that is read and written.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use proxier::plan::{ChainKey, Jump};
 
@@ -64,12 +65,14 @@ fn a_jump_is_known_by_its_rule_with_its_comment_or_without() {
 }
 
 #[test]
-fn a_refusal_shows_the_line() {
+fn a_refusal_shows_the_line_and_the_exit_code() {
+    let failed = |said, input| Error::failed("iptables-restore", said, input, Some(2)).to_string();
     let said = "iptables-restore v1.8.9 (nf_tables): Set X doesn't exist.\n\nError occurred at line: 2\nTry `help'";
-    let explained = text::explain(said, "*nat\n-A A -m set --match-set X dst\nCOMMIT\n");
-    assert!(explained.ends_with("(the line: -A A -m set --match-set X dst)"), "{explained}");
+    let explained = failed(said, "*nat\n-A A -m set --match-set X dst\nCOMMIT\n");
+    let line = "(the line: -A A -m set --match-set X dst) (exit code 2)";
+    assert!(explained.ends_with(line), "{explained}");
     assert!(
-        text::explain("iptables-restore: line 1 failed", "*nat\n").ends_with("(the line: *nat)")
+        failed("iptables-restore: line 1 failed", "*nat\n").contains("failed (the line: *nat)")
     );
 }
 
@@ -99,11 +102,7 @@ fn another_spelling_is_learnt_but_damage_is_not() {
 
 #[test]
 fn only_what_the_node_has_not_got_is_waited_for_in_vain() {
-    let failed = |code, message: &str| Error::Failed {
-        program: "ip6tables".into(),
-        message: message.into(),
-        code,
-    };
+    let failed = |code, message: &str| Error::failed("ip6tables", message, "", code);
     for absent in [
         "ip6tables v1.8.9 (legacy): can't initialize ip6tables table `nat': Table does not exist (do you need to insmod?)",
         "ip6tables: Failed to initialize nft: Protocol not supported",
@@ -114,7 +113,8 @@ fn only_what_the_node_has_not_got_is_waited_for_in_vain() {
         "Another app is currently holding the xtables lock. Perhaps you want to use the -w option?";
     assert!(!failed(Some(4), lock).is_unsupported());
     assert!(!failed(None, "did not end within 60 s and was killed").is_unsupported());
-    let start = |kind| Error::Start { program: "ip6tables".into(), source: kind };
-    assert!(start(io::ErrorKind::NotFound.into()).is_unsupported());
-    assert!(!start(io::ErrorKind::WouldBlock.into()).is_unsupported());
+    let start =
+        |kind: io::ErrorKind| Error::Start { program: "ip6tables".into(), source: kind.into() };
+    assert!(start(io::ErrorKind::NotFound).is_unsupported());
+    assert!(!start(io::ErrorKind::WouldBlock).is_unsupported());
 }

@@ -44,10 +44,13 @@ COMMIT
 COMMIT
 "#;
 
+fn removal(found: &[StandingTable]) -> String {
+    found.iter().map(|table| table.removal.as_str()).collect()
+}
+
 #[test]
 fn chains_and_jumps_of_iptables_mode_go_and_all_others_stay() {
-    let found = Leftovers::find(LISTING, Whose::IptablesMode);
-    let payload = found.payload();
+    let payload = removal(&find(LISTING, Whose::IptablesMode, Family::V4));
     let lines: Vec<_> = payload.lines().filter(|line| line.starts_with('-')).collect();
     assert_eq!(
         lines,
@@ -75,12 +78,13 @@ fn chains_and_jumps_of_iptables_mode_go_and_all_others_stay() {
 fn a_chain_that_somebody_else_uses_is_emptied_once() {
     let rule = "-A KUBE-EXTERNAL-SERVICES -j REJECT\n-A MINE";
     let listing = LISTING.replace("-A MINE", rule);
-    let found = Leftovers::find(&listing, Whose::IptablesMode);
-    assert_eq!(found.in_use().collect::<Vec<_>>(), ["filter KUBE-EXTERNAL-SERVICES"]);
-    assert!(found.payload().contains(":KUBE-EXTERNAL-SERVICES"));
+    let found = find(&listing, Whose::IptablesMode, Family::V4);
+    let kept: Vec<_> = found.iter().flat_map(|table| &table.kept).collect();
+    assert_eq!(kept, ["filter KUBE-EXTERNAL-SERVICES"]);
+    assert!(removal(&found).contains(":KUBE-EXTERNAL-SERVICES"));
     let after = "*filter\n:KUBE-EXTERNAL-SERVICES - [0:0]\n:MINE - [0:0]\n\
                  -A MINE -s 192.0.2.0/24 -j KUBE-EXTERNAL-SERVICES\nCOMMIT\n";
-    assert!(Leftovers::find(after, Whose::IptablesMode).is_empty());
+    assert!(find(after, Whose::IptablesMode, Family::V4).is_empty());
 }
 
 #[test]
@@ -88,30 +92,31 @@ fn without_iptables_mode_there_is_nothing_to_do() {
     let ours = "*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n\
                 *filter\n:KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-NODE-PORT - [0:0]\n\
                 -A INPUT -m comment --comment \"kube-proxy firewall rules\" -j KUBE-PROXY-FIREWALL\nCOMMIT\n";
-    assert!(Leftovers::find(ours, Whose::IptablesMode).is_empty());
-    assert_eq!(Leftovers::find("", Whose::IptablesMode).payload(), "");
+    assert!(find(ours, Whose::IptablesMode, Family::V4).is_empty());
+    assert!(find("", Whose::IptablesMode, Family::V4).is_empty());
 }
 
 #[test]
 fn of_every_mode_our_own_go_too_and_each_table_by_itself() {
-    let found = Leftovers::find(LISTING, Whose::EveryMode);
-    assert_eq!(found.tables(), BTreeSet::from(["filter", "mangle", "nat"]));
+    let found = find(LISTING, Whose::EveryMode, Family::V4);
+    let tables: Vec<_> = found.iter().map(|found| found.table.as_str()).collect();
+    assert_eq!(tables, ["filter", "mangle", "nat"]);
     assert_eq!(
-        found.payload_of("nat"),
+        found[2].removal,
         "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-SEP-AAAA - [0:0]\n\
          :KUBE-SERVICES - [0:0]\n:KUBE-SVC-BBBB - [0:0]\n\
          -D PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
          -X KUBE-MARK-MASQ\n-X KUBE-NODEPORTS\n-X KUBE-SEP-AAAA\n-X KUBE-SERVICES\n\
          -X KUBE-SVC-BBBB\nCOMMIT\n"
     );
-    let filter = found.payload_of("filter");
+    let filter = &found[0].removal;
     assert!(filter.contains("-D INPUT -m comment --comment \"kube-proxy firewall rules\""));
     assert!(filter.contains("-X KUBE-FORWARD\n-X KUBE-PROXY-CANARY\n-X KUBE-PROXY-FIREWALL\n"));
     // A chain of kubelet, a chain of others, and a rule of others that looks like kube-proxy's.
     for kept in ["KUBE-FIREWALL", "MINE", "of mine"] {
         assert!(!filter.contains(kept), "{kept}");
     }
-    let names = found.names_of("filter");
+    let names = &found[0].names;
     assert!(names.contains(&"jump from INPUT to KUBE-PROXY-FIREWALL".to_owned()), "{names:?}");
     assert!(names.contains(&"chain KUBE-FORWARD".to_owned()), "{names:?}");
 }
