@@ -159,7 +159,7 @@ impl Cleanup {
     }
 
     fn look_at_servers(&mut self, device: &BTreeSet<IpAddr>, exclude: &[Net], found: &mut Found) {
-        let keys = self.servers.as_mut().map_or(Ok(Vec::new()), Servers::keys);
+        let keys = self.servers.as_mut().map_or(Ok(BTreeMap::new()), Servers::keys);
         let keys = noted(&mut found.troubles, "virtual servers", keys).unwrap_or_default();
         if keys.is_empty() {
             return;
@@ -168,10 +168,12 @@ impl Cleanup {
         let sets = self.read_sets(&mut found.troubles);
         let evidence =
             OwnershipEvidence { device, sets: &sets, node: &node.unwrap_or_default(), exclude };
-        let (ours, others): (Vec<_>, Vec<_>) =
-            keys.into_iter().partition(|key| evidence.is_our_server(key));
-        found.items.extend(ours.into_iter().map(Item::Server));
-        found.others = others;
+        for (key, flags) in keys {
+            match evidence.is_our_server(&key, flags) {
+                true => found.items.push(Item::Server(key)),
+                false => found.others.push(key),
+            }
+        }
     }
 
     /// Returns the addresses on all devices but the dummy device.

@@ -114,13 +114,13 @@ impl Servers {
         Ok(held)
     }
 
-    /// Reads the keys of all virtual servers.
-    pub(super) fn keys(&mut self) -> Result<Vec<VirtualServerKey>, Cause> {
+    /// Reads the keys of all virtual servers, each with its flags.
+    pub(super) fn keys(&mut self) -> Result<BTreeMap<VirtualServerKey, ServerFlags>, Cause> {
         let services = self.client.services().map_err(Cause::new)?;
-        let mut keys: Vec<_> =
-            services.into_iter().filter_map(|service| our_key(service.key)).collect();
-        keys.sort();
-        Ok(keys)
+        let keyed = services.into_iter().filter_map(|service| {
+            Some((our_key(service.key)?, ServerFlags(service.flags.value)))
+        });
+        Ok(keyed.collect())
     }
 
     pub(super) fn count_connections(
