@@ -20,7 +20,6 @@ use crate::dump;
 
 mod audit;
 mod conflicts;
-mod families;
 mod foreign;
 mod instrumented;
 pub mod pace;
@@ -152,7 +151,10 @@ impl Rounds {
         if let Event::Together(events) = event {
             // No round comes between them.
             events.into_iter().for_each(|event| self.fold(event, publish));
-        } else if let Some(event) = families::concerning(event, &self.proxier) {
+            return;
+        }
+        let families = &self.proxier.settings().families;
+        if let Some(event) = self.proxier.store().concerning(event, families) {
             publish.record_event(&event);
             self.proxier.fold(event);
         }

@@ -7,7 +7,7 @@
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
 pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};
-pub use self::event::{Event, Removed, Update};
+pub use self::event::{Event, Removed, Unread, Update};
 pub use self::name::{ServiceName, SliceName};
 pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
 pub use self::outside::{AddressOwner, ForeignAddress};
@@ -19,6 +19,7 @@ pub use self::store::{Dirty, Pending, Store, TriggerTime};
 mod address;
 mod endpoint;
 mod event;
+mod families;
 mod name;
 mod names;
 mod node;

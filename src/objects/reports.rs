@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problem::{ObjectId, Problem};
+use super::problem::{ObjectId, Problem, Spoils};
 use crate::lasting::{Area, Lasting};
 
 /// The problems that are known to be in force, by object.
@@ -25,7 +25,11 @@ impl Reports {
     /// Takes all problems of one object, and logs those that are new or gone.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
         for problem in &self.news(object, &problems) {
-            tracing::warn!("{problem}");
+            let kept = match problem.spoils {
+                Spoils::Part => "",
+                Spoils::Object => "; what was last known of the object stays in force",
+            };
+            tracing::warn!("{problem}{kept}");
         }
         for problem in &self.gone(object, &problems) {
             tracing::info!("resolved: {problem}");
@@ -79,14 +83,15 @@ fn without(these: &[Problem], those: &[Problem]) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::Reports;
-    use crate::objects::problem::{Kind, ObjectId, Problem};
+    use crate::objects::problem::{Kind, ObjectId, Problem, Spoils};
 
     fn object(name: &str) -> ObjectId {
         ObjectId { kind: Kind::Service, namespace: "shop".to_owned(), name: name.to_owned() }
     }
 
     fn problem(field: &str) -> Problem {
-        Problem { object: object("web"), field: field.to_owned(), message: "is bad".to_owned() }
+        let (field, message, spoils) = (field.to_owned(), "is bad".to_owned(), Spoils::Part);
+        Problem { object: object("web"), field, message, spoils }
     }
 
     #[test]

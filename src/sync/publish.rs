@@ -261,7 +261,7 @@ fn is_wanted(proxier: &Proxier, family: Family) -> bool {
 /// Returns the number of objects in an update.
 fn objects<K, V>(update: &Update<K, V>) -> usize {
     match update {
-        Update::Listed(objects) => objects.len(),
+        Update::Listed(objects) | Update::PartlyListed(objects, _) => objects.len(),
         Update::Put(_) | Update::Gone(_) => 1,
     }
 }

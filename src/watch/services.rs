@@ -3,12 +3,12 @@
 //! Takes the Services of all namespaces that have a cluster IP and no proxy of their own; the
 //! server filters the others out. Returns events of the model. Conversion is in [`convert`].
 
-use proxier::model::{self, Event, ServiceName, Update};
+use proxier::model::{self, Event, ServiceName, Unread, Update};
 
 use super::request::{Freshness, Resource};
 use super::request_error::RequestError;
 use super::said_type::SaidType;
-use super::{Api, Watched};
+use super::{Api, Watched, listed};
 use crate::objects::{Kind, ObjectId, Problem, Service, convert};
 
 impl Api {
@@ -53,8 +53,8 @@ impl Watched for Services {
         convert::service(object, problems)
     }
 
-    fn listed(&mut self, facts: Vec<model::Service>) -> Option<Event> {
-        Some(Event::Service(Update::Listed(facts)))
+    fn listed(&mut self, facts: Vec<model::Service>, unread: Unread<ObjectId>) -> Option<Event> {
+        Some(Event::Service(listed(facts, unread, name)))
     }
 
     fn put(&mut self, fact: model::Service) -> Option<Event> {
@@ -62,7 +62,10 @@ impl Watched for Services {
     }
 
     fn gone(&mut self, object: &ObjectId) -> Option<Event> {
-        let name = ServiceName::new(&*object.namespace, &*object.name);
-        Some(Event::Service(Update::Gone(name)))
+        Some(Event::Service(Update::Gone(name(object))))
     }
+}
+
+fn name(object: &ObjectId) -> ServiceName {
+    ServiceName::new(&*object.namespace, &*object.name)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::address::{Family, Net};
 use super::endpoint::{Endpoint, Slice};
-use super::event::{Event, Update};
+use super::event::{Event, Unread, Update};
 use super::name::{ServiceName, SliceName};
 use super::names::Names;
 use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
@@ -255,6 +255,10 @@ impl Store {
             Update::Listed(nodes) => {
                 *known = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
             }
+            Update::PartlyListed(nodes, unread) => {
+                known.retain(|name, _| unread.may_be(name));
+                known.extend(nodes.into_iter().map(|node| (node.name.clone(), node)));
+            }
             Update::Put(node) => drop(known.insert(node.name.clone(), node)),
             Update::Gone(name) => drop(known.remove(&name)),
         }
@@ -262,20 +266,28 @@ impl Store {
 
     fn fold_service(&mut self, update: Update<ServiceName, Service>, dirty: &mut Dirty) {
         match update {
-            Update::Listed(services) => {
-                self.listed.services = true;
-                let named: BTreeSet<_> = services.iter().map(|service| &service.name).collect();
-                let gone: Vec<_> =
-                    self.services.keys().filter(|name| !named.contains(name)).cloned().collect();
-                for name in gone {
-                    self.drop_service(name, dirty);
-                }
-                for service in services {
-                    self.put_service(service, dirty);
-                }
-            }
+            Update::Listed(services) => self.list_services(services, &Unread::default(), dirty),
+            Update::PartlyListed(services, unread) => self.list_services(services, &unread, dirty),
             Update::Put(service) => self.put_service(service, dirty),
             Update::Gone(name) => self.drop_service(name, dirty),
+        }
+    }
+
+    fn list_services(
+        &mut self,
+        services: Vec<Service>,
+        unread: &Unread<ServiceName>,
+        dirty: &mut Dirty,
+    ) {
+        self.listed.services = true;
+        let named: BTreeSet<_> = services.iter().map(|service| &service.name).collect();
+        let is_gone = |name: &&ServiceName| !named.contains(name) && !unread.may_be(name);
+        let gone: Vec<_> = self.services.keys().filter(is_gone).cloned().collect();
+        for name in gone {
+            self.drop_service(name, dirty);
+        }
+        for service in services {
+            self.put_service(service, dirty);
         }
     }
 
@@ -306,20 +318,23 @@ impl Store {
 
     fn fold_slice(&mut self, update: Update<SliceName, Slice>, dirty: &mut Dirty) {
         match update {
-            Update::Listed(slices) => {
-                self.listed.slices = true;
-                let named: BTreeSet<_> = slices.iter().map(|slice| &slice.name).collect();
-                let gone: Vec<_> =
-                    self.slices.keys().filter(|name| !named.contains(name)).cloned().collect();
-                for name in gone {
-                    self.lose_slice(&name, dirty);
-                }
-                for slice in slices {
-                    self.put_slice(slice, dirty);
-                }
-            }
+            Update::Listed(slices) => self.list_slices(slices, &Unread::default(), dirty),
+            Update::PartlyListed(slices, unread) => self.list_slices(slices, &unread, dirty),
             Update::Put(slice) => self.put_slice(slice, dirty),
             Update::Gone(name) => self.lose_slice(&name, dirty),
+        }
+    }
+
+    fn list_slices(&mut self, slices: Vec<Slice>, unread: &Unread<SliceName>, dirty: &mut Dirty) {
+        self.listed.slices = true;
+        let named: BTreeSet<_> = slices.iter().map(|slice| &slice.name).collect();
+        let is_gone = |name: &&SliceName| !named.contains(name) && !unread.may_be(name);
+        let gone: Vec<_> = self.slices.keys().filter(is_gone).cloned().collect();
+        for name in gone {
+            self.lose_slice(&name, dirty);
+        }
+        for slice in slices {
+            self.put_slice(slice, dirty);
         }
     }
 
