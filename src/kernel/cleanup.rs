@@ -142,9 +142,12 @@ impl Cleanup {
     fn look_at_device(&mut self, found: &mut Found) -> BTreeSet<IpAddr> {
         let looked = self.links.as_mut().map_or(Ok(None), |links| {
             let Some(index) = links.index().map_err(Cause::new)? else { return Ok(None) };
-            if !links.is_dummy().map_err(Cause::new)? {
-                let other = "the device of this name is no dummy device: it is left as it is";
-                return Err(Cause::new(other));
+            if let Some(kind) = links.other_kind().map_err(Cause::new)? {
+                let name = link::DEVICE;
+                return Err(Cause::new(format!(
+                    "the device of this name is no dummy device but a {kind}: it is left as it is, with its \
+                     addresses; remove it with `ip link del {name}` if nothing else needs it"
+                )));
             }
             Ok(Some((index, links.addresses(index).map_err(Cause::new)?)))
         });
