@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
-pub use self::access::ServiceAccount;
+pub use self::access::{ServiceAccount, server_address};
 pub use self::backoff::Retry;
 pub(crate) use self::backoff::{Backoff, random};
 pub use self::client::{Api, ApiError, ApiSettings};
