@@ -117,9 +117,9 @@ impl Servers {
     /// Reads the keys of all virtual servers, each with its flags.
     pub(super) fn keys(&mut self) -> Result<BTreeMap<VirtualServerKey, ServerFlags>, Cause> {
         let services = self.client.services().map_err(Cause::new)?;
-        let keyed = services.into_iter().filter_map(|service| {
-            Some((our_key(service.key)?, ServerFlags(service.flags.value)))
-        });
+        let keyed = services
+            .into_iter()
+            .filter_map(|service| Some((our_key(service.key)?, ServerFlags(service.flags.value))));
         Ok(keyed.collect())
     }
 

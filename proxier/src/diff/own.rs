@@ -61,7 +61,8 @@ impl Proven {
             OwnershipEvidence { device: &found.addresses, sets: &found.sets, node, exclude };
         self.forget_gone(None, found, desired);
         let excluded = found.servers.iter().filter(|(key, _)| is_excluded(key, exclude));
-        let ours = excluded.filter(|(key, found)| evidence.is_our_server(key, found.settings.flags));
+        let ours =
+            excluded.filter(|(key, found)| evidence.is_our_server(key, found.settings.flags));
         self.0.extend(ours.map(|(key, _)| *key));
     }
 
