@@ -21,6 +21,7 @@ use self::failure::Failure;
 use self::node::ThisNode;
 use self::node_address_wait::NodeAddressWait;
 use self::nodes::Nodes;
+use self::other_nodes::OutsideAddresses;
 use self::request::Resource;
 pub use self::request_error::{RejectedBy, RequestError};
 use self::said_type::SaidType;
@@ -41,6 +42,7 @@ mod failure;
 mod node;
 mod node_address_wait;
 mod nodes;
+mod other_nodes;
 mod outage;
 mod redact;
 mod request;
@@ -66,11 +68,14 @@ pub enum NodesWatched {
 pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Event>) {
     let ApiSettings { wait_for_node, needs_pod_nets, .. } = *api.settings();
     let patience = NodeAddressWait::new(wait_for_node);
+    let (noted, outside) = OutsideAddresses::channel();
+    let services = Services { outside: noted };
     tokio::select! {
         () = events.closed() => {}
         () = patience.end(&events) => {}
         _ = follow(Nodes::default(), api, &events), if nodes == NodesWatched::All => {}
-        _ = follow(Services, api, &events) => {}
+        _ = other_nodes::follow(outside, api, &events), if nodes == NodesWatched::This => {}
+        _ = follow(services, api, &events) => {}
         _ = follow(Slices, api, &events) => {}
         _ = follow(ThisNode::new(node_name, needs_pod_nets, &patience), api, &events) => {}
     }

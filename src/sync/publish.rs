@@ -102,6 +102,7 @@ impl Publish {
             | Event::NodeReadiness(_)
             | Event::Addresses(_)
             | Event::ApiServer(_)
+            | Event::OtherNodes(_)
             | Event::Removed(_) => {}
         }
     }

@@ -55,6 +55,7 @@ fn show(event: &Event) -> String {
         Event::Addresses(_) => "addresses".to_owned(),
         Event::Removed(removed) => format!("removed {removed:?}"),
         Event::ApiServer(address) => format!("API server {address}"),
+        Event::OtherNodes(nodes) => format!("other nodes {nodes:?}"),
         Event::Together(events) => shown(events).join(", "),
         Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {

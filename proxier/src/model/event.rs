@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::endpoint::Slice;
 use super::name::{ServiceName, SliceName};
-use super::node::{InterfaceAddress, Node, NodeReadiness};
+use super::node::{InterfaceAddress, Node, NodeAddresses, NodeReadiness};
 use super::service::Service;
 
 /// A change to the objects of one kind, as a source reports it.
@@ -95,6 +95,9 @@ pub enum Event {
     /// The address of the API server that this proxy connects to. Sent if the host in the server's URL is an
     /// address and not a name. Does not affect what is programmed.
     ApiServer(IpAddr),
+    /// The addresses of all nodes, replacing the previous ones. Sent where not all nodes are watched and Services
+    /// have external or load-balancer addresses. Does not affect what is programmed.
+    OtherNodes(Vec<NodeAddresses>),
     /// Several events that became true at once, folded in this order. No round runs between them, so an
     /// address that moves from one Service to another always has an owner.
     Together(Vec<Event>),

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::address::{Family, Net};
+use super::address::Net;
+use super::dirty::{Dirty, TriggerTime};
 use super::endpoint::{Endpoint, Slice};
 use super::event::{Event, Unread, Update};
 use super::name::{ServiceName, SliceName};
@@ -46,68 +47,6 @@ struct Listed {
     addresses: bool,
 }
 
-/// The facts that have changed since the last plan.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Dirty {
-    /// Services whose plan may differ, whether present or gone.
-    pub services: BTreeSet<ServiceName>,
-    /// True if no plan has been made yet.
-    pub everything: bool,
-    /// True if a fact that only rules depend on has changed.
-    pub rules: bool,
-    /// Counts of changed Services and slices, for metrics. No plan depends on it.
-    pub changed: Changed,
-    /// The times that changed slices report, for metrics. No plan depends on it.
-    pub reported: Vec<TriggerTime>,
-    /// Services that have lost a slice. Times reported for them before are discarded (spec 6.5).
-    pub unreported: BTreeSet<ServiceName>,
-    /// True if a node has come, gone or changed readiness. No plan depends on it.
-    pub has_other_nodes: bool,
-    /// True if the dummy device or one of its addresses is missing. No plan depends on it.
-    pub device: bool,
-}
-
-/// The number of changes that wait for a plan, counted as kube-proxy does (spec 11.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// The number of Services that have changed, each counted once.
-    pub services: usize,
-    /// The number of changes to EndpointSlices. A slice that changes twice counts twice.
-    pub slices: usize,
-}
-
-/// The changed Services and the number of changes to slices.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changed {
-    services: BTreeSet<ServiceName>,
-    slices: usize,
-}
-
-impl Changed {
-    /// Returns the number of changes.
-    pub fn pending(&self) -> Pending {
-        Pending { services: self.services.len(), slices: self.slices }
-    }
-}
-
-/// The time of an event that caused a slice to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TriggerTime {
-    /// The Service whose endpoints have changed.
-    pub service: ServiceName,
-    /// The family of the slice.
-    pub family: Family,
-    /// The time in nanoseconds since 1970.
-    pub at: i64,
-}
-
-impl Dirty {
-    /// True if no plan can differ and the dummy device needs no repair.
-    pub fn is_empty(&self) -> bool {
-        !self.everything && !self.rules && !self.device && self.services.is_empty()
-    }
-}
-
 impl Store {
     /// Folds one event into the store and adds the Services that it affects to `dirty`.
     pub fn fold(&mut self, event: Event, dirty: &mut Dirty) {
@@ -123,6 +62,7 @@ impl Store {
             // A removal from the dummy device changes no fact about the cluster or the node.
             Event::Removed(_) => {}
             Event::ApiServer(address) => self.outside.set_api_server(address),
+            Event::OtherNodes(nodes) => self.outside.set_nodes(nodes),
             Event::Together(events) => {
                 events.into_iter().for_each(|event| self.fold(event, dirty));
             }
@@ -190,8 +130,8 @@ impl Store {
         !readiness.get(node).is_some_and(|node| node.ready)
     }
 
-    /// Returns the external and load-balancer addresses that also belong to API servers or, if the readiness
-    /// of nodes is known, to another node.
+    /// Returns the external and load-balancer addresses that also belong to API servers or, as far as the
+    /// addresses or the readiness of nodes are known, to another node.
     pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
         let kubernetes = ServiceName::new("default", "kubernetes");
         let servers = self.slices_of(&kubernetes);
