@@ -20,7 +20,7 @@ pub use self::dump::{DumpArgs, Form};
 pub use self::flagz::flagz;
 pub use self::ready::ReadyArgs;
 use crate::config::Flags;
-use crate::config::flags::{Process, boolean, named};
+use crate::config::flags::{Api, Process, boolean, named};
 use crate::version;
 
 mod addresses;
@@ -72,6 +72,12 @@ pub struct PlanArgs {
     /// The node's interface addresses, one `DEVICE ADDRESS/PREFIX` a line
     #[arg(long, value_name = "FILE")]
     pub addresses: Option<PathBuf>,
+    /// Warn of Services that have the address of the API server that this kubeconfig names
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// Warn of Services that have the address of this API server; wins over kubeconfig and file
+    #[arg(long, value_name = "URL")]
+    pub master: Option<String>,
     /// Write ipvs.txt, ipset.txt, iptables.txt, ip6tables.txt and addrs.txt into this folder
     /// instead of printing them
     #[arg(long, value_name = "DIR")]
@@ -96,6 +102,11 @@ impl PlanArgs {
                 config: named(&self.config),
                 hostname_override: self.hostname_override.clone(),
                 ..Process::default()
+            },
+            api: Api {
+                kubeconfig: self.kubeconfig.clone(),
+                master: self.master.clone(),
+                ..Api::default()
             },
             ..Flags::default()
         }

@@ -12,7 +12,7 @@ pub use self::fields::Fields;
 pub use self::meta::Metadata;
 pub use self::name::Plain;
 pub use self::node::Node;
-pub use self::problem::{Kind, ObjectId, Problem};
+pub use self::problem::{Kind, ObjectId, Problem, Spoils};
 pub use self::reports::Reports;
 pub use self::service::Service;
 pub use self::slice::EndpointSlice;

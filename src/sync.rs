@@ -19,7 +19,7 @@ use self::report::Report;
 use crate::dump;
 
 mod audit;
-mod conflicts;
+pub(crate) mod conflicts;
 mod foreign;
 mod instrumented;
 pub mod pace;

@@ -6,14 +6,14 @@
 //! again without end, and tells the operator when the outage begins and ends. Does not take facts
 //! away because of a failure: the last known state stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use proxier::model::{Batch, Event};
+use proxier::model::{Batch, Event, Unread, Update};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
-pub use self::access::ServiceAccount;
+pub use self::access::{ServiceAccount, server_address};
 pub use self::backoff::Retry;
 pub(crate) use self::backoff::{Backoff, random};
 pub use self::client::{Api, ApiError, ApiSettings};
@@ -21,6 +21,7 @@ use self::failure::Failure;
 use self::node::ThisNode;
 use self::node_address_wait::NodeAddressWait;
 use self::nodes::Nodes;
+use self::other_nodes::OutsideAddresses;
 use self::request::Resource;
 pub use self::request_error::{RejectedBy, RequestError};
 use self::said_type::SaidType;
@@ -42,6 +43,7 @@ mod failure;
 mod node;
 mod node_address_wait;
 mod nodes;
+mod other_nodes;
 mod outage;
 mod redact;
 mod request;
@@ -67,11 +69,14 @@ pub enum NodesWatched {
 pub async fn run(api: &Api, node_name: &str, nodes: NodesWatched, events: Sender<Batch>) {
     let ApiSettings { wait_for_node, needs_pod_nets, .. } = *api.settings();
     let patience = NodeAddressWait::new(wait_for_node);
+    let (noted, outside) = OutsideAddresses::channel();
+    let services = Services { outside: noted };
     tokio::select! {
         () = events.closed() => {}
         () = patience.end(&events) => {}
         _ = follow(Nodes::default(), api, &events), if nodes == NodesWatched::All => {}
-        _ = follow(Services, api, &events) => {}
+        _ = other_nodes::follow(outside, api, &events), if nodes == NodesWatched::This => {}
+        _ = follow(services, api, &events) => {}
         _ = follow(Slices, api, &events) => {}
         _ = follow(ThisNode::new(node_name, needs_pod_nets, &patience), api, &events) => {}
     }
@@ -95,12 +100,25 @@ trait Watched {
     fn resource_version(object: &Self::Object) -> Option<&str>;
     fn convert(object: &Self::Object, problems: &mut Vec<Problem>) -> Option<Self::Fact>;
 
-    /// Takes all objects of a complete list.
-    fn listed(&mut self, facts: Vec<Self::Fact>) -> Option<Event>;
+    /// Takes all objects of a complete list. Those that could not be read stay as they were last known.
+    fn listed(&mut self, facts: Vec<Self::Fact>, unread: Unread<ObjectId>) -> Option<Event>;
     /// Takes the present state of one object.
     fn put(&mut self, fact: Self::Fact) -> Option<Event>;
     /// Takes an object that was deleted or that this proxy does not use any more.
     fn gone(&mut self, object: &ObjectId) -> Option<Event>;
+}
+
+/// Returns the update of a list, for objects that the model knows by the keys that `key` makes.
+fn listed<K: Ord, F>(
+    facts: Vec<F>,
+    unread: Unread<ObjectId>,
+    key: impl Fn(&ObjectId) -> K,
+) -> Update<K, F> {
+    let unread = match unread {
+        Unread::Named(objects) => Unread::Named(objects.iter().map(key).collect()),
+        Unread::Any => Unread::Any,
+    };
+    Update::listed(facts, unread)
 }
 
 /// Says that the receiver of events was dropped.
@@ -167,16 +185,27 @@ struct Converter<W: Watched> {
 
 /// A list that is not complete yet. When an object comes several times, the last one counts.
 struct Listing<F> {
-    facts: Vec<Option<F>>,
+    facts: Vec<Converted<F>>,
     places: BTreeMap<ObjectId, usize>,
+    /// True if an element has no name that can be read, so that it may be any object.
+    has_nameless: bool,
+}
+
+/// The result of converting an object.
+enum Converted<F> {
+    Fact(F),
+    /// This proxy does not use the object, or the object is gone.
+    Unused,
+    /// The object cannot be read, so that what was last known of it stays.
+    Unreadable,
 }
 
 impl<F> Listing<F> {
     fn new() -> Self {
-        Self { facts: Vec::new(), places: BTreeMap::new() }
+        Self { facts: Vec::new(), places: BTreeMap::new(), has_nameless: false }
     }
 
-    fn put(&mut self, id: ObjectId, fact: Option<F>) {
+    fn put(&mut self, id: ObjectId, fact: Converted<F>) {
         let place = *self.places.entry(id).or_insert(self.facts.len());
         match self.facts.get_mut(place) {
             Some(known) => *known = fact,
@@ -187,8 +216,29 @@ impl<F> Listing<F> {
     fn lose(&mut self, id: &ObjectId) {
         let place = self.places.remove(id);
         if let Some(known) = place.and_then(|place| self.facts.get_mut(place)) {
-            *known = None;
+            *known = Converted::Unused;
         }
+    }
+
+    /// Returns the facts of the list, and the objects of it that could not be read.
+    fn complete(self) -> (Vec<F>, Unread<ObjectId>) {
+        let (mut facts, mut unread) = (Vec::new(), BTreeSet::new());
+        let mut unreadable = BTreeSet::new();
+        for (place, converted) in self.facts.into_iter().enumerate() {
+            match converted {
+                Converted::Fact(fact) => facts.push(fact),
+                Converted::Unused => {}
+                Converted::Unreadable => drop(unreadable.insert(place)),
+            }
+        }
+        if self.has_nameless {
+            return (facts, Unread::Any);
+        }
+        if !unreadable.is_empty() {
+            let unreadable = self.places.into_iter().filter(|(_, at)| unreadable.contains(at));
+            unread.extend(unreadable.map(|(object, _)| object));
+        }
+        (facts, Unread::Named(unread))
     }
 }
 
@@ -212,17 +262,19 @@ impl<W: Watched> Converter<W> {
                 None
             }
             Step::Complete => {
-                let Listing { facts, places } = self.list.take()?;
-                self.reports.retain(|object| places.contains_key(object));
-                let facts: Vec<_> = facts.into_iter().flatten().collect();
-                tracing::info!("{}: {} listed, {} in use", W::KIND, places.len(), facts.len());
-                self.watched.listed(facts)
+                let list = self.list.take()?;
+                let count = list.places.len();
+                self.reports.retain(|object| list.places.contains_key(object));
+                let (facts, unread) = list.complete();
+                tracing::info!("{}: {count} listed, {} in use", W::KIND, facts.len());
+                self.watched.listed(facts, unread)
             }
             Step::Put(object) => {
                 let (id, fact) = self.convert(&object)?;
                 match fact {
-                    Some(fact) => self.watched.put(fact),
-                    None => self.watched.gone(&id),
+                    Converted::Fact(fact) => self.watched.put(fact),
+                    Converted::Unused => self.watched.gone(&id),
+                    Converted::Unreadable => None,
                 }
             }
             Step::Gone(object) => {
@@ -234,19 +286,27 @@ impl<W: Watched> Converter<W> {
     }
 
     fn gather(&mut self, item: &Field<W::Object>) {
-        let Field::Given(object) = item else {
-            tracing::warn!("{}: an element of the list is not an object", W::KIND);
-            return;
+        let converted = match item {
+            Field::Given(object) => self.convert(object),
+            Field::Absent | Field::Wrong(_) => {
+                tracing::warn!(
+                    "{}: an element of the list is not an object; as it may be any, no object is \
+                     taken away by this list",
+                    W::KIND
+                );
+                None
+            }
         };
-        let converted = self.convert(object);
-        if let (Some((id, fact)), Some(list)) = (converted, &mut self.list) {
-            list.put(id, fact);
+        match (converted, &mut self.list) {
+            (Some((id, fact)), Some(list)) => list.put(id, fact),
+            (None, Some(list)) => list.has_nameless = true,
+            (_, None) => {}
         }
     }
 
     /// Converts an object and reports its problems. `None` if the object has no name: nothing
     /// identifies it then.
-    fn convert(&mut self, object: &W::Object) -> Option<(ObjectId, Option<W::Fact>)> {
+    fn convert(&mut self, object: &W::Object) -> Option<(ObjectId, Converted<W::Fact>)> {
         let mut problems = Vec::new();
         let fact = W::convert(object, &mut problems);
         let Some(id) = W::id(object) else {
@@ -254,6 +314,11 @@ impl<W: Watched> Converter<W> {
                 tracing::warn!("{problem}");
             }
             return None;
+        };
+        let fact = match fact {
+            Some(fact) => Converted::Fact(fact),
+            None if Problem::is_unreadable(&problems) => Converted::Unreadable,
+            None => Converted::Unused,
         };
         self.reports.update(&id, problems);
         Some((id, fact))

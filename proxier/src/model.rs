@@ -6,17 +6,19 @@
 //! protocol), so it does not get here.
 
 pub use self::address::{Family, Net, PerFamily, Protocol};
+pub use self::dirty::{Arrived, Dirty, Pending, TriggerTime};
 pub use self::endpoint::{Endpoint, Hints, LastChange, Slice, SlicePort};
-pub use self::event::{Batch, Event, Removed, Update};
+pub use self::event::{Batch, Event, Removed, Unread, Update};
 pub use self::name::{ServiceName, SliceName};
-pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
+pub use self::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeAddresses, NodeReadiness};
 pub use self::outside::{AddressOwner, ForeignAddress};
 pub use self::service::{
     Affinity, Completeness, Service, ServicePort, SourceRanges, TrafficPolicy,
 };
-pub use self::store::{Arrived, Dirty, Pending, Store, TriggerTime};
+pub use self::store::Store;
 
 mod address;
+mod dirty;
 mod endpoint;
 mod event;
 mod name;

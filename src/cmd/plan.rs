@@ -1,34 +1,39 @@
 //! The command `plan`, which prints the desired state without root and without a kernel.
 //!
 //! Takes manifests, a configuration and the node's interface addresses. Writes five texts in the formats of the
-//! kernel's own tools. Does not read or change the kernel.
+//! kernel's own tools. Reads of a kubeconfig only the API server's address. Does not read or change the kernel, and
+//! sends no request.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Context;
 use proxier::Proxier;
 use proxier::model::{Event, Family, PerFamily};
+use proxier::plan::Conflicts;
 
 use super::settings;
 use crate::cli::{self, PlanArgs};
-use crate::config::{self, Environment};
+use crate::config::{Environment, RawConfig};
 use crate::console::print;
-use crate::{folder, telemetry};
+use crate::sync::conflicts;
+use crate::{folder, telemetry, watch};
 
 /// Plans once and writes the result.
 ///
 /// # Errors
 /// If an input cannot be read, or an output cannot be written.
 pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
-    let (config, warnings) =
-        config::load(&arguments.flags(), Some(&arguments.manifests), &Environment::look())?;
+    let mut given = RawConfig::read(&arguments.flags())?;
+    let config = given.check(Some(&arguments.manifests), &Environment::look())?;
     let _ = telemetry::start(&config.logging);
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    given.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let everywhere = PerFamily { v4: true, v6: true };
     let mut proxier = Proxier::new(settings::planning(&config, everywhere, true));
     let addresses = arguments.addresses.as_deref().map(cli::addresses).transpose()?;
     proxier.fold(Event::Addresses(addresses.unwrap_or_default()));
+    api_server(&given).into_iter().for_each(|address| proxier.fold(Event::ApiServer(address)));
     let (events, problems) = folder::load_with_nodes(&arguments.manifests, &config.node_name)?;
     let is_broken = |problem: &_| matches!(problem, folder::Problem::Broken { .. });
     if arguments.manifests.is_file() && problems.iter().any(is_broken) {
@@ -38,13 +43,11 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     }
     problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     events.into_iter().for_each(|event| proxier.fold(event));
+    let none = Conflicts::new();
     proxier.plan();
     proxier.foreign_addresses().iter().for_each(|foreign| tracing::warn!("{foreign}"));
-    for ((server, loser), holder) in proxier.conflicts() {
-        tracing::warn!(
-            "Service {loser}: {server} is claimed by Service {holder} too, which has it"
-        );
-    }
+    let news = conflicts::news(&none, proxier.conflicts());
+    news.iter().for_each(|news| tracing::warn!("{news}"));
     let texts = texts(&proxier);
     match &arguments.output {
         Some(directory) => write_files(directory, &texts),
@@ -52,6 +55,16 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
             texts.iter().try_for_each(|(name, text)| writeln!(out, "== {name} ==\n{text}"))
         }),
     }
+}
+
+/// Returns the address of the API server that the settings name. `None` if they name none, or give its name instead
+/// of its address, or if the kubeconfig cannot be read. A kubeconfig often exists only on the node.
+fn api_server(given: &RawConfig) -> Option<IpAddr> {
+    let (kubeconfig, master) = given.api_server();
+    watch::server_address(kubeconfig, master).unwrap_or_else(|error| {
+        tracing::warn!("{error}: addresses of Services are not compared with the API server's");
+        None
+    })
 }
 
 fn texts(proxier: &Proxier) -> [(&'static str, String); 5] {

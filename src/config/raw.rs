@@ -114,6 +114,14 @@ impl RawConfig {
         Error::Invalid { files: self.files.clone(), mistakes, problems }
     }
 
+    /// The path of the kubeconfig and the value of `--master`, where they are given and not empty.
+    pub fn api_server(&self) -> (Option<&Path>, Option<&str>) {
+        let kubeconfig = self.raw.client_connection.kubeconfig.as_deref();
+        let master = self.raw.master.as_deref();
+        let is_given = |text: &&str| !text.is_empty();
+        (kubeconfig.filter(is_given).map(Path::new), master.filter(is_given))
+    }
+
     /// The text of `ipvs.excludeCIDRs`.
     pub(super) fn exclude_cidrs(&self) -> &[String] {
         self.raw.ipvs.exclude_cidrs.as_deref().unwrap_or_default()

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::objects::{
-    EndpointSlice, Field, Fields, Kind, List, Metadata, Node, ObjectId, Problem, Service, convert,
-    fields,
+    EndpointSlice, Field, Fields, Kind, List, Metadata, Node, ObjectId, Problem, Service, Spoils,
+    convert, fields,
 };
 use crate::yaml::{self, Document, Duplicates};
 
@@ -42,6 +42,13 @@ pub(super) struct Entry {
     pub(super) fact: Option<Fact>,
     /// The problems of the object.
     pub(super) problems: Vec<Problem>,
+}
+
+impl Entry {
+    /// True if the object cannot be read, so that what was last known of it stays in force.
+    pub(super) fn is_unreadable(&self) -> bool {
+        Problem::is_unreadable(&self.problems)
+    }
 }
 
 /// The facts of an object.
@@ -82,26 +89,26 @@ struct Items<T> {
 }
 
 fn read(document: Document<'_>, parsed: &mut Parsed) -> Result<(), yaml::Error> {
-    let Parsed { entries, notes, errors: _ } = parsed;
+    let Parsed { entries, notes, errors } = parsed;
     let header: Header = match decode(document)? {
         Field::Given(header) => header,
         Field::Absent => return Ok(()),
         Field::Wrong(found) => return Err(wrong(document, String::new(), no_object(&found))),
     };
     if header.is("v1", "List") {
-        check_items(document, &header.items, notes)?;
+        check_items(document, &header.items, errors)?;
         check_kinds(document, &header.items, notes);
         list::<Service>(document, Some(&header.items), entries)?;
         list::<EndpointSlice>(document, Some(&header.items), entries)?;
         list::<Node>(document, Some(&header.items), entries)
     } else if header.is("v1", "ServiceList") {
-        check_items(document, &header.items, notes)?;
+        check_items(document, &header.items, errors)?;
         list::<Service>(document, None, entries)
     } else if header.is("discovery.k8s.io/v1", "EndpointSliceList") {
-        check_items(document, &header.items, notes)?;
+        check_items(document, &header.items, errors)?;
         list::<EndpointSlice>(document, None, entries)
     } else if header.is("v1", "NodeList") {
-        check_items(document, &header.items, notes)?;
+        check_items(document, &header.items, errors)?;
         list::<Node>(document, None, entries)
     } else if is::<Service>(&header) {
         single::<Service>(document, entries)
@@ -157,18 +164,19 @@ fn wrong(document: Document<'_>, field: String, reason: String) -> yaml::Error {
     yaml::Error { line: document.lines_before + 1, column: 1, field, reason, duplicate: false }
 }
 
-/// Notes items that are not objects. They do not affect the other items.
+/// Finds items that are not objects. The other items are read, but the file is not complete: any object may be
+/// the one that is missing.
 fn check_items(
     document: Document<'_>,
     items: &List<Header>,
-    notes: &mut Vec<yaml::Error>,
+    errors: &mut Vec<yaml::Error>,
 ) -> Result<(), yaml::Error> {
     if let List::Wrong(found) = items {
         return Err(wrong(document, "items".to_owned(), format!("{found} is not a list")));
     }
     for (at, item) in items.items().iter().enumerate() {
         if let Field::Wrong(found) = item {
-            notes.push(wrong(document, format!("items[{at}]"), no_object(found)));
+            errors.push(wrong(document, format!("items[{at}]"), no_object(found)));
         }
     }
     Ok(())
@@ -230,7 +238,12 @@ pub(super) fn entry<T: Known>(object: &T, line: u64, unknown: Vec<Unknown>) -> A
     // An object without a name cannot be used, which was already reported.
     for Unknown { path, message } in unknown {
         let object = id.clone();
-        problems.extend(object.map(|object| Problem { object, field: path, message }));
+        problems.extend(object.map(|object| Problem {
+            object,
+            field: path,
+            message,
+            spoils: Spoils::Part,
+        }));
     }
     Arc::new(Entry { object: id, line, fact, problems })
 }

@@ -204,11 +204,18 @@ impl State {
         let (mut node, mut slices, mut services) = (Vec::new(), Vec::new(), Vec::new());
         let (mut services_gone, mut slices_gone) = (Vec::new(), Vec::new());
         for (object, before) in touched {
-            let before = before.as_ref().and_then(|entry| entry.fact.as_ref());
-            let now = self.claims.in_force(object).and_then(|entry| entry.fact.as_ref());
+            let (before, now) = (before.as_ref(), self.claims.in_force(object));
+            if now.is_some_and(|entry| entry.is_unreadable()) {
+                // What was last known of it stays in force.
+                continue;
+            }
+            // What an unreadable object left in force is not known here.
+            let is_known = !before.is_some_and(|entry| entry.is_unreadable());
+            let before = before.and_then(|entry| entry.fact.as_ref());
+            let now = now.and_then(|entry| entry.fact.as_ref());
             let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
             match (now, object.kind) {
-                _ if before == now => {}
+                _ if is_known && before == now => {}
                 (Some(Fact::Node(new)), _) => node.push(Event::Node(Some(new.clone()))),
                 (Some(Fact::Slice(new)), _) => slices.push(Event::Slice(Update::Put(new.clone()))),
                 (Some(Fact::Service(new)), _) => {

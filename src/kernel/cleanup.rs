@@ -64,10 +64,13 @@ impl LinuxKernel {
 fn read_dummy_device(tables: &mut KernelReader) -> Result<BTreeSet<IpAddr>, Cause> {
     if let Ok(links) = tables.links()
         && links.index().map_err(cause)?.is_some()
-        && !links.is_dummy().map_err(cause)?
+        && let Some(kind) = links.other_kind().map_err(cause)?
     {
-        let other = "the device of this name is no dummy device: it is left as it is";
-        return Err(Cause::new(other));
+        let name = link::DEVICE;
+        return Err(Cause::new(format!(
+            "the device of this name is no dummy device but a {kind}: it is left as it is, with its addresses; \
+             remove it with `ip link del {name}` if nothing else needs it"
+        )));
     }
     tables.read_device()
 }

@@ -42,10 +42,13 @@ impl Links {
         Ok(link.map(|link| link.index))
     }
 
-    /// True if the device of this name is a dummy device.
-    pub(super) fn is_dummy(&mut self) -> Result<bool, Error> {
-        let kind = self.find()?.map_or(Ok(None), |reply| route::kind(&reply.payload))?;
-        Ok(kind.is_some_and(|kind| kind == "dummy"))
+    /// The kind of the device of this name, such as `bridge`, if it is not a dummy device. Hardware has no
+    /// kind and is called `device without a kind`. `None` if it is a dummy device or does not exist.
+    pub(super) fn other_kind(&mut self) -> Result<Option<String>, Error> {
+        let Some(found) = self.find()? else { return Ok(None) };
+        let kind = route::kind(&found.payload)?;
+        let kind = kind.unwrap_or_else(|| "device without a kind".to_owned());
+        Ok((kind != "dummy").then_some(kind))
     }
 
     fn find(&mut self) -> Result<Option<Reply>, Error> {

@@ -67,6 +67,15 @@ impl LinuxKernel {
     fn ensure_device(&mut self) -> Result<(), Cause> {
         let links = self.tables.links()?;
         if links.index().map_err(cause)?.is_some() {
+            // As upstream, any device of this name is used (spec 3.8).
+            if let Some(kind) = links.other_kind().map_err(cause)? {
+                let name = link::DEVICE;
+                tracing::warn!(
+                    "{name} is no dummy device but a {kind}: it is used all the same, and addresses on it \
+                     that no Service has are removed; if it is for something else, give it another name, or \
+                     remove it with `ip link del {name}`, and restart the proxy"
+                );
+            }
             return Ok(());
         }
         let created = match links.create() {

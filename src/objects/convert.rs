@@ -16,7 +16,7 @@ pub use self::slice::slice;
 use super::field::{Field, List, quoted};
 use super::meta::Metadata;
 use super::name::{LABEL, SUBDOMAIN, is_label, is_subdomain};
-use super::problem::{Kind, ObjectId, Problem};
+use super::problem::{Kind, ObjectId, Problem, Spoils};
 use crate::sloppy::{self, Parsed, Spelling};
 
 mod node;
@@ -90,7 +90,16 @@ impl<'a> Reader<'a> {
 
     fn report(&mut self, field: impl Display, message: impl Display) {
         let (field, message) = (field.to_string(), message.to_string());
-        self.problems.push(Problem { object: self.object.clone(), field, message });
+        let (object, spoils) = (self.object.clone(), Spoils::Part);
+        self.problems.push(Problem { object, field, message, spoils });
+    }
+
+    /// Gives the object up because of the problem that was reported last. Returns no fact.
+    fn unreadable<T>(&mut self) -> Option<T> {
+        if let Some(last) = self.problems.last_mut() {
+            last.spoils = Spoils::Object;
+        }
+        None
     }
 
     /// Returns the value of a field. A value of another type is reported as `… is not EXPECTED`.

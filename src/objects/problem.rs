@@ -29,7 +29,16 @@ pub struct ObjectId {
     pub name: String,
 }
 
-/// A part of an object that cannot be used and is left out.
+/// The extent of what a problem makes unusable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoils {
+    /// The part of the object that the field names. The object is used without it.
+    Part,
+    /// The whole object. What was last known of it stays in force.
+    Object,
+}
+
+/// A part of an object that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The object that has the problem.
@@ -38,6 +47,16 @@ pub struct Problem {
     pub field: String,
     /// The value that is there and the one that is expected: `0 is not a port (1–65535)`.
     pub message: String,
+    /// The extent of what is left out because of it.
+    pub spoils: Spoils,
+}
+
+impl Problem {
+    /// True if an object with these problems cannot be read. An object that can be read and is not used, such as
+    /// a headless Service, has no such problem.
+    pub fn is_unreadable(problems: &[Self]) -> bool {
+        problems.iter().any(|problem| problem.spoils == Spoils::Object)
+    }
 }
 
 impl Kind {

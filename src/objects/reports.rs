@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problem::{ObjectId, Problem};
+use super::problem::{ObjectId, Problem, Spoils};
 use crate::lasting::{Area, Lasting};
 
 /// The problems that are known to be in force, by object.
@@ -24,8 +24,12 @@ impl Reports {
     /// Takes all problems of one object.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
         for problem in &problems {
-            let text = problem.to_string();
-            self.lasting.begin(Area::Objects, text.as_str(), text.as_str());
+            let kept = match problem.spoils {
+                Spoils::Part => "",
+                Spoils::Object => "; what was last known of the object stays in force",
+            };
+            let text = format!("{problem}{kept}");
+            self.lasting.begin(Area::Objects, problem.to_string(), text);
         }
         let known = self.known.remove(object).unwrap_or_default();
         for gone in known.iter().filter(|known| !problems.contains(known)) {
@@ -59,14 +63,15 @@ impl Reports {
 mod tests {
     use super::Reports;
     use crate::lasting::Lasting;
-    use crate::objects::problem::{Kind, ObjectId, Problem};
+    use crate::objects::problem::{Kind, ObjectId, Problem, Spoils};
 
     fn object(name: &str) -> ObjectId {
         ObjectId { kind: Kind::Service, namespace: "shop".to_owned(), name: name.to_owned() }
     }
 
     fn problem(field: &str) -> Problem {
-        Problem { object: object("web"), field: field.to_owned(), message: "is bad".to_owned() }
+        let (field, message, spoils) = (field.to_owned(), "is bad".to_owned(), Spoils::Part);
+        Problem { object: object("web"), field, message, spoils }
     }
 
     #[test]

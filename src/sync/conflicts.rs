@@ -13,7 +13,7 @@ use crate::events::{Event, Kind, Regarding};
 
 /// A change of one conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News<'a> {
+pub(crate) enum News<'a> {
     /// A Service loses a virtual server that it claims, or the winner has changed.
     Begins {
         /// The virtual server that is claimed.
@@ -33,7 +33,7 @@ pub(super) enum News<'a> {
 }
 
 /// Returns the changes; ends come first.
-pub(super) fn news<'a>(before: &'a Conflicts, after: &'a Conflicts) -> Vec<News<'a>> {
+pub(crate) fn news<'a>(before: &'a Conflicts, after: &'a Conflicts) -> Vec<News<'a>> {
     let ended = before.keys().filter(|claim| !after.contains_key(*claim));
     let ended = ended.map(|(key, loser)| News::Ends { key: *key, loser });
     let begun = after.iter().filter(|(claim, holder)| before.get(*claim) != Some(*holder));

@@ -114,6 +114,24 @@ impl Access {
     }
 }
 
+/// Returns the API server's address, as the value of `--master` or else the kubeconfig says. `None` if neither is
+/// given, or if the host of the URL is a name. Reads no certificates and runs no program.
+///
+/// # Errors
+/// See [`ApiError`].
+pub fn server_address(
+    kubeconfig: Option<&Path>,
+    url: Option<&str>,
+) -> Result<Option<IpAddr>, ApiError> {
+    let url = match (url, kubeconfig) {
+        (Some(url), _) => master(url)?.to_string(),
+        (None, Some(path)) => kubeconfig::server(path)
+            .map_err(|cause| ApiError::Kubeconfig { path: path.to_owned(), cause })?,
+        (None, None) => return Ok(None),
+    };
+    Ok(address(&url))
+}
+
 async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
     let refuse = |cause: String| ApiError::Kubeconfig { path: path.clone(), cause };
     let (mut config, note) = kubeconfig::read(&path).await.map_err(refuse)?;

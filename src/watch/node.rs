@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use proxier::model::{self, Event};
+use proxier::model::{self, Event, Unread};
 
 use super::Watched;
 use super::node_address_wait::NodeAddressWait;
@@ -55,10 +55,12 @@ impl Watched for ThisNode<'_> {
         convert::node(object, problems)
     }
 
-    fn listed(&mut self, facts: Vec<model::Node>) -> Option<Event> {
+    fn listed(&mut self, facts: Vec<model::Node>, unread: Unread<ObjectId>) -> Option<Event> {
         let node = facts.into_iter().find(|node| node.name == self.name);
         match node {
             Some(node) => self.put(node),
+            // An element that cannot be read may be this Node.
+            None if self.last.is_some() && !unread.is_none() => None,
             None if self.last.is_some() => self.gone_but_kept(),
             None => {
                 self.miss("there is none with this name");

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proxier::model::{Event, NodeReadiness, Update};
+use proxier::model::{Event, NodeReadiness, Unread, Update};
 
-use super::Watched;
 use super::request::Resource;
 use super::said_type::SaidType;
+use super::{Watched, listed};
 use crate::objects::{Kind, Node, ObjectId, Problem, convert};
 
 /// The last known readiness and addresses of each node.
@@ -46,9 +46,17 @@ impl Watched for Nodes {
         convert::readiness(object, &mut Vec::new())
     }
 
-    fn listed(&mut self, facts: Vec<NodeReadiness>) -> Option<Event> {
-        self.said = facts.iter().map(|node| (node.name.clone(), node.clone())).collect();
-        Some(Event::NodeReadiness(Update::Listed(facts)))
+    fn listed(&mut self, facts: Vec<NodeReadiness>, unread: Unread<ObjectId>) -> Option<Event> {
+        let update = listed(facts, unread, |object| Arc::from(object.name.as_str()));
+        if let Update::PartlyListed(_, unread) = &update {
+            self.said.retain(|name, _| unread.may_be(name));
+        } else {
+            self.said.clear();
+        }
+        if let Update::Listed(facts) | Update::PartlyListed(facts, _) = &update {
+            self.said.extend(facts.iter().map(|node| (node.name.clone(), node.clone())));
+        }
+        Some(Event::NodeReadiness(update))
     }
 
     fn put(&mut self, fact: NodeReadiness) -> Option<Event> {

@@ -6,8 +6,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use http::Request;
 use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderValue, Request};
 
 /// The number of objects in a page of a list, as in client-go.
 pub(super) const PAGE: u32 = 500;
@@ -49,6 +49,20 @@ impl Resource {
     pub(super) fn labels(mut self, selector: &str) -> Self {
         pair(&mut self.selectors, "labelSelector", selector);
         self
+    }
+
+    /// Asks for a table, as `kubectl get` does, whose rows hold no object.
+    pub(super) fn table(&self, freshness: Freshness) -> http::Result<Request<Vec<u8>>> {
+        let mut query = self.selectors.clone();
+        pair(&mut query, "includeObject", "None");
+        match freshness {
+            Freshness::Any => pair(&mut query, "resourceVersion", "0"),
+            Freshness::Latest => {}
+        }
+        let mut request = self.get(&query)?;
+        let table = HeaderValue::from_static("application/json;as=Table;v=v1;g=meta.k8s.io");
+        request.headers_mut().insert(ACCEPT, table);
+        Ok(request)
     }
 
     pub(super) fn fields(mut self, selector: &str) -> Self {

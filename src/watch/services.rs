@@ -3,12 +3,13 @@
 //! Takes the Services of all namespaces that have a cluster IP and no proxy of their own; the
 //! server filters the others out. Returns events of the model. Conversion is in [`convert`].
 
-use proxier::model::{self, Event, ServiceName, Update};
+use proxier::model::{self, Event, ServiceName, Unread, Update};
 
+use super::other_nodes::OutsideAddresses;
 use super::request::{Freshness, Resource};
 use super::request_error::RequestError;
 use super::said_type::SaidType;
-use super::{Api, Watched};
+use super::{Api, Watched, listed};
 use crate::objects::{Kind, ObjectId, Problem, Service, convert};
 
 impl Api {
@@ -17,13 +18,22 @@ impl Api {
     /// # Errors
     /// See [`RequestError`].
     pub async fn try_access(&self) -> Result<(), RequestError> {
-        let request = Services.resource().list(Freshness::Latest, 1, None);
+        let request = resource().list(Freshness::Latest, 1, None);
         let request = request.map_err(|error| RequestError::unreachable(error.to_string()))?;
         self.text(request).await.map(drop)
     }
 }
 
-pub(super) struct Services;
+fn resource() -> Resource {
+    Resource::new("/api/v1/services")
+        .labels("!service.kubernetes.io/service-proxy-name")
+        .fields("spec.clusterIP!=None")
+}
+
+/// Passes Services on, and notes their external and load-balancer addresses.
+pub(super) struct Services {
+    pub(super) outside: OutsideAddresses,
+}
 
 impl Watched for Services {
     type Object = Service;
@@ -32,9 +42,7 @@ impl Watched for Services {
     const API_VERSION: &'static str = "v1";
 
     fn resource(&self) -> Resource {
-        Resource::new("/api/v1/services")
-            .labels("!service.kubernetes.io/service-proxy-name")
-            .fields("spec.clusterIP!=None")
+        resource()
     }
 
     fn said_type(object: &Service) -> SaidType<'_> {
@@ -53,16 +61,25 @@ impl Watched for Services {
         convert::service(object, problems)
     }
 
-    fn listed(&mut self, facts: Vec<model::Service>) -> Option<Event> {
-        Some(Event::Service(Update::Listed(facts)))
+    fn listed(&mut self, facts: Vec<model::Service>, unread: Unread<ObjectId>) -> Option<Event> {
+        let update = listed(facts, unread, name);
+        self.outside.note(&update);
+        Some(Event::Service(update))
     }
 
     fn put(&mut self, fact: model::Service) -> Option<Event> {
-        Some(Event::Service(Update::Put(fact)))
+        let update = Update::Put(fact);
+        self.outside.note(&update);
+        Some(Event::Service(update))
     }
 
     fn gone(&mut self, object: &ObjectId) -> Option<Event> {
-        let name = ServiceName::new(&*object.namespace, &*object.name);
-        Some(Event::Service(Update::Gone(name)))
+        let update = Update::Gone(name(object));
+        self.outside.note(&update);
+        Some(Event::Service(update))
     }
+}
+
+fn name(object: &ObjectId) -> ServiceName {
+    ServiceName::new(&*object.namespace, &*object.name)
 }

@@ -3,11 +3,11 @@
 //! Takes the EndpointSlices of all namespaces that do not belong to a headless Service; the server
 //! filters the others out. Returns events of the model. Conversion is in [`convert`].
 
-use proxier::model::{self, Event, SliceName, Update};
+use proxier::model::{self, Event, SliceName, Unread, Update};
 
-use super::Watched;
 use super::request::Resource;
 use super::said_type::SaidType;
+use super::{Watched, listed};
 use crate::objects::{EndpointSlice, Kind, ObjectId, Problem, convert};
 
 pub(super) struct Slices;
@@ -39,8 +39,8 @@ impl Watched for Slices {
         convert::slice(object, problems)
     }
 
-    fn listed(&mut self, facts: Vec<model::Slice>) -> Option<Event> {
-        Some(Event::Slice(Update::Listed(facts)))
+    fn listed(&mut self, facts: Vec<model::Slice>, unread: Unread<ObjectId>) -> Option<Event> {
+        Some(Event::Slice(listed(facts, unread, name)))
     }
 
     fn put(&mut self, fact: model::Slice) -> Option<Event> {
@@ -48,7 +48,10 @@ impl Watched for Slices {
     }
 
     fn gone(&mut self, object: &ObjectId) -> Option<Event> {
-        let name = SliceName::new(&*object.namespace, &*object.name);
-        Some(Event::Slice(Update::Gone(name)))
+        Some(Event::Slice(Update::Gone(name(object))))
     }
+}
+
+fn name(object: &ObjectId) -> SliceName {
+    SliceName::new(&*object.namespace, &*object.name)
 }

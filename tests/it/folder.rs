@@ -55,6 +55,7 @@ fn show(event: &Event) -> String {
         Event::Addresses(_) => "addresses".to_owned(),
         Event::Removed(removed) => format!("removed {removed:?}"),
         Event::ApiServer(address) => format!("API server {address}"),
+        Event::OtherNodes(nodes) => format!("other nodes {nodes:?}"),
         Event::NodeReadiness(update) => format!("readiness {update:?}"),
         Event::Service(Update::Put(service)) => {
             format!("+{} {}", service.name, service.ports[0].port)
@@ -64,6 +65,8 @@ fn show(event: &Event) -> String {
             format!("+slice {} {}", slice.name, slice.endpoints[0].address)
         }
         Event::Slice(Update::Gone(name)) => format!("-slice {name}"),
+        Event::Service(update @ Update::PartlyListed(..)) => format!("services {update:?}"),
+        Event::Slice(update @ Update::PartlyListed(..)) => format!("slices {update:?}"),
         Event::Service(Update::Listed(services)) => {
             let names: Vec<_> = services.iter().map(|service| service.name.to_string()).collect();
             format!("services {}", names.join(" "))
@@ -380,6 +383,34 @@ async fn a_file_that_breaks_keeps_its_last_good_content() {
 
 /// Writes a file in place, in two parts with a pause, and closes it. Checks that no event comes
 /// before.
+#[tokio::test]
+async fn an_object_that_becomes_unreadable_stays_until_its_file_is_gone() {
+    let mut live =
+        Live::start(&[("a.yaml", &service("web", 1)), ("b.yaml", &service("api", 2))]).await;
+    live.write("a.yaml", &service("web", 1).replace("clusterIP: 10.96.0.1", "clusterIP: 5"));
+    live.expect_nothing().await;
+    live.write("b.yaml", &service("api", 3));
+    live.expect(&["+default/api 3"]).await;
+    fs::remove_file(live.path("a.yaml")).unwrap();
+    live.expect(&["-default/web"]).await;
+}
+
+#[tokio::test]
+async fn a_list_with_an_item_that_is_no_object_keeps_its_last_good_content() {
+    let item = |name: &str| {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}"}},"spec":{{"clusterIP":"10.96.0.1","ports":[{{"port":1}}]}}}}"#
+        )
+    };
+    let list = |items: [&str; 2]| {
+        format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","))
+    };
+    let (web, api) = (item("web"), item("api"));
+    let mut live = Live::start(&[("a.json", &list([&web, &api]))]).await;
+    live.write("a.json", &list([&web, "5"]));
+    live.expect_nothing().await;
+}
+
 async fn write_slowly(live: &mut Live, name: &str, parts: [&str; 2]) {
     let mut file = fs::File::create(live.path(name)).unwrap();
     file.write_all(parts[0].as_bytes()).unwrap();

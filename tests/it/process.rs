@@ -207,6 +207,45 @@ fn plan_tells_an_address_that_is_another_nodes_and_contested_ones() {
 }
 
 #[test]
+fn plan_knows_the_api_servers_address_by_the_settings() {
+    let manifests = file(&balanced("null"));
+    let kubeconfig = file(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         contexts: [{name: c, context: {cluster: here, user: me}}]\n\
+         clusters: [{name: here, cluster: {server: 'https://203.0.113.1:6443', certificate-authority: /none}}]\n\
+         users: [{name: me, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: /none}}}]\n",
+    );
+    let path = |file: &tempfile::NamedTempFile| file.path().to_string_lossy().into_owned();
+    let settings = |kubeconfig: &str| {
+        file(&format!(
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+             clientConnection: {{kubeconfig: {kubeconfig}}}\n"
+        ))
+    };
+    let (good, absent) = (settings(&path(&kubeconfig)), settings("/none/kubeconfig"));
+    let warning = "Service shop/a: its external or load-balancer address 203.0.113.1 is the address of the API server";
+    let none = "kubeconfig /none/kubeconfig: ";
+    for (arguments, expected) in [
+        (vec!["--kubeconfig".to_owned(), path(&kubeconfig)], [1, 0]),
+        (vec!["--config".to_owned(), path(&good)], [1, 0]),
+        (vec!["--master=203.0.113.1:6443".to_owned()], [1, 0]),
+        (vec!["--master=https://api.example.org".to_owned()], [0, 0]),
+        (vec!["--config".to_owned(), path(&absent)], [0, 1]),
+        (vec![], [0, 0]),
+    ] {
+        let manifests = path(&manifests);
+        let mut line = vec!["plan", "--manifests", &manifests];
+        line.extend(arguments.iter().map(String::as_str));
+        let output = run(&line);
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("203.0.113.1:80"));
+        let told = String::from_utf8_lossy(&output.stderr);
+        let found = [warning, none].map(|text| told.matches(text).count());
+        assert_eq!(found, expected, "{arguments:?}: {told}");
+    }
+}
+
+#[test]
 fn a_load_balancers_address_that_is_the_api_servers_is_told_and_may_be_left_alone() {
     let objects = format!(
         "{}---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\

@@ -84,10 +84,36 @@ fn in_an_excluded_network_ours_go_with_their_service_and_others_stay() {
     proxy.signal(Signal::TERM);
     proxy.wait(PATIENCE);
     source.replace_all(HEADLESS);
+    // A process that was killed during the removal leaves this.
+    node.run("ipvsadm -A -t 192.0.2.200:90 -s rr -b flag-3");
     let proxy = Proxy::start(&node, &source, &config);
     becomes(&node, &others);
     assert_eq!(proxy.said("removing virtual servers"), [""; 0], "{}", proxy.log());
     assert!(node.run("ipvsadm -Sn").contains("-a -t 192.0.2.11:6443 -r 192.0.2.12:6443 -g"));
+}
+
+#[test]
+fn a_device_of_another_kind_is_used_with_a_warning_and_a_cleanup_leaves_it() {
+    let node = Node::conformance("foreign-device");
+    node.run("ip link add kube-ipvs0 type veth peer name kube-other");
+    let source = Source::manifests();
+    source.replace_all(WEB);
+    let settings = config(json!({"nodePortAddresses": ["192.0.2.0/24"]}));
+    let mut proxy = Proxy::start(&node, &source, &settings);
+    becomes(&node, &["10.96.0.80:80", "192.0.2.11:30080", "192.0.2.200:80"]);
+    proxy.wait_until_says("synced");
+    let told = proxy.said("kube-ipvs0 is no dummy device but a veth: it is used all the same");
+    assert_eq!(told.len(), 1, "{}", proxy.log());
+    let link = || node.run("ip -d link show dev kube-ipvs0; ip -o address show dev kube-ipvs0");
+    let before = link();
+    assert!(before.contains("veth") && before.contains("10.96.0.80/32"), "{before}");
+    proxy.signal(Signal::TERM);
+    proxy.wait(PATIENCE);
+    let cleaned = node.attempt("exec ipvs-proxy cleanup");
+    assert_eq!(cleaned.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&cleaned.stderr).into_owned();
+    assert!(told.contains("the device of this name is no dummy device but a veth"), "{told}");
+    assert_eq!(link(), before);
 }
 
 #[test]

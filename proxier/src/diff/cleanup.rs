@@ -61,7 +61,11 @@ impl Cleanup {
         changes.extend(tables.chain(nftables.map(RulesChange::RemoveNftTable)).map(Change::Rules));
         changes.extend(state.link.then_some(Change::RemoveDevice));
         changes.extend(sets.iter().copied().map(SetChange::Destroy).map(Change::Set));
-        let others = state.servers.keys().filter(|key| !evidence.is_our_server(key));
+        let others = state
+            .servers
+            .iter()
+            .filter(|(key, found)| !evidence.is_our_server(key, found.settings.flags))
+            .map(|(key, _)| key);
         Self { changes, others: others.copied().collect() }
     }
 }

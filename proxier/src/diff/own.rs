@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::{Family, Net, Protocol};
-use crate::plan::{Desired, Entry, SetKey, SetName, Settings, VirtualServerKey};
+use crate::plan::{Desired, Entry, ServerFlags, SetKey, SetName, Settings, VirtualServerKey};
 
 use super::observed::Observed;
 
@@ -24,27 +24,30 @@ pub enum Ownership<'a> {
     Evident(&'a OwnershipEvidence<'a>),
 }
 
-/// True if the virtual server is this proxy's by this evidence.
+/// True if the virtual server with these flags is this proxy's by this evidence.
 pub(super) fn is_our_server(
     key: &VirtualServerKey,
+    flags: ServerFlags,
     settings: &Settings,
     ownership: Ownership<'_>,
 ) -> bool {
     let proven = match ownership {
         Ownership::Planned(proven) => proven,
-        Ownership::Evident(evidence) => return evidence.is_our_server(key),
+        Ownership::Evident(evidence) => return evidence.is_our_server(key, flags),
     };
     *settings.families.of(key.family())
         && (!is_excluded(key, &settings.exclude_nets) || proven.0.contains(key))
 }
 
-fn is_excluded(key: &VirtualServerKey, nets: &[Net]) -> bool {
+/// True if the address is in one of the excluded networks.
+pub(super) fn is_excluded(key: &VirtualServerKey, nets: &[Net]) -> bool {
     nets.iter().any(|net| net.contains(&key.address))
 }
 
 /// Virtual servers in excluded networks (`ipvs.excludeCIDRs`) that belong to this proxy. This process has
-/// planned them, or an entry of its sets named them when the kernel was read. They are removed with their
-/// Service. Other virtual servers in these networks stay.
+/// planned them, or an entry of its sets named them when the kernel was read, or they have the flag of virtual
+/// servers that an earlier process was removing ([`ServerFlags::LEAVING`]). They are removed with their Service.
+/// Other virtual servers in these networks stay.
 #[derive(Debug, Default)]
 pub struct Proven(BTreeSet<VirtualServerKey>);
 
@@ -63,8 +66,8 @@ impl Proven {
         self.0.extend(ours.filter(|key| desired.server(key).is_some()));
     }
 
-    /// Adds virtual servers that entries of this proxy's sets name. Forgets those that are neither in the
-    /// kernel nor planned.
+    /// Adds virtual servers that entries of this proxy's sets name, and those that an earlier process was
+    /// removing. Forgets those that are neither in the kernel nor planned.
     pub(crate) fn read(
         &mut self,
         found: &Observed,
@@ -75,8 +78,10 @@ impl Proven {
         let evidence =
             OwnershipEvidence { device: &found.addresses, sets: &found.sets, node, exclude };
         self.forget_gone(None, found, desired);
-        let excluded = found.servers.keys().filter(|key| is_excluded(key, exclude));
-        self.0.extend(excluded.filter(|key| evidence.is_our_server(key)));
+        let excluded = found.servers.iter().filter(|(key, _)| is_excluded(key, exclude));
+        let ours =
+            excluded.filter(|(key, found)| evidence.is_our_server(key, found.settings.flags));
+        self.0.extend(ours.map(|(key, _)| *key));
     }
 
     /// Forgets those of the keys that are neither in the kernel nor planned. A virtual server that another
@@ -109,7 +114,8 @@ pub(super) fn is_our_address(address: &IpAddr, settings: &Settings) -> bool {
 }
 
 /// Kernel state that shows which virtual servers belong to this proxy when no plan does. Each of them has its
-/// frontend or node port in a set, or at least its address on the dummy device.
+/// frontend or node port in a set, the flag of those that are being removed, or at least its address on the
+/// dummy device.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnershipEvidence<'a> {
     /// Addresses on the dummy device.
@@ -120,7 +126,7 @@ pub struct OwnershipEvidence<'a> {
     /// Addresses on the node's other devices at which this proxy serves node ports, as far as that is known.
     pub node: &'a BTreeSet<IpAddr>,
     /// Networks in which other programs have virtual servers too. There, an address on the dummy device
-    /// proves nothing; only an entry with the port does.
+    /// proves nothing; only an entry with the port or the flag does.
     pub exclude: &'a [Net],
 }
 
@@ -137,11 +143,12 @@ const FRONTENDS: [SetName; 8] = [
 ];
 
 impl OwnershipEvidence<'_> {
-    /// True if the virtual server is known to be this proxy's. If an operator has removed all evidence by
-    /// hand, it is false and the virtual server is left alone.
-    pub fn is_our_server(&self, key: &VirtualServerKey) -> bool {
+    /// True if the virtual server with these flags is known to be this proxy's. If an operator has removed all
+    /// evidence by hand, it is false and the virtual server is left alone.
+    pub fn is_our_server(&self, key: &VirtualServerKey, flags: ServerFlags) -> bool {
         let is_bound = || !is_excluded(key, self.exclude) && self.is_bound(key);
-        self.is_frontend(key) || self.is_node_port(key) || is_bound()
+        let is_leaving = flags.has(ServerFlags::LEAVING);
+        is_leaving || self.is_frontend(key) || self.is_node_port(key) || is_bound()
     }
 
     fn is_bound(&self, key: &VirtualServerKey) -> bool {
@@ -211,7 +218,7 @@ mod tests {
             key(udp, "2001:db8::11", 30053),
             key(udp, "fd00::9", 53),
         ] {
-            assert!(evidence.is_our_server(&ours), "{ours}");
+            assert!(evidence.is_our_server(&ours, ServerFlags(0)), "{ours}");
         }
         for others in [
             key(tcp, "10.99.0.1", 80),
@@ -222,7 +229,8 @@ mod tests {
             key(udp, "192.0.2.11", 30053),
             key(tcp, "2001:db8::11", 30080),
         ] {
-            assert!(!evidence.is_our_server(&others), "{others}");
+            assert!(!evidence.is_our_server(&others, ServerFlags::MH_PORT), "{others}");
+            assert!(evidence.is_our_server(&others, ServerFlags::LEAVING), "{others}");
         }
     }
 }

@@ -10,12 +10,12 @@
 
 use std::net::SocketAddr;
 
-use super::own::is_our_server;
+use super::own::{Ownership, is_excluded, is_our_server};
 use super::{
     Change, ChangeSet, Comparison, ObservedDestination, ObservedServer, Scan, ServerChange,
 };
 use crate::model::Protocol;
-use crate::plan::{VirtualServer, VirtualServerKey, weight};
+use crate::plan::{ServerFlags, ServerSettings, VirtualServer, VirtualServerKey, weight};
 use crate::sorted::{Side, join};
 
 impl Comparison<'_> {
@@ -53,11 +53,20 @@ impl Comparison<'_> {
         match side {
             Side::Left(desired) => add_server(key, desired, changes),
             Side::Both(desired, observed) => change_server(key, desired, observed, changes),
-            Side::Right(observed) if is_our_server(key, self.settings, self.ownership) => {
+            Side::Right(observed) if self.is_ours(key, observed) => {
+                // A cleanup removes the entries after the virtual servers, so it needs no mark.
+                let is_planned = matches!(self.ownership, Ownership::Planned(_));
+                if is_planned && is_excluded(key, &self.settings.exclude_nets) {
+                    mark_as_leaving(key, &observed.settings, changes);
+                }
                 remove_server(key, observed, changes);
             }
             Side::Right(_) => {}
         }
+    }
+
+    fn is_ours(&self, key: &VirtualServerKey, observed: &ObservedServer) -> bool {
+        is_our_server(key, observed.settings.flags, self.settings, self.ownership)
     }
 }
 
@@ -69,6 +78,16 @@ fn add_server(key: &VirtualServerKey, desired: &VirtualServer, changes: &mut Cha
             *destination,
             weight::SERVING,
         )));
+    }
+}
+
+/// Marks a virtual server in an excluded network before it is removed. Its set entries, which show that it is this
+/// proxy's, are removed before it. If the process ends between the two, the next one knows it by the mark.
+fn mark_as_leaving(key: &VirtualServerKey, settings: &ServerSettings, changes: &mut ChangeSet) {
+    if !settings.flags.has(ServerFlags::LEAVING) {
+        let flags = settings.flags.with(ServerFlags::LEAVING);
+        let settings = ServerSettings { flags, ..settings.clone() };
+        changes.push(Change::Server(ServerChange::Update(*key, settings)));
     }
 }
 

@@ -3,12 +3,13 @@
 //! Takes converted objects. Gives one stream of [`Batch`]es of [`Event`]s for the sync thread. Carries no reply: a source
 //! does not learn whether anything was programmed.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoint::Slice;
 use super::name::{ServiceName, SliceName};
-use super::node::{InterfaceAddress, Node, NodeReadiness};
+use super::node::{InterfaceAddress, Node, NodeAddresses, NodeReadiness};
 use super::service::Service;
 
 /// A change to the objects of one kind, as a source reports it.
@@ -17,10 +18,50 @@ pub enum Update<K, V> {
     /// The complete list of objects; every other object is gone. Nothing is programmed before each kind has
     /// been listed once.
     Listed(Vec<V>),
+    /// A list of which some objects could not be read. It counts as complete, except that the objects which
+    /// could not be read stay as they were last known.
+    PartlyListed(Vec<V>, Unread<K>),
     /// An object that is new or has changed.
     Put(V),
     /// The key of an object that is gone.
     Gone(K),
+}
+
+/// The objects of a list that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread<K> {
+    /// The objects with these keys.
+    Named(BTreeSet<K>),
+    /// Objects whose names could not be read either, so that they may be any.
+    Any,
+}
+
+impl<K: Ord> Unread<K> {
+    /// True if every object could be read.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Named(keys) if keys.is_empty())
+    }
+
+    /// True if the object with this key may be one that could not be read.
+    pub fn may_be(&self, key: &K) -> bool {
+        match self {
+            Self::Named(keys) => keys.contains(key),
+            Self::Any => true,
+        }
+    }
+}
+
+impl<K: Ord> Default for Unread<K> {
+    fn default() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+}
+
+impl<K: Ord, V> Update<K, V> {
+    /// Returns the update of a list, of which some objects may not have been read.
+    pub fn listed(read: Vec<V>, unread: Unread<K>) -> Self {
+        if unread.is_none() { Self::Listed(read) } else { Self::PartlyListed(read, unread) }
+    }
 }
 
 /// A removal from the dummy device that the kernel reported.
@@ -54,6 +95,9 @@ pub enum Event {
     /// The address of the API server that this proxy connects to. Sent if the host in the server's URL is an
     /// address and not a name. Does not affect what is programmed.
     ApiServer(IpAddr),
+    /// The addresses of all nodes, replacing the previous ones. Sent where not all nodes are watched and Services
+    /// have external or load-balancer addresses. Does not affect what is programmed.
+    OtherNodes(Vec<NodeAddresses>),
 }
 
 /// Events that became true at once, in this order. No round runs between them, so an address that moves from one

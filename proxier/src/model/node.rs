@@ -37,6 +37,15 @@ pub struct NodeReadiness {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The addresses of a node of the cluster, this node included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddresses {
+    /// The node's name (`metadata.name`).
+    pub name: Arc<str>,
+    /// The addresses in `status.addresses`, or at least the first internal and the first external one.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// One address of one of the node's interfaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceAddress {

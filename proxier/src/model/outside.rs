@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::endpoint::Slice;
 use super::name::ServiceName;
-use super::node::{InterfaceAddress, Node, NodeReadiness};
+use super::node::{InterfaceAddress, Node, NodeAddresses, NodeReadiness};
 use super::service::Service;
 
 /// An external or load-balancer address of a Service that also belongs to an API server or another node.
@@ -62,11 +62,17 @@ pub(super) struct Outside {
     services: BTreeMap<IpAddr, BTreeSet<ServiceName>>,
     /// The address of the API server that this proxy connects to.
     server: Option<IpAddr>,
+    /// The addresses of all nodes, if they were sent without the nodes' readiness.
+    nodes: Vec<NodeAddresses>,
 }
 
 impl Outside {
     pub(super) fn set_api_server(&mut self, address: IpAddr) {
         self.server = Some(address);
+    }
+
+    pub(super) fn set_nodes(&mut self, nodes: Vec<NodeAddresses>) {
+        self.nodes = nodes;
     }
 
     pub(super) fn put(&mut self, service: &Service) {
@@ -98,9 +104,11 @@ impl Outside {
         let servers = servers.flat_map(|slice| &slice.endpoints);
         let servers = servers.map(|endpoint| endpoint.address).chain(self.server);
         let servers = servers.map(|address| (address, None));
-        let others = nodes.filter(|node| this.is_none_or(|this| this.name != node.name));
+        let nodes = nodes.map(|node| (&node.name, &node.addresses));
+        let others = nodes.chain(self.nodes.iter().map(|node| (&node.name, &node.addresses)));
+        let others = others.filter(|(name, _)| this.is_none_or(|this| this.name != **name));
         let others =
-            others.flat_map(|node| node.addresses.iter().map(move |ip| (*ip, Some(&node.name))));
+            others.flat_map(|(name, addresses)| addresses.iter().map(move |ip| (*ip, Some(name))));
         let is_own = |ip: &IpAddr| own.iter().any(|found| found.address.addr() == *ip);
         let mut foreign = BTreeSet::new();
         for (address, node) in servers.chain(others) {

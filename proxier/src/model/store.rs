@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::address::{Family, Net, PerFamily};
+use super::address::{Net, PerFamily};
+use super::dirty::{Dirty, TriggerTime};
 use super::endpoint::{Endpoint, Slice};
-use super::event::{Event, Update};
+use super::event::{Event, Unread, Update};
 use super::name::{ServiceName, SliceName};
 use super::names::Names;
 use super::node::{DUMMY_DEVICE, InterfaceAddress, Node, NodeReadiness};
@@ -48,79 +49,6 @@ struct Listed {
     addresses: bool,
 }
 
-/// The facts that have changed since the last plan.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Dirty {
-    /// Services whose plan may differ, whether present or gone.
-    pub services: BTreeSet<ServiceName>,
-    /// True if no plan has been made yet.
-    pub everything: bool,
-    /// True if a fact that only rules depend on has changed.
-    pub rules: bool,
-    /// Counts of Services and slices that have arrived, for metrics. No plan depends on it.
-    pub arrived: Arrived,
-    /// Counts of changed Services and slices, for metrics. No plan depends on it.
-    pub changed: Changed,
-    /// The times that changed slices report, for metrics. No plan depends on it.
-    pub reported: Vec<TriggerTime>,
-    /// Services that have lost a slice. Times reported for them before are discarded (spec 6.5).
-    pub unreported: BTreeSet<ServiceName>,
-    /// True if a node has come, gone or changed readiness. No plan depends on it.
-    pub has_other_nodes: bool,
-    /// True if the dummy device or one of its addresses is missing. No plan depends on it.
-    pub device: bool,
-}
-
-/// The number of objects that have arrived, changed or not. Slices of families that are not programmed do not count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arrived {
-    /// The number of Services, those included that are gone.
-    pub services: usize,
-    /// The number of EndpointSlices, those included that are gone.
-    pub slices: usize,
-}
-
-/// The number of changes that wait for a plan, counted as kube-proxy does (spec 11.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// The number of Services that have changed, each counted once.
-    pub services: usize,
-    /// The number of changes to EndpointSlices. A slice that changes twice counts twice.
-    pub slices: usize,
-}
-
-/// The changed Services and the number of changes to slices.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changed {
-    services: BTreeSet<ServiceName>,
-    slices: usize,
-}
-
-impl Changed {
-    /// Returns the number of changes.
-    pub fn pending(&self) -> Pending {
-        Pending { services: self.services.len(), slices: self.slices }
-    }
-}
-
-/// The time of an event that caused a slice to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TriggerTime {
-    /// The Service whose endpoints have changed.
-    pub service: ServiceName,
-    /// The family of the slice.
-    pub family: Family,
-    /// The time in nanoseconds since 1970.
-    pub at: i64,
-}
-
-impl Dirty {
-    /// True if no plan can differ and the dummy device needs no repair.
-    pub fn is_empty(&self) -> bool {
-        !self.everything && !self.rules && !self.device && self.services.is_empty()
-    }
-}
-
 impl Store {
     /// Makes an empty store that ignores EndpointSlices of families that are not programmed (spec 6.1).
     pub fn programming(families: &PerFamily<bool>) -> Self {
@@ -142,6 +70,7 @@ impl Store {
             // A removal from the dummy device changes no fact about the cluster or the node.
             Event::Removed(_) => {}
             Event::ApiServer(address) => self.outside.set_api_server(address),
+            Event::OtherNodes(nodes) => self.outside.set_nodes(nodes),
         }
     }
 
@@ -206,8 +135,8 @@ impl Store {
         !readiness.get(node).is_some_and(|node| node.ready)
     }
 
-    /// Returns the external and load-balancer addresses that also belong to API servers or, if the readiness
-    /// of nodes is known, to another node.
+    /// Returns the external and load-balancer addresses that also belong to API servers or, as far as the
+    /// addresses or the readiness of nodes are known, to another node.
     pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
         let kubernetes = ServiceName::new("default", "kubernetes");
         let servers = self.slices_of(&kubernetes);
@@ -271,6 +200,10 @@ impl Store {
             Update::Listed(nodes) => {
                 *known = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
             }
+            Update::PartlyListed(nodes, unread) => {
+                known.retain(|name, _| unread.may_be(name));
+                known.extend(nodes.into_iter().map(|node| (node.name.clone(), node)));
+            }
             Update::Put(node) => drop(known.insert(node.name.clone(), node)),
             Update::Gone(name) => drop(known.remove(&name)),
         }
@@ -278,24 +211,32 @@ impl Store {
 
     fn fold_service(&mut self, update: Update<ServiceName, Service>, dirty: &mut Dirty) {
         dirty.arrived.services += match &update {
-            Update::Listed(services) => services.len(),
+            Update::Listed(services) | Update::PartlyListed(services, _) => services.len(),
             Update::Put(_) | Update::Gone(_) => 1,
         };
         match update {
-            Update::Listed(services) => {
-                self.listed.services = true;
-                let named: BTreeSet<_> = services.iter().map(|service| &service.name).collect();
-                let gone: Vec<_> =
-                    self.services.keys().filter(|name| !named.contains(name)).cloned().collect();
-                for name in gone {
-                    self.drop_service(name, dirty);
-                }
-                for service in services {
-                    self.put_service(service, dirty);
-                }
-            }
+            Update::Listed(services) => self.list_services(services, &Unread::default(), dirty),
+            Update::PartlyListed(services, unread) => self.list_services(services, &unread, dirty),
             Update::Put(service) => self.put_service(service, dirty),
             Update::Gone(name) => self.drop_service(name, dirty),
+        }
+    }
+
+    fn list_services(
+        &mut self,
+        services: Vec<Service>,
+        unread: &Unread<ServiceName>,
+        dirty: &mut Dirty,
+    ) {
+        self.listed.services = true;
+        let named: BTreeSet<_> = services.iter().map(|service| &service.name).collect();
+        let is_gone = |name: &&ServiceName| !named.contains(name) && !unread.may_be(name);
+        let gone: Vec<_> = self.services.keys().filter(is_gone).cloned().collect();
+        for name in gone {
+            self.drop_service(name, dirty);
+        }
+        for service in services {
+            self.put_service(service, dirty);
         }
     }
 
@@ -326,20 +267,8 @@ impl Store {
 
     fn fold_slice(&mut self, update: Update<SliceName, Slice>, dirty: &mut Dirty) {
         match update {
-            Update::Listed(mut slices) => {
-                self.listed.slices = true;
-                slices.retain(|slice| !self.ignored.of(slice.family));
-                dirty.arrived.slices += slices.len();
-                let named: BTreeSet<_> = slices.iter().map(|slice| &slice.name).collect();
-                let gone: Vec<_> =
-                    self.slices.keys().filter(|name| !named.contains(name)).cloned().collect();
-                for name in gone {
-                    self.lose_slice(&name, dirty);
-                }
-                for slice in slices {
-                    self.put_slice(slice, dirty);
-                }
-            }
+            Update::Listed(slices) => self.list_slices(slices, &Unread::default(), dirty),
+            Update::PartlyListed(slices, unread) => self.list_slices(slices, &unread, dirty),
             // A slice that changes to another family counts as removed. The API forbids such a change, but a
             // manifest can make it.
             Update::Put(slice) if *self.ignored.of(slice.family) => {
@@ -357,6 +286,26 @@ impl Store {
         // A slice that is not known may be of a family that is not programmed.
         dirty.arrived.slices += usize::from(self.slices.contains_key(name));
         self.lose_slice(name, dirty);
+    }
+
+    fn list_slices(
+        &mut self,
+        mut slices: Vec<Slice>,
+        unread: &Unread<SliceName>,
+        dirty: &mut Dirty,
+    ) {
+        self.listed.slices = true;
+        slices.retain(|slice| !self.ignored.of(slice.family));
+        dirty.arrived.slices += slices.len();
+        let named: BTreeSet<_> = slices.iter().map(|slice| &slice.name).collect();
+        let is_gone = |name: &&SliceName| !named.contains(name) && !unread.may_be(name);
+        let gone: Vec<_> = self.slices.keys().filter(is_gone).cloned().collect();
+        for name in gone {
+            self.lose_slice(&name, dirty);
+        }
+        for slice in slices {
+            self.put_slice(slice, dirty);
+        }
     }
 
     /// Stores a slice. A relabelled slice leaves its old Service at once. Upstream keeps the stale endpoints

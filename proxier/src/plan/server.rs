@@ -103,6 +103,15 @@ impl ServerFlags {
     pub const HASHED: Self = Self(0x2);
     /// The flag `IP_VS_SVC_F_SCHED_MH_PORT`, which equals `IP_VS_SVC_F_SCHED2`.
     pub const MH_PORT: Self = Self(0x10);
+    /// The flag `IP_VS_SVC_F_SCHED3`, which no scheduler reads. A virtual server in an excluded network gets it
+    /// before its set entries are removed, so that it is known as this proxy's until it is removed itself.
+    pub const LEAVING: Self = Self(0x20);
+
+    /// Returns these flags and `flag`.
+    #[must_use]
+    pub fn with(self, flag: Self) -> Self {
+        Self(self.0 | flag.0)
+    }
 
     /// True if every bit of `flag` is set.
     pub fn has(self, flag: Self) -> bool {

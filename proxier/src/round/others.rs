@@ -91,7 +91,10 @@ impl Proxier {
         }
         let (node, sets, device) = (&self.node_port_addresses(), &found.sets, &found.addresses);
         let evidence = OwnershipEvidence { device, sets, node, exclude: &[] };
-        removed.into_iter().filter(|key| !evidence.is_our_server(key)).collect()
+        let flags = |key: &VirtualServerKey| {
+            found.servers.get(key).map(|server| server.settings.flags).unwrap_or_default()
+        };
+        removed.into_iter().filter(|key| !evidence.is_our_server(key, flags(key))).collect()
     }
 
     fn node_port_addresses(&self) -> BTreeSet<IpAddr> {

@@ -33,7 +33,11 @@ pub fn service(object: &Service, problems: &mut Vec<Problem>) -> Option<model::S
     if labels.is_some_and(|labels| labels.has_proxy_name) {
         return None;
     }
-    let spec = reader.value(&object.spec, "spec", OBJECT)?;
+    let spec = match (&object.spec, reader.value(&object.spec, "spec", OBJECT)) {
+        (_, Some(spec)) => spec,
+        (Field::Wrong(_), None) => return reader.unreadable(),
+        (Field::Absent | Field::Given(_), None) => return None,
+    };
     let kind = Type::read(spec, reader)?;
     let cluster_ips = cluster_ips(spec, reader)?;
     let external_policy = external_policy(spec, kind, reader);
@@ -75,7 +79,7 @@ impl Type {
             Some(other) => {
                 let message = format!("{} is not a type of Service", quoted(other));
                 reader.report("spec.type", message);
-                None
+                reader.unreadable()
             }
         }
     }
@@ -91,7 +95,7 @@ fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<
     let Some(first) = single.or(addresses.first().map(|(_, text)| *text)) else {
         reader
             .report("spec.clusterIP", "missing: where no API server assigns one, it must be given");
-        return None;
+        return reader.unreadable();
     };
     if first == "None" {
         return None;
@@ -102,7 +106,9 @@ fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<
     let mut found = PerFamily::default();
     let families = reader.items(&spec.ip_families, "spec.ipFamilies", "IPv4 or IPv6");
     if families.is_empty() {
-        let address = reader.any_host_address(first, "spec.clusterIP")?;
+        let Some(address) = reader.any_host_address(first, "spec.clusterIP") else {
+            return reader.unreadable();
+        };
         *found.of_mut(Family::of(address)) = Some(address);
     }
     for (at, text) in families {
@@ -113,7 +119,7 @@ fn cluster_ips(spec: &Spec, reader: &mut Reader<'_>) -> Option<PerFamily<Option<
             *slot = reader.host_address(family, text, format_args!("spec.clusterIPs[{at}]"));
         }
     }
-    (found != PerFamily::default()).then_some(found)
+    if found == PerFamily::default() { reader.unreadable() } else { Some(found) }
 }
 
 fn family(text: &str, at: usize, reader: &mut Reader<'_>) -> Option<Family> {

@@ -28,10 +28,14 @@ pub fn slice(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<mode
     if service == &Field::Absent {
         reader.report(field, "a slice without this label belongs to no Service");
     }
-    let service = reader.text(service, field)?;
+    let service = match (service, reader.text(service, field)) {
+        (_, Some(service)) => service,
+        (Field::Wrong(_), None) => return reader.unreadable(),
+        (Field::Absent | Field::Given(_), None) => return None,
+    };
     if !is_label(service) {
         reader.report(field, format_args!("{} is not the name of a Service", quoted(service)));
-        return None;
+        return reader.unreadable();
     }
     let ports = reader.items(&object.ports, "ports", OBJECT);
     let endpoints = reader.items(&object.endpoints, "endpoints", OBJECT);
@@ -67,13 +71,13 @@ fn family(object: &EndpointSlice, reader: &mut Reader<'_>) -> Option<Family> {
         }
         Some(other) => {
             reader.report("addressType", format_args!("{} is not IPv4 or IPv6", quoted(other)));
-            None
+            reader.unreadable()
         }
         None => {
             if object.address_type == Field::Absent {
                 reader.report("addressType", "IPv4 or IPv6 is required");
             }
-            None
+            reader.unreadable()
         }
     }
 }

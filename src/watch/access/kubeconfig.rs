@@ -45,6 +45,16 @@ pub(super) async fn read(path: &Path) -> Result<(Config, Option<String>), String
     Ok((config, note))
 }
 
+/// Returns the URL of the server in the file's current context; empty if the cluster has none.
+pub(super) fn server(path: &Path) -> Result<String, String> {
+    let mut file = Kubeconfig::read_from(path).map_err(|error| cause(&error))?;
+    let (cluster, _) = named(&file)?.ok_or("there is no current context")?;
+    let cluster = place(&mut file.clusters, |entry| entry.name == cluster)
+        .and_then(|entry| entry.cluster.take())
+        .ok_or_else(|| format!("cluster {cluster:?} does not exist"))?;
+    Ok(cluster.server.unwrap_or_default())
+}
+
 fn place<T>(entries: &mut [T], is_it: impl Fn(&T) -> bool) -> Option<&mut T> {
     entries.iter_mut().find(|entry| is_it(entry))
 }

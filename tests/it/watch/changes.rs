@@ -6,7 +6,7 @@ use ipvs_proxy::watch::NodesWatched;
 use proxier::model::{Event, NodeReadiness, Update};
 
 use super::{Log, Watching, asked, node, service, slice, small_cluster};
-use crate::apiserver::{ApiServer, Gone, Seen, Streaming};
+use crate::apiserver::{ApiServer, Canned, Gone, Seen, Streaming};
 
 /// Returns how many lists were answered.
 pub(super) fn lists(server: &ApiServer) -> usize {
@@ -265,4 +265,54 @@ async fn the_readiness_of_every_node_is_told_when_it_differs() {
     assert_eq!(readiness().await, Update::Put(of("node2", false)));
     server.delete("Node", "", "node2");
     assert_eq!(readiness().await, Update::Gone("node2".into()));
+}
+
+#[tokio::test]
+async fn the_addresses_of_all_nodes_are_read_once_a_service_has_one_outside() {
+    let is_table = |seen: &Seen| seen.parameter("includeObject").is_some();
+    let body = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":
+        [{"name":"Name"},{"name":"Internal-IP"},{"name":"External-IP"}],
+        "rows":[{"cells":["node1","192.0.2.11","<none>"]},{"cells":["node2","192.0.2.12","<none>"]}]}"#;
+    let headers = Vec::new();
+    let table = Canned { is_for: is_table, status: 200, headers, body: body.to_owned() };
+    let server = small_cluster();
+    server.behave(|behaviour| behaviour.canned = Some(table));
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    assert!(!server.requests().iter().any(is_table), "no Service has an address outside");
+    server.put(
+        "{kind: Service, metadata: {name: out, namespace: shop}, spec: {clusterIP: 10.96.0.7, \
+         externalIPs: [192.0.2.11, 192.0.2.12], ports: [{port: 80}]}}",
+    );
+    let nodes = loop {
+        if let Event::OtherNodes(nodes) = watching.event().await {
+            break nodes;
+        }
+    };
+    assert_eq!(nodes.len(), 2);
+    let told: Vec<_> = watching.store.foreign_addresses().iter().map(ToString::to_string).collect();
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert!(told.contains("shop/out") && told.contains("192.0.2.12 is the address of node node2"));
+    let asked: Vec<_> = server.requests().into_iter().filter(is_table).collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].parameter("resourceVersion"), Some("0"));
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_addresses_of_all_nodes_is_told_and_costs_nothing() {
+    let is_table = |seen: &Seen| seen.parameter("includeObject").is_some();
+    let headers = Vec::new();
+    let refusal = Canned { is_for: is_table, status: 403, headers, body: "no".to_owned() };
+    let server = small_cluster();
+    server.behave(|behaviour| behaviour.canned = Some(refusal));
+    server.put(
+        "{kind: Service, metadata: {name: out, namespace: shop}, spec: {clusterIP: 10.96.0.7, \
+         externalIPs: [192.0.2.12], ports: [{port: 80}]}}",
+    );
+    let log = Log::begin();
+    let mut watching = Watching::new(&server).await;
+    log.has("the addresses of other nodes cannot be read").await;
+    server.put(&service("web", 81));
+    watching.agrees_with(&server).await;
+    assert_eq!(log.lines_with("not reachable"), [""; 0]);
 }

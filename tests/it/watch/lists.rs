@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hyper::Version;
-use proxier::model::{Event, Update};
+use proxier::model::{Event, Unread, Update};
 
 use super::{Log, Watching, asked, node, service, slice, small_cluster};
-use crate::apiserver::{ApiServer, Streaming};
+use crate::apiserver::{ApiServer, Canned, Seen, Streaming};
 
 #[tokio::test]
 async fn whole_lists_come_first() {
@@ -212,4 +212,85 @@ async fn an_object_that_makes_no_sense_hides_no_other() {
         watching.agrees_with(&server).await;
         assert_eq!(log.lines_with(line).len(), 1, "a relist says nothing again");
     }
+}
+
+/// Puts `web` so that its cluster IP cannot be read, and a slice so that its family cannot be read.
+fn spoil(server: &ApiServer) {
+    server.put("{kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 5}}");
+    let slice = slice("web", "10.244.1.9").replace("addressType: IPv4", "addressType: 4");
+    server.put(&slice);
+}
+
+#[tokio::test]
+async fn an_object_that_becomes_unreadable_stays_as_it_was_last_known() {
+    for streaming in [Streaming::Served, Streaming::Refused(422)] {
+        let server = small_cluster();
+        server.behave(|behaviour| behaviour.streaming = streaming);
+        let mut watching = Watching::new(&server).await;
+        watching.agrees_with(&server).await;
+        let known = format!("{:?}", watching.store);
+        let log = Log::begin();
+        // First by the watch, then by a list.
+        spoil(&server);
+        let service = "Service shop/web: spec.clusterIP: 5 is not a string";
+        log.has(service).await;
+        log.has("EndpointSlice shop/web-a: addressType: 4 is not a string").await;
+        server.compact();
+        server.disconnect();
+        let event = watching.event().await;
+        let is_partial = |event: &Event| {
+            matches!(
+                event,
+                Event::Service(Update::PartlyListed(..)) | Event::Slice(Update::PartlyListed(..))
+            )
+        };
+        let mut partial = usize::from(is_partial(&event));
+        while partial < 2 {
+            partial += usize::from(is_partial(&watching.event().await));
+        }
+        assert_eq!(format!("{:?}", watching.store), known);
+        assert_eq!(log.lines_with(service).len(), 1, "it is told once");
+        assert_eq!(log.lines_with("what was last known of the object stays in force").len(), 2);
+        server.put(&self::service("web", 81));
+        server.put(&slice("web", "10.244.1.9"));
+        watching.agrees_with(&server).await;
+        server.put("{kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 5}}");
+        server.delete("Service", "shop", "web");
+        while watching.store.services().count() > 0 {
+            watching.event().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_with_an_element_that_may_be_any_object_takes_none_away() {
+    let server = small_cluster();
+    server.put(&service("api", 82));
+    server.behave(|behaviour| behaviour.streaming = Streaming::Refused(422));
+    let mut watching = Watching::new(&server).await;
+    watching.agrees_with(&server).await;
+    for element in ["5", "null", r#"{"metadata":{"name":7},"spec":{"clusterIP":"10.96.0.3"}}"#] {
+        let body = format!(
+            r#"{{"kind":"ServiceList","apiVersion":"v1","metadata":{{"resourceVersion":"{}"}},"items":[{element}]}}"#,
+            server.version() + 1
+        );
+        let is_for = |seen: &Seen| seen.path == "/api/v1/services" && seen.is_list();
+        let headers = Vec::new();
+        let canned = Canned { is_for, status: 200, headers, body };
+        server.behave(|behaviour| behaviour.canned = Some(canned));
+        server.compact();
+        server.disconnect();
+        loop {
+            if let Event::Service(update) = watching.event().await {
+                assert_eq!(update, Update::PartlyListed(vec![], Unread::Any), "{element}");
+                break;
+            }
+        }
+        assert_eq!(watching.store.services().count(), 2, "{element}");
+        server.behave(|behaviour| behaviour.canned = None);
+    }
+    server.compact();
+    server.delete("Service", "shop", "api");
+    server.disconnect();
+    watching.agrees_with(&server).await;
 }

@@ -1,7 +1,7 @@
 //! Tests of the store: completeness, dirty Services, relabelled slices.
 
 use super::*;
-use crate::model::{Family, LastChange};
+use crate::model::{Family, LastChange, Pending};
 
 fn slice(name: &str, service: &str) -> Slice {
     Slice {

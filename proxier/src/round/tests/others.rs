@@ -1,5 +1,7 @@
 //! Tests that changes by other programs are corrected and reported, and that their own objects stay.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::apply::Differences;
 use crate::diff::{ObservedServer, ServerChange};
@@ -67,6 +69,41 @@ fn a_restart_knows_by_the_sets_what_is_its_own_in_an_excluded_network() {
     assert!(outcome.is_success());
     assert_eq!(servers(&kernel), OTHERS);
     assert_eq!(outcome.servers_of_others, []);
+}
+
+#[test]
+fn a_restart_at_any_moment_of_a_removal_leaves_nothing_of_its_own_in_an_excluded_network() {
+    let (mut proxier, mut kernel) = within_excluded();
+    kernel.keep_history = true;
+    delete_web(&mut proxier);
+    assert!(proxier.round(&mut kernel, now()).is_success());
+    assert!(kernel.history.len() > 10, "{}", kernel.history.len());
+    for (at, state) in kernel.history.iter().enumerate() {
+        let mut left = FakeKernel { state: state.clone(), ..FakeKernel::default() };
+        let mut next = excluding();
+        let outcome = next.round(&mut left, now());
+        assert!(outcome.is_success());
+        assert_eq!(servers(&left), OTHERS, "after change {at}");
+        assert_eq!(outcome.servers_of_others, [], "after change {at}");
+    }
+}
+
+#[test]
+fn a_service_that_comes_back_during_its_removal_has_its_own_flags_again() {
+    let (mut proxier, mut kernel) = within_excluded();
+    let before = kernel.state.servers.clone();
+    kernel.refused = Some(|change| matches!(change, Change::Server(ServerChange::Remove(_))));
+    let web = proxier.store().service(&ServiceName::new("default", "web")).cloned();
+    delete_web(&mut proxier);
+    assert!(!proxier.round(&mut kernel, now()).is_success());
+    assert_ne!(kernel.state.servers, before);
+    proxier.fold(Event::Service(Update::Put(web.expect("the Service"))));
+    assert!(proxier.round(&mut kernel, after(1)).is_success());
+    assert_eq!(missing(&proxier, &kernel), "");
+    let settings = |servers: &BTreeMap<VirtualServerKey, ObservedServer>| -> Vec<ServerSettings> {
+        servers.values().map(|server| server.settings.clone()).collect()
+    };
+    assert_eq!(settings(&kernel.state.servers), settings(&before));
 }
 
 #[test]
