@@ -9,6 +9,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{MessageFormatter, Options, UserMessageFormatter};
 
+pub use self::tree::{Node, Value, below};
+
+mod tree;
+
 /// One document of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Document<'a> {
@@ -25,6 +29,15 @@ pub enum Duplicates {
     Refused,
     /// The last value wins, as in Kubernetes' lenient decoder.
     LastWins,
+}
+
+impl Duplicates {
+    fn policy(self) -> DuplicateKeyPolicy {
+        match self {
+            Self::Refused => DuplicateKeyPolicy::Error,
+            Self::LastWins => DuplicateKeyPolicy::LastWins,
+        }
+    }
 }
 
 /// The reason why a document could not be decoded, and the place.
@@ -87,7 +100,7 @@ pub fn decode<T: DeserializeOwned>(
     document: Document<'_>,
     duplicates: Duplicates,
 ) -> Result<T, Error> {
-    serde_saphyr::from_str_with_options(document.text, options(duplicates))
+    serde_saphyr::from_str_with_options(document.text, options(duplicates.policy()))
         .map_err(|error| locate::<T>(document, duplicates, error))
 }
 
@@ -101,7 +114,7 @@ pub fn walk<'t, S: DeserializeSeed<'t>>(
 ) -> Result<S::Value, String> {
     serde_saphyr::with_deserializer_from_str_with_options(
         document.text,
-        options(Duplicates::LastWins),
+        options(DuplicateKeyPolicy::LastWins),
         |yaml| seed.deserialize(yaml),
     )
     .map_err(|error| error.to_string())
@@ -117,7 +130,7 @@ fn locate<T: DeserializeOwned>(
     let mut track = serde_path_to_error::Track::new();
     let again = serde_saphyr::with_deserializer_from_str_with_options(
         document.text,
-        options(duplicates),
+        options(duplicates.policy()),
         |yaml| T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track)),
     );
     let error = again.err().unwrap_or(error);
@@ -127,17 +140,14 @@ fn locate<T: DeserializeOwned>(
 /// The parser's options. Documents may be as long as a folder needs that describes a large cluster. Depth stays
 /// limited, because it costs stack. Repetition by aliases does too, because a few lines could ask for any amount of
 /// memory. Numbers are those of YAML 1.1, as in Kubernetes' decoder: `010` is eight.
-fn options(duplicates: Duplicates) -> Options {
+fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: usize::MAX,
             max_nodes: usize::MAX,
             max_recorded_anchor_events: 10_000,
         },
-        duplicate_keys: match duplicates {
-            Duplicates::Refused => DuplicateKeyPolicy::Error,
-            Duplicates::LastWins => DuplicateKeyPolicy::LastWins,
-        },
+        duplicate_keys: duplicate_keys,
         legacy_octal_numbers: true,
         emit_comments: false,
         with_snippet: false,
