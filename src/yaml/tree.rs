@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Document, Error, describe, options};
+use super::{Document, Error, locate, options};
 
 /// A value of a document.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,14 +50,24 @@ impl Node {
     /// # Errors
     /// If the text is not YAML.
     pub fn read(document: Document<'_>) -> Result<(Self, Vec<Error>), Error> {
-        let bare: Spanned<Bare> = serde_saphyr::from_str_with_options(
-            document.text,
-            options(DuplicateKeyPolicy::PassThrough),
-        )
-        .map_err(|error| describe(&error, document.lines_before, ""))?;
+        let policy = DuplicateKeyPolicy::PassThrough;
+        let bare = serde_saphyr::from_str_with_options(document.text, options(policy))
+            .map_err(|error| locate(document, error))?;
+        Ok(Self::of(bare, document))
+    }
+
+    /// Reads a text of JSON; lines and columns are 0. The second value has an error for each key that occurs again.
+    ///
+    /// # Errors
+    /// If the text is not JSON.
+    pub fn of_json(text: &str) -> serde_json::Result<(Self, Vec<Error>)> {
+        let bare = serde_json::from_str(text)?;
+        Ok(Self::of(bare, Document { lines_before: 0, text: "" }))
+    }
+
+    fn of(bare: Spanned<Bare>, document: Document<'_>) -> (Self, Vec<Error>) {
         let mut reader = Reader { document, repeated: Vec::new() };
-        let node = reader.node(bare, "");
-        Ok((node, reader.repeated))
+        (reader.node(bare, ""), reader.repeated)
     }
 
     /// Returns the last value of this key; `None` without the key, or if this is not a mapping.
@@ -78,7 +90,7 @@ impl Node {
     #[must_use]
     pub fn error(&self, field: &str, reason: &str) -> Error {
         let (field, reason) = (field.to_owned(), reason.to_owned());
-        Error { line: self.line, column: self.column, field, reason, duplicate: false }
+        Error { line: self.line, column: self.column, field, reason }
     }
 }
 
@@ -86,6 +98,45 @@ impl Node {
 #[must_use]
 pub fn below(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+}
+
+impl<'de> Deserializer<'de> for &'de Node {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match &self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(on, _) => visitor.visit_bool(*on),
+            Value::Whole(number, _) => visitor.visit_i64(*number),
+            Value::Float(number, _) => visitor.visit_f64(*number),
+            Value::Text(text) => visitor.visit_borrowed_str(text),
+            Value::List(nodes) => visitor.visit_seq(SeqDeserializer::new(nodes.iter())),
+            Value::Map(entries) => {
+                let entries = entries.iter().map(|(key, node)| (key.as_str(), node));
+                visitor.visit_map(MapDeserializer::new(entries))
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de> for &'de Node {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
 /// Makes nodes of what the parser returns.
@@ -125,7 +176,7 @@ impl Reader<'_> {
             if !seen.insert(key.value.clone()) {
                 let (line, column) = self.place(key.referenced);
                 let (field, reason) = (path.clone(), "this key is there twice".to_owned());
-                self.repeated.push(Error { line, column, field, reason, duplicate: true });
+                self.repeated.push(Error { line, column, field, reason });
             }
             nodes.push((key.value, self.node(value, &path)));
         }
