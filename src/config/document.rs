@@ -26,6 +26,9 @@ pub(super) struct Setting {
     pub(super) flag: &'static str,
     /// The properties.
     pub(super) marks: &'static [Mark],
+    /// The meaning, for `docs/configuration.md`.
+    #[cfg(test)]
+    about: &'static str,
 }
 
 /// A property of a setting.
@@ -114,6 +117,8 @@ macro_rules! document {
                 name: $name,
                 flag: concat!($(stringify!($flag))?),
                 marks: &[$($(Mark::$mark),*)?],
+                #[cfg(test)]
+                about: concat!($($about),*),
             } ),*];
         }
 
@@ -344,3 +349,6 @@ impl ExtensionConfig {
     /// The `kind` of the document.
     pub(super) const KIND: &str = "IPVSProxyConfiguration";
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use super::document::VModule;
 use super::duration::GoDuration;
 
 pub use self::given::defaults;
+#[cfg(test)]
+pub(super) use self::given::flag_name;
 pub use self::list::list;
 pub(super) use self::settings::TakeFlag;
 
