@@ -296,3 +296,65 @@ impl Value for BTreeMap<String, bool> {
         json!(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KubeProxyConfiguration;
+    use crate::yaml;
+
+    fn read(text: &str) -> (KubeProxyConfiguration, Reader) {
+        let (tree, _) = Node::read(yaml::documents(text)[0]).unwrap();
+        let (mut settings, mut reader) = (KubeProxyConfiguration::default(), Reader::new("Kind"));
+        settings.read(&tree, "", &mut reader);
+        (settings, reader)
+    }
+
+    #[test]
+    fn mistakes_are_told_in_words_for_people_and_the_default_stays() {
+        for (text, wanted) in [
+            ("ipvs: 1", "line 1, column 7: Kind.ipvs: a mapping is expected"),
+            ("nodePortAddresses: a", "Kind.nodePortAddresses: a list is expected"),
+            (
+                "nodePortAddresses: [a, [b]]",
+                "Kind.nodePortAddresses[1]: a single value is expected",
+            ),
+            ("oomScoreAdj: [1]", "Kind.oomScoreAdj: a single value is expected"),
+            (
+                "oomScoreAdj: x",
+                "Kind.oomScoreAdj: must be a whole number from -2147483648 to 2147483647",
+            ),
+            ("logging: {verbosity: -1}", "must be a whole number from 0 to 4294967295"),
+            (
+                "logging: {vmodule: [{verbosity: 1.5}]}",
+                "Kind.logging.vmodule[0].verbosity: must be",
+            ),
+            ("clientConnection: {qps: x}", "Kind.clientConnection.qps: must be a number"),
+            ("enableProfiling: 1", "Kind.enableProfiling: must be true or false"),
+            ("enableProfiling: 'no'", "text in quotes where a boolean is expected"),
+            ("ipvs: {syncPeriod: 7}", "\"7\" is not a duration such as 30s or 1h15m"),
+        ] {
+            let (settings, reader) = read(text);
+            let [mistake] = &reader.mistakes[..] else { panic!("{text}: {reader:?}") };
+            assert!(mistake.to_string().contains(wanted), "{text}: {mistake}");
+            assert_eq!(settings, KubeProxyConfiguration::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_values_counts_as_a_whole() {
+        let (settings, reader) =
+            read("ipvs: {scheduler: x, udpTimeout: 1}\nipvs: {strictARP: true}\n");
+        assert!(reader.mistakes.is_empty(), "{reader:?}");
+        assert!(settings.ipvs.strict_arp && settings.ipvs.scheduler.is_empty());
+    }
+
+    #[test]
+    fn text_keeps_the_spelling_of_numbers_and_booleans() {
+        let (settings, _) =
+            read("hostnameOverride: 0x10\nmode: n\nshowHiddenMetricsForVersion: 1.30\n");
+        assert_eq!(settings.hostname_override, "0x10");
+        assert_eq!(settings.mode, "n");
+        assert_eq!(settings.show_hidden_metrics_for_version, "1.30");
+    }
+}

@@ -1,6 +1,6 @@
 //! Reads a document into a tree of values, each with its place in the file.
 //!
-//! Takes a document. Returns its tree, in which a key may occur twice, and an error for each key that does. Keeps the
+//! Takes a document. Returns its tree, and an error for each key that occurs twice; its last value counts. Keeps the
 //! spelling of numbers and booleans. Does not know which fields there should be.
 
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ pub enum Value {
     Text(String),
     /// A list.
     List(Vec<Node>),
-    /// A mapping, in the order of the text.
+    /// A mapping, in the order of the text, with the last value of each key.
     Map(Vec<(String, Node)>),
 }
 
@@ -70,11 +70,11 @@ impl Node {
         (reader.node(bare, ""), reader.repeated)
     }
 
-    /// Returns the last value of this key; `None` without the key, or if this is not a mapping.
+    /// Returns the value of this key; `None` without the key, or if this is not a mapping.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         let Value::Map(entries) = &self.value else { return None };
-        entries.iter().rev().find(|(name, _)| name == key).map(|(_, node)| node)
+        entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
 
     /// Returns the text; `None` if this is not text.
@@ -177,6 +177,7 @@ impl Reader<'_> {
                 let (line, column) = self.place(key.referenced);
                 let (field, reason) = (path.clone(), "this key is there twice".to_owned());
                 self.repeated.push(Error { line, column, field, reason });
+                nodes.retain(|(name, _): &(String, Node)| *name != key.value);
             }
             nodes.push((key.value, self.node(value, &path)));
         }
