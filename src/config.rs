@@ -5,103 +5,50 @@
 //! host name and for the environment variables of a pod.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-use proxier::model::{Net, PerFamily};
-use proxier::plan::{Compatibility, DrainLimits};
 
 use crate::yaml;
 
-pub use self::check::Problem;
+pub use self::check::{
+    Config, Conntrack, DetectLocal, Ipvs, LogFormat, Logging, NodePortAddresses, OnConfigChange,
+    Problem, ServiceMetrics, Serving,
+};
+pub use self::document::{ExtensionConfig, KubeProxyConfiguration, VModule};
 pub use self::documents::DecodeFailure;
 pub use self::duration::GoDuration;
 pub use self::exclude_cidrs::exclude_cidrs;
-pub use self::extension::{ExtensionConfig, OnConfigChange};
-pub use self::file::VModule;
 pub use self::flags::Flags;
 pub use self::follow::FileWatcher;
 pub use self::gates::Gates;
-pub use self::raw::RawConfig;
+pub use self::raw::{RawConfig, ordered};
 
 mod check;
 mod decode;
-mod defaults;
 mod difference;
+mod document;
 mod documents;
 mod duration;
-mod effective;
 mod exclude_cidrs;
-pub mod extension;
-pub mod file;
 pub mod flags;
 mod follow;
 pub mod gates;
 mod go_yaml;
 mod raw;
-mod spans;
+
+/// The default of `localSocket`.
+pub const DEFAULT_SOCKET: &str = "/run/ipvs-proxy/ipvs-proxy.sock";
+
+/// The port of `healthzBindAddress` if it has none.
+const HEALTHZ_PORT: u16 = 10_256;
+
+/// The port of `metricsBindAddress` if it has none.
+const METRICS_PORT: u16 = 10_249;
 
 /// Longest name of a network interface in bytes (`include/uapi/linux/if.h IFNAMSIZ`, less the final zero).
 pub const INTERFACE_NAME_MAX: usize = 15;
 
 /// The folder of manifests that the proxy follows outside a cluster when the operator names no source.
 pub const DEFAULT_MANIFESTS: &str = "/etc/ipvs-proxy/manifests";
-
-/// The settings of the proxy, checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// This node's name: trimmed, lower case, never empty.
-    pub node_name: Arc<str>,
-    /// The source of Services and EndpointSlices.
-    pub source: Source,
-    /// The way to recognize traffic from this node's pods.
-    pub detect_local: DetectLocal,
-    /// Bit of the packet mark that asks for masquerading, 0–31.
-    pub masquerade_bit: u8,
-    /// True if all traffic to Services is masqueraded.
-    pub masquerade_all: bool,
-    /// Settings of the virtual servers.
-    pub ipvs: Ipvs,
-    /// The node's addresses that serve node ports.
-    pub node_port_addresses: NodePortAddresses,
-    /// Limits of connection tracking.
-    pub conntrack: Conntrack,
-    /// Addresses that the proxy listens on.
-    pub serving: Serving,
-    /// Settings of the log.
-    pub logging: Logging,
-    /// `configSyncPeriod`; more than zero. It has no effect: the proxy keeps every object, so none is delivered again.
-    pub config_sync_period: Duration,
-    /// Score for the out-of-memory killer, -1000–1000.
-    pub oom_score_adj: i16,
-    /// True if the operator set `oom_score_adj`. A failure to set the default is reported less loudly.
-    pub oom_score_adj_is_given: bool,
-    /// Feature gates, each on or off.
-    pub gates: Gates,
-    /// Chooses between kube-proxy's result and the API's promise where they differ.
-    pub policy: Compatibility,
-    /// The longest times for which destinations may drain.
-    pub drain: DrainLimits,
-    /// Load-balancer addresses in these networks are treated as those with `ipMode: Proxy`.
-    pub ip_mode_proxy: Vec<Net>,
-    /// Bounds of the metrics of each Service; `None` if these metrics are off.
-    pub service_metrics: Option<ServiceMetrics>,
-    /// The path of the local socket at which root reads the names of virtual servers; `None` if there is none.
-    pub local_socket: Option<PathBuf>,
-    /// The reaction to a change of the configuration files.
-    pub on_config_change: OnConfigChange,
-}
-
-/// Bounds of the metrics of each Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceMetrics {
-    /// The largest number of Services that have metrics of their own; more than zero.
-    pub limit: u32,
-    /// The time for which a reading of the kernel's counters stays valid; more than zero.
-    pub interval: Duration,
-}
 
 /// The source of Services, EndpointSlices and the Node.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,108 +127,6 @@ fn password_apart(url: &str) -> (&str, Option<&str>, &str) {
     }
 }
 
-/// The way to recognize traffic from this node's pods (`detectLocalMode`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DetectLocal {
-    /// The source is in the cluster's pod network of its family. `None` for a family without such a network.
-    ClusterCidr(PerFamily<Option<Net>>),
-    /// The source is in the pod network of this node's Node object.
-    NodeCidr,
-    /// The traffic arrives at this bridge. Not empty. A name longer than [`INTERFACE_NAME_MAX`] bytes matches nothing.
-    BridgeInterface(String),
-    /// The traffic arrives at an interface whose name begins with this prefix. Not empty. A prefix longer than
-    /// [`INTERFACE_NAME_MAX`] bytes matches nothing.
-    InterfaceNamePrefix(String),
-}
-
-/// Settings of the virtual servers (`ipvs`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ipvs {
-    /// The kernel's name of the scheduler; never empty.
-    pub scheduler: String,
-    /// Virtual servers with addresses in these networks belong to other programs.
-    pub exclude_cidrs: Vec<Net>,
-    /// True if the proxy sets `arp_ignore` and `arp_announce`, so that the node does not announce service addresses.
-    pub strict_arp: bool,
-    /// Idle timeout of IPVS TCP connections in seconds; 0 keeps the kernel's.
-    pub tcp_timeout: u32,
-    /// Timeout of IPVS TCP connections after a FIN in seconds; 0 keeps the kernel's.
-    pub tcp_fin_timeout: u32,
-    /// Idle timeout of IPVS UDP connections in seconds; 0 keeps the kernel's.
-    pub udp_timeout: u32,
-    /// Longest time between two full comparisons with the kernel; more than zero.
-    pub sync_period: Duration,
-    /// Shortest time between two rounds; at most `sync_period`.
-    pub min_sync_period: Duration,
-}
-
-/// The node's addresses that serve node ports (`nodePortAddresses`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodePortAddresses {
-    /// The Node object's first address of each family.
-    Primary,
-    /// The node's addresses in these networks. In a family without such a network, every address.
-    Nets(Vec<Net>),
-}
-
-/// Limits of connection tracking (`conntrack`); 0 keeps the kernel's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conntrack {
-    /// Connections per CPU.
-    pub max_per_core: u32,
-    /// The least number of connections, unless `max_per_core` is 0.
-    pub min: u32,
-    /// Idle timeout of established TCP connections.
-    pub tcp_established_timeout: Duration,
-    /// Timeout of TCP connections in CLOSE_WAIT.
-    pub tcp_close_wait_timeout: Duration,
-    /// True if the kernel accepts packets outside the TCP window.
-    pub tcp_be_liberal: bool,
-    /// Timeout of UDP flows without an answer.
-    pub udp_timeout: Duration,
-    /// Timeout of UDP flows with answers.
-    pub udp_stream_timeout: Duration,
-}
-
-/// Addresses that the proxy listens on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Serving {
-    /// The node's address, unless unspecified. The proxy does not listen on it.
-    pub bind_address: IpAddr,
-    /// The address of `/healthz` and `/livez`; `None` if they are not served.
-    pub healthz: Option<SocketAddr>,
-    /// The address of `/metrics` and `/proxyMode`.
-    pub metrics: SocketAddr,
-    /// True if a port that cannot be bound ends the process.
-    pub hard_fail: bool,
-    /// True if profiles are served under `/debug/pprof`.
-    pub profiling: bool,
-    /// True if metrics that are hidden in this version are shown.
-    pub show_hidden_metrics: bool,
-}
-
-/// Settings of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logging {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// 0 logs important events, 4 each change, 6 everything.
-    pub verbosity: u32,
-    /// The longest time a line may be buffered; more than zero. It has no effect: this proxy buffers no line.
-    pub flush_frequency: Duration,
-    /// Levels of single source files; the first pattern that matches wins.
-    pub vmodule: Vec<VModule>,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// A line of text in klog's format.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 /// Facts about the machine and the process that settings depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -334,9 +179,6 @@ pub enum Error {
         /// The mistake, with line and field.
         source: DecodeFailure,
     },
-    /// The settings cannot be written as YAML.
-    #[error("cannot write the configuration: {0}")]
-    Write(String),
     /// One or more values are invalid.
     #[error("invalid configuration{}: {}", of(files), joined(mistakes, problems))]
     Invalid {

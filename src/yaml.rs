@@ -1,13 +1,17 @@
-//! Splits YAML and JSON text into documents and decodes them, with the place of every mistake.
+//! Splits YAML and JSON text into documents and reads them, with the place of every mistake.
 //!
-//! Takes the text of a file. Returns its documents, and values decoded from one of them. A mistake is an [`Error`] with
+//! Takes the text of a file. Returns its documents, and the tree of one of them. A mistake is an [`Error`] with
 //! line, column and field path. Reads JSON as YAML. Does not read files. Does not know what the values mean.
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::Deserialize as _;
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{MessageFormatter, Options, UserMessageFormatter};
+
+pub use self::tree::{Node, Value, below};
+
+mod tree;
 
 /// One document of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,15 +20,6 @@ pub struct Document<'a> {
     pub lines_before: u64,
     /// The document, with its `---` line if it has one.
     pub text: &'a str,
-}
-
-/// The treatment of a key that occurs twice in one mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duplicates {
-    /// The key is a mistake.
-    Refused,
-    /// The last value wins, as in Kubernetes' lenient decoder.
-    LastWins,
 }
 
 /// The reason why a document could not be decoded, and the place.
@@ -38,8 +33,6 @@ pub struct Error {
     pub field: String,
     /// The mistake, in one line.
     pub reason: String,
-    /// True if the mistake is a key that occurs twice.
-    pub duplicate: bool,
 }
 
 impl fmt::Display for Error {
@@ -79,46 +72,16 @@ fn begins_document(line: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Decodes one document.
-///
-/// # Errors
-/// The first mistake, with its place.
-pub fn decode<T: DeserializeOwned>(
-    document: Document<'_>,
-    duplicates: Duplicates,
-) -> Result<T, Error> {
-    serde_saphyr::from_str_with_options(document.text, options(duplicates))
-        .map_err(|error| locate::<T>(document, duplicates, error))
-}
-
-/// Decodes one document with a seed. The last value of a duplicate key wins.
-///
-/// # Errors
-/// The parser's or the seed's first error, as text.
-pub fn walk<'t, S: DeserializeSeed<'t>>(
-    document: Document<'t>,
-    seed: S,
-) -> Result<S::Value, String> {
-    serde_saphyr::with_deserializer_from_str_with_options(
-        document.text,
-        options(Duplicates::LastWins),
-        |yaml| seed.deserialize(yaml),
-    )
-    .map_err(|error| error.to_string())
-}
-
-/// Decodes again, now with the path of each field, to describe the error. Tracking the path of every document would
-/// cost too much.
-fn locate<T: DeserializeOwned>(
-    document: Document<'_>,
-    duplicates: Duplicates,
-    error: serde_saphyr::Error,
-) -> Error {
+/// Reads the document again, now with the path of each field, to describe the error of a document that is not YAML.
+/// Tracking the path of every document would cost too much.
+fn locate(document: Document<'_>, error: serde_saphyr::Error) -> Error {
     let mut track = serde_path_to_error::Track::new();
     let again = serde_saphyr::with_deserializer_from_str_with_options(
         document.text,
-        options(duplicates),
-        |yaml| T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track)),
+        options(DuplicateKeyPolicy::LastWins),
+        |yaml| {
+            serde_json::Value::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
+        },
     );
     let error = again.err().unwrap_or(error);
     describe(&error, document.lines_before, &track.path().to_string())
@@ -127,17 +90,14 @@ fn locate<T: DeserializeOwned>(
 /// The parser's options. Documents may be as long as a folder needs that describes a large cluster. Depth stays
 /// limited, because it costs stack. Repetition by aliases does too, because a few lines could ask for any amount of
 /// memory. Numbers are those of YAML 1.1, as in Kubernetes' decoder: `010` is eight.
-fn options(duplicates: Duplicates) -> Options {
+fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: usize::MAX,
             max_nodes: usize::MAX,
             max_recorded_anchor_events: 10_000,
         },
-        duplicate_keys: match duplicates {
-            Duplicates::Refused => DuplicateKeyPolicy::Error,
-            Duplicates::LastWins => DuplicateKeyPolicy::LastWins,
-        },
+        duplicate_keys: duplicate_keys,
         legacy_octal_numbers: true,
         emit_comments: false,
         with_snippet: false,
@@ -159,7 +119,6 @@ fn describe(error: &serde_saphyr::Error, lines_before: u64, field: &str) -> Erro
         column,
         field: known.to_owned(),
         reason: reason.lines().next().unwrap_or_default().to_owned(),
-        duplicate: matches!(error, serde_saphyr::Error::DuplicateMappingKey { .. }),
     }
 }
 
@@ -172,21 +131,6 @@ fn told(error: &serde_saphyr::Error) -> Option<String> {
         E::AliasReplayLimitExceeded { .. }
         | E::AliasExpansionLimitExceeded { .. }
         | E::AliasReplayStackDepthExceeded { .. } => "it repeats too much by anchors and aliases",
-        E::Unexpected { expected, .. } => match &**expected {
-            "sequence start" => "a list is expected",
-            "mapping start" => "a mapping is expected",
-            "string scalar" | "scalar" => "a single value is expected",
-            _ => return None,
-        },
-        E::InvalidScalar { ty, .. } => match &**ty {
-            "i32" => "must be a whole number from -2147483648 to 2147483647",
-            "u32" => "must be a whole number from 0 to 4294967295",
-            "u16" => "must be a whole number from 0 to 65535",
-            "i8" | "u8" | "i16" | "i64" | "u64" => "must be a whole number",
-            "floating point" | "f32" | "f64" => "must be a number",
-            "boolean" | "bool" => "must be true or false",
-            _ => return None,
-        },
         _ => return None,
     };
     Some(told.to_owned())
@@ -196,15 +140,8 @@ fn told(error: &serde_saphyr::Error) -> Option<String> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, serde::Deserialize, PartialEq)]
-    struct Port {
-        port: u16,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    struct Spec {
-        #[allow(dead_code)]
-        ports: Vec<Port>,
+    fn error(text: &str) -> Error {
+        Node::read(documents(text)[0]).unwrap_err()
     }
 
     #[test]
@@ -224,43 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_has_line_column_and_field() {
-        let text = "---\nports: []\n---\nports:\n- port: 80\n- port: 70000\n";
-        let document = documents(text)[1];
-        let error = decode::<Spec>(document, Duplicates::Refused).unwrap_err();
-        assert_eq!((error.line, error.column), (6, 9), "{error}");
-        assert_eq!(error.field, "ports[1].port", "{error}");
-        assert!(!error.to_string().contains('\n'), "{error}");
-    }
-
-    #[test]
     fn broken_yaml_has_a_line() {
         for text in ["a: [1\nb: 2\n", "a: b: c\n", "\"a", "a\n b: c", "{", "\u{0}", "a: *b"] {
-            let error =
-                decode::<serde_json::Value>(documents(text)[0], Duplicates::Refused).unwrap_err();
+            let error = error(text);
             assert!(error.line > 0, "{text:?}: {error:?}");
             assert!(!error.reason.contains("line"), "{error:?}");
             assert!(!error.to_string().contains('?'), "{error}");
-        }
-    }
-
-    #[test]
-    fn duplicate_keys_are_known_as_such() {
-        let document = documents("port: 1\nport: 2\n")[0];
-        assert!(decode::<Port>(document, Duplicates::Refused).unwrap_err().duplicate);
-        assert_eq!(decode::<Port>(document, Duplicates::LastWins), Ok(Port { port: 2 }));
-    }
-
-    #[test]
-    fn mistakes_are_told_in_words_for_people() {
-        for (text, reason) in [
-            ("ports: 1", "a list is expected"),
-            ("ports: [1]", "a mapping is expected"),
-            ("ports: [{port: x}]", "must be a whole number from 0 to 65535"),
-            ("ports: [{port: [1]}]", "a single value is expected"),
-        ] {
-            let error = decode::<Spec>(documents(text)[0], Duplicates::Refused).unwrap_err();
-            assert_eq!(error.reason, reason, "{text}");
         }
     }
 
@@ -271,15 +177,12 @@ mod tests {
             let inner = vec![format!("*a{}", level - 1); 9].join(", ");
             text.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
         }
-        let error =
-            decode::<serde_json::Value>(documents(&text)[0], Duplicates::Refused).unwrap_err();
         let wanted = "it is nested too deeply, or repeats too much by anchors and aliases";
-        assert_eq!(error.reason, wanted);
+        assert_eq!(error(&text).reason, wanted);
     }
 
     #[test]
     fn deep_nesting_is_refused_and_does_not_overflow_the_stack() {
-        let text = "[".repeat(100_000);
-        decode::<serde_json::Value>(documents(&text)[0], Duplicates::Refused).unwrap_err();
+        error(&"[".repeat(100_000));
     }
 }

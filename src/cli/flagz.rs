@@ -12,70 +12,19 @@ use std::ffi::OsString;
 use clap::{Arg, ArgMatches};
 
 use super::{hyphenated, plain_help, run_command};
-use crate::config::flags::{boolean, list};
+use crate::config::flags::{boolean, defaults, list};
 use crate::config::{GoDuration, with_password_hidden};
 
-/// kube-proxy's flags and their defaults, in its own spelling.
+/// Defaults of flags that set no setting, in kube-proxy's spelling. Others have the empty default.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("bind-address", "0.0.0.0"),
-    ("bind-address-hard-fail", "false"),
     ("boot-id-file", "/proc/sys/kernel/random/boot_id"),
     ("cleanup", "false"),
-    ("cluster-cidr", ""),
-    ("config", ""),
-    ("config-sync-period", "15m0s"),
-    ("conntrack-max-per-core", "32768"),
-    ("conntrack-min", "131072"),
-    ("conntrack-tcp-be-liberal", "false"),
-    ("conntrack-tcp-timeout-close-wait", "1h0m0s"),
-    ("conntrack-tcp-timeout-established", "24h0m0s"),
-    ("conntrack-udp-timeout", "0s"),
-    ("conntrack-udp-timeout-stream", "0s"),
-    ("detect-local-mode", ""),
-    ("feature-gates", ""),
-    ("healthz-bind-address", "0.0.0.0:10256"),
     ("healthz-port", "10256"),
     ("help", "false"),
-    ("hostname-override", ""),
     ("init-only", "false"),
-    ("iptables-localhost-nodeports", "true"),
-    ("iptables-masquerade-bit", "14"),
-    ("iptables-min-sync-period", "1s"),
-    ("iptables-sync-period", "30s"),
-    ("ipvs-exclude-cidrs", "[]"),
-    ("ipvs-min-sync-period", "1s"),
-    ("ipvs-scheduler", ""),
-    ("ipvs-strict-arp", "false"),
-    ("ipvs-sync-period", "30s"),
-    ("ipvs-tcp-timeout", "0s"),
-    ("ipvs-tcpfin-timeout", "0s"),
-    ("ipvs-udp-timeout", "0s"),
-    ("kube-api-burst", "10"),
-    ("kube-api-content-type", "application/vnd.kubernetes.protobuf"),
-    ("kube-api-qps", "5"),
-    ("kubeconfig", ""),
-    ("log-flush-frequency", "5s"),
-    ("log-json-info-buffer-size", "0"),
-    ("log-json-split-stream", "false"),
-    ("log-text-info-buffer-size", "0"),
-    ("log-text-split-stream", "false"),
-    ("logging-format", "text"),
     ("machine-id-file", "/etc/machine-id,/var/lib/dbus/machine-id"),
-    ("masquerade-all", "false"),
-    ("master", ""),
-    ("metrics-bind-address", "127.0.0.1:10249"),
     ("metrics-port", "10249"),
-    ("nodeport-addresses", "[]"),
-    ("oom-score-adj", "-999"),
-    ("pod-bridge-interface", ""),
-    ("pod-interface-name-prefix", ""),
-    ("profiling", "false"),
-    ("proxy-mode", ""),
-    ("show-hidden-metrics-for-version", ""),
-    ("v", "0"),
     ("version", "false"),
-    ("vmodule", ""),
-    ("write-config-to", ""),
 ];
 
 /// Returns every flag of the proxy with its value. Invalid arguments give the defaults; such a process does not run.
@@ -85,7 +34,7 @@ where
     T: Into<OsString>,
 {
     let own = |(name, default): &(&str, &str)| ((*name).to_owned(), (*default).to_owned());
-    let mut flags: BTreeMap<String, String> = DEFAULTS.iter().map(own).collect();
+    let mut flags: BTreeMap<String, String> = DEFAULTS.iter().map(own).chain(defaults()).collect();
     let command = run_command();
     let named: Vec<(String, String)> = command.get_arguments().filter_map(names).collect();
     let arguments = plain_help(hyphenated(arguments)).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::extension::DEFAULT_SOCKET;
+use crate::config::DEFAULT_SOCKET;
 use crate::config::flags::named;
 
 /// The arguments of `ready`.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::run::Opened;
 use super::settings;
 use crate::cli::{DumpArgs, Form};
-use crate::config::extension::DEFAULT_SOCKET;
+use crate::config::DEFAULT_SOCKET;
 use crate::config::{self, Config, Environment, Source};
 use crate::console::{print, print_error};
 use crate::dump::ask;

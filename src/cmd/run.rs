@@ -89,7 +89,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
 
 fn write_config(given: &RawConfig, path: &Path) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
-    std::fs::write(path, given.yaml()?).with_context(context)?;
+    std::fs::write(path, given.yaml()).with_context(context)?;
     tracing::info!(file = %path.display(), "wrote configuration");
     Ok(())
 }

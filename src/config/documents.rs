@@ -4,29 +4,23 @@
 //! Every field of a wrong type is a mistake with line and path, and stays unset. Does not check values. Refuses a
 //! document of the proxy's own kind with an unknown version instead of skipping it.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use proxier::model::Family;
 
-use super::decode::{below, decode};
-use super::extension::{self, ExtensionConfig};
-use super::file::{Raw, forget_zeros};
-use super::spans::Places;
-use crate::yaml::{self, Document, Duplicates};
-
-/// The `apiVersion` and `kind` of kube-proxy's document.
-pub(super) const KUBE_PROXY: (&str, &str) =
-    ("kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration");
+use super::decode::{Reader, Value as _};
+use super::document::{ExtensionConfig, KubeProxyConfiguration};
+use crate::sloppy;
+use crate::yaml::{self, Document, Node};
 
 /// The contents of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Documents {
-    /// kube-proxy's document, with the proxy's own document of the same file. Zeros and empty strings that mean "the
-    /// default" are unset.
-    pub(super) raw: Raw,
+    /// kube-proxy's document, with every default filled in.
+    pub(super) settings: KubeProxyConfiguration,
+    /// The proxy's own document, with every default filled in.
+    pub(super) own: Option<ExtensionConfig>,
     /// Messages about keys and documents that were accepted but have no effect.
     pub(super) warnings: Vec<String>,
-    /// Every field of a wrong type; it is unset in `raw`.
+    /// Every field of a wrong type; it has its default.
     pub(super) mistakes: Vec<yaml::Error>,
 }
 
@@ -48,13 +42,13 @@ pub enum DecodeFailure {
         kind: String,
     },
     /// There is more than one document of the proxy's own kind.
-    #[error("there is more than one {}", extension::KIND)]
+    #[error("there is more than one {}", ExtensionConfig::KIND)]
     Twice,
     /// A document has the proxy's own kind or group, but not the known version or kind.
     #[error(
         "expected apiVersion {} and kind {}, found apiVersion {api_version:?} and kind {kind:?}",
-        extension::API_VERSION,
-        extension::KIND
+        ExtensionConfig::API_VERSION,
+        ExtensionConfig::KIND
     )]
     NotOwn {
         /// The document's `apiVersion`; empty if it has none.
@@ -65,8 +59,8 @@ pub enum DecodeFailure {
     /// A file for the proxy's own document holds no document, or several.
     #[error(
         "expected one document, of apiVersion {} and kind {}, found {count}",
-        extension::API_VERSION,
-        extension::KIND
+        ExtensionConfig::API_VERSION,
+        ExtensionConfig::KIND
     )]
     NotAlone {
         /// The number of documents.
@@ -84,12 +78,12 @@ pub(super) fn parse_own(text: &str) -> Result<Documents, DecodeFailure> {
         return Err(DecodeFailure::NotAlone { count: documents.len() });
     };
     let mut found = Documents::default();
-    let (tree, duplicates) = found.tree(document)?;
+    let tree = found.tree(document)?;
     let (api_version, kind) = named(&tree);
     if !is_own(&api_version, &kind)? {
         return Err(DecodeFailure::NotOwn { api_version, kind });
     }
-    found.raw.own = found.fields(document, &tree, duplicates, extension::KIND);
+    found.read_own(&tree)?;
     Ok(found)
 }
 
@@ -98,26 +92,25 @@ pub(super) fn parse_own(text: &str) -> Result<Documents, DecodeFailure> {
 /// # Errors
 /// If kube-proxy's document is missing, the proxy's own has another version, or the YAML is broken.
 pub(super) fn parse(text: &str) -> Result<Documents, DecodeFailure> {
-    let mut found = Documents::default();
-    let (mut raw, mut own): (Option<Raw>, Option<ExtensionConfig>) = (None, None);
-    let mut ignored = 0;
+    const KUBE_PROXY: (&str, &str) =
+        (KubeProxyConfiguration::API_VERSION, KubeProxyConfiguration::KIND);
+    let (mut found, mut has_settings, mut ignored) = (Documents::default(), false, 0);
     for document in filled(text) {
-        if raw.is_some() && !may_be_own(document.text) {
+        if has_settings && !may_be_own(document.text) {
             ignored += 1;
             continue;
         }
-        let (tree, duplicates) = found.tree(document)?;
+        let tree = found.tree(document)?;
         let (api_version, kind) = named(&tree);
         if is_own(&api_version, &kind)? {
-            if own.replace(found.fields(document, &tree, duplicates, extension::KIND)).is_some() {
-                return Err(DecodeFailure::Twice);
-            }
-        } else if raw.is_some() {
+            found.read_own(&tree)?;
+        } else if has_settings {
             ignored += 1;
         } else if (api_version.as_str(), kind.as_str()) == KUBE_PROXY {
-            let mut fields = found.fields(document, &tree, duplicates, KUBE_PROXY.1);
-            forget_zeros(&mut fields);
-            raw = Some(fields);
+            let mut reader = Reader::new(KubeProxyConfiguration::KIND);
+            found.settings = KubeProxyConfiguration::of_file(&tree, &mut reader);
+            found.keep(reader);
+            has_settings = true;
         } else {
             return Err(DecodeFailure::Kind { api_version, kind });
         }
@@ -125,15 +118,13 @@ pub(super) fn parse(text: &str) -> Result<Documents, DecodeFailure> {
     if ignored > 0 {
         found.warnings.push(format!("{ignored} further documents in the file are ignored"));
     }
-    found.raw = raw.ok_or_else(|| alone(own.is_some()))?;
-    found.raw.own = own.unwrap_or_default();
-    Ok(found)
+    if has_settings { Ok(found) } else { Err(alone(found.own.is_some())) }
 }
 
 /// The error for a file without kube-proxy's document. `is_ours` is true if the file holds the proxy's own document.
 fn alone(is_ours: bool) -> DecodeFailure {
     let (api_version, kind) =
-        if is_ours { (extension::API_VERSION, extension::KIND) } else { ("", "") };
+        if is_ours { (ExtensionConfig::API_VERSION, ExtensionConfig::KIND) } else { ("", "") };
     DecodeFailure::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() }
 }
 
@@ -151,7 +142,7 @@ fn is_blank(document: &Document<'_>) -> bool {
 
 /// False if the text rules out the proxy's own document. Other documents after the first may be anything, even broken.
 fn may_be_own(text: &str) -> bool {
-    text.contains(extension::KIND) || text.contains(extension::GROUP)
+    text.contains(ExtensionConfig::KIND) || text.contains(ExtensionConfig::GROUP)
 }
 
 /// True if the document is the proxy's own.
@@ -159,11 +150,11 @@ fn may_be_own(text: &str) -> bool {
 /// # Errors
 /// If the document has the proxy's group or kind, but not the known version: it must not be skipped.
 fn is_own(api_version: &str, kind: &str) -> Result<bool, DecodeFailure> {
-    if (api_version, kind) == (extension::API_VERSION, extension::KIND) {
+    if (api_version, kind) == (ExtensionConfig::API_VERSION, ExtensionConfig::KIND) {
         return Ok(true);
     }
     let group = api_version.split('/').next();
-    if kind == extension::KIND || group == Some(extension::GROUP) {
+    if kind == ExtensionConfig::KIND || group == Some(ExtensionConfig::GROUP) {
         let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
         return Err(DecodeFailure::NotOwn { api_version, kind });
     }
@@ -171,52 +162,59 @@ fn is_own(api_version: &str, kind: &str) -> Result<bool, DecodeFailure> {
 }
 
 /// The document's `apiVersion` and `kind`.
-fn named(tree: &Value) -> (String, String) {
-    let word = |key| tree.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+fn named(tree: &Node) -> (String, String) {
+    let word = |key| tree.get(key).and_then(Node::text).unwrap_or_default().to_owned();
     (word("apiVersion"), word("kind"))
 }
 
 impl Documents {
-    /// Decodes the document. The last of duplicate keys wins, with a warning for each.
-    fn tree(&mut self, document: Document<'_>) -> Result<(Value, Duplicates), yaml::Error> {
-        let error = match yaml::decode(document, Duplicates::Refused) {
-            Ok(tree) => return Ok((tree, Duplicates::Refused)),
-            Err(error) if error.duplicate => error,
-            Err(error) => return Err(error),
-        };
-        let mut repeated = Places::of(document).repeated;
-        if repeated.is_empty() {
-            repeated.push(error);
-        }
-        let told = repeated.iter().map(|key| format!("{key}: the last one counts"));
-        self.warnings.extend(told);
-        Ok((yaml::decode(document, Duplicates::LastWins)?, Duplicates::LastWins))
+    /// Reads the tree of a document. The last of duplicate keys wins, with a warning for each.
+    fn tree(&mut self, document: Document<'_>) -> Result<Node, yaml::Error> {
+        let (tree, repeated) = Node::read(document)?;
+        self.warnings.extend(repeated.iter().map(|key| format!("{key}: the last one counts")));
+        Ok(tree)
     }
 
-    /// Decodes the fields of a document of this kind, and collects mistakes and unknown fields.
-    fn fields<T: DeserializeOwned + Serialize + Default>(
-        &mut self,
-        document: Document<'_>,
-        tree: &Value,
-        duplicates: Duplicates,
-        kind: &str,
-    ) -> T {
-        let (fields, mistakes) = decode(document, tree, duplicates, kind);
-        self.mistakes.extend(mistakes);
-        let known = serde_json::to_value(T::default()).unwrap_or_default();
-        unknown_fields(tree, &known, "", &mut self.warnings);
-        fields
+    fn read_own(&mut self, tree: &Node) -> Result<(), DecodeFailure> {
+        let (mut reader, mut own) =
+            (Reader::new(ExtensionConfig::KIND), ExtensionConfig::default());
+        own.read(tree, "", &mut reader);
+        self.keep(reader);
+        match self.own.replace(own) {
+            Some(_) => Err(DecodeFailure::Twice),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, reader: Reader) {
+        self.mistakes.extend(reader.mistakes);
+        self.warnings.extend(reader.warnings);
     }
 }
 
-/// Adds a warning for every key of `tree` that is not in `known`, which has every field.
-fn unknown_fields(tree: &Value, known: &Value, path: &str, warnings: &mut Vec<String>) {
-    let (Value::Object(tree), Value::Object(known)) = (tree, known) else { return };
-    for (key, value) in tree {
-        let path = below(path, key);
-        match known.get(key) {
-            Some(known) => unknown_fields(value, known, &path, warnings),
-            None => warnings.push(format!("{path}: unknown field, ignored")),
+impl KubeProxyConfiguration {
+    /// Reads kube-proxy's document. The default listeners are in the family of the bind address, all addresses for the
+    /// health server and loopback for the metrics server.
+    fn of_file(tree: &Node, reader: &mut Reader) -> Self {
+        let mut settings = Self {
+            healthz_bind_address: String::new(),
+            metrics_bind_address: String::new(),
+            ..Self::default()
+        };
+        settings.read(tree, "", reader);
+        let bind = sloppy::address(&settings.bind_address);
+        let (any, loopback) = match bind.map(|bind| Family::of(bind.value)) {
+            Some(Family::V6) => ("::", "::1"),
+            Some(Family::V4) | None => ("0.0.0.0", "127.0.0.1"),
+        };
+        for (address, default) in [
+            (&mut settings.healthz_bind_address, any),
+            (&mut settings.metrics_bind_address, loopback),
+        ] {
+            if address.is_empty() {
+                default.clone_into(address);
+            }
         }
+        settings
     }
 }

@@ -1,17 +1,21 @@
 //! kube-proxy's flags, by subject.
 //!
 //! Takes argument values that `cli` has split and spelled with hyphens. Returns [`Flags`], in which a flag that was not
-//! given is `None`. Does not apply defaults, which `check` does. [`Flags::settings`] and [`Flags::over_file`] say which
-//! flag counts beside a configuration file.
+//! given is `None`. The lists of `document` say which setting a flag sets, and whether it counts beside a configuration
+//! file.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::document::VModule;
 use super::duration::GoDuration;
-use super::file::VModule;
 
+pub use self::given::defaults;
+#[cfg(test)]
+pub(super) use self::given::flag_name;
 pub use self::list::list;
+pub(super) use self::settings::TakeFlag;
 
 mod given;
 mod list;

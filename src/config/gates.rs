@@ -63,8 +63,8 @@ pub struct Gates(BTreeMap<&'static str, (Stage, bool)>);
 
 impl Gates {
     /// Returns the defaults, overridden by the gates that are set. Unknown names are ignored.
-    pub(super) fn of(set: Option<&BTreeMap<String, bool>>) -> Self {
-        let set = |name: &str| set.and_then(|set| set.get(name)).copied();
+    pub(super) fn of(set: &BTreeMap<String, bool>) -> Self {
+        let set = |name: &str| set.get(name).copied();
         let gates = KNOWN.iter().flat_map(|(stage, default, names)| {
             let of_stage = stage.all().and_then(set).unwrap_or(*default);
             names.iter().map(move |name| (*name, (*stage, set(name).unwrap_or(of_stage))))
@@ -90,7 +90,7 @@ mod tests {
 
     fn gates(set: &[(&str, bool)]) -> Gates {
         let set = set.iter().map(|(name, is_on)| ((*name).to_owned(), *is_on)).collect();
-        Gates::of(Some(&set))
+        Gates::of(&set)
     }
 
     #[test]

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use proxier::model;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::objects::{
-    EndpointSlice, Field, Fields, Kind, List, Metadata, Node, ObjectId, Problem, Service, Spoils,
+    self, EndpointSlice, Field, Fields, Kind, Metadata, ObjectId, Problem, Service, Spoils,
     convert, fields,
 };
-use crate::yaml::{self, Document, Duplicates};
+use crate::yaml::{self, Document, Node, Value};
 
 use super::unknown::{self, Unknown};
 use super::{json, kinds};
@@ -73,170 +72,135 @@ pub(super) fn parse(text: &str) -> Parsed {
     parsed
 }
 
-/// The type of a document, and of each item of its list.
+/// The type of a document, or of an item of a list.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Header {
+pub(super) struct Header {
     api_version: Field<String>,
     kind: Field<String>,
-    items: List<Header>,
-}
-
-/// The items of a list.
-#[derive(Deserialize)]
-struct Items<T> {
-    items: List<T>,
 }
 
 fn read(document: Document<'_>, parsed: &mut Parsed) -> Result<(), yaml::Error> {
-    let Parsed { entries, notes, errors } = parsed;
-    let header: Header = match decode(document)? {
+    let (tree, repeated) = Node::read(document)?;
+    if let Some(key) = repeated.into_iter().next() {
+        return Err(duplicate(key));
+    }
+    let line = document.lines_before + 1;
+    let refuse = |field: &str, reason| wrong(line, field.to_owned(), reason);
+    let header = match Header::of(&tree) {
         Field::Given(header) => header,
         Field::Absent => return Ok(()),
-        Field::Wrong(found) => return Err(wrong(document, String::new(), no_object(&found))),
+        Field::Wrong(found) => return Err(refuse("", no_object(&found))),
     };
-    if header.is("v1", "List") {
-        check_items(document, &header.items, errors)?;
-        check_kinds(document, &header.items, notes);
-        list::<Service>(document, Some(&header.items), entries)?;
-        list::<EndpointSlice>(document, Some(&header.items), entries)?;
-        list::<Node>(document, Some(&header.items), entries)
-    } else if header.is("v1", "ServiceList") {
-        check_items(document, &header.items, errors)?;
-        list::<Service>(document, None, entries)
-    } else if header.is("discovery.k8s.io/v1", "EndpointSliceList") {
-        check_items(document, &header.items, errors)?;
-        list::<EndpointSlice>(document, None, entries)
-    } else if header.is("v1", "NodeList") {
-        check_items(document, &header.items, errors)?;
-        list::<Node>(document, None, entries)
-    } else if is::<Service>(&header) {
-        single::<Service>(document, entries)
-    } else if is::<EndpointSlice>(&header) {
-        single::<EndpointSlice>(document, entries)
-    } else if is::<Node>(&header) {
-        single::<Node>(document, entries)
-    } else {
-        notes.extend(header.mistake().map(|reason| wrong(document, String::new(), reason)));
-        let Header { api_version, kind, items: _ } = header;
-        tracing::debug!(?api_version, ?kind, "a manifest of a kind that does not matter here");
-        Ok(())
+    if !header.is_list() {
+        if !header.object(&tree, line, &mut parsed.entries) {
+            parsed.notes.extend(header.mistake().map(|reason| refuse("", reason)));
+        }
+        return Ok(());
     }
-}
-
-/// Deserializes a document. The lenient types read on after a syntax error and then report a later
-/// place. A plain tree reports the error itself.
-fn decode<T: DeserializeOwned>(document: Document<'_>) -> Result<T, yaml::Error> {
-    yaml::decode(document, Duplicates::Refused).map_err(|error| {
-        yaml::decode::<Value>(document, Duplicates::Refused).err().unwrap_or(error)
-    })
+    let items = match tree.get("items").map(|items| (items, &items.value)) {
+        None | Some((_, Value::Null)) => return Ok(()),
+        Some((_, Value::List(items))) => items,
+        Some((items, _)) => {
+            let found = match Header::of(items) {
+                Field::Wrong(found) => found,
+                Field::Given(_) | Field::Absent => "an object".to_owned(),
+            };
+            return Err(refuse("items", format!("{found} is not a list")));
+        }
+    };
+    for (at, item) in items.iter().enumerate() {
+        let of_item = match Header::of(item) {
+            Field::Given(of_item) => of_item,
+            Field::Absent => continue,
+            // The other items are read, but the file is not complete: any object may be the one that is missing.
+            Field::Wrong(found) => {
+                parsed.errors.push(refuse(&format!("items[{at}]"), no_object(&found)));
+                continue;
+            }
+        };
+        let of_item = header.of_items().unwrap_or(of_item);
+        if !of_item.object(item, line, &mut parsed.entries) {
+            let nested = || "a list within a list is not read".to_owned();
+            let reason = of_item.mistake().or_else(|| of_item.is_list().then(nested));
+            let note = reason.map(|reason| refuse(&format!("items[{at}]"), reason));
+            parsed.notes.extend(note);
+        }
+    }
+    Ok(())
 }
 
 impl Header {
-    fn is(&self, api_version: &str, kind: &str) -> bool {
-        self.api_version.given().is_some_and(|found| found == api_version)
-            && self.kind.given().is_some_and(|found| found == kind)
+    fn of(node: &Node) -> Field<Self> {
+        Field::deserialize(node).unwrap_or_default()
+    }
+
+    fn version_and_kind(&self) -> (Option<&str>, Option<&str>) {
+        (self.api_version.given().map(String::as_str), self.kind.given().map(String::as_str))
     }
 
     fn mistake(&self) -> Option<String> {
         if let Field::Wrong(found) = &self.kind {
             return Some(format!("{found} is not a kind"));
         }
-        let version = self.api_version.given().map(String::as_str);
-        kinds::mistake(version, self.kind.given().map(String::as_str))
+        let (version, kind) = self.version_and_kind();
+        kinds::mistake(version, kind)
     }
 
     fn is_list(&self) -> bool {
-        let version = self.api_version.given().map(String::as_str);
-        self.kind.given().is_some_and(|kind| kinds::is_list(version, kind))
+        let (version, kind) = self.version_and_kind();
+        kind.is_some_and(|kind| kinds::is_list(version, kind))
+    }
+
+    /// The type of each item of this list; `None` if each item has its own.
+    fn of_items(&self) -> Option<Self> {
+        let kind = self.kind.given()?.strip_suffix("List").filter(|kind| !kind.is_empty())?;
+        Some(Self { api_version: self.api_version.clone(), kind: Field::Given(kind.to_owned()) })
+    }
+
+    /// Reads an object of this type. Returns false if the type is not read.
+    fn object(&self, node: &Node, line: u64, entries: &mut Vec<Arc<Entry>>) -> bool {
+        let (Some(version), Some(kind)) = self.version_and_kind() else { return false };
+        object((version, kind), node, line).map(|entry| entries.push(entry)).is_some()
     }
 }
 
-fn is<T: Known>(header: &Header) -> bool {
-    header.is(T::API_VERSION, T::NAME)
+/// Reads an object with this version and kind; `None` if the kind is not read.
+pub(super) fn object(kind: (&str, &str), node: &Node, line: u64) -> Option<Arc<Entry>> {
+    const SERVICE: (&str, &str) = (Service::API_VERSION, Service::NAME);
+    const SLICE: (&str, &str) = (EndpointSlice::API_VERSION, EndpointSlice::NAME);
+    const NODE: (&str, &str) = (objects::Node::API_VERSION, objects::Node::NAME);
+    match kind {
+        SERVICE => Some(entry::<Service>(node, line)),
+        SLICE => Some(entry::<EndpointSlice>(node, line)),
+        NODE => Some(entry::<objects::Node>(node, line)),
+        _ => None,
+    }
 }
 
 fn no_object(found: &str) -> String {
     format!("{found} is not an object")
 }
 
-fn wrong(document: Document<'_>, field: String, reason: String) -> yaml::Error {
-    yaml::Error { line: document.lines_before + 1, column: 1, field, reason, duplicate: false }
+fn wrong(line: u64, field: String, reason: String) -> yaml::Error {
+    yaml::Error { line, column: 1, field, reason }
 }
 
-/// Finds items that are not objects. The other items are read, but the file is not complete: any object may be
-/// the one that is missing.
-fn check_items(
-    document: Document<'_>,
-    items: &List<Header>,
-    errors: &mut Vec<yaml::Error>,
-) -> Result<(), yaml::Error> {
-    if let List::Wrong(found) = items {
-        return Err(wrong(document, "items".to_owned(), format!("{found} is not a list")));
-    }
-    for (at, item) in items.items().iter().enumerate() {
-        if let Field::Wrong(found) = item {
-            errors.push(wrong(document, format!("items[{at}]"), no_object(found)));
-        }
-    }
-    Ok(())
+/// The error for a key that is there twice: it names the mapping, and then the key.
+fn duplicate(error: yaml::Error) -> yaml::Error {
+    let (field, key) = error.field.rsplit_once('.').unwrap_or(("", &error.field));
+    let reason = format!("duplicate mapping key: {key}");
+    yaml::Error { field: field.to_owned(), reason, ..error }
 }
 
-/// Notes wrong types of the items of a list of kind `List`.
-fn check_kinds(document: Document<'_>, items: &List<Header>, notes: &mut Vec<yaml::Error>) {
-    for (at, item) in items.items().iter().enumerate() {
-        let Some(header) = item.given() else { continue };
-        let nested = || "a list within a list is not read".to_owned();
-        let reason = header.mistake().or_else(|| header.is_list().then(nested));
-        notes.extend(reason.map(|reason| wrong(document, format!("items[{at}]"), reason)));
-    }
-}
-
-fn single<T: Known>(
-    document: Document<'_>,
-    entries: &mut Vec<Arc<Entry>>,
-) -> Result<(), yaml::Error> {
-    let object: T = decode(document)?;
-    let unknown = T::fields().map(|fields| unknown::of_document(document, fields));
-    entries.push(entry(&object, document.lines_before + 1, unknown.unwrap_or_default()));
-    Ok(())
-}
-
-/// Reads the objects of one kind from a list. A mixed list is read once for each kind: the types
-/// are lenient, so an item of another kind parses and is skipped.
-fn list<T: Known>(
-    document: Document<'_>,
-    kinds: Option<&List<Header>>,
-    entries: &mut Vec<Arc<Entry>>,
-) -> Result<(), yaml::Error> {
-    let wanted = |at: usize| match kinds {
-        None => true,
-        Some(kinds) => kinds.items().get(at).and_then(Field::given).is_some_and(is::<T>),
-    };
-    if kinds.is_some_and(|kinds| !(0..kinds.items().len()).any(wanted)) {
-        return Ok(());
-    }
-    let list: Items<T> = decode(document)?;
-    let fields = |at| T::fields().filter(|_| wanted(at));
-    let mut unknown = unknown::of_items(document, fields);
-    for (at, item) in list.items.items().iter().enumerate() {
-        if let Some(object) = item.given()
-            && wanted(at)
-        {
-            let unknown = unknown.remove(&at).unwrap_or_default();
-            entries.push(entry(object, document.lines_before + 1, unknown));
-        }
-    }
-    Ok(())
-}
-
-/// Converts an object. `line` is the line at which its document begins.
-pub(super) fn entry<T: Known>(object: &T, line: u64, unknown: Vec<Unknown>) -> Arc<Entry> {
-    let mut problems = Vec::new();
+/// Reads and converts an object. `line` is the line at which its document begins.
+fn entry<T: Known>(node: &Node, line: u64) -> Arc<Entry> {
+    let (object, mut problems) = (T::deserialize(node).unwrap_or_default(), Vec::new());
     let fact = object.convert(&mut problems);
     let id = object.id();
+    let unknown = T::fields().map(|fields| unknown::of_object(node, fields));
     // An object without a name cannot be used, which was already reported.
-    for Unknown { path, message } in unknown {
+    for Unknown { path, message } in unknown.unwrap_or_default() {
         let object = id.clone();
         problems.extend(object.map(|object| Problem {
             object,
@@ -249,7 +213,7 @@ pub(super) fn entry<T: Known>(object: &T, line: u64, unknown: Vec<Unknown>) -> A
 }
 
 /// A kind of object that this proxy reads.
-pub(super) trait Known: DeserializeOwned {
+trait Known: DeserializeOwned + Default {
     const API_VERSION: &'static str;
     const NAME: &'static str;
 
@@ -297,7 +261,7 @@ impl Known for EndpointSlice {
     }
 }
 
-impl Known for Node {
+impl Known for objects::Node {
     const API_VERSION: &'static str = "v1";
     const NAME: &'static str = "Node";
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::documents::{Entry, Known, entry};
-use super::{kinds, unknown};
-use crate::objects::{EndpointSlice, Node, Service};
+use super::documents::{self, Entry};
+use super::kinds;
+use crate::yaml::{Node, Value};
 
 /// The type of an object, or the items of a list.
 #[derive(Deserialize)]
@@ -31,51 +31,38 @@ pub(super) fn objects(text: &str) -> Option<Vec<Arc<Entry>>> {
         return None;
     }
     let head: Head<'_> = serde_json::from_str(text).ok()?;
+    let kind = (&*head.api_version, &*head.kind);
+    let Some(items) = &head.items else {
+        return Some(object(kind, text)?.into_iter().collect());
+    };
+    if !kinds::is_list(Some(kind.0), kind.1) {
+        return None;
+    }
+    let of_items = kind.1.strip_suffix("List").filter(|kind| !kind.is_empty());
     let mut entries = Vec::new();
-    match (&*head.api_version, &*head.kind, &head.items) {
-        ("v1", "List", Some(items)) => {
-            for item in items {
-                let head: Head<'_> = serde_json::from_str(item.get()).ok()?;
-                object(&head, item.get(), &mut entries)?;
+    for item in items {
+        let json = item.get();
+        entries.extend(match of_items {
+            Some(name) => object((kind.0, name), json)?,
+            None => {
+                let head: Head<'_> = serde_json::from_str(json).ok()?;
+                object((&head.api_version, &head.kind), json)?
             }
-        }
-        ("v1", "ServiceList", Some(items)) => typed::<Service>(items, &mut entries)?,
-        ("v1", "NodeList", Some(items)) => typed::<Node>(items, &mut entries)?,
-        ("discovery.k8s.io/v1", "EndpointSliceList", Some(items)) => {
-            typed::<EndpointSlice>(items, &mut entries)?;
-        }
-        (_, _, None) => object(&head, text, &mut entries)?,
-        (_, _, Some(_)) => return None,
+        });
     }
     Some(entries)
 }
 
 /// Reads an object of any kind. Skips kinds that are not used.
-fn object(head: &Head<'_>, json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()> {
-    let is = |version: &str, kind: &str| head.api_version == version && head.kind == kind;
-    if is(Service::API_VERSION, Service::NAME) {
-        one::<Service>(json, into)
-    } else if is(EndpointSlice::API_VERSION, EndpointSlice::NAME) {
-        one::<EndpointSlice>(json, into)
-    } else if is(Node::API_VERSION, Node::NAME) {
-        one::<Node>(json, into)
-    } else {
-        // The YAML reader reports a wrong type, and a list within a list.
-        let version = Some(&*head.api_version);
-        let is_wrong = kinds::mistake(version, Some(&head.kind)).is_some()
-            || kinds::is_list(version, &head.kind);
-        (!is_wrong).then_some(())
-    }
-}
-
-fn typed<T: Known>(items: &[&RawValue], into: &mut Vec<Arc<Entry>>) -> Option<()> {
-    items.iter().try_for_each(|item| one::<T>(item.get(), into))
-}
-
-fn one<T: Known>(json: &str, into: &mut Vec<Arc<Entry>>) -> Option<()> {
-    let object: T = serde_json::from_str(json).ok()?;
+fn object(kind: (&str, &str), json: &str) -> Option<Option<Arc<Entry>>> {
+    let (tree, repeated) = Node::of_json(json).ok()?;
     // The whole text is one document, which begins in the first line.
-    let unknown = T::fields().map(|fields| unknown::of_json(json, fields));
-    into.push(entry(&object, 1, unknown.unwrap_or_default()));
-    Some(())
+    let entry = documents::object(kind, &tree, 1);
+    // The YAML reader reports a key that is there twice, a wrong type, and a list within a list.
+    let is_wrong = !repeated.is_empty()
+        || !matches!(tree.value, Value::Map(_))
+        || entry.is_none()
+            && (kinds::mistake(Some(kind.0), Some(kind.1)).is_some()
+                || kinds::is_list(Some(kind.0), kind.1));
+    (!is_wrong).then_some(entry)
 }

@@ -138,7 +138,7 @@ fn flags_that_do_not_count_are_warned_about_once_each() {
 
 /// Returns the settings in force, as they are written.
 fn written(arguments: &[&str]) -> Value {
-    let yaml = RawConfig::read(&flags(arguments)).unwrap().yaml().unwrap();
+    let yaml = RawConfig::read(&flags(arguments)).unwrap().yaml();
     serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"))
 }
 
@@ -173,12 +173,12 @@ fn the_settings_in_force_are_written_as_kube_proxy_writes_them() {
 #[test]
 fn the_settings_in_force_are_written_byte_by_byte_as_kube_proxy_writes_them() {
     let from_flags = RawConfig::read(&flags(&["--proxy-mode=ipvs"])).unwrap();
-    assert_eq!(from_flags.yaml().unwrap(), include_str!("config/written-by-kube-proxy.yaml"));
+    assert_eq!(from_flags.yaml(), include_str!("config/written-by-kube-proxy.yaml"));
     let recorded = WRITTEN.replace("MIN", "0s");
     let file = file(&recorded);
     let from_file =
         RawConfig::read(&flags(&[&format!("--config={}", file.path().display())])).unwrap();
-    assert_eq!(from_file.yaml().unwrap(), recorded);
+    assert_eq!(from_file.yaml(), recorded);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn what_is_written_means_the_same_when_it_is_read() {
         "--hostname-override=Node1",
     ];
     let (config, _) = load(&flags(&arguments)).unwrap();
-    let yaml = RawConfig::read(&flags(&arguments)).unwrap().yaml().unwrap();
+    let yaml = RawConfig::read(&flags(&arguments)).unwrap().yaml();
     let file = file(&yaml);
     let (again, warnings) =
         load(&flags(&[&format!("--config={}", file.path().display())])).unwrap();

@@ -587,9 +587,7 @@ fn json_says_what_the_same_objects_say_in_yaml() {
     let documents = ipvs_proxy::yaml::documents(&yaml);
     let mut items: Vec<serde_json::Value> = documents
         .into_iter()
-        .filter_map(|document| {
-            ipvs_proxy::yaml::decode(document, ipvs_proxy::yaml::Duplicates::Refused).ok()
-        })
+        .filter_map(|document| serde_saphyr::from_str(document.text).ok())
         .collect();
     items.push(serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": 3}));
     // An error in an object affects only that object here too.

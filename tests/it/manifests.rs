@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipvs_proxy::cli::{Command, parse};
-use ipvs_proxy::config::extension::DEFAULT_SOCKET;
+use ipvs_proxy::config::DEFAULT_SOCKET;
 use ipvs_proxy::config::{self, Environment, Flags, Source};
 use ipvs_proxy::events::{self, Event, Kind, Regarding};
 use ipvs_proxy::watch::{self, Api, ApiSettings, NodesWatched, Retry};

@@ -6,12 +6,14 @@
 //! A new virtual server is created first, without destinations. It then refuses connections instead of
 //! leaving them to a process of the host that listens at every address. Its entries and rules follow, so that
 //! it never answers without its masquerade rule and its guard. Its address follows, and its destinations come
-//! last. A virtual server is removed in the opposite order: destinations, entries, its address, the empty virtual
-//! server. The entry in `KUBE-IPVS-IPS`, which protects the host's own ports at that address, is removed last.
+//! last. A virtual server is removed in the opposite order: destinations, entries, the empty virtual server,
+//! its address. The entry in `KUBE-IPVS-IPS`, which protects the host's own ports at that address, is removed
+//! last.
 //!
 //! A cleanup does not remove entries by themselves. They show which virtual servers are this proxy's, so that the
-//! sets go last and an interrupted cleanup can be continued. An address goes before its virtual server, so that
-//! packets to it do not reach a process of the host. At the node's own addresses they do, as after the cleanup.
+//! sets go last and an interrupted cleanup can be continued. As the entries make `KUBE-IPVS-FILTER` pass packets,
+//! an address goes in their place, before its virtual server, so that no packet to it reaches a process of the
+//! host. At the node's own addresses packets do, as after the cleanup.
 //!
 //! Three kinds of entries have places of their own:
 //! - A guard shuts out clients that another set does not admit. It is added after the entries of that set and
@@ -55,10 +57,10 @@ pub enum Stage {
     RemoveSourceRangeGuards,
     /// Removes permissions and admissions.
     RemoveEntries,
-    /// Removes addresses.
-    RemoveAddresses,
     /// Removes virtual servers.
     RemoveServers,
+    /// Removes addresses.
+    RemoveAddresses,
     /// Removes entries of `KUBE-IPVS-IPS`, whose addresses have gone.
     RemoveAddressEntries,
     /// Removes rules.
@@ -87,8 +89,8 @@ impl Stage {
         Self::AddExemptions,
         Self::RemoveSourceRangeGuards,
         Self::RemoveEntries,
-        Self::RemoveAddresses,
         Self::RemoveServers,
+        Self::RemoveAddresses,
         Self::RemoveAddressEntries,
         Self::RemoveRules,
         Self::RemoveLegacyRules,
@@ -133,7 +135,14 @@ pub(super) fn in_stages(changes: Vec<Change>, standing: &Observed) -> Vec<(Stage
 /// Puts the changes of a cleanup into their order. `standing` is the kernel state before them. The caller carries
 /// them out at once: a cleanup removes whatever it can, so that a failure holds nothing back.
 pub fn ordered(changes: Vec<Change>, standing: &Observed) -> Vec<Change> {
-    in_stages(changes, standing).into_iter().map(|(_, change)| change).collect()
+    let is_address = |change: &Change| matches!(change, Change::Address(AddressChange::Remove(_)));
+    let mut all = in_stages(changes, standing);
+    for (stage, _) in all.iter_mut().filter(|(_, change)| is_address(change)) {
+        // The entries stay until the sets go, so the address is what stops packets.
+        *stage = Stage::RemoveEntries;
+    }
+    all.sort_by_key(|(stage, _)| *stage);
+    all.into_iter().map(|(_, change)| change).collect()
 }
 
 /// The effect of an entry on packets that match it.

@@ -8,10 +8,36 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proxier::model::{Family, Net, PerFamily};
 
-use super::{Check, PREVIOUS_MINOR, listeners};
-use crate::config::file::Raw;
-use crate::config::{INTERFACE_NAME_MAX, NodePortAddresses, Serving, defaults};
+use super::{Check, PREVIOUS_MINOR};
+use crate::config::INTERFACE_NAME_MAX;
+use crate::config::document::KubeProxyConfiguration;
 use crate::sloppy::{self, Parsed, Spelling};
+
+/// Addresses that the proxy listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// The node's address, unless unspecified. The proxy does not listen on it.
+    pub bind_address: IpAddr,
+    /// The address of `/healthz` and `/livez`; `None` if they are not served.
+    pub healthz: Option<SocketAddr>,
+    /// The address of `/metrics` and `/proxyMode`.
+    pub metrics: SocketAddr,
+    /// True if a port that cannot be bound ends the process.
+    pub hard_fail: bool,
+    /// True if profiles are served under `/debug/pprof`.
+    pub profiling: bool,
+    /// True if metrics that are hidden in this version are shown.
+    pub show_hidden_metrics: bool,
+}
+
+/// The node's addresses that serve node ports (`nodePortAddresses`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// The Node object's first address of each family.
+    Primary,
+    /// The node's addresses in these networks. In a family without such a network, every address.
+    Nets(Vec<Net>),
+}
 
 impl Check {
     /// Returns the name. An empty name is a problem. A name longer than any interface name is only a warning, because
@@ -30,9 +56,9 @@ impl Check {
     }
 
     /// Reads one network, or one of each family. Spaces are not trimmed: kube-proxy does not trim them either.
-    pub(super) fn cluster_cidrs(&mut self, raw: &Raw) -> PerFamily<Option<Net>> {
+    pub(super) fn cluster_cidrs(&mut self, raw: &KubeProxyConfiguration) -> PerFamily<Option<Net>> {
         let mut found = PerFamily::default();
-        let text = raw.cluster_cidr.as_deref().unwrap_or_default();
+        let text = raw.cluster_cidr.as_str();
         if text.is_empty() {
             return found;
         }
@@ -50,7 +76,10 @@ impl Check {
         found
     }
 
-    pub(super) fn node_port_addresses(&mut self, raw: &Raw) -> NodePortAddresses {
+    pub(super) fn node_port_addresses(
+        &mut self,
+        raw: &KubeProxyConfiguration,
+    ) -> NodePortAddresses {
         let words = raw.node_port_addresses.as_deref().unwrap_or_default();
         if words == ["primary"] {
             return NodePortAddresses::Primary;
@@ -61,37 +90,28 @@ impl Check {
         NodePortAddresses::Nets(self.nets("NodePortAddresses", words))
     }
 
-    pub(super) fn serving(&mut self, raw: &Raw) -> Serving {
-        let bind = raw.bind_address.as_deref().unwrap_or(defaults::BIND_ADDRESS);
+    pub(super) fn serving(&mut self, raw: &KubeProxyConfiguration) -> Serving {
+        let bind = raw.bind_address.as_str();
         let found = self.plain("BindAddress", bind, sloppy::address(bind));
         let bind_address = found.unwrap_or_else(|| {
             self.refuse("BindAddress", bind, "must be an IP address");
             IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         });
-        let (any, loopback) = listeners(raw);
-        let healthz = raw.healthz_bind_address.as_deref().unwrap_or(any);
-        let metrics = raw.metrics_bind_address.as_deref().unwrap_or(loopback);
+        let (healthz, metrics) = (&raw.healthz_bind_address, &raw.metrics_bind_address);
         Serving {
             bind_address,
-            healthz: (!healthz.is_empty())
-                .then(|| self.listener("HealthzBindAddress", healthz, defaults::HEALTHZ_PORT)),
-            metrics: self.listener("MetricsBindAddress", metrics, defaults::METRICS_PORT),
-            hard_fail: raw.bind_address_hard_fail.unwrap_or_default(),
-            profiling: raw.enable_profiling.unwrap_or_default(),
-            show_hidden_metrics: raw.show_hidden_metrics_for_version.as_deref()
-                == Some(PREVIOUS_MINOR),
+            healthz: (!healthz.is_empty()).then(|| self.listener("HealthzBindAddress", healthz)),
+            metrics: self.listener("MetricsBindAddress", metrics),
+            hard_fail: raw.bind_address_hard_fail,
+            profiling: raw.enable_profiling,
+            show_hidden_metrics: raw.show_hidden_metrics_for_version == PREVIOUS_MINOR,
         }
     }
 
-    /// Reads `IP:PORT`, or a bare IP, which gets the default port.
-    fn listener(&mut self, field: &str, text: &str, port: u16) -> SocketAddr {
-        let alone = sloppy::address(text);
-        let alone = alone
-            .map(|ip| Parsed { value: SocketAddr::new(ip.value, port), spelling: ip.spelling });
-        let found = alone.or_else(|| sloppy::socket(text));
-        self.plain(field, text, found).unwrap_or_else(|| {
+    fn listener(&mut self, field: &str, text: &str) -> SocketAddr {
+        self.plain(field, text, sloppy::socket(text)).unwrap_or_else(|| {
             self.refuse(field, text, "must be IP:port with a port from 1 to 65535");
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
         })
     }
 

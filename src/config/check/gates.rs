@@ -3,7 +3,7 @@
 //! Takes the gates that are set. Adds problems. Does not refuse unknown names: kube-proxy accepts any.
 
 use super::Check;
-use crate::config::file::Raw;
+use crate::config::document::KubeProxyConfiguration;
 use crate::config::gates::{EXTERNAL_IPS, FLAGZ, LOGGING_ALPHA, LOGGING_BETA, STATUSZ};
 
 /// The gates that have an effect in this proxy.
@@ -14,8 +14,8 @@ const LOCKED: &[&str] = &["MultiCIDRServiceAllocator", "PreferSameTrafficDistrib
 
 impl Check {
     /// Refuses a locked gate that is set to false (spec 12.7).
-    pub(super) fn gates(&mut self, raw: &Raw) {
-        for (gate, on) in raw.feature_gates.iter().flatten() {
+    pub(super) fn gates(&mut self, raw: &KubeProxyConfiguration) {
+        for (gate, on) in &raw.feature_gates {
             if LOCKED.contains(&gate.as_str()) && !on {
                 self.refuse(&format!("FeatureGates[{gate}]"), on, "is locked to true");
             }

@@ -2,20 +2,42 @@
 //!
 //! Takes the settings of files and flags. Returns checked values, or adds problems. Does not configure the log.
 
+use std::time::Duration;
+
 use super::Check;
-use crate::config::defaults;
-use crate::config::file::{self, Raw, VModule};
+use crate::config::document::{KubeProxyConfiguration, VModule};
 use crate::config::gates::{Gates, LOGGING_ALPHA, LOGGING_BETA};
-use crate::config::{LogFormat, Logging};
 
 /// Units of a Kubernetes quantity (`apimachinery/pkg/api/resource/suffix.go`).
 const SUFFIXES: &[&str] =
     &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E"];
 
+/// Settings of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// 0 logs important events, 4 each change, 6 everything.
+    pub verbosity: u32,
+    /// The longest time a line may be buffered; more than zero. It has no effect: this proxy buffers no line.
+    pub flush_frequency: Duration,
+    /// Levels of single source files; the first pattern that matches wins.
+    pub vmodule: Vec<VModule>,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line of text in klog's format.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
 impl Check {
-    pub(super) fn logging(&mut self, raw: &Raw, gates: &Gates) -> Logging {
+    pub(super) fn logging(&mut self, raw: &KubeProxyConfiguration, gates: &Gates) -> Logging {
         let logging = &raw.logging;
-        let format = match logging.format.as_deref().unwrap_or(defaults::LOG_FORMAT) {
+        let format = match logging.format.as_str() {
             "text" => LogFormat::Text,
             "json" => LogFormat::Json,
             other => {
@@ -27,21 +49,18 @@ impl Check {
             let reason = format!("needs the feature gate {LOGGING_BETA}");
             self.refuse("Logging.Format", "json", &reason);
         }
-        let verbosity = logging.verbosity.unwrap_or_default();
+        let verbosity = logging.verbosity;
         if i32::try_from(verbosity).is_err() {
             self.refuse("Logging.Verbosity", verbosity, "must be at most 2147483647");
         }
-        self.options("Logging.Options.Text", gates, &logging.options.text);
-        self.options("Logging.Options.JSON", gates, &logging.options.json);
+        let (text, json) = (&logging.options.text, &logging.options.json);
+        self.options("Text", gates, text.split_stream, &text.info_buffer_size);
+        self.options("JSON", gates, json.split_stream, &json.info_buffer_size);
         Logging {
             format,
             verbosity,
-            flush_frequency: self.period(
-                "Logging.FlushFrequency",
-                logging.flush_frequency,
-                defaults::LOG_FLUSH,
-            ),
-            vmodule: self.vmodule(format, logging.vmodule.clone().unwrap_or_default()),
+            flush_frequency: self.period("Logging.FlushFrequency", logging.flush_frequency),
+            vmodule: self.vmodule(format, logging.vmodule.clone()),
         }
     }
 
@@ -64,13 +83,13 @@ impl Check {
     }
 
     /// Checks stream options. Values other than the default need the feature gate `LoggingAlphaOptions`.
-    fn options(&mut self, field: &str, gates: &Gates, options: &file::StreamOptions) {
+    fn options(&mut self, format: &str, gates: &Gates, splits_stream: bool, size: &str) {
+        let field = format!("Logging.Options.{format}");
         let is_open = gates.is_on(LOGGING_ALPHA);
         let reason = format!("needs the feature gate {LOGGING_ALPHA}");
-        if options.split_stream == Some(true) && !is_open {
+        if splits_stream && !is_open {
             self.refuse(&format!("{field}.SplitStream"), true, &reason);
         }
-        let size = options.info_buffer_size.as_deref().unwrap_or_default();
         let field = format!("{field}.InfoBufferSize");
         match quantity(size) {
             None => self.refuse(&field, size, "must be a quantity such as 64Ki"),

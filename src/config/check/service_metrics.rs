@@ -2,25 +2,29 @@
 //!
 //! Takes the proxy's own settings. Returns the bounds, or `None` if these metrics are off.
 
+use std::time::Duration;
+
 use super::Check;
-use crate::config::ServiceMetrics;
-use crate::config::extension::{self, ExtensionConfig};
+use crate::config::document::ExtensionConfig;
 
-/// Default of `serviceMetricsLimit`, in Services.
-const SERVICES: u32 = 1000;
-
-/// Default of `serviceMetricsInterval`, in seconds.
-const SECONDS: i64 = 10;
+/// Bounds of the metrics of each Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceMetrics {
+    /// The largest number of Services that have metrics of their own; more than zero.
+    pub limit: u32,
+    /// The time for which a reading of the kernel's counters stays valid; more than zero.
+    pub interval: Duration,
+}
 
 impl Check {
     pub(super) fn service_metrics(&mut self, own: &ExtensionConfig) -> Option<ServiceMetrics> {
-        let field = |name: &str| format!("{}.{name}", extension::KIND);
-        let limit = own.service_metrics_limit.unwrap_or(SERVICES);
+        let field = |name: &str| format!("{}.{name}", ExtensionConfig::KIND);
+        let limit = own.service_metrics_limit;
         if limit == 0 {
             self.refuse(&field("serviceMetricsLimit"), limit, "must be greater than 0");
         }
         let interval = own.service_metrics_interval;
-        let interval = self.period(&field("serviceMetricsInterval"), interval, SECONDS);
-        (own.service_metrics == Some(true)).then_some(ServiceMetrics { limit, interval })
+        let interval = self.period(&field("serviceMetricsInterval"), interval);
+        own.service_metrics.then_some(ServiceMetrics { limit, interval })
     }
 }

@@ -5,70 +5,17 @@
 //!
 //! Source: spec 12.4.
 
+use serde_json::Value as Json;
+
 use super::Flags;
+use super::settings::without_file;
+use crate::config::document::{Entry, ExtensionConfig, Mark, entries};
 
-/// Flags whose values a configuration file gives; they are ignored beside one.
-const OF_FILE: &[&str] = &[
-    "bind-address",
-    "bind-address-hard-fail",
-    "cluster-cidr",
-    "config-sync-period",
-    "conntrack-max-per-core",
-    "conntrack-min",
-    "conntrack-tcp-be-liberal",
-    "conntrack-tcp-timeout-close-wait",
-    "conntrack-tcp-timeout-established",
-    "conntrack-udp-timeout",
-    "conntrack-udp-timeout-stream",
-    "detect-local-mode",
-    "feature-gates",
-    "healthz-bind-address",
-    "healthz-port",
-    "iptables-localhost-nodeports",
-    "iptables-masquerade-bit",
-    "iptables-min-sync-period",
-    "iptables-sync-period",
-    "ipvs-exclude-cidrs",
-    "ipvs-min-sync-period",
-    "ipvs-scheduler",
-    "ipvs-strict-arp",
-    "ipvs-sync-period",
-    "ipvs-tcp-timeout",
-    "ipvs-tcpfin-timeout",
-    "ipvs-udp-timeout",
-    "kube-api-burst",
-    "kube-api-content-type",
-    "kube-api-qps",
-    "kubeconfig",
-    "masquerade-all",
-    "metrics-bind-address",
-    "metrics-port",
-    "nodeport-addresses",
-    "oom-score-adj",
-    "pod-bridge-interface",
-    "pod-interface-name-prefix",
-    "profiling",
-    "proxy-mode",
-    "show-hidden-metrics-for-version",
-];
+/// Flags that a configuration file overrides although they set nothing by themselves.
+const OF_FILE: &[&str] = &["healthz-port", "metrics-port"];
 
-/// Flags that are accepted but have no effect in this proxy.
-const WITHOUT_EFFECT: &[&str] = &[
-    "boot-id-file",
-    "config-sync-period",
-    "iptables-localhost-nodeports",
-    "iptables-min-sync-period",
-    "iptables-sync-period",
-    "kube-api-burst",
-    "kube-api-content-type",
-    "kube-api-qps",
-    "log-flush-frequency",
-    "log-json-info-buffer-size",
-    "log-json-split-stream",
-    "log-text-info-buffer-size",
-    "log-text-split-stream",
-    "machine-id-file",
-];
+/// Flags that set nothing, and have no effect in this proxy.
+const WITHOUT_EFFECT: &[&str] = &["boot-id-file", "machine-id-file"];
 
 /// Deprecated flags, and the flags that replace them.
 const DEPRECATED: &[(&str, &str)] =
@@ -86,7 +33,15 @@ impl Flags {
                 )
             })
             .collect();
-        let passed_over = |name: &str| self.process.config.is_some() && OF_FILE.contains(&name);
+        let settings = settings();
+        let of_setting = |name: &str| settings.iter().find(|(flag, _)| flag == name);
+        let is_of_file = |name: &str| {
+            of_setting(name).map_or(OF_FILE.contains(&name), |(_, of)| !of.setting.is(Mark::Wins))
+        };
+        let is_idle = |name: &str| {
+            of_setting(name).map_or(WITHOUT_EFFECT.contains(&name), |(_, of)| of.is_idle)
+        };
+        let passed_over = |name: &str| self.process.config.is_some() && is_of_file(name);
         let (ignored, counted): (Vec<_>, Vec<_>) =
             self.given.iter().map(String::as_str).partition(|name| passed_over(name));
         if let (Some(file), false) = (&self.process.config, ignored.is_empty()) {
@@ -96,13 +51,37 @@ impl Flags {
                 spelled(&ignored)
             ));
         }
-        let idle: Vec<_> =
-            counted.into_iter().filter(|name| WITHOUT_EFFECT.contains(name)).collect();
+        let idle: Vec<_> = counted.into_iter().filter(|name| is_idle(name)).collect();
         if !idle.is_empty() {
             warnings.push(format!("flags without effect here: {}", spelled(&idle)));
         }
         warnings
     }
+}
+
+/// The settings that have a flag, with the flag's name and the default without a file.
+fn settings() -> Vec<(String, Entry)> {
+    let entries = entries(&without_file()).into_iter().chain(entries(&ExtensionConfig::default()));
+    let named = entries.map(|entry| (flag_name(entry.setting.flag), entry));
+    named.filter(|(name, _)| !name.is_empty()).collect()
+}
+
+/// The name of a flag, given the name of its field.
+pub(in crate::config) fn flag_name(field: &str) -> String {
+    if field == "verbosity" { "v".to_owned() } else { field.replace('_', "-") }
+}
+
+/// Returns the flags that set a setting, and their defaults as kube-proxy prints them.
+pub fn defaults() -> impl Iterator<Item = (String, String)> {
+    settings().into_iter().map(|(name, Entry { setting, value, .. })| {
+        let text = match value {
+            Json::String(text) => text,
+            Json::Null => "[]".to_owned(),
+            Json::Array(_) | Json::Object(_) if setting.is(Mark::Omit) => String::new(),
+            other => other.to_string(),
+        };
+        (name, text)
+    })
 }
 
 fn spelled(names: &[&str]) -> String {

@@ -102,11 +102,11 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
         ]
     };
     // The removals in their order. Below, one of them fails and keeps others from being made.
-    let [destination, permission, address, server, guard] = [
+    let [destination, permission, server, address, guard] = [
         "remove destination 10.96.0.1:80/tcp -> 10.244.2.1:80",
         "remove entry KUBE-CLUSTER-IP 10.96.0.1,tcp:80",
-        "remove address 10.96.0.1",
         "remove virtual server 10.96.0.1:80/tcp",
+        "remove address 10.96.0.1",
         "remove entry KUBE-IPVS-IPS 10.96.0.1",
     ];
     let made = |fault: Option<usize>| {
@@ -116,11 +116,11 @@ fn what_goes_is_empty_before_its_entries_go_and_stands_until_they_have_gone() {
         let made = kernel.log.iter().filter(|(_, is_made)| *is_made);
         made.map(|(change, _)| change.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(made(None), [destination, permission, address, server, guard]);
+    assert_eq!(made(None), [destination, permission, server, address, guard]);
     assert_eq!(made(Some(0)), [address, guard]);
     assert_eq!(made(Some(1)), [destination, address, guard]);
-    assert_eq!(made(Some(2)), [destination, permission, server]);
-    assert_eq!(made(Some(3)), [destination, permission, address, guard]);
+    assert_eq!(made(Some(2)), [destination, permission, address, guard]);
+    assert_eq!(made(Some(3)), [destination, permission, server]);
 }
 
 #[test]
