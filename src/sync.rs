@@ -242,7 +242,7 @@ impl Rounds {
             audited,
             interfered: !outcome.differences.counts.is_empty(),
             counted,
-            in_doubt: outcome.is_in_doubt,
+            needs_full_reading: outcome.needs_full_reading,
             next_retry: outcome.next_retry,
             draining: outcome.draining.count > 0,
             drain_ends: outcome.draining.next_end,

@@ -28,7 +28,7 @@ use crate::plan::{
 };
 
 use self::drain::Drain;
-use self::failures::Doubts;
+use self::failures::CacheValidity;
 
 mod drain;
 mod failures;
@@ -42,7 +42,7 @@ pub struct Proxier {
     store: Store,
     dirty: Dirty,
     desired: Desired,
-    touched: DirtyKeys,
+    dirty_keys: DirtyKeys,
     cache: Option<KernelCache>,
     proven: Proven,
     /// Changes by other programs since the last outcome that reported them.
@@ -55,11 +55,11 @@ pub struct Proxier {
     /// Changes and reads that have failed.
     refused: Refused,
     /// Failures between rounds, which the next outcome reports.
-    unreported: Vec<Failure>,
+    failures_between_rounds: Vec<Failure>,
     drain: Drain,
-    suspects: StaleCandidates,
+    stale_candidates: StaleCandidates,
     /// Trigger times from EndpointSlices whose changes are planned and not yet in force.
-    reported: Vec<TriggerTime>,
+    trigger_times: Vec<TriggerTime>,
 }
 
 /// A round that is under way.
@@ -76,8 +76,8 @@ struct Work {
     /// Virtual servers that events have changed.
     servers: BTreeSet<VirtualServerKey>,
     /// Families and protocols of the virtual servers that may have stale flows.
-    suspected: BTreeSet<(Family, Protocol)>,
-    doubts: Doubts,
+    kinds_to_check: BTreeSet<(Family, Protocol)>,
+    validity: CacheValidity,
 }
 
 /// The most changes that are made before those that already wait.
@@ -91,7 +91,7 @@ impl Proxier {
             settings,
             dirty: Dirty { everything: true, ..Dirty::default() },
             desired: Desired::default(),
-            touched: DirtyKeys::default(),
+            dirty_keys: DirtyKeys::default(),
             cache: None,
             proven: Proven::default(),
             differences: Differences::default(),
@@ -99,10 +99,10 @@ impl Proxier {
             compares_all: false,
             work: None,
             refused: Refused::default(),
-            unreported: Vec::new(),
+            failures_between_rounds: Vec::new(),
             drain: Drain::default(),
-            suspects: StaleCandidates::everything(),
-            reported: Vec::new(),
+            stale_candidates: StaleCandidates::everything(),
+            trigger_times: Vec::new(),
         }
     }
 
@@ -198,8 +198,9 @@ impl Proxier {
         if dirty.has_other_nodes {
             self.see_nodes();
         }
-        self.reported.retain(|reported| !dirty.unreported.contains(&reported.service));
-        self.reported.append(&mut dirty.reported);
+        self.trigger_times
+            .retain(|trigger| !dirty.outdated_trigger_times.contains(&trigger.service));
+        self.trigger_times.append(&mut dirty.trigger_times);
         let mut names: BTreeSet<ServiceName> = dirty.services;
         if dirty.everything {
             names.extend(self.store.services().map(|service| service.name.clone()));
@@ -211,13 +212,13 @@ impl Proxier {
                 let wanted = plan_service(service, &slices, &here, &self.settings);
                 (Owner { created: service.created, service: name.clone() }, wanted)
             });
-            self.desired.replace(name, planned, &mut self.touched);
+            self.desired.replace(name, planned, &mut self.dirty_keys);
         }
         if dirty.everything || dirty.rules {
             self.desired.invalidate_rules();
         }
         self.desired.replace_rules(&self.settings, self.store.node());
-        self.proven.plan(&self.touched.servers, &self.desired, &self.settings);
+        self.proven.plan(&self.dirty_keys.servers, &self.desired, &self.settings);
     }
 
     /// Brings the kernel to the desired state, except for changes that fail. `now` serves to tell how long
@@ -284,50 +285,59 @@ impl Proxier {
         self.plan();
         let has_interference = std::mem::take(&mut self.has_interference);
         let audited = std::mem::take(&mut self.compares_all) || has_interference;
-        let mut failures = std::mem::take(&mut self.unreported);
+        let mut failures = std::mem::take(&mut self.failures_between_rounds);
         let (mut cache, is_whole) = match self.cache.take() {
             Some(cache) => (cache, audited),
             None => {
                 kernel.enters(Part::Read);
                 let KernelReading { observed, unread } = kernel.observe()?;
                 self.refused.succeed(&ObjectKey::Kernel);
-                let mut touched = std::mem::take(&mut self.touched);
-                let mut unread = self.note_rules_read(unread, &observed, now, &mut touched);
+                let mut dirty_keys = std::mem::take(&mut self.dirty_keys);
+                let mut unread = self.note_rules_read(unread, &observed, now, &mut dirty_keys);
                 failures.append(&mut unread);
-                self.touched = touched;
+                self.dirty_keys = dirty_keys;
                 self.note_proven(&observed);
                 (KernelCache::new(observed), true)
             }
         };
-        let mut touched = std::mem::take(&mut self.touched);
-        failures.append(&mut self.retry_due(&mut cache, kernel, now, &mut touched));
+        let mut dirty_keys = std::mem::take(&mut self.dirty_keys);
+        failures.append(&mut self.retry_due(&mut cache, kernel, now, &mut dirty_keys));
         kernel.enters(Part::Compare);
         if is_whole {
-            touched.absorb(self.refused.take_waiting());
+            dirty_keys.absorb(self.refused.take_waiting());
         }
         let ChangeSet { changes, draining } =
-            self.find_changes(cache.state(), is_whole, &mut touched);
-        let suspected = self.suspects.note(&changes, cache.state());
+            self.find_changes(cache.state(), is_whole, &mut dirty_keys);
+        let kinds_to_check = self.stale_candidates.note(&changes, cache.state());
         let mut due = draining;
         due.append(&mut self.drain.due(is_whole));
         if audited {
-            self.note_differences(&changes, &touched, has_news);
+            self.note_differences(&changes, &dirty_keys, has_news);
         }
         let servers_of_others = match is_whole {
-            true => self.servers_of_others(&changes, &touched, cache.state()),
+            true => self.servers_of_others(&changes, &dirty_keys, cache.state()),
             false => Vec::new(),
         };
         let mut execution = Execution::new(changes, cache.state());
-        execution.held_by(self.refused.take_held().unwrap_or_default());
+        execution.blocked_by(self.refused.take_blocked().unwrap_or_default());
         execution.after_failures(!self.refused.is_empty());
         let unread = Family::BOTH.into_iter().filter(|f| self.refused.cannot_read_rules(*f));
-        unread.for_each(|family| execution.hold_unread(family));
+        unread.for_each(|family| execution.block_unread(family));
         execution.outcome.failed = failures;
         execution.outcome.differences = std::mem::take(&mut self.differences);
         execution.outcome.servers_of_others = servers_of_others;
-        let (servers, doubts) = (touched.servers, Doubts::default());
+        let (servers, validity) = (dirty_keys.servers, CacheValidity::default());
         let is_interrupted = false;
-        Ok(Work { execution, cache, due, is_interrupted, is_whole, servers, suspected, doubts })
+        Ok(Work {
+            execution,
+            cache,
+            due,
+            is_interrupted,
+            is_whole,
+            servers,
+            kinds_to_check,
+            validity,
+        })
     }
 
     /// Plans events that have arrived meanwhile. Carries their changes out at once if they are few. Otherwise
@@ -336,22 +346,22 @@ impl Proxier {
         kernel.enters(Part::Plan);
         self.plan();
         kernel.enters(Part::Compare);
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.entries.extend(work.execution.pending_entries_of(&touched.servers));
+        let mut dirty_keys = std::mem::take(&mut self.dirty_keys);
+        dirty_keys.entries.extend(work.execution.pending_entries_of(&dirty_keys.servers));
         let ChangeSet { mut changes, mut draining } =
-            self.find_changes(work.cache.state(), false, &mut touched);
-        if let Some(held) = self.refused.take_held() {
-            work.execution.held_by(held);
+            self.find_changes(work.cache.state(), false, &mut dirty_keys);
+        if let Some(blocked) = self.refused.take_blocked() {
+            work.execution.blocked_by(blocked);
         }
-        work.suspected.append(&mut self.suspects.note(&changes, work.cache.state()));
+        work.kinds_to_check.append(&mut self.stale_candidates.note(&changes, work.cache.state()));
         work.due.append(&mut draining);
-        work.execution.discard(|change| change.is_of(&touched) || change.is_always_compared());
+        work.execution.discard(|change| change.is_of(&dirty_keys) || change.is_always_compared());
         work.is_interrupted = true;
         changes.retain(|change| {
             !change.is_last() && !matches!(change, Change::Set(SetChange::Grow(..)))
         });
         changes.extend(self.growth(&changes, &work.execution, work.cache.state()));
-        work.servers.extend(&touched.servers);
+        work.servers.extend(&dirty_keys.servers);
         if changes.len() > MAX_PREEMPTING_CHANGES {
             work.execution.enqueue(changes, work.cache.state());
         } else {
@@ -367,7 +377,7 @@ impl Proxier {
         self.finish_draining(&mut work, kernel, now, &mut outcome);
         kernel.enters(Part::Flows);
         self.forget_stale_flows(&mut work, kernel, now, &mut outcome);
-        self.refused.put_held(work.execution.take_held());
+        self.refused.put_blocked(work.execution.take_blocked());
         let looked_at = (!work.is_whole).then_some(&work.servers);
         self.proven.forget_gone(looked_at, work.cache.state(), &self.desired);
         if work.is_whole {
@@ -375,8 +385,8 @@ impl Proxier {
         } else {
             work.servers.iter().for_each(|key| work.cache.share(key, &self.desired));
         }
-        self.cache = (!work.doubts.needs_full_reading()).then_some(work.cache);
-        outcome.touched = work.servers;
+        self.cache = (!work.validity.needs_full_reading()).then_some(work.cache);
+        outcome.changed_servers = work.servers;
         self.complete(outcome)
     }
 

@@ -256,13 +256,13 @@ impl Rounds {
     }
 
     /// Records the latency of endpoint changes that have now been programmed.
-    pub fn programmed(&self, reported: &[TriggerTime], now: SystemTime) {
+    pub fn programmed(&self, triggers: &[TriggerTime], now: SystemTime) {
         // Changes from before the start of the proxy say nothing about its latency (spec 6.5).
         let (now, began) = (seconds(now), seconds(self.began));
-        for reported in reported {
-            let at = reported.at as f64 / 1e9;
+        for trigger in triggers {
+            let at = trigger.at as f64 / 1e9;
             if at > began {
-                let family = reported.family.to_string();
+                let family = trigger.family.to_string();
                 self.programming.with_label_values(&[&family]).observe((now - at).max(0.0));
             }
         }

@@ -59,7 +59,7 @@ pub struct RoundResult {
     /// True if the round counted the connections of all draining destinations.
     pub counted: bool,
     /// True if the kernel state is unknown.
-    pub in_doubt: bool,
+    pub needs_full_reading: bool,
     /// The time of the first retry of something that failed.
     pub next_retry: Option<Instant>,
     /// True if destinations are draining.
@@ -92,8 +92,8 @@ impl Pace {
         let mut due =
             if reading { now } else { self.last_audit.unwrap_or(last_end) } + self.audit_period();
         if dirty {
-            let in_doubt = self.doubts > 0;
-            due = due.min(if in_doubt { last_end + DOUBTFUL_WAIT } else { now });
+            let needs_full_reading = self.doubts > 0;
+            due = due.min(if needs_full_reading { last_end + DOUBTFUL_WAIT } else { now });
         }
         if self.draining {
             due = due.min(self.last_count.unwrap_or(last_end) + DRAIN_PERIOD);
@@ -128,7 +128,7 @@ impl Pace {
         if ended.counted || ended.audited || !self.draining {
             self.last_count = Some(ended.at);
         }
-        self.doubts = if ended.in_doubt { self.doubts.saturating_add(1) } else { 0 };
+        self.doubts = if ended.needs_full_reading { self.doubts.saturating_add(1) } else { 0 };
         self.next_retry = ended.next_retry;
         self.draining = ended.draining;
         self.drain_ends = ended.drain_ends;
@@ -158,7 +158,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn after(in_doubt: bool, draining: bool) -> (Pace, Instant) {
+    fn after(needs_full_reading: bool, draining: bool) -> (Pace, Instant) {
         let start = Instant::now();
         let mut pace = Pace::new(Periods { min: SECOND, max: SECOND * 30 });
         assert_eq!(pace.next(false, false, start), start);
@@ -167,7 +167,7 @@ mod tests {
             audited: true,
             interfered: false,
             counted: false,
-            in_doubt,
+            needs_full_reading,
             next_retry: None,
             draining,
             drain_ends: None,
@@ -201,7 +201,7 @@ mod tests {
                 audited: true,
                 interfered: false,
                 counted: false,
-                in_doubt: true,
+                needs_full_reading: true,
                 next_retry: None,
                 draining: false,
                 drain_ends: None,
@@ -219,7 +219,7 @@ mod tests {
                 audited: true,
                 interfered: false,
                 counted: false,
-                in_doubt: true,
+                needs_full_reading: true,
                 next_retry: None,
                 draining: false,
                 drain_ends: None,
@@ -238,7 +238,7 @@ mod tests {
             audited: false,
             interfered: false,
             counted: false,
-            in_doubt: false,
+            needs_full_reading: false,
             next_retry: Some(start + SECOND * 8),
             draining: false,
             drain_ends: None,
@@ -264,7 +264,7 @@ mod tests {
             audited: false,
             interfered: false,
             counted: true,
-            in_doubt: false,
+            needs_full_reading: false,
             next_retry: None,
             draining: true,
             drain_ends,
@@ -281,7 +281,7 @@ mod tests {
             audited: false,
             interfered: false,
             counted: false,
-            in_doubt: false,
+            needs_full_reading: false,
             next_retry: None,
             draining: false,
             drain_ends: None,
@@ -297,7 +297,7 @@ mod tests {
             audited: true,
             interfered,
             counted: false,
-            in_doubt: false,
+            needs_full_reading: false,
             next_retry: None,
             draining: false,
             drain_ends: None,

@@ -167,7 +167,7 @@ impl Publish {
                 self.metrics.rounds.synced(family, &without, now.wall);
             }
         }
-        self.metrics.rounds.programmed(&outcome.reported, now.wall);
+        self.metrics.rounds.programmed(&outcome.trigger_times, now.wall);
         self.tell_first(&outcome.blocked);
         self.publish(
             HealthTable {
@@ -195,8 +195,8 @@ impl Publish {
     fn tell_traffic(&self, proxier: &Proxier, outcome: &Outcome) {
         let Some(traffic) = &self.traffic else { return };
         let owned = |key: &VirtualServerKey| (*key, proxier.desired().owner(key).cloned());
-        if !outcome.touched.is_empty() {
-            traffic.owners(outcome.touched.iter().map(owned).collect());
+        if !outcome.changed_servers.is_empty() {
+            traffic.owners(outcome.changed_servers.iter().map(owned).collect());
         }
         traffic.draining(&outcome.draining);
     }

@@ -55,38 +55,38 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     /// Notes that the family's rules are unknown.
-    pub(super) fn hold_unread(&mut self, family: Family) {
+    pub(super) fn block_unread(&mut self, family: Family) {
         self.families.insert(family);
         self.unread.insert(family);
     }
 
     /// True if the change must wait. `cache` is the kernel state after the changes so far.
-    pub(super) fn holds(&mut self, stage: Stage, change: &Change, cache: &Observed) -> bool {
+    pub(super) fn blocks(&mut self, stage: Stage, change: &Change, cache: &Observed) -> bool {
         match change {
-            Change::Address(AddressChange::Add(address)) => self.holds_address(*address),
+            Change::Address(AddressChange::Add(address)) => self.blocks_address(*address),
             Change::Server(ServerChange::Add(key, _)) => {
-                let held = self.families.contains(&key.family());
-                if held {
+                let blocked = self.families.contains(&key.family());
+                if blocked {
                     self.unmade.insert(*key);
                 }
-                held
+                blocked
             }
             Change::Server(ServerChange::AddDestination(key, ..))
             | Change::Server(ServerChange::UpdateDestination(key, _, weight::SERVING)) => {
-                self.holds_destinations(key, cache)
+                self.blocks_destinations(key, cache)
             }
             // The rules may name a set that could not be created.
             Change::Rules(RulesChange::Write(step)) => {
                 self.has_failed(step.family)
                     || (step.moment == Moment::AfterRemoval && self.needs_old_rules(step.family))
             }
-            Change::Set(SetChange::AddEntry(set, entry)) => self.holds_entry(stage, *set, entry),
+            Change::Set(SetChange::AddEntry(set, entry)) => self.blocks_entry(stage, *set, entry),
             Change::Set(SetChange::RemoveEntry(set, entry)) => {
-                let held = self.holds_removal(stage, *set, entry, cache);
-                if held {
-                    self.keep(*set, entry);
+                let blocked = self.blocks_removal(stage, *set, entry, cache);
+                if blocked {
+                    self.add_permitted(*set, entry);
                 }
-                held
+                blocked
             }
             Change::Server(ServerChange::Remove(key)) => {
                 self.lingering.contains(key)
@@ -105,24 +105,24 @@ impl Blocked {
         }
     }
 
-    fn holds_address(&self, address: IpAddr) -> bool {
+    fn blocks_address(&self, address: IpAddr) -> bool {
         self.families.contains(&Family::of(address)) || self.addresses.contains(&address)
     }
 
     /// True if the entry must wait. Without its virtual server, the entry would let packets pass to a process
     /// of the host. While the rules are unknown, they may not match the entry yet, so that everything that
     /// needs the entry waits too.
-    fn holds_entry(&mut self, stage: Stage, set: SetKey, entry: &Entry) -> bool {
+    fn blocks_entry(&mut self, stage: Stage, set: SetKey, entry: &Entry) -> bool {
         let is_unread = self.unread.contains(&set.family);
         if is_unread {
-            self.note_missing(set, entry);
+            self.add_missing(set, entry);
         }
         is_unread
             || entry.frontend().is_some_and(|key| self.unmade.contains(&key))
             || (stage == Stage::AddExemptions && self.lingers(set, entry))
     }
 
-    fn holds_destinations(&self, key: &VirtualServerKey, cache: &Observed) -> bool {
+    fn blocks_destinations(&self, key: &VirtualServerKey, cache: &Observed) -> bool {
         let takes_none = || {
             let mut found = cache.servers.get(key).into_iter();
             found.all(|server| {
@@ -157,7 +157,7 @@ impl Blocked {
     }
 
     /// Notes that rules could not be written. Virtual servers that the standing rules cover are still served.
-    fn note_rules(&mut self, step: &RulesStep, cache: &Observed) {
+    fn add_rules(&mut self, step: &RulesStep, cache: &Observed) {
         let family = step.family;
         let Some(found) = uncovered(&step.rules, cache.rules.of(family)) else {
             self.families.insert(family);
@@ -182,7 +182,7 @@ impl Blocked {
             || addresses.any(|of| of == family)
     }
 
-    fn holds_removal(&self, stage: Stage, set: SetKey, entry: &Entry, cache: &Observed) -> bool {
+    fn blocks_removal(&self, stage: Stage, set: SetKey, entry: &Entry, cache: &Observed) -> bool {
         match stage {
             Stage::RemoveSourceRangeGuards => self.lingers(set, entry),
             Stage::RemoveEntries => {
@@ -213,7 +213,7 @@ impl Blocked {
     }
 
     /// Notes a failed change and what it blocks. `cache` is the kernel state after the changes so far.
-    pub(super) fn note(&mut self, stage: Stage, change: &Change, cache: &Observed) {
+    pub(super) fn add(&mut self, stage: Stage, change: &Change, cache: &Observed) {
         match (stage, change) {
             (Stage::AddServers, Change::Server(ServerChange::Add(key, _))) => {
                 self.unmade.insert(*key);
@@ -222,7 +222,7 @@ impl Blocked {
                 Stage::AddEntries | Stage::AddSourceRangeGuards,
                 Change::Set(SetChange::AddEntry(set, entry)),
             ) => {
-                self.note_missing(*set, entry);
+                self.add_missing(*set, entry);
             }
             // While the exemption stands, endpoints of other nodes would answer the client directly, from the
             // wrong address.
@@ -243,13 +243,13 @@ impl Blocked {
                 Stage::RemoveSourceRangeGuards | Stage::RemoveEntries,
                 Change::Set(SetChange::RemoveEntry(set, entry)),
             ) => {
-                self.keep(*set, entry);
+                self.add_permitted(*set, entry);
             }
             (Stage::RemoveAddresses, Change::Address(AddressChange::Remove(address))) => {
                 self.standing.insert(*address);
             }
             (Stage::WriteRules, Change::Rules(RulesChange::Write(step))) => {
-                self.note_rules(step, cache)
+                self.add_rules(step, cache)
             }
             // Each entry that does not fit into the set fails by itself.
             (Stage::CreateSets, Change::Set(SetChange::Grow(..))) => {}
@@ -263,7 +263,7 @@ impl Blocked {
 
     /// Notes that an entry could not be removed. Its virtual server has to stay too: without it, the entry
     /// would let packets pass to a process of the host.
-    fn keep(&mut self, set: SetKey, entry: &Entry) {
+    fn add_permitted(&mut self, set: SetKey, entry: &Entry) {
         match set.node_port(entry) {
             Some(port) => drop(self.permitted_ports.insert(port)),
             None => self.permitted.extend(entry.frontend()),
@@ -273,7 +273,7 @@ impl Blocked {
         }
     }
 
-    fn note_missing(&mut self, set: SetKey, entry: &Entry) {
+    fn add_missing(&mut self, set: SetKey, entry: &Entry) {
         self.incomplete.extend(entry.frontend());
         match role(set.name) {
             Role::Address => self.addresses.extend(entry.address()),

@@ -79,7 +79,7 @@ impl Budget {
 pub(crate) struct Execution {
     /// The changes that wait, in the order of their stages.
     rest: VecDeque<(Stage, Change)>,
-    held: Blocked,
+    blocked: Blocked,
     /// The stage before which the execution ends; `None` if it runs to the end.
     end: Option<Stage>,
     /// True if nothing had failed before this execution.
@@ -100,7 +100,7 @@ impl Execution {
         let unforgotten = NewServers::among(rest.iter().map(|(_, change)| change));
         Self {
             rest: rest.into(),
-            held: Blocked::default(),
+            blocked: Blocked::default(),
             end: None,
             is_clean: true,
             refused: Vec::new(),
@@ -111,13 +111,13 @@ impl Execution {
     }
 
     /// Sets the failures that hold changes back from now on.
-    pub(crate) fn held_by(&mut self, held: Blocked) {
-        self.held = held;
+    pub(crate) fn blocked_by(&mut self, blocked: Blocked) {
+        self.blocked = blocked;
     }
 
     /// Takes the failures that hold changes back.
-    pub(crate) fn take_held(&mut self) -> Blocked {
-        std::mem::take(&mut self.held)
+    pub(crate) fn take_blocked(&mut self) -> Blocked {
+        std::mem::take(&mut self.blocked)
     }
 
     /// Notes whether anything has failed before. Rules of other modes are removed only if nothing has.
@@ -126,13 +126,13 @@ impl Execution {
     }
 
     /// Notes that the rules of a family are unknown. Holds back their writing and everything that needs them.
-    pub(crate) fn hold_unread(&mut self, family: Family) {
-        self.held.hold_unread(family);
+    pub(crate) fn block_unread(&mut self, family: Family) {
+        self.blocked.block_unread(family);
     }
 
     /// Notes that a change has failed and is not tried again in this execution.
     pub(crate) fn hold(&mut self, stage: Stage, change: &Change, cache: &Observed) {
-        self.held.note(stage, change, cache);
+        self.blocked.add(stage, change, cache);
     }
 
     /// Takes the changes that have failed since the last call.
@@ -208,13 +208,13 @@ impl Execution {
         let served = other.rest.iter().filter_map(|(_, change)| change.new_destination());
         let new: BTreeSet<_> = served.filter_map(|(key, _)| self.unforgotten.take(&key)).collect();
         other.unforgotten.extend(new);
-        other.held = std::mem::take(&mut self.held);
+        other.blocked = std::mem::take(&mut self.blocked);
         other
     }
 
     /// Takes over the rest of another execution. Its failures hold back changes here too.
     pub(crate) fn rejoin(&mut self, mut other: Self) {
-        self.held = std::mem::take(&mut other.held);
+        self.blocked = std::mem::take(&mut other.blocked);
         self.outcome.absorb(std::mem::take(&mut other.outcome));
         self.take_in(other);
     }
@@ -249,7 +249,7 @@ impl Execution {
                 if cause.contradicts_cache() {
                     is_contradicted = true;
                 } else {
-                    self.held.note(stage, &change, cache.state());
+                    self.blocked.add(stage, &change, cache.state());
                 }
                 self.refused.push((stage, change, cause));
             }
@@ -268,7 +268,7 @@ impl Execution {
             let is_clean = self.is_clean && self.outcome.is_whole() && self.refused.is_empty();
             let too_soon = stage == Stage::RemoveLegacyRules && !is_clean;
             let has_no_set = matches!(&change, Change::Set(SetChange::AddEntry(set, _)) if !cache.sets.contains_key(set));
-            if too_soon || has_no_set || self.held.holds(stage, &change, cache) {
+            if too_soon || has_no_set || self.blocked.blocks(stage, &change, cache) {
                 self.outcome.held_back += 1;
                 self.held_back.push(change);
             } else {

@@ -68,14 +68,14 @@ pub struct Outcome {
     /// The time at which the first refused object is to be tried again.
     pub next_retry: Option<Instant>,
     /// True if the kernel state is unknown, so that the next round reads all of it.
-    pub is_in_doubt: bool,
+    pub needs_full_reading: bool,
     /// The number of changes not tried because something that they need has failed.
     pub held_back: usize,
     /// True for a family if something failed that all its Services need: reading the kernel, the device, a
     /// set, or the rules. If false, only single objects have failed.
     pub blocked: PerFamily<bool>,
     /// Virtual servers whose plan may have changed since the last round.
-    pub touched: BTreeSet<VirtualServerKey>,
+    pub changed_servers: BTreeSet<VirtualServerKey>,
     /// Destinations that drain.
     pub draining: Draining,
     /// Objects that other programs have changed, found by a whole comparison or reported by the kernel.
@@ -84,13 +84,13 @@ pub struct Outcome {
     /// contains them, and they are in no excluded network.
     pub servers_of_others: Vec<VirtualServerKey>,
     /// Trigger times reported by EndpointSlices whose changes are now in force.
-    pub reported: Vec<TriggerTime>,
+    pub trigger_times: Vec<TriggerTime>,
 }
 
 impl Outcome {
     /// True if the kernel state is the desired state, except for draining destinations.
     pub fn is_success(&self) -> bool {
-        self.failed.is_empty() && self.refused == 0 && !self.is_in_doubt
+        self.failed.is_empty() && self.refused == 0 && !self.needs_full_reading
     }
 
     /// True if nothing has failed or been held back so far.

@@ -41,7 +41,7 @@ pub(crate) struct Refused {
     /// Keys of objects whose changes were held back.
     waiting: DirtyKeys,
     /// The failures that hold changes back; `None` while a round has them.
-    held: Option<Blocked>,
+    blocked: Option<Blocked>,
     /// The number of attempts that were to drain or remove a destination.
     leaving: usize,
     /// Operations that have failed and no longer do.
@@ -191,9 +191,9 @@ impl Refused {
         let soon = now + RETRY_WINDOW;
         let due = self.by_time.iter().take_while(|(until, _)| *until <= soon);
         let keys: Vec<_> = due.take(MAX_RETRIES_PER_ROUND).map(|(_, key)| *key).collect();
-        let mut touched = self.release(&keys, cache);
-        keys.iter().for_each(|key| key.touch(&mut touched));
-        Some(Due { keys, touched })
+        let mut dirty_keys = self.release(&keys, cache);
+        keys.iter().for_each(|key| key.touch(&mut dirty_keys));
+        Some(Due { keys, dirty_keys })
     }
 
     /// Removes changes that were refused in exactly this form and are not due yet. Releases refused objects
@@ -240,7 +240,7 @@ impl Refused {
             | ObjectKey::Room(_) => false,
             _ => true,
         };
-        let Scan::Dirty(touched) = extent else {
+        let Scan::Dirty(dirty_keys) = extent else {
             return self.attempts.keys().filter(is_compared).copied().collect();
         };
         let mut found: Vec<_> = self
@@ -250,11 +250,11 @@ impl Refused {
             .filter(is_compared)
             .copied()
             .collect();
-        let addresses = touched.addresses.iter().map(|address| ObjectKey::Address(*address));
-        let entries = touched.entries.iter().map(|(set, entry)| ObjectKey::Entry(*set, *entry));
-        let servers = touched.servers.iter().map(|key| ObjectKey::Server(*key));
+        let addresses = dirty_keys.addresses.iter().map(|address| ObjectKey::Address(*address));
+        let entries = dirty_keys.entries.iter().map(|(set, entry)| ObjectKey::Entry(*set, *entry));
+        let servers = dirty_keys.servers.iter().map(|key| ObjectKey::Server(*key));
         found.extend(addresses.chain(entries).chain(servers).filter(|key| self.has(key)));
-        for server in &touched.servers {
+        for server in &dirty_keys.servers {
             let range = self.attempts.range(ObjectKey::destinations_of(server));
             found.extend(range.map(|(key, _)| *key));
         }
@@ -269,15 +269,15 @@ impl Refused {
                 self.released.insert(*key, attempt);
             }
         }
-        let mut held = Blocked::default();
+        let mut blocked = Blocked::default();
         for (key, attempt) in &self.attempts {
             match (&attempt.change, key) {
-                (Some((stage, change)), _) => held.note(*stage, change, cache),
-                (None, ObjectKey::StandingRules(family)) => held.hold_unread(*family),
+                (Some((stage, change)), _) => blocked.add(*stage, change, cache),
+                (None, ObjectKey::StandingRules(family)) => blocked.block_unread(*family),
                 (None, _) => {}
             }
         }
-        self.held = Some(held);
+        self.blocked = Some(blocked);
         self.take_waiting()
     }
 
@@ -295,13 +295,13 @@ impl Refused {
 
     /// Takes the failures that hold changes back. Returns them at the beginning of a round and after a
     /// release, and otherwise `None`.
-    pub(crate) fn take_held(&mut self) -> Option<Blocked> {
-        self.held.take()
+    pub(crate) fn take_blocked(&mut self) -> Option<Blocked> {
+        self.blocked.take()
     }
 
     /// Stores the failures that hold changes back, at the end of an execution.
-    pub(crate) fn put_held(&mut self, held: Blocked) {
-        self.held.get_or_insert(held);
+    pub(crate) fn put_blocked(&mut self, blocked: Blocked) {
+        self.blocked.get_or_insert(blocked);
     }
 
     /// Ends a round. Returns the operations that failed before it and no longer do.
@@ -342,7 +342,7 @@ pub(crate) struct Due {
     /// The objects that are due.
     pub(crate) keys: Vec<ObjectKey>,
     /// Their keys, and the keys of everything that waits.
-    pub(crate) touched: DirtyKeys,
+    pub(crate) dirty_keys: DirtyKeys,
 }
 
 fn pause(tries: u32) -> Duration {

@@ -22,8 +22,8 @@ impl Comparison<'_> {
                     self.change_address(address, side, changes);
                 }
             }
-            Scan::Dirty(touched) => {
-                for address in &touched.addresses {
+            Scan::Dirty(dirty_keys) => {
+                for address in &dirty_keys.addresses {
                     self.compare_address(address, changes);
                 }
             }
@@ -58,11 +58,11 @@ impl Comparison<'_> {
                 }
             }
         }
-        if let Scan::Dirty(touched) = extent {
-            for (set, entry) in &touched.entries {
+        if let Scan::Dirty(dirty_keys) = extent {
+            for (set, entry) in &dirty_keys.entries {
                 self.compare_entry(*set, entry, changes);
                 let exception = entry.exception().map(|exception| (*set, exception));
-                if let Some(key) = exception.filter(|key| !touched.entries.contains(key)) {
+                if let Some(key) = exception.filter(|key| !dirty_keys.entries.contains(key)) {
                     self.compare_entry(key.0, &key.1, changes);
                 }
             }

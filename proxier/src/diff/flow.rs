@@ -76,13 +76,13 @@ impl Comparison<'_> {
     ///
     /// `Departs:` upstream keeps flows to any endpoint that serves, chosen or not. It also removes every flow
     /// whose port is a node port, whatever its address.
-    pub(crate) fn is_stale(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
-        self.leads_astray(flow, suspects) || self.answers_for(flow, suspects)
+    pub(crate) fn is_stale(&self, flow: &Flow, stale_candidates: &StaleCandidates) -> bool {
+        self.leads_astray(flow, stale_candidates) || self.answers_for(flow, stale_candidates)
     }
 
-    fn leads_astray(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
+    fn leads_astray(&self, flow: &Flow, stale_candidates: &StaleCandidates) -> bool {
         let key = flow.key();
-        suspects.lost.contains_key(&key)
+        stale_candidates.lost.contains_key(&key)
             && match self.desired.server(&key) {
                 Some(server) => !server.destinations.contains(&flow.server),
                 // The virtual server has gone. An untranslated flow went to a process at that address, not to
@@ -91,9 +91,9 @@ impl Comparison<'_> {
             }
     }
 
-    fn answers_for(&self, flow: &Flow, suspects: &StaleCandidates) -> bool {
+    fn answers_for(&self, flow: &Flow, stale_candidates: &StaleCandidates) -> bool {
         let Some(key) = flow.answers_from() else { return false };
-        let Some(before) = suspects.lost.get(&key) else { return false };
+        let Some(before) = stale_candidates.lost.get(&key) else { return false };
         let today = self.desired.server(&key);
         before.contains(&flow.client)
             || today.is_some_and(|server| server.destinations.contains(&flow.client))

@@ -47,11 +47,11 @@ pub enum ObjectKey {
 
 impl ObjectKey {
     /// Adds the key under which the object is compared. Objects that every comparison looks at have none.
-    pub(crate) fn touch(&self, touched: &mut DirtyKeys) {
+    pub(crate) fn touch(&self, dirty_keys: &mut DirtyKeys) {
         match *self {
-            Self::Address(address) => drop(touched.addresses.insert(address)),
-            Self::Entry(set, entry) => drop(touched.entries.insert((set, entry))),
-            Self::Server(key) | Self::Destination(key, _) => drop(touched.servers.insert(key)),
+            Self::Address(address) => drop(dirty_keys.addresses.insert(address)),
+            Self::Entry(set, entry) => drop(dirty_keys.entries.insert((set, entry))),
+            Self::Server(key) | Self::Destination(key, _) => drop(dirty_keys.servers.insert(key)),
             Self::Kernel
             | Self::Connections
             | Self::Flows(..)

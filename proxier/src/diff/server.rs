@@ -26,8 +26,8 @@ impl Comparison<'_> {
                     self.compare_sides(key, side, changes);
                 }
             }
-            Scan::Dirty(touched) => {
-                for key in &touched.servers {
+            Scan::Dirty(dirty_keys) => {
+                for key in &dirty_keys.servers {
                     self.compare_server(key, changes);
                 }
             }

@@ -22,9 +22,9 @@ pub struct Dirty {
     /// Counts of changed Services and slices, for metrics. No plan depends on it.
     pub changed: Changed,
     /// The times that changed slices report, for metrics. No plan depends on it.
-    pub reported: Vec<TriggerTime>,
+    pub trigger_times: Vec<TriggerTime>,
     /// Services that have lost a slice. Times reported for them before are discarded (spec 6.5).
-    pub unreported: BTreeSet<ServiceName>,
+    pub outdated_trigger_times: BTreeSet<ServiceName>,
     /// True if a node has come, gone or changed readiness. No plan depends on it.
     pub has_other_nodes: bool,
     /// True if the dummy device or one of its addresses is missing. No plan depends on it.

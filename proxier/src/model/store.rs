@@ -321,7 +321,7 @@ impl Store {
         dirty.changed.slices += 1;
         if let Some(at) = slice.last_change.0 {
             let (service, family) = (slice.service.clone(), slice.family);
-            dirty.reported.push(TriggerTime { service, family, at });
+            dirty.trigger_times.push(TriggerTime { service, family, at });
         }
         dirty.services.insert(slice.service.clone());
         if self.readiness.is_some() {
@@ -352,8 +352,8 @@ impl Store {
     fn lose_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {
         let Some(slice) = self.slices.get(name) else { return };
         let service = slice.service.clone();
-        dirty.reported.retain(|reported| reported.service != service);
-        dirty.unreported.insert(service);
+        dirty.trigger_times.retain(|trigger| trigger.service != service);
+        dirty.outdated_trigger_times.insert(service);
         dirty.changed.slices += 1;
         self.drop_slice(name, dirty);
     }

@@ -64,13 +64,13 @@ impl Counts {
         &mut self,
         key: &VirtualServerKey,
         wanted: &Frontend,
-        touched: &mut DirtyKeys,
+        dirty_keys: &mut DirtyKeys,
     ) {
         for (set, entry) in &wanted.entries {
-            self.add_entry(*set, *entry, touched);
+            self.add_entry(*set, *entry, dirty_keys);
         }
         if wanted.binding == Binding::Dummy {
-            touched.addresses.insert(key.address);
+            dirty_keys.addresses.insert(key.address);
             *self.addresses.entry(key.address).or_default() += 1;
         }
         if wanted.node_access == NodeAccess::Refused && self.refused.insert(*key) {
@@ -82,13 +82,13 @@ impl Counts {
         &mut self,
         key: &VirtualServerKey,
         had: &Frontend,
-        touched: &mut DirtyKeys,
+        dirty_keys: &mut DirtyKeys,
     ) {
         for (set, entry) in &had.entries {
-            self.remove_entry(*set, *entry, touched);
+            self.remove_entry(*set, *entry, dirty_keys);
         }
         if had.binding == Binding::Dummy {
-            touched.addresses.insert(key.address);
+            dirty_keys.addresses.insert(key.address);
             release(&mut self.addresses, &key.address);
         }
         if had.node_access == NodeAccess::Refused && self.refused.remove(key) {
@@ -96,16 +96,16 @@ impl Counts {
         }
     }
 
-    pub(super) fn add_entry(&mut self, set: SetKey, entry: Entry, touched: &mut DirtyKeys) {
-        touched.entries.insert((set, entry));
+    pub(super) fn add_entry(&mut self, set: SetKey, entry: Entry, dirty_keys: &mut DirtyKeys) {
+        dirty_keys.entries.insert((set, entry));
         if !self.sets.contains_key(&set) {
             self.flips.filled.entry(set).or_insert(false);
         }
         *self.sets.entry(set).or_default().entry(entry).or_default() += 1;
     }
 
-    pub(super) fn remove_entry(&mut self, set: SetKey, entry: Entry, touched: &mut DirtyKeys) {
-        touched.entries.insert((set, entry));
+    pub(super) fn remove_entry(&mut self, set: SetKey, entry: Entry, dirty_keys: &mut DirtyKeys) {
+        dirty_keys.entries.insert((set, entry));
         let Some(entries) = self.sets.get_mut(&set) else { return };
         release(entries, &entry);
         if entries.is_empty() {

@@ -112,7 +112,7 @@ impl Desired {
         &mut self,
         name: &ServiceName,
         planned: Option<(Owner, ServicePlan)>,
-        touched: &mut DirtyKeys,
+        dirty_keys: &mut DirtyKeys,
     ) {
         let old = self.plans.get(name);
         let is_same = match (old, &planned) {
@@ -128,13 +128,13 @@ impl Desired {
         let keys: BTreeSet<_> =
             wanted.flat_map(|wanted| wanted.frontends.keys()).copied().collect();
         for key in &keys {
-            self.release_frontend(key, touched);
+            self.release_frontend(key, dirty_keys);
         }
         self.count_without_local(name, planned.as_ref().map(|(_, new)| new));
         if let Some(old) = self.plans.remove(name) {
             old.wanted.frontends.keys().for_each(|key| self.withdraw(key, &old.claimant));
             for (set, entry) in &old.wanted.entries {
-                self.counts.remove_entry(*set, *entry, touched);
+                self.counts.remove_entry(*set, *entry, dirty_keys);
             }
         }
         self.note_health(name, planned.as_ref().and_then(|(_, new)| new.health.as_ref()));
@@ -147,12 +147,12 @@ impl Desired {
                     .or_insert_with(|| Owners { first: Arc::clone(&claim), others: Vec::new() });
             }
             for (set, entry) in &claim.wanted.entries {
-                self.counts.add_entry(*set, *entry, touched);
+                self.counts.add_entry(*set, *entry, dirty_keys);
             }
             self.plans.insert(name.clone(), claim);
         }
         for key in &keys {
-            self.assign_frontend(key, touched);
+            self.assign_frontend(key, dirty_keys);
         }
     }
 
@@ -256,21 +256,21 @@ impl Desired {
     }
 
     /// Uncounts everything that the owner's frontend needs.
-    fn release_frontend(&mut self, key: &VirtualServerKey, touched: &mut DirtyKeys) {
-        touched.servers.insert(*key);
+    fn release_frontend(&mut self, key: &VirtualServerKey, dirty_keys: &mut DirtyKeys) {
+        dirty_keys.servers.insert(*key);
         for claimant in self.claims.get(key).iter().flat_map(|claims| claims.losers()) {
             self.conflicts.remove(&(*key, claimant.service.clone()));
         }
         if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {
-            self.counts.remove(key, frontend, touched);
+            self.counts.remove(key, frontend, dirty_keys);
         }
     }
 
     /// Counts everything that the owner's frontend needs.
-    fn assign_frontend(&mut self, key: &VirtualServerKey, touched: &mut DirtyKeys) {
+    fn assign_frontend(&mut self, key: &VirtualServerKey, dirty_keys: &mut DirtyKeys) {
         self.note_losers(key);
         if let Some(frontend) = self.claims.get(key).and_then(|claims| claims.won(key)) {
-            self.counts.add(key, frontend, touched);
+            self.counts.add(key, frontend, dirty_keys);
         }
     }
 

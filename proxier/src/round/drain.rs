@@ -116,12 +116,12 @@ impl Proxier {
             Change::Server(ServerChange::RemoveDestination(*key, *server))
         };
         let mut execution = Execution::new(going.iter().map(removal).collect(), work.cache.state());
-        execution.held_by(work.execution.take_held());
+        execution.blocked_by(work.execution.take_blocked());
         self.carry_on(&mut execution, work, kernel, Budget::MAX, now);
-        work.execution.held_by(execution.take_held());
+        work.execution.blocked_by(execution.take_blocked());
         outcome.absorb(std::mem::take(&mut execution.outcome));
         self.end_draining(going, work.cache.state(), &mut news);
-        if !work.doubts.needs_full_reading() && !self.refused.has_leaving() {
+        if !work.validity.needs_full_reading() && !self.refused.has_leaving() {
             // A destination that could not get weight 0 drains later and its node is looked up then.
             self.store.forget_departed();
         }

@@ -24,23 +24,23 @@ use crate::plan::{DirtyKeys, VirtualServerKey};
 
 /// The findings of this round about the validity of the cache.
 #[derive(Debug, Default)]
-pub(super) struct Doubts {
+pub(super) struct CacheValidity {
     /// True if the kernel state is unknown.
-    all: bool,
+    is_unknown: bool,
     /// Virtual servers that were read again because the kernel contradicted the cache. On a second
     /// contradiction, the change is refused.
     corrected: BTreeSet<VirtualServerKey>,
 }
 
-impl Doubts {
+impl CacheValidity {
     /// Has the kernel be read in whole by the next round.
     pub(super) fn require_full_reading(&mut self) {
-        self.all = true;
+        self.is_unknown = true;
     }
 
     /// True if the kernel has to be read in whole.
     pub(super) fn needs_full_reading(&self) -> bool {
-        self.all
+        self.is_unknown
     }
 }
 
@@ -51,31 +51,32 @@ impl Proxier {
         &mut self,
         cache: &Observed,
         is_whole: bool,
-        touched: &mut DirtyKeys,
+        dirty_keys: &mut DirtyKeys,
     ) -> ChangeSet {
         loop {
-            let extent = if is_whole { Scan::Everything } else { Scan::Dirty(touched) };
+            let extent = if is_whole { Scan::Everything } else { Scan::Dirty(dirty_keys) };
             let mut found = self.comparison(cache).changes(extent);
             match self.refused.sift(&mut found.changes, extent, cache) {
                 None => return found,
-                Some(more) => touched.absorb(more),
+                Some(more) => dirty_keys.absorb(more),
             }
         }
     }
 
-    /// Prepares what is due to be tried again, and adds its keys to `touched`. Returns the reads that have
+    /// Prepares what is due to be tried again, and adds its keys to `dirty_keys`. Returns the reads that have
     /// failed.
     pub(super) fn retry_due(
         &mut self,
         cache: &mut KernelCache,
         kernel: &mut dyn Kernel,
         now: Instant,
-        touched: &mut DirtyKeys,
+        dirty_keys: &mut DirtyKeys,
     ) -> Vec<Failure> {
-        let Some(Due { keys, touched: more }) = self.refused.retry_due(cache.state(), now) else {
+        let Some(Due { keys, dirty_keys: more }) = self.refused.retry_due(cache.state(), now)
+        else {
             return Vec::new();
         };
-        touched.absorb(more);
+        dirty_keys.absorb(more);
         let mut failures = Vec::new();
         for key in keys {
             match key {
@@ -95,14 +96,14 @@ impl Proxier {
         unread: PerFamily<Option<Cause>>,
         cache: &Observed,
         now: Instant,
-        touched: &mut DirtyKeys,
+        dirty_keys: &mut DirtyKeys,
     ) -> Vec<Failure> {
         let mut failures = Vec::new();
         for (family, cause) in [(Family::V4, unread.v4), (Family::V6, unread.v6)] {
             match cause {
                 Some(cause) => failures.push(self.fail_rules_read(family, cause, now)),
                 None if self.refused.cannot_read_rules(family) => {
-                    touched
+                    dirty_keys
                         .absorb(self.refused.release(&[ObjectKey::StandingRules(family)], cache));
                 }
                 None => {}
@@ -160,12 +161,12 @@ impl Proxier {
             if shows_no_device(&change, &cause) {
                 // The kernel's notice is to come. What else was removed with the device is unknown.
                 self.has_interference = true;
-                work.doubts.require_full_reading();
+                work.validity.require_full_reading();
                 continue;
             }
             match change.server().filter(|_| cause.contradicts_cache()) {
                 Some(server) if contradicting.contains(&server) => {}
-                Some(server) if work.doubts.corrected.insert(server) => {
+                Some(server) if work.validity.corrected.insert(server) => {
                     contradicting.insert(server);
                 }
                 Some(_) | None => self.refuse(stage, change, cause, execution, work, kernel, now),
@@ -178,7 +179,7 @@ impl Proxier {
             match kernel.read_server(key) {
                 Ok(found) => work.cache.correct_server(*key, found),
                 Err(cause) => {
-                    work.doubts.all = true;
+                    work.validity.is_unknown = true;
                     let operation = format!("read virtual server {key}");
                     execution.outcome.failed.push(Failure { operation, cause });
                 }
@@ -194,21 +195,22 @@ impl Proxier {
         execution: &mut Execution,
         work: &mut Work,
     ) {
-        let mut touched = DirtyKeys { servers, ..DirtyKeys::default() };
-        let mut found = self.find_changes(work.cache.state(), false, &mut touched);
-        found.changes.retain(|change| change.is_of(&touched));
-        work.suspected.append(&mut self.suspects.note(&found.changes, work.cache.state()));
+        let mut dirty_keys = DirtyKeys { servers, ..DirtyKeys::default() };
+        let mut found = self.find_changes(work.cache.state(), false, &mut dirty_keys);
+        found.changes.retain(|change| change.is_of(&dirty_keys));
+        work.kinds_to_check
+            .append(&mut self.stale_candidates.note(&found.changes, work.cache.state()));
         work.due.append(&mut found.draining);
-        if let Some(held) = self.refused.take_held() {
-            execution.held_by(held);
+        if let Some(blocked) = self.refused.take_blocked() {
+            execution.blocked_by(blocked);
         }
         execution.discard(|change| {
-            change.is_of(&touched) || matches!(change, Change::Set(SetChange::Grow(..)))
+            change.is_of(&dirty_keys) || matches!(change, Change::Set(SetChange::Grow(..)))
         });
         let growth = self.growth(&found.changes, execution, work.cache.state());
         found.changes.extend(growth);
         execution.enqueue(found.changes, work.cache.state());
-        work.servers.extend(touched.servers);
+        work.servers.extend(dirty_keys.servers);
     }
 
     /// Room in the sets for these changes and for those that wait in the execution. A set that is made anew
@@ -249,13 +251,13 @@ impl Proxier {
         };
         execution.outcome.failed.push(self.refused.refuse(stage, change, cause, now));
         if is_doubtful {
-            work.doubts.all = true;
+            work.validity.is_unknown = true;
             self.refused.retry_after_reading(&key, now);
         }
         if let Some(family) = unclear
             && let Some(failure) = self.read_rules(family, &mut work.cache, kernel, now)
         {
-            execution.hold_unread(family);
+            execution.block_unread(family);
             execution.outcome.failed.push(failure);
         }
     }
@@ -263,7 +265,7 @@ impl Proxier {
     /// Completes the outcome of a round in which the kernel could not be read in whole.
     pub(super) fn failed_read(&mut self, cause: Cause, now: Instant) -> Outcome {
         let operation = "read kernel state".into();
-        let mut failed = std::mem::take(&mut self.unreported);
+        let mut failed = std::mem::take(&mut self.failures_between_rounds);
         failed.push(self.refused.fail(ObjectKey::Kernel, operation, cause, now));
         let draining = self.drain.standing(now);
         self.complete(Outcome { failed, draining, ..Outcome::default() })
@@ -275,23 +277,23 @@ impl Proxier {
         outcome.refused = self.refused.count();
         outcome.next_retry = self.refused.next_retry();
         outcome.blocked = self.refused.blocked();
-        outcome.is_in_doubt = self.cache.is_none();
-        outcome.reported = self.take_reported(&outcome.blocked);
+        outcome.needs_full_reading = self.cache.is_none();
+        outcome.trigger_times = self.take_trigger_times(&outcome.blocked);
         outcome
     }
 
     /// Takes the trigger times whose changes are in force. In a blocked family, the first one of each Service
     /// is kept. It tells for how long the Service has not been served as it should be.
-    fn take_reported(&mut self, blocked: &PerFamily<bool>) -> Vec<TriggerTime> {
-        let waits = |reported: &TriggerTime| *blocked.of(reported.family);
-        let all = std::mem::take(&mut self.reported);
+    fn take_trigger_times(&mut self, blocked: &PerFamily<bool>) -> Vec<TriggerTime> {
+        let waits = |trigger: &TriggerTime| *blocked.of(trigger.family);
+        let all = std::mem::take(&mut self.trigger_times);
         let (mut waiting, now): (Vec<_>, _) = all.into_iter().partition(waits);
         waiting.sort_unstable_by(|a, b| {
             (&a.service, a.family, a.at).cmp(&(&b.service, b.family, b.at))
         });
         waiting
             .dedup_by(|next, first| (&next.service, next.family) == (&first.service, first.family));
-        self.reported = waiting;
+        self.trigger_times = waiting;
         now
     }
 
@@ -309,10 +311,10 @@ impl Proxier {
         if cache.end_reading(found) {
             self.compares_all = true;
             self.note_proven(cache.state());
-            let mut touched = std::mem::take(&mut self.touched);
-            let mut failures = self.note_rules_read(unread, cache.state(), now, &mut touched);
-            self.unreported.append(&mut failures);
-            self.touched = touched;
+            let mut dirty_keys = std::mem::take(&mut self.dirty_keys);
+            let mut failures = self.note_rules_read(unread, cache.state(), now, &mut dirty_keys);
+            self.failures_between_rounds.append(&mut failures);
+            self.dirty_keys = dirty_keys;
         }
         self.cache = Some(cache);
     }

@@ -30,17 +30,24 @@ impl Proxier {
         now: Instant,
         outcome: &mut Outcome,
     ) {
-        let mut suspects = std::mem::take(&mut self.suspects);
-        let mut kinds = suspects.kinds(&self.desired);
+        let mut stale_candidates = std::mem::take(&mut self.stale_candidates);
+        let mut kinds = stale_candidates.kinds(&self.desired);
         kinds.retain(|kind| {
-            work.suspected.contains(kind) || !self.refused.has(&ObjectKey::Flows(kind.0, kind.1))
+            work.kinds_to_check.contains(kind)
+                || !self.refused.has(&ObjectKey::Flows(kind.0, kind.1))
         });
         for kind in kinds {
             let object = ObjectKey::Flows(kind.0, kind.1);
-            match self.forget_stale_flows_of(kind, &suspects, kernel, &mut work.cache, outcome) {
+            match self.forget_stale_flows_of(
+                kind,
+                &stale_candidates,
+                kernel,
+                &mut work.cache,
+                outcome,
+            ) {
                 Ok(Looked::AtAll) => {
                     self.refused.succeed(&object);
-                    suspects.forget(kind);
+                    stale_candidates.forget(kind);
                 }
                 Ok(Looked::AtSome) => {}
                 Err((verb, cause)) => {
@@ -49,7 +56,7 @@ impl Proxier {
                 }
             }
         }
-        self.suspects = suspects;
+        self.stale_candidates = stale_candidates;
     }
 
     /// Removes the stale flows of one family and protocol.
@@ -59,14 +66,14 @@ impl Proxier {
     fn forget_stale_flows_of(
         &self,
         kind: (Family, Protocol),
-        suspects: &StaleCandidates,
+        stale_candidates: &StaleCandidates,
         kernel: &mut dyn Kernel,
         cache: &mut KernelCache,
         outcome: &mut Outcome,
     ) -> Result<Looked, (&'static str, Cause)> {
         for _ in 0..TIMES {
             let comparison = self.comparison(cache.state());
-            let is_stale = |flow: &_| comparison.is_stale(flow, suspects);
+            let is_stale = |flow: &_| comparison.is_stale(flow, stale_candidates);
             let stale =
                 kernel.flows(kind, &is_stale, FLOWS_AT_ONCE).map_err(|cause| ("read", cause))?;
             let is_last = stale.len() < FLOWS_AT_ONCE;

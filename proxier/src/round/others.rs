@@ -20,7 +20,7 @@ impl Proxier {
     pub(super) fn note_differences(
         &mut self,
         changes: &[Change],
-        touched: &DirtyKeys,
+        dirty_keys: &DirtyKeys,
         has_news: bool,
     ) {
         let blocked = self.refused.blocked();
@@ -33,7 +33,7 @@ impl Proxier {
                 _ => has_news && change.is_common(),
             };
             let is_expected = is_expected || self.refused.has_failed_before(&change.key());
-            if !is_expected && !change.is_of(touched) {
+            if !is_expected && !change.is_of(dirty_keys) {
                 self.differences.note(change.object(), || change.to_string());
             }
         }
@@ -55,7 +55,7 @@ impl Proxier {
             return;
         }
         match &mut self.work {
-            Some(work) => work.doubts.require_full_reading(),
+            Some(work) => work.validity.require_full_reading(),
             None => self.invalidate(),
         }
         self.has_interference = true;
@@ -76,11 +76,11 @@ impl Proxier {
     pub(super) fn servers_of_others(
         &self,
         changes: &[Change],
-        touched: &DirtyKeys,
+        dirty_keys: &DirtyKeys,
         found: &Observed,
     ) -> Vec<VirtualServerKey> {
         let removed = changes.iter().filter_map(|change| match change {
-            Change::Server(ServerChange::Remove(key)) if !touched.servers.contains(key) => {
+            Change::Server(ServerChange::Remove(key)) if !dirty_keys.servers.contains(key) => {
                 Some(*key)
             }
             _ => None,

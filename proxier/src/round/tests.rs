@@ -457,14 +457,14 @@ fn of_what_a_slice_reported_the_first_of_each_service_waits_while_its_family_is_
         tell(&mut proxier, "web", round, i64::from(round));
         tell(&mut proxier, "gone", round, i64::from(round));
         proxier.plan();
-        assert_eq!(proxier.failed_read(Cause::new("no"), now()).reported, []);
-        assert_eq!(proxier.reported.len(), 2);
+        assert_eq!(proxier.failed_read(Cause::new("no"), now()).trigger_times, []);
+        assert_eq!(proxier.trigger_times.len(), 2);
     }
     proxier.fold(Event::Slice(Update::Gone(SliceName::new("default", "gone"))));
     proxier.invalidate();
-    let reported = proxier.round(&mut kernel, now()).reported;
-    let reported: Vec<_> = reported.iter().map(|it| (&*it.service.name, it.at)).collect();
-    assert_eq!(reported, [("web", 1)]);
+    let trigger_times = proxier.round(&mut kernel, now()).trigger_times;
+    let trigger_times: Vec<_> = trigger_times.iter().map(|it| (&*it.service.name, it.at)).collect();
+    assert_eq!(trigger_times, [("web", 1)]);
 }
 
 /// Removes an endpoint on node2 that has connections, and returns its destination.

@@ -110,7 +110,7 @@ fn changes_are_counted_and_what_slices_report_goes_with_them() {
     store.fold(reporting("b", "web", 3), &mut dirty);
     store.fold(reporting("c", "api", 4), &mut dirty);
     let times =
-        |dirty: &Dirty| dirty.reported.iter().map(|reported| reported.at).collect::<Vec<_>>();
+        |dirty: &Dirty| dirty.trigger_times.iter().map(|trigger| trigger.at).collect::<Vec<_>>();
     assert_eq!(times(&dirty), [1, 3, 4]);
     store.fold(Event::Slice(Update::Gone(SliceName::new("ns", "a"))), &mut dirty);
     assert_eq!((times(&dirty), dirty.changed.pending().slices), (vec![4], 4));

@@ -15,9 +15,9 @@ fn replace(desired: &mut Desired, service: &Service, slice: &Slice) -> DirtyKeys
     let here = LocalNode::new(None, &[], &settings);
     let wanted = plan_service(service, &[slice], &here, &settings);
     let claimant = Owner { created: service.created, service: service.name.clone() };
-    let mut touched = DirtyKeys::default();
-    desired.replace(&service.name, Some((claimant, wanted)), &mut touched);
-    touched
+    let mut dirty_keys = DirtyKeys::default();
+    desired.replace(&service.name, Some((claimant, wanted)), &mut dirty_keys);
+    dirty_keys
 }
 
 fn destination_of(desired: &Desired) -> String {
@@ -94,8 +94,8 @@ fn rules_are_planned_anew_where_a_fact_has_changed_and_not_changed_back() {
     let with = |endpoint| slice("s", "web", vec![ready(endpoint)]);
     replace(&mut desired, &balanced, &with("10.244.2.1"));
     assert_eq!(desired.counts.take_stale(), PerFamily { v4: true, v6: false });
-    let touched = replace(&mut desired, &balanced, &with("10.244.2.2"));
-    assert!(!touched.servers.is_empty());
+    let dirty_keys = replace(&mut desired, &balanced, &with("10.244.2.2"));
+    assert!(!dirty_keys.servers.is_empty());
     assert_eq!(desired.counts.take_stale(), PerFamily::default());
     let open = Service { source_ranges: SourceRanges::Unrestricted, ..balanced };
     replace(&mut desired, &open, &with("10.244.2.2"));

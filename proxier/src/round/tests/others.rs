@@ -189,7 +189,7 @@ fn what_another_removes_in_the_midst_of_a_round_is_put_back_after_it() {
     assert_eq!(proxier.step(&mut kernel, now(), Budget(1)), None);
     kernel.state.addresses.remove(&ip("10.96.0.1"));
     proxier.fold(Event::Removed(Removed::Address(ip("10.96.0.1"))));
-    assert!(proxier.round(&mut kernel, now()).is_in_doubt);
+    assert!(proxier.round(&mut kernel, now()).needs_full_reading);
     let outcome = proxier.round(&mut kernel, now());
     assert!(outcome.is_success());
     assert_eq!(outcome.differences.counts, [("address", 1)].into());
@@ -237,7 +237,7 @@ fn a_device_that_a_refusal_shows_to_be_gone_comes_back_after_a_reading() {
     kernel.state.link = false;
     kernel.state.addresses.clear();
     proxier.fold(Event::Service(Update::Put(service("more", &["10.96.0.2"]))));
-    assert!(proxier.round(&mut kernel, now()).is_in_doubt);
+    assert!(proxier.round(&mut kernel, now()).needs_full_reading);
     let outcome = proxier.round(&mut kernel, now());
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     assert_eq!(outcome.differences.counts.get("device"), Some(&1));

@@ -41,7 +41,7 @@ fn with_one_refused() -> (Proxier, FakeKernel) {
     proxier.fold(endpoints("odd", &[ODD, "10.244.2.9"]));
     proxier.fold(put(&service("web", &["10.96.0.1"])));
     let outcome = proxier.round(&mut kernel, now());
-    assert_eq!((outcome.failed.len(), outcome.refused, outcome.is_in_doubt), (1, 1, false));
+    assert_eq!((outcome.failed.len(), outcome.refused, outcome.needs_full_reading), (1, 1, false));
     (proxier, kernel)
 }
 
@@ -206,7 +206,7 @@ fn a_contradiction_that_lasts_is_refused_like_everything_else() {
     proxier.fold(put(&service("odd", &["10.96.0.9"])));
     proxier.fold(endpoints("odd", &[ODD, "10.244.2.9"]));
     let outcome = proxier.round(&mut kernel, now());
-    assert_eq!((outcome.refused, outcome.is_in_doubt, kernel.server_reads), (1, false, 1));
+    assert_eq!((outcome.refused, outcome.needs_full_reading, kernel.server_reads), (1, false, 1));
     proxier.round(&mut kernel, now());
     assert_eq!((kernel.server_reads, kernel.reads), (1, 1));
     assert_eq!(destinations(&kernel, "10.96.0.9"), 1);
@@ -220,7 +220,7 @@ fn only_an_exchange_without_an_answer_makes_everything_be_read_again() {
     kernel.faults = [kernel.log.len()].into();
     proxier.fold(put(&service("web", &["10.96.0.1"])));
     let outcome = proxier.round(&mut kernel, now());
-    assert!(outcome.is_in_doubt && !outcome.is_success());
+    assert!(outcome.needs_full_reading && !outcome.is_success());
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!((missing(&proxier, &kernel), kernel.reads), (String::new(), 2));
 }
@@ -233,7 +233,7 @@ fn a_set_that_another_hand_has_taken_makes_everything_be_read_once() {
     proxier.round(&mut kernel, now());
     kernel.state.sets.remove(&SetKey { family: Family::V4, name: SetName::ClusterIp });
     proxier.fold(put(&service("more", &["10.96.0.2"])));
-    assert!(proxier.round(&mut kernel, now()).is_in_doubt);
+    assert!(proxier.round(&mut kernel, now()).needs_full_reading);
     assert!(proxier.round(&mut kernel, now()).is_success());
     assert_eq!((missing(&proxier, &kernel), kernel.reads), (String::new(), 2));
 }
