@@ -223,7 +223,7 @@ fn verb(arguments: Vec<OsString>) -> Result<Command, UsageError> {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             Ok(Command::Print(error.to_string()))
         }
-        Err(error) => Err(apart(&error, &words).unwrap_or_else(|| one_line(&error))),
+        Err(error) => Err(separate_value_error(&error, &words).unwrap_or_else(|| one_line(&error))),
     }
 }
 
@@ -357,7 +357,7 @@ fn plain_help(arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
 }
 
 /// The error for a boolean's value that stands apart from its flag, which pflag does not accept either.
-fn apart(error: &clap::Error, words: &[OsString]) -> Option<UsageError> {
+fn separate_value_error(error: &clap::Error, words: &[OsString]) -> Option<UsageError> {
     let kinds =
         [ErrorKind::UnknownArgument, ErrorKind::InvalidSubcommand, ErrorKind::ArgumentConflict];
     if !kinds.contains(&error.kind()) {

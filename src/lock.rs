@@ -229,6 +229,7 @@ fn could_program(holder: Holder) -> bool {
     is_of_us || holder.pid.is_some_and(has_net_admin)
 }
 
+/// True if the process has `CAP_NET_ADMIN` in its effective set. False if its status cannot be read.
 fn has_net_admin(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

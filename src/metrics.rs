@@ -129,7 +129,8 @@ impl Declare<'_> {
         self.add(help, IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn times(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
+    /// Declares a gauge with labels whose values are times, in seconds since 1970 with fractions.
+    fn timestamps(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
         self.add(help, GaugeVec::new(Opts::new(name, help), labels)?)
     }
 

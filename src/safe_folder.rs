@@ -28,8 +28,9 @@ pub(crate) fn create(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Names the users, beside root and this one, whom a folder's owner and mode let rename or remove files of others.
-/// `None` if there are none. An access control list shows in the bits of the group.
+/// Returns why another user than root and this one can rename or remove files of others in a folder, as the predicate
+/// of a sentence about the folder. `None` if no other user can. The bits of the group also show an access control
+/// list.
 fn unsafe_because(owner: u32, mode: u32) -> Option<String> {
     const STICKY: u32 = 0o1000;
     if owner != 0 && owner != geteuid().as_raw() {

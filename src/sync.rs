@@ -158,7 +158,7 @@ impl Rounds {
     }
 
     fn take_audit(&mut self, found: Found, publish: &Publish) {
-        publish.audit_read(found.took);
+        publish.record_audit_duration(found.took);
         match found.reading {
             Ok(found) => self.proxier.end_audit(found, Instant::now()),
             // The round reads the kernel itself, and reports it if that fails too.

@@ -243,7 +243,7 @@ fn spec(key: SetKey) -> SetSpec {
         IpFamily::V4 => ipset_netlink::Family::Inet,
         IpFamily::V6 => ipset_netlink::Family::Inet6,
     };
-    SetSpec::new(key.name.in_family(key.family).parse().unwrap(), kind, family)
+    SetSpec::new(key.name.kernel_name(key.family).parse().unwrap(), kind, family)
 }
 
 fn entries(shape: Shape) -> Vec<Request> {

@@ -52,7 +52,7 @@ impl Ipset {
         let revision =
             self.revision(spec).map_err(Error::of(Operation::QueryType, Some(spec.name)))?;
         let request = self.dialect.create(spec, revision, repeat);
-        self.command(Operation::Create, Some(spec.kind), request).map_err(&failed)?;
+        self.send_command(Operation::Create, Some(spec.kind), request).map_err(&failed)?;
         match repeat {
             // The kernel compares sizes but not families (`ip_set_core.c: ip_set_create`).
             Repeat::Accept if !spec.matches(&self.header(&spec.name)?) => {
@@ -175,7 +175,8 @@ impl Ipset {
         Dialect::shared(reply::protocols(&answer)?)
     }
 
-    /// Returns the newest revision of a type that both the kernel and this crate know.
+    /// Returns the newest revision of a type that both the kernel and this crate know. Asks the
+    /// kernel once for each type and family.
     fn revision(&mut self, spec: &SetSpec) -> Result<u8, Reason> {
         let key = (spec.kind, spec.family);
         if let Some((_, revision)) = self.revisions.iter().find(|(known, _)| *known == key) {
@@ -237,10 +238,12 @@ impl Ipset {
         set: &SetName,
         request: Result<Request, EncodeError>,
     ) -> Result<(), Error> {
-        self.command(operation, None, request).map_err(Error::of(operation, Some(*set)))
+        self.send_command(operation, None, request).map_err(Error::of(operation, Some(*set)))
     }
 
-    fn command(
+    /// Sends one request that changes sets. Returns the reason if the kernel refuses it. `kind` is the type of the
+    /// set if it is known, because it decides the meaning of some error numbers.
+    fn send_command(
         &mut self,
         operation: Operation,
         kind: Option<SetType>,

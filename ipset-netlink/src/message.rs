@@ -142,11 +142,11 @@ impl Dialect {
         entries: &[Entry],
         repeat: Repeat,
     ) -> Result<Request, EncodeError> {
-        let command = match edit {
+        let send_command = match edit {
             Edit::Add => IPSET_CMD_ADD,
             Edit::Delete => IPSET_CMD_DEL,
         };
-        self.request_of(command, repeat.flag(), 64 + entries.len() * LONGEST_ENTRY, |w| {
+        self.request_of(send_command, repeat.flag(), 64 + entries.len() * LONGEST_ENTRY, |w| {
             set_name(w, IPSET_ATTR_SETNAME, set)?;
             // The kernel replaces this zero by the number of a refused element.
             be32(w, IPSET_ATTR_LINENO, 0);
@@ -198,16 +198,16 @@ impl Dialect {
 
     fn request(
         self,
-        command: u16,
+        send_command: u16,
         flags: u16,
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<Request, EncodeError> {
-        self.request_of(command, flags, 128, fill)
+        self.request_of(send_command, flags, 128, fill)
     }
 
     fn request_of(
         self,
-        command: u16,
+        send_command: u16,
         flags: u16,
         capacity: usize,
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
@@ -217,7 +217,7 @@ impl Dialect {
         let mut writer = Writer::new(&mut payload);
         writer.u8(IPSET_ATTR_PROTOCOL, self.0);
         fill(&mut writer)?;
-        Ok(Request { kind: NFNL_SUBSYS_IPSET << 8 | command, flags, payload })
+        Ok(Request { kind: NFNL_SUBSYS_IPSET << 8 | send_command, flags, payload })
     }
 }
 

@@ -172,6 +172,7 @@ impl fmt::Display for Command {
     }
 }
 
+/// Encodes a message with all settings of a virtual server. Fails if the settings are not valid.
 fn encode_service(command: u8, service: &Service) -> Result<Vec<u8>, EncodeError> {
     service.check()?;
     wire::message(command, |writer| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::run::{Opened, apart};
+use super::run::{Opened, run_on_other_thread};
 use super::{settings, warnings};
 use crate::config::Config;
 use crate::kernel::LinuxKernel;
@@ -45,7 +45,7 @@ pub(super) async fn rehearse(config: &Config, in_force: &Config) -> Result<(), R
 }
 
 async fn try_kernel(config: Config) -> anyhow::Result<()> {
-    apart(move || {
+    run_on_other_thread(move || {
         let (mut kernel, capabilities) = LinuxKernel::open(settings::node_setup(&config))?;
         warnings::refuse(&config, &capabilities.families)?;
         Ok(kernel.try_scheduler()?)
@@ -126,7 +126,8 @@ mod tests {
         let held = [(health, at("0.0.0.0:10256"))];
         let both = [(health, at("0.0.0.0:10256")), (metrics, at("127.0.0.1:10256"))];
         assert!(try_ports(&both, &held).unwrap_err().to_string().contains("are both"));
-        let apart = [(health, at("127.0.0.1:10256")), (metrics, at("127.0.0.2:10256"))];
-        try_ports(&apart, &held).unwrap();
+        let run_on_other_thread =
+            [(health, at("127.0.0.1:10256")), (metrics, at("127.0.0.2:10256"))];
+        try_ports(&run_on_other_thread, &held).unwrap();
     }
 }

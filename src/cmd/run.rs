@@ -128,8 +128,8 @@ impl Stop {
 }
 
 /// Runs work that may wait for the kernel or a program on another thread, so that this thread can receive signals. The
-/// end of the process does not wait for that thread.
-pub(super) async fn apart<T: Send + 'static>(
+/// end of the process does not wait for that thread, because the runtime is shut down in the background.
+pub(super) async fn run_on_other_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("a thread has died")
@@ -165,7 +165,7 @@ async fn serve(
     let server = source.server_address();
     let node_setup = settings::node_setup(config);
     let exclude = config.ipvs.exclude_cidrs.clone();
-    let (kernel, capabilities, mut reader) = apart(move || {
+    let (kernel, capabilities, mut reader) = run_on_other_thread(move || {
         hold_lock()?;
         let (kernel, capabilities) = LinuxKernel::open(node_setup)?;
         let reader = kernel.open_reader()?;
@@ -303,7 +303,8 @@ impl Opened {
         let (kubeconfig, master) = match &config.source {
             Source::Manifests(path) => {
                 let (path, node_name) = (path.clone(), config.node_name.clone());
-                let folder = apart(move || folder::Folder::open(&path, &node_name)).await??;
+                let folder =
+                    run_on_other_thread(move || folder::Folder::open(&path, &node_name)).await??;
                 return Ok(Self::Folder(Box::new(folder.reminding(lasting.clone()))));
             }
             Source::InCluster(_) => (None, None),
@@ -320,7 +321,7 @@ impl Opened {
         };
         // A kubeconfig may name a program that fetches credentials.
         let runtime = Handle::current();
-        let api = apart(move || runtime.block_on(Api::new(&settings))).await??;
+        let api = run_on_other_thread(move || runtime.block_on(Api::new(&settings))).await??;
         Ok(Self::Api(Box::new(api)))
     }
 

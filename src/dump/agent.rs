@@ -63,34 +63,38 @@ struct Socket {
     path: PathBuf,
     listener: UnixListener,
     /// Device and inode of the file.
-    file: Option<(u64, u64)>,
+    file_identity: Option<(u64, u64)>,
     /// The error that was logged because the file could not be created again.
-    trouble: Option<String>,
+    logged_error: Option<String>,
 }
 
 impl Socket {
+    /// Creates the listening socket. Keeps the identity of its file, by which [`Self::restore`] notices that the file
+    /// was removed or replaced.
     fn new(path: &Path) -> io::Result<Self> {
         let listener = listen(path)?;
-        let file = identity(path);
-        Ok(Self { path: path.to_owned(), listener, file, trouble: None })
+        let file_identity = identity(path);
+        Ok(Self { path: path.to_owned(), listener, file_identity, logged_error: None })
     }
 
-    /// Creates the socket again if its file was removed. The file is in a folder that may be cleaned.
+    /// Creates the socket again if its file was removed or replaced. The file is in a folder that may be cleaned.
     fn restore(&mut self) {
-        if self.file.is_some() && identity(&self.path) == self.file {
+        if self.file_identity.is_some() && identity(&self.path) == self.file_identity {
             return;
         }
         let path = self.path.display();
         match Self::new(&self.path) {
             Ok(socket) => {
-                tracing::warn!("localSocket {path}: somebody removed it; it was created again");
+                tracing::warn!(
+                    "localSocket {path}: another program removed it; it was created again"
+                );
                 *self = socket;
             }
             Err(error) => {
-                let trouble = Some(error.to_string());
-                if self.trouble != trouble {
-                    tracing::warn!("localSocket {path}: somebody removed it: {error}");
-                    self.trouble = trouble;
+                let text = Some(error.to_string());
+                if self.logged_error != text {
+                    tracing::warn!("localSocket {path}: another program removed it: {error}");
+                    self.logged_error = text;
                 }
             }
         }

@@ -170,7 +170,7 @@ fn set(held: &KernelSnapshot, key: SetKey) -> Set {
     let entries = held.sets.sets.get(&key).into_iter().flatten().map(ToString::to_string);
     let entries: Vec<_> = entries.collect();
     Set {
-        name: key.name.in_family(key.family),
+        name: key.name.kernel_name(key.family),
         family: key.family.to_string(),
         kind: key.name.kind().name(),
         used: entries.len(),

@@ -140,7 +140,7 @@ impl Folder {
             let listed =
                 place.and_then(|_| manifests(&self.path).map_err(|error| error.to_string()));
             self.next_full = now + if listed.is_ok() { UNASKED } else { MISSING };
-            self.note(listed.as_ref().err().cloned());
+            self.record_condition(listed.as_ref().err().cloned());
             match listed {
                 Ok(paths) => self.look_at_all(paths, is_new, now, &mut wanted, &mut content),
                 Err(_) => {
@@ -247,7 +247,9 @@ impl Folder {
         let waited: Vec<_> = self.writing.paths().map(|path| path.display().to_string()).collect();
         let waited = waited.join(", ");
         if self.waited.as_ref() != Some(&waited) {
-            tracing::info!("manifests: waiting for whoever writes {waited}, {START:?} at most");
+            tracing::info!(
+                "manifests: waiting for the programs that write {waited}, {START:?} at most"
+            );
             self.waited = Some(waited);
         }
         Vec::new()
@@ -268,9 +270,10 @@ impl Folder {
         Ok(Place::New)
     }
 
-    /// Reports whether the folder can be followed.
-    fn note(&self, trouble: Option<String>) {
-        match trouble {
+    /// Records in [`Lasting`] that the folder cannot be read or followed, for the given reason, or, with `None`, that
+    /// it can be again.
+    fn record_condition(&self, error: Option<String>) {
+        match error {
             Some(reason) => {
                 let path = self.path.display();
                 let text =

@@ -23,7 +23,7 @@ pub(super) fn mistake(api_version: Option<&str>, kind: Option<&str>) -> Option<S
     let has_group = |version: &str| version.contains('/');
     if ENDPOINTS.contains(&kind) && !api_version.is_some_and(has_group) {
         return Some(format!(
-            "{kind} is not read: a cluster makes an EndpointSlice of it, and here nobody does; write an EndpointSlice of \
+            "{kind} is not read: a cluster makes an EndpointSlice of it, and here no program does; write an EndpointSlice of \
              discovery.k8s.io/v1 with the label kubernetes.io/service-name"
         ));
     }

@@ -66,7 +66,7 @@ impl Flows {
         // A listing may contain a flow twice, so that flows are collected in a set.
         let pick = |picked: &mut BTreeSet<Flow>, flow| {
             if picked.len() < at_most {
-                picked.extend(our_flow(&flow).filter(is_wanted));
+                picked.extend(core_flow(&flow).filter(is_wanted));
             }
         };
         self.open()?.fold(&Selection::new(family, protocol), BTreeSet::new, pick)
@@ -80,7 +80,7 @@ impl Flows {
     }
 }
 
-fn our_flow(flow: &conntrack_netlink::Flow) -> Option<Flow> {
+fn core_flow(flow: &conntrack_netlink::Flow) -> Option<Flow> {
     Some(Flow {
         protocol: Protocol::of_number(flow.protocol.0)?,
         client: flow.original.source,

@@ -1,7 +1,8 @@
 //! Virtual servers and destinations, through `ipvs-netlink`.
 //!
 //! Takes changes of virtual servers and destinations, and returns a result for each, from one batch. Reads
-//! the whole table in one pass. Skips firewall-mark services, which cannot be this proxy's.
+//! the whole table in one pass. Skips virtual servers for firewall marks and of other
+//! protocols than TCP, UDP and SCTP, which cannot be this proxy's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -76,18 +77,20 @@ impl Servers {
         Ok(Self { client, counting })
     }
 
+    /// Reads all virtual servers with their destinations, those of other programs included. Leaves out those for
+    /// firewall marks and those of protocols that a Service cannot have. Does not decide which are this proxy's.
     pub(super) fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, ObservedServer>, Cause> {
         let table = self.client.table().map_err(cause)?;
-        // This proxy can read every virtual server that it writes, so that this one is another program's.
+        // This proxy can read every virtual server that it writes, so one that it cannot read is another program's.
         for unreadable in self.client.unreadable() {
             tracing::debug!("left out of the table of virtual servers: {unreadable}");
         }
         let mut schedulers = Schedulers::default();
-        let ours = table.into_iter().filter_map(|server| {
-            let key = our_key(server.service.key)?;
+        let servers = table.into_iter().filter_map(|server| {
+            let key = core_key(server.service.key)?;
             Some((key, observed(&server.service, &server.destinations, &mut schedulers)))
         });
-        Ok(ours.collect())
+        Ok(servers.collect())
     }
 
     /// Reads one virtual server; `None` if it does not exist.
@@ -106,8 +109,8 @@ impl Servers {
         let held = table.into_iter().filter_map(|server| {
             let mut destinations: Vec<_> = server.destinations.iter().map(held).collect();
             destinations.sort();
-            let settings = our_settings(&server.service, &mut schedulers);
-            Some(HeldServer { key: our_key(server.service.key)?, settings, destinations })
+            let settings = core_settings(&server.service, &mut schedulers);
+            Some(HeldServer { key: core_key(server.service.key)?, settings, destinations })
         });
         let mut held: Vec<_> = held.collect();
         held.sort_by_key(|server| server.key);
@@ -190,7 +193,7 @@ fn observed(
         (SocketAddr::new(listed.address, listed.port), found)
     });
     ObservedServer {
-        settings: our_settings(service, schedulers),
+        settings: core_settings(service, schedulers),
         destinations: destinations.collect(),
     }
 }
@@ -262,7 +265,8 @@ impl Schedulers {
     }
 }
 
-fn our_settings(service: &Service, schedulers: &mut Schedulers) -> ServerSettings {
+/// Converts the settings of a virtual server into those of the core.
+fn core_settings(service: &Service, schedulers: &mut Schedulers) -> ServerSettings {
     let flags = ServerFlags(service.flags.value & !ServerFlags::HASHED.0);
     // Without persistence the kernel keeps a timeout that has no effect.
     let timeout = if flags.has(ServerFlags::PERSISTENT) { service.timeout } else { 0 };
@@ -274,7 +278,8 @@ pub(super) fn service_key(key: &VirtualServerKey) -> ServiceKey {
     ServiceKey::address(protocol, key.address, key.port)
 }
 
-pub(super) fn our_key(key: ServiceKey) -> Option<VirtualServerKey> {
+/// Converts the key of a virtual server into that of the core. `None` if no Service can have it.
+pub(super) fn core_key(key: ServiceKey) -> Option<VirtualServerKey> {
     let ServiceKey::Address { protocol, address, port } = key else { return None };
     let protocol = Protocol::of_number(protocol.0)?;
     Some(VirtualServerKey { protocol, address, port })

@@ -45,7 +45,7 @@ impl Sets {
             let spec = spec(key).map_err(cause)?;
             match self.ipset.list(&spec.name) {
                 Ok(set) if serves_as(&set.header, &spec) => {
-                    let entries = set.entries.iter().filter_map(our_entry).collect();
+                    let entries = set.entries.iter().filter_map(core_entry).collect();
                     found.sets.insert(key, entries);
                     let room = set.header.max_elements.map(|room| (key, room));
                     found.capacities.extend(room);
@@ -140,7 +140,7 @@ impl Sets {
         let found = self.ipset.names().map_err(cause)?;
         let found: BTreeSet<_> = found.iter().map(ToString::to_string).collect();
         let planned = Family::BOTH.into_iter();
-        let planned = planned.flat_map(|family| SetName::ALL.map(|name| name.in_family(family)));
+        let planned = planned.flat_map(|family| SetName::ALL.map(|name| name.kernel_name(family)));
         Ok(planned.chain([GROWING, PROBE]).filter(|name| found.contains(*name)).collect())
     }
 
@@ -243,7 +243,7 @@ fn entry(change: &SetChange) -> Option<&Entry> {
 
 fn spec(key: SetKey) -> Result<SetSpec, ipset_netlink::InvalidName> {
     let (kind, family) = (their_type(key.name.kind()), their_family(key.family));
-    Ok(SetSpec::new(key.name.in_family(key.family).parse()?, kind, family))
+    Ok(SetSpec::new(key.name.kernel_name(key.family).parse()?, kind, family))
 }
 
 fn their_type(kind: SetKind) -> SetType {
@@ -311,22 +311,22 @@ fn their_unplanned_entry(entry: UnplannedEntry) -> ipset_netlink::Entry {
 }
 
 /// Converts an entry; `None` if its type is none that this proxy's sets have.
-fn our_entry(entry: &ipset_netlink::Entry) -> Option<Entry> {
+fn core_entry(entry: &ipset_netlink::Entry) -> Option<Entry> {
     use ipset_netlink::Entry as Theirs;
     let unplanned = |address, protocol: ipset_netlink::Protocol, port, source| {
         Entry::Unplanned(UnplannedEntry { address, protocol: protocol.0, port, source })
     };
     Some(match *entry {
         Theirs::Ip(ip) => Entry::Address(ip),
-        Theirs::IpPort { ip, protocol, port } => match our_protocol(protocol) {
+        Theirs::IpPort { ip, protocol, port } => match core_protocol(protocol) {
             Some(protocol) => Entry::AddressPort(ip, protocol, port),
             None => unplanned(ip, protocol, port, UnplannedSource::Any),
         },
-        Theirs::IpPortIp { ip, protocol, port, ip2 } => match our_protocol(protocol) {
+        Theirs::IpPortIp { ip, protocol, port, ip2 } => match core_protocol(protocol) {
             Some(protocol) => Entry::AddressPortAddress(ip, protocol, port, ip2),
             None => unplanned(ip, protocol, port, UnplannedSource::Address(ip2)),
         },
-        Theirs::IpPortNet { ip, protocol, port, net } => match our_protocol(protocol) {
+        Theirs::IpPortNet { ip, protocol, port, net } => match core_protocol(protocol) {
             Some(protocol) => Entry::AddressPortNet(ip, protocol, port, net.into()),
             None => unplanned(ip, protocol, port, UnplannedSource::Net(net.into())),
         },
@@ -342,7 +342,7 @@ fn their_protocol(protocol: Protocol) -> ipset_netlink::Protocol {
     ipset_netlink::Protocol(protocol.number())
 }
 
-fn our_protocol(protocol: ipset_netlink::Protocol) -> Option<Protocol> {
+fn core_protocol(protocol: ipset_netlink::Protocol) -> Option<Protocol> {
     Protocol::of_number(protocol.0)
 }
 
@@ -371,7 +371,7 @@ mod tests {
     fn every_element_of_a_set_is_observed_and_can_be_removed() {
         for (kind, text) in ELEMENTS {
             let element = ipset_netlink::Entry::parse(kind, text).unwrap();
-            let entry = our_entry(&element).unwrap_or_else(|| panic!("{text} is not observed"));
+            let entry = core_entry(&element).unwrap_or_else(|| panic!("{text} is not observed"));
             assert_eq!(their_entry(&entry), element);
             assert_eq!(entry.to_string(), text.replace("udplite", "136"));
         }

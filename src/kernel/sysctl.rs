@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A setting that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -239,7 +239,8 @@ fn is_read_only(name: &str) -> bool {
     fs::metadata(path(name)).is_ok_and(|metadata| metadata.permissions().readonly())
 }
 
-fn read(path: &PathBuf) -> Option<u64> {
+/// Reads a setting that is one number. `None` if it does not exist, cannot be read, or is not one number.
+fn read(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 

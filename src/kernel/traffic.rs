@@ -11,7 +11,7 @@ use proxier::apply::Cause;
 use proxier::plan::VirtualServerKey;
 
 use super::cause::cause;
-use super::servers::our_key;
+use super::servers::core_key;
 use crate::traffic::{Counters, Reading};
 
 /// A connection to IPVS that only reads.
@@ -35,7 +35,7 @@ impl Reader {
     pub fn read(&mut self, of: &BTreeSet<VirtualServerKey>) -> Result<Vec<Reading>, Cause> {
         let mut readings = Vec::with_capacity(of.len());
         for found in self.client.counted_table().map_err(cause)? {
-            let Some(server) = our_key(found.service.key).filter(|key| of.contains(key)) else {
+            let Some(server) = core_key(found.service.key).filter(|key| of.contains(key)) else {
                 continue;
             };
             let (mut active, mut inactive) = (0, 0);

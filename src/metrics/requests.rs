@@ -22,7 +22,7 @@ pub struct Requests {
     contact: GaugeVec,
 }
 
-fn times() -> Vec<f64> {
+fn timestamps() -> Vec<f64> {
     vec![0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
 }
 
@@ -45,13 +45,13 @@ impl Requests {
                 "rest_client_request_duration_seconds",
                 "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
                 &labels,
-                times(),
+                timestamps(),
             )?,
             waits: declare.histograms(
                 "rest_client_rate_limiter_duration_seconds",
                 "[ALPHA] Client side rate limiter latency in seconds. Broken down by verb, and host.",
                 &labels,
-                times(),
+                timestamps(),
             )?,
             sent: declare.histograms(
                 "rest_client_request_size_bytes",
@@ -65,7 +65,7 @@ impl Requests {
                 &labels,
                 sizes(),
             )?,
-            contact: declare.times(
+            contact: declare.timestamps(
                 "ipvs_proxy_source_last_contact_timestamp_seconds",
                 "When the API server was last heard: an answer, or a part of one; 0 if never",
                 &[],

@@ -128,12 +128,12 @@ impl Rounds {
                 &family,
                 fine()?,
             )?,
-            queued: declare.times(
+            queued: declare.timestamps(
                 "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
                 "[ALPHA] The last time a sync of proxy rules was queued",
                 &family,
             )?,
-            synced: declare.times(
+            synced: declare.timestamps(
                 "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
                 "[ALPHA] The last time proxy rules were successfully synced",
                 &family,
@@ -238,7 +238,7 @@ impl Rounds {
     }
 
     /// Records how long it took to read the whole kernel beside the rounds.
-    pub fn audit_read(&self, took: Duration) {
+    pub fn record_audit_duration(&self, took: Duration) {
         self.parts.with_label_values(&[AUDIT]).observe(took.as_secs_f64());
     }
 

@@ -76,8 +76,8 @@ fn body(
     let updated = if is_good { Some(now) } else { standing.last_updated() };
     let mut body = format!(
         "{{\"lastUpdated\":\"{}\",\"currentTime\":\"{}\"",
-        updated.map_or_else(never, written),
-        written(now)
+        updated.map_or_else(never, rfc3339),
+        rfc3339(now)
     );
     // Writing to a String cannot fail.
     if let Some(is_eligible) = is_eligible {
@@ -86,7 +86,7 @@ fn body(
     let _ = write!(body, ",\"healthy\":{is_healthy}");
     let families = Family::BOTH.into_iter().filter_map(|family| {
         let health = (*standing.families.of(family))?;
-        let (updated, is_healthy) = (written(health.last_updated), health.is_healthy);
+        let (updated, is_healthy) = (rfc3339(health.last_updated), health.is_healthy);
         Some(format!("\"{family}\":{{\"lastUpdated\":\"{updated}\",\"healthy\":{is_healthy}}}"))
     });
     let families: Vec<_> = families.collect();
@@ -97,8 +97,9 @@ fn body(
     body
 }
 
-/// Writes a time as RFC 3339 with as many digits of a second as needed.
-fn written(time: SystemTime) -> String {
+/// Writes a time as RFC 3339 with as many digits of a second as needed. Writes Go's zero time if the time is out of
+/// range.
+fn rfc3339(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(|_| never(), |time| time.to_string())
 }
 

@@ -124,8 +124,8 @@ impl Publish {
     }
 
     /// Records how long it took to read the whole kernel beside the rounds.
-    pub(super) fn audit_read(&self, took: Duration) {
-        self.metrics.rounds.audit_read(took);
+    pub(super) fn record_audit_duration(&self, took: Duration) {
+        self.metrics.rounds.record_audit_duration(took);
     }
 
     /// Records that facts have arrived that no round has seen.

@@ -137,7 +137,7 @@ async fn of_kubeconfig(path: PathBuf) -> Result<Access, ApiError> {
     let (mut config, note) = kubeconfig::read(&path).await.map_err(refuse)?;
     check_token(&mut config.auth_info).map_err(refuse)?;
     let is_any_server_taken = config.accept_invalid_certs.then(|| {
-        "insecure-skip-tls-verify: the API server's certificate is not checked, so whoever answers at its \
+        "insecure-skip-tls-verify: the API server's certificate is not checked, so any host that answers at its \
          address gets the credentials"
             .to_owned()
     });

@@ -194,11 +194,12 @@ impl Api {
 
     /// Sends a request and returns the body of a successful answer.
     pub(super) async fn text(&self, request: Request<Vec<u8>>) -> Result<String, RequestError> {
-        let (client, request) = self.way().prepare(request, &self.shared.settings.lasting)?;
+        let (client, request) =
+            self.connection().prepare(request, &self.shared.settings.lasting)?;
         let begun = Counts::begin(&request);
         let answer = text(&client, request).await;
         self.shared.counts.end(begun, answer.as_ref().ok().map(String::len));
-        self.reload_credentials(answer).await
+        self.reload_after_refusal(answer).await
     }
 
     /// Sends a request and returns the body of a successful answer as a stream.
@@ -206,9 +207,10 @@ impl Api {
         &self,
         request: Request<Vec<u8>>,
     ) -> Result<impl AsyncBufRead + Send + use<>, RequestError> {
-        let (client, request) = self.way().prepare(request, &self.shared.settings.lasting)?;
+        let (client, request) =
+            self.connection().prepare(request, &self.shared.settings.lasting)?;
         let answer = send(&client, request).await;
-        let body = self.reload_credentials(answer).await?.into_body().into_data_stream();
+        let body = self.reload_after_refusal(answer).await?.into_body().into_data_stream();
         let counts = self.shared.counts.clone();
         let body = body.inspect_ok(move |_| counts.heard());
         Ok(body.map_err(std::io::Error::other).into_async_read())
@@ -219,17 +221,17 @@ impl Api {
         self.shared.counts.waited(method, waited);
     }
 
-    /// Reads the credentials again if new files may end a refusal. Adds the name of the file to the
-    /// error.
-    async fn reload_credentials<T>(
+    /// Returns the answer as it is. If it is an error that new files may end, reads credentials and
+    /// trusted certificates again for later requests, and adds the name of the file to the error's text.
+    async fn reload_after_refusal<T>(
         &self,
         answer: Result<T, RequestError>,
     ) -> Result<T, RequestError> {
         let Err(mut request_error) = answer else { return answer };
         let Some(doubted) = request_error.doubted() else { return Err(request_error) };
         let file = match doubted {
-            RejectedBy::Credentials => self.way().credentials.clone(),
-            RejectedBy::Certificate => self.way().authority.clone(),
+            RejectedBy::Credentials => self.connection().credentials.clone(),
+            RejectedBy::Certificate => self.connection().authority.clone(),
         };
         if let Some(file) = file {
             request_error.name_file(doubted, &file);
@@ -238,12 +240,13 @@ impl Api {
         Err(request_error)
     }
 
-    /// Reads the files again. Keeps the present connection if the files cannot be used.
+    /// Reads the files again. Keeps the present connection if the files cannot be used. Does nothing
+    /// within a second of the last reading.
     async fn renew(&self) {
-        if self.way().made.elapsed() < RENEWAL {
+        if self.connection().made.elapsed() < RENEWAL {
             return;
         }
-        self.way().made = Instant::now();
+        self.connection().made = Instant::now();
         let (settings, runtime) = (self.shared.settings.clone(), Handle::current());
         // A kubeconfig may name a program that fetches credentials.
         let renewed = tokio::task::spawn_blocking(move || {
@@ -251,14 +254,14 @@ impl Api {
             Connection::new(&settings, access)
         });
         match renewed.await {
-            Ok(Ok((_, way))) => *self.way() = way,
+            Ok(Ok((_, way))) => *self.connection() = way,
             Ok(Err(error)) => tracing::debug!("{error}"),
             Err(error) => tracing::debug!("reading the credentials: {error}"),
         }
     }
 
     /// Locks the connection. A panic of another thread leaves it valid.
-    fn way(&self) -> MutexGuard<'_, Connection> {
+    fn connection(&self) -> MutexGuard<'_, Connection> {
         self.shared.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -72,7 +72,7 @@ pub enum TlsError {
     NoKey(Given),
     /// A private key is encrypted with a password.
     #[error(
-        "{0}: the private key is encrypted, and nobody can be asked for its password: store it unencrypted"
+        "{0}: the private key is encrypted, and this proxy cannot ask for its password: store it unencrypted"
     )]
     EncryptedKey(Given),
     /// A certificate was given without a key.

@@ -167,7 +167,7 @@ impl Blocked {
         self.uncovered.extend(found.servers);
         let sets = SetName::ALL.map(|name| SetKey { family, name }).into_iter();
         self.uncovered_sets
-            .extend(sets.filter(|set| found.sets.contains(set.name.in_family(family))));
+            .extend(sets.filter(|set| found.sets.contains(set.name.kernel_name(family))));
     }
 
     /// True if something remains in the kernel that only the old rules protect.
@@ -305,7 +305,7 @@ fn is_matched(set: SetKey, cache: &Observed) -> bool {
         Role::Guard => Table::Filter,
         Role::Permission | Role::Exemption | Role::Admission | Role::Address => Table::Nat,
     };
-    let name = set.name.in_family(set.family);
+    let name = set.name.kernel_name(set.family);
     let chains = &cache.rules.of(set.family).chains;
     let mut rules = chains.iter().filter(|(chain, _)| chain.table == table);
     rules.any(|(_, rules)| rules.iter().any(|rule| rule.split(' ').any(|word| word == name)))

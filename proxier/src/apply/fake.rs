@@ -189,7 +189,7 @@ impl FakeKernel {
         CleanupReading {
             state: self.state.clone(),
             node,
-            sets: self.state.sets.keys().map(|set| set.name.in_family(set.family)).collect(),
+            sets: self.state.sets.keys().map(|set| set.name.kernel_name(set.family)).collect(),
             tables: all.filter_map(table).collect(),
             ..CleanupReading::default()
         }

@@ -103,8 +103,8 @@ impl Observed {
                 self.capacities.insert(*set, *capacity);
             }
             SetChange::Destroy(name) => {
-                self.sets.retain(|set, _| set.name.in_family(set.family) != *name);
-                self.capacities.retain(|set, _| set.name.in_family(set.family) != *name);
+                self.sets.retain(|set, _| set.name.kernel_name(set.family) != *name);
+                self.capacities.retain(|set, _| set.name.kernel_name(set.family) != *name);
             }
             SetChange::AddEntry(set, entry) => {
                 let entries = self.sets.entry(*set).or_default();

@@ -54,10 +54,10 @@ impl Comparison<'_> {
             Side::Left(desired) => add_server(key, desired, changes),
             Side::Both(desired, observed) => change_server(key, desired, observed, changes),
             Side::Right(observed) if self.is_ours(key, observed) => {
-                // A cleanup removes the entries after the virtual servers, so it needs no mark.
+                // A cleanup removes the entries after the virtual servers, so it needs no flag.
                 let is_planned = matches!(self.ownership, Ownership::Planned(_));
                 if is_planned && is_excluded(key, &self.settings.exclude_nets) {
-                    mark_as_leaving(key, &observed.settings, changes);
+                    flag_as_leaving(key, &observed.settings, changes);
                 }
                 remove_server(key, observed, changes);
             }
@@ -81,9 +81,10 @@ fn add_server(key: &VirtualServerKey, desired: &VirtualServer, changes: &mut Cha
     }
 }
 
-/// Marks a virtual server in an excluded network before it is removed. Its set entries, which show that it is this
-/// proxy's, are removed before it. If the process ends between the two, the next one knows it by the mark.
-fn mark_as_leaving(key: &VirtualServerKey, settings: &ServerSettings, changes: &mut ChangeSet) {
+/// Sets the flag `LEAVING` on a virtual server that is to be removed. The caller does this only for excluded
+/// networks. There its set entries show that it is this proxy's, and they are removed before it. If the process ends
+/// between the two, the next process knows the virtual server by this flag.
+fn flag_as_leaving(key: &VirtualServerKey, settings: &ServerSettings, changes: &mut ChangeSet) {
     if !settings.flags.has(ServerFlags::LEAVING) {
         let flags = settings.flags.with(ServerFlags::LEAVING);
         let settings = ServerSettings { flags, ..settings.clone() };

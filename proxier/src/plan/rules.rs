@@ -175,7 +175,7 @@ impl Facts<'_> {
     fn in_set(&self, name: SetName, directions: &str) -> Option<String> {
         let can_match = self.has(Feature::Set) && self.has(Feature::SetType(name.kind()));
         can_match
-            .then(|| format!("-m set --match-set {} {directions}", name.in_family(self.family)))
+            .then(|| format!("-m set --match-set {} {directions}", name.kernel_name(self.family)))
     }
 
     /// Returns the match of [`in_set`](Self::in_set) with the set's comment in front.

@@ -122,7 +122,7 @@ impl SetName {
 
     /// Returns the set's name in the kernel. IPv6 names contain `6-` and are cut at 31 characters, which
     /// shortens two of them (spec 2.2).
-    pub fn in_family(self, family: Family) -> &'static str {
+    pub fn kernel_name(self, family: Family) -> &'static str {
         let (v4, v6) = self.names();
         match family {
             Family::V4 => v4,
@@ -276,7 +276,7 @@ impl SetKey {
 
 impl fmt::Display for SetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name.in_family(self.family))
+        f.write_str(self.name.kernel_name(self.family))
     }
 }
 

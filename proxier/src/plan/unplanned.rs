@@ -38,11 +38,11 @@ pub enum UnplannedSource {
 }
 
 impl fmt::Display for UnplannedEntry {
-    /// Writes the protocol's number if Services cannot have that protocol.
+    /// Writes the protocol by name if a Service can have it, and by number otherwise.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, protocol, port, source } = self;
         match Protocol::of_number(*protocol) {
-            Some(protocol) => write!(f, "{address},{protocol}:{port}")?,
+            Some(known) => write!(f, "{address},{known}:{port}")?,
             None => write!(f, "{address},{protocol}:{port}")?,
         }
         match source {

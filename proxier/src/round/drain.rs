@@ -111,9 +111,9 @@ impl Proxier {
         let mut going = self.drain.overdue(now);
         due.retain(|leaving| !going.contains(leaving));
         going.extend(self.idle(due, kernel, now, outcome));
-        going.retain(|(key, server)| !self.refused.has(&ObjectKey::Destination(*key, *server)));
-        let removal = |(key, server): &VirtualServerDestination| {
-            Change::Server(ServerChange::RemoveDestination(*key, *server))
+        going.retain(|(key, at)| !self.refused.has(&ObjectKey::Destination(*key, *at)));
+        let removal = |(key, at): &VirtualServerDestination| {
+            Change::Server(ServerChange::RemoveDestination(*key, *at))
         };
         let mut execution = Execution::new(going.iter().map(removal).collect(), work.cache.state());
         execution.blocked_by(work.execution.take_blocked());
@@ -222,15 +222,15 @@ impl Proxier {
         since.checked_add(limit)
     }
 
-    /// True if the destination has weight 0 in the kernel and is not wanted.
-    fn is_draining(&self, cache: &Observed, (key, server): &VirtualServerDestination) -> bool {
+    /// True if the destination has weight 0 in the kernel and is not in the desired state.
+    fn is_draining(&self, cache: &Observed, (key, destination): &VirtualServerDestination) -> bool {
         let stands = cache
             .servers
             .get(key)
-            .and_then(|found| found.destinations.get(server))
+            .and_then(|found| found.destinations.get(destination))
             .is_some_and(|found| found.weight == weight::DRAINING);
-        let wanted =
-            self.desired.server(key).is_some_and(|wanted| wanted.destinations.contains(server));
-        stands && !wanted
+        let desired = self.desired.server(key);
+        let is_desired = desired.is_some_and(|server| server.destinations.contains(destination));
+        stands && !is_desired
     }
 }

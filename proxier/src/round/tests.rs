@@ -110,7 +110,7 @@ fn is_guarded(state: &Observed) -> bool {
         ];
         let rules = state.rules.of(key.family());
         let holds = |name: &SetName| {
-            let set = name.in_family(key.family());
+            let set = name.kernel_name(key.family());
             has(state, key, *name, own)
                 && rules.chains.values().flatten().any(|rule| {
                     rule.contains(set)

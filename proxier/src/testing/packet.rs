@@ -336,7 +336,7 @@ impl Packet<'_> {
 
     fn is_in_set(&self, name: &str, directions: &str) -> bool {
         let family = self.key.family();
-        let set = SetName::ALL.into_iter().find(|set| set.in_family(family) == name);
+        let set = SetName::ALL.into_iter().find(|set| set.kernel_name(family) == name);
         let name = set.unwrap_or_else(|| panic!("no set is called {name}"));
         let (protocol, to, from) = (self.key.protocol, self.destination, self.source);
         let entries = self.moment.state.sets.get(&SetKey { family, name });

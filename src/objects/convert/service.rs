@@ -289,7 +289,7 @@ fn source_ranges(list: &List<String>, reader: &mut Reader<'_>) -> SourceRanges {
     } else {
         "a family without any other range admits no client"
     };
-    reader.report(FIELD, format_args!("what cannot be read admits nobody: {closed}"));
+    reader.report(FIELD, format_args!("what cannot be read admits no client: {closed}"));
     SourceRanges::Listed { nets, completeness: Completeness::PartlyUnreadable }
 }
 

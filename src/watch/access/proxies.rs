@@ -78,7 +78,7 @@ fn covers(word: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     if let Ok(net) = word.parse::<Net>() {
         return ip.is_some_and(|ip| net.contains(&ip));
     }
-    let (name, only) = apart(word);
+    let (name, only) = split_port(word);
     if name.is_empty() || only.is_some_and(|only| only.parse() != Ok(port)) {
         return false;
     }
@@ -93,7 +93,7 @@ fn covers(word: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
 }
 
 /// Splits a word into a host and, if there is one, a port.
-fn apart(word: &str) -> (&str, Option<&str>) {
+fn split_port(word: &str) -> (&str, Option<&str>) {
     if let Some(rest) = word.strip_prefix('[') {
         return match rest.split_once(']') {
             Some((host, port)) => (host, port.strip_prefix(':')),

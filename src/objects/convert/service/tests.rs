@@ -379,7 +379,7 @@ fn a_list_of_ranges_that_cannot_be_read_is_another_thing_than_none() {
         );
         let problems = convert(&format!("spec: {{IP4, loadBalancerSourceRanges: {list}}}")).1;
         let told = problems.last().unwrap();
-        assert!(told.contains("what cannot be read admits nobody"), "{list}: {problems:?}");
+        assert!(told.contains("what cannot be read admits no client"), "{list}: {problems:?}");
         assert!(problems.len() > 1, "what cannot be read has its place: {list}: {problems:?}");
     }
     assert_eq!(listed("[10.0.0.0/8]"), (vec!["10.0.0.0/8".to_owned()], Completeness::Complete));
