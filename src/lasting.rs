@@ -86,6 +86,8 @@ impl Lasting {
         let mut known = self.conditions();
         let conditions = conditions.into_iter();
         let news: Vec<_> = conditions.filter_map(|it| known.begin(area, it, now)).collect();
+        // A log that blocks must not make other threads wait for the lock.
+        drop(known);
         log_some(&news, "begin", |line| area.log(line));
         news.len()
     }
@@ -100,6 +102,7 @@ impl Lasting {
         let now = Instant::now();
         let mut known = self.conditions();
         let over: Vec<_> = keys.into_iter().filter_map(|key| known.end(area, key, now)).collect();
+        drop(known);
         log_some(&over, "are over", |line| tracing::info!("{line}"));
     }
 

@@ -29,7 +29,6 @@ use self::services::Services;
 use self::slices::Slices;
 use self::stream::{Step, Stream};
 pub use self::tls::{Given, TlsError};
-use crate::lasting::Area;
 use crate::objects::{Field, Kind, ObjectId, Problem, Reports};
 
 mod access;
@@ -132,10 +131,7 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Batch>) -> Re
         Converter { watched, reports: Reports::new(api.settings().lasting.clone()), list: None };
     let id = api.outage().enter();
     let mut failed = Instant::now();
-    let mut is_told = false;
-    let lasting = &api.settings().lasting;
-    // The key of the condition that the API server ends watches of this kind at once.
-    let briefness = format!("watches of {}", W::KIND);
+    let (mut is_told, mut ends_at_once) = (false, false);
     loop {
         match stream.next().await {
             Ok(step) => {
@@ -147,7 +143,11 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Batch>) -> Re
                 }
                 if matches!(step, Step::Put(_) | Step::Gone(_)) {
                     backoff.reset();
-                    lasting.end(Area::Source, &briefness);
+                    // A watch that lives is quiet as long as nothing changes, so that only a change shows that the
+                    // condition is over. It is not one of those that last, since reminders would be wrong.
+                    if std::mem::take(&mut ends_at_once) {
+                        tracing::info!("{}: watches bring changes again", W::KIND);
+                    }
                 }
                 if let Some(event) = gathering.take(step)
                     && events.send(vec![event]).await.is_err()
@@ -162,12 +162,14 @@ async fn follow<W: Watched>(watched: W, api: &Api, events: &Sender<Batch>) -> Re
                     is_told = true;
                     api.outage().begin(id, &failure, pause);
                 }
-                if matches!(failure, Failure::Brief { again: true }) {
-                    let (kind, url) = (W::KIND, api.url());
-                    let text = format!(
-                        "{kind}: API server {url} ends each watch at once: lists are read again and again instead"
+                if matches!(failure, Failure::Brief { again: true })
+                    && !std::mem::replace(&mut ends_at_once, true)
+                {
+                    tracing::warn!(
+                        "{}: API server {} ends each watch at once: lists are read again and again instead",
+                        W::KIND,
+                        api.url()
                     );
-                    lasting.begin(Area::Source, briefness.as_str(), text);
                 }
                 tokio::time::sleep(pause).await;
                 failed = Instant::now();
@@ -264,7 +266,10 @@ impl<W: Watched> Converter<W> {
             Step::Complete => {
                 let list = self.list.take()?;
                 let count = list.places.len();
-                self.reports.retain(|object| list.places.contains_key(object));
+                // An element without a name may be any object, and none is taken away.
+                if !list.has_nameless {
+                    self.reports.retain(|object| list.places.contains_key(object));
+                }
                 let (facts, unread) = list.complete();
                 tracing::info!("{}: {count} listed, {} in use", W::KIND, facts.len());
                 self.watched.listed(facts, unread)

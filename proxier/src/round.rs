@@ -18,13 +18,10 @@ use crate::diff::{
     Change, ChangeSet, Comparison, KernelCache, ObjectKey, Observed, Ownership, Proven, Scan,
     SetChange, StaleCandidates,
 };
-use crate::model::{
-    Arrived, Dirty, Event, Family, ForeignAddress, Pending, Protocol, ServiceName, Store,
-    TriggerTime,
-};
+use crate::model::{Arrived, Dirty, Event, Family, Protocol, ServiceName, Store, TriggerTime};
 use crate::plan::{
-    Conflicts, Desired, DirtyKeys, HealthCheckAddresses, LocalNode, Owner, Settings,
-    VirtualServerDestination, VirtualServerKey, health_check_addresses, plan_service,
+    Desired, DirtyKeys, LocalNode, Owner, Settings, VirtualServerDestination, VirtualServerKey,
+    plan_service,
 };
 
 use self::drain::Drain;
@@ -34,6 +31,7 @@ mod drain;
 mod failures;
 mod flows;
 mod others;
+mod queries;
 
 /// The state of the proxy: objects, desired state, cache, and what is still to be done.
 #[derive(Debug)]
@@ -125,60 +123,6 @@ impl Proxier {
             Event::Removed(removed) => self.note_removed(removed),
             event => self.store.fold(event, &mut self.dirty),
         }
-    }
-
-    /// True once every kind of object has been listed. Nothing may be programmed before.
-    pub fn is_complete(&self) -> bool {
-        self.store.is_complete()
-    }
-
-    /// True if events have arrived that no round has planned.
-    pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// The number of changed objects that no round has planned.
-    pub fn pending(&self) -> Pending {
-        self.dirty.changed.pending()
-    }
-
-    /// The cached kernel state; `None` if it is unknown or a round is under way.
-    pub fn cached(&self) -> Option<&Observed> {
-        self.cache.as_ref().map(KernelCache::state)
-    }
-
-    /// The objects that sources have reported.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// The desired state as of the last planning.
-    pub fn desired(&self) -> &Desired {
-        &self.desired
-    }
-
-    /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Frontends that a Service does not get because an older Service owns them.
-    pub fn conflicts(&self) -> &Conflicts {
-        self.desired.conflicts()
-    }
-
-    /// External and load-balancer addresses on the dummy device that also belong to an API server or another
-    /// node.
-    pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
-        let mut foreign = self.store.foreign_addresses();
-        foreign.retain(|foreign| !self.settings.is_of_a_proxy(&foreign.address));
-        foreign
-    }
-
-    /// The addresses at which health checks of a family are to be answered.
-    pub fn health_check_addresses(&self, family: Family) -> HealthCheckAddresses {
-        let (node, interfaces) = (self.store.node(), self.store.addresses());
-        health_check_addresses(family, node, interfaces, &self.settings)
     }
 
     /// Drops the cache, so that the next round reads and compares everything.

@@ -28,7 +28,8 @@ pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
     let exclude = config::exclude_cidrs(&arguments.flags())?;
     // Held to the end, so that no proxy starts meanwhile.
     let _lock = lock(arguments)?;
-    let (mut kernel, Found { reading, troubles, absent }) = LinuxKernel::look_for_cleanup();
+    let (mut kernel, Found { reading, troubles, knows_servers, absent }) =
+        LinuxKernel::look_for_cleanup();
     let Cleanup { changes, others } = Cleanup::new(&reading, &exclude);
     let changes = ordered(changes, &reading.state);
     troubles.iter().for_each(print_error);
@@ -38,7 +39,7 @@ pub fn cleanup(arguments: &CleanupArgs) -> anyhow::Result<()> {
     }
     let failed = match arguments.dry_run {
         Some(true) => announce(&changes),
-        Some(false) | None => remove(changes, &mut kernel),
+        Some(false) | None => remove(changes, &mut kernel, knows_servers),
     };
     others.iter().for_each(|key| print_line(format_args!("kept virtual server {key}: not ours")));
     match failed + troubles.len() {
@@ -93,21 +94,41 @@ fn announce(changes: &[Change]) -> usize {
     failing
 }
 
-/// Carries out the changes. Returns the number of those that failed.
-fn remove(changes: Vec<Change>, kernel: &mut dyn Kernel) -> usize {
-    let mut failed = 0;
+/// Carries out the changes. Returns the number of those that failed. The device and the sets show which virtual servers
+/// are this proxy's, so they stay until all of these have gone: else the next cleanup would not know them.
+fn remove(changes: Vec<Change>, kernel: &mut dyn Kernel, knows_servers: bool) -> usize {
+    let is_evidence = |change: &Change| {
+        matches!(change, Change::RemoveDevice | Change::Set(SetChange::Destroy(_)))
+    };
+    let (evidence, others): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_evidence);
+    let (mut failed, servers_stay) = carry_out(others, kernel);
+    if !servers_stay && knows_servers {
+        failed += carry_out(evidence, kernel).0;
+    } else if !evidence.is_empty() {
+        failed += 1;
+        print_error(format_args!(
+            "kept {DUMMY_DEVICE} and the sets: they show which virtual servers are to be removed; run the cleanup again"
+        ));
+    }
+    failed
+}
+
+/// Carries out changes. Returns the number of those that failed, and true if a virtual server stays.
+fn carry_out(changes: Vec<Change>, kernel: &mut dyn Kernel) -> (usize, bool) {
+    let (mut failed, mut servers_stay) = (0, false);
     for (change, result) in kernel.carry_out(changes) {
         match (removed(&change), result) {
             (Some(object), Ok(())) => print_line(format_args!("removed {object}")),
             (None, Ok(())) => {}
             (object, Err(cause)) => {
                 failed += 1;
+                servers_stay |= matches!(change, Change::Server(ServerChange::Remove(_)));
                 let object = object.unwrap_or_else(|| change.to_string());
                 print_error(format_args!("cannot remove {object}: {cause}"));
             }
         }
     }
-    failed
+    (failed, servers_stay)
 }
 
 fn reason_to_stay(change: &Change) -> Option<String> {
@@ -133,4 +154,48 @@ fn removed(change: &Change) -> Option<String> {
         Change::Set(SetChange::Destroy(name)) => format!("set {name}"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proxier::apply::fake::FakeKernel;
+    use proxier::diff::{Destinations, Observed, ObservedServer};
+    use proxier::model::Protocol;
+    use proxier::plan::{ServerFlags, ServerSettings, VirtualServerKey};
+
+    use super::*;
+
+    fn key() -> VirtualServerKey {
+        VirtualServerKey { protocol: Protocol::Tcp, address: [10, 96, 0, 1].into(), port: 80 }
+    }
+
+    /// Removes a virtual server, the device and a set. Returns the number of failures, and the changes that were tried.
+    fn removed_from(kernel: &mut FakeKernel, knows_servers: bool) -> (usize, Vec<String>) {
+        let changes = vec![
+            Change::Server(ServerChange::Remove(key())),
+            Change::RemoveDevice,
+            Change::Set(SetChange::Destroy("KUBE-CLUSTER-IP")),
+        ];
+        let failed = remove(changes, kernel, knows_servers);
+        (failed, kernel.log.iter().map(|(change, _)| change.to_string()).collect())
+    }
+
+    #[test]
+    fn what_shows_whose_a_virtual_server_is_stays_while_the_server_does() {
+        let is_server = |change: &Change| matches!(change, Change::Server(_));
+        let mut refusing = FakeKernel { refused: Some(is_server), ..FakeKernel::default() };
+        assert_eq!(
+            removed_from(&mut refusing, true),
+            (2, vec![format!("remove virtual server {}", key())])
+        );
+        let (failed, tried) = removed_from(&mut FakeKernel::default(), false);
+        assert_eq!(tried.len(), 1, "{tried:?}");
+        assert!(failed > 0);
+        let settings = ServerSettings { scheduler: "rr".into(), flags: ServerFlags(0), timeout: 0 };
+        let server = ObservedServer { settings, destinations: Destinations::default() };
+        let state = Observed { servers: [(key(), server)].into(), ..Observed::default() };
+        let (failed, tried) =
+            removed_from(&mut FakeKernel { state, ..FakeKernel::default() }, true);
+        assert_eq!((failed, tried.len()), (0, 3), "{tried:?}");
+    }
 }

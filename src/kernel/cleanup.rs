@@ -27,6 +27,8 @@ pub struct Found {
     pub reading: CleanupReading,
     /// The reasons why some parts could not be read.
     pub troubles: Vec<String>,
+    /// True if the virtual servers could be read, and all that shows whose they are.
+    pub knows_servers: bool,
     /// The parts that were not read because they cannot have anything to remove.
     pub absent: Vec<String>,
 }
@@ -38,8 +40,9 @@ impl LinuxKernel {
         let mut tables = KernelReader::open_existing(&mut found.troubles);
         let Found { reading, troubles, .. } = &mut found;
         let addresses = noted(troubles, link::DEVICE, read_dummy_device(&mut tables));
+        reading.state.link = addresses.is_some() && tables.device.is_some();
         reading.state.addresses = addresses.unwrap_or_default();
-        reading.state.link = tables.device.is_some();
+        let before = troubles.len();
         let servers = noted(troubles, "virtual servers", tables.read_servers());
         reading.state.servers = servers.unwrap_or_default();
         if !reading.state.servers.is_empty() {
@@ -49,6 +52,7 @@ impl LinuxKernel {
                 noted(troubles, "sets", tables.read_sets(family, &mut reading.state));
             }
         }
+        let knows_servers = troubles.len() == before;
         for family in Family::BOTH {
             *tables.iptables.of_mut(family) = look_at_rules(family, &mut found);
         }
@@ -56,6 +60,7 @@ impl LinuxKernel {
         let sets = tables.sets().map_or(Ok(BTreeSet::new()), Sets::names);
         reading.sets = noted(troubles, "sets", sets).unwrap_or_default();
         reading.nftables = PerFamily::from_fn(nftables::has_table);
+        found.knows_servers = knows_servers;
         (Self::new(tables, super::node_setup::NodeSetup::default()), found)
     }
 }

@@ -3,7 +3,7 @@
 //! Takes each object's problems, every time it is seen. Each problem is one lasting condition, from the first time that
 //! it is seen until it or its object is gone. Relists and unrelated changes do not matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::{ObjectId, Problem, Spoils};
 use crate::lasting::{Area, Lasting};
@@ -23,6 +23,8 @@ impl Reports {
 
     /// Takes all problems of one object.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
+        // Problems that differ only in what they spoil are one condition.
+        let keys: BTreeSet<_> = problems.iter().map(ToString::to_string).collect();
         for problem in &problems {
             let kept = match problem.spoils {
                 Spoils::Part => "",
@@ -32,7 +34,7 @@ impl Reports {
             self.lasting.begin(Area::Objects, problem.to_string(), text);
         }
         let known = self.known.remove(object).unwrap_or_default();
-        for gone in known.iter().filter(|known| !problems.contains(known)) {
+        for gone in known.iter().filter(|known| !keys.contains(&known.to_string())) {
             self.lasting.end(Area::Objects, &gone.to_string());
         }
         if !problems.is_empty() {
@@ -88,6 +90,16 @@ mod tests {
         }
         reports.forget(&object("web"));
         assert_eq!(lasting.texts(), [""; 0]);
+    }
+
+    #[test]
+    fn a_problem_that_comes_to_spoil_the_whole_object_is_the_same_condition() {
+        let lasting = Lasting::default();
+        let mut reports = Reports::new(lasting.clone());
+        reports.update(&object("web"), vec![problem("a")]);
+        reports.update(&object("web"), vec![Problem { spoils: Spoils::Object, ..problem("a") }]);
+        let text = format!("{}; what was last known of the object stays in force", problem("a"));
+        assert_eq!(lasting.texts(), [text]);
     }
 
     #[test]

@@ -308,10 +308,14 @@ impl Connection {
                     lasting.begin(Area::Source, TOKEN_FILE, text);
                 }
                 (Err(error), None) => {
+                    lasting.end(Area::Source, TOKEN_FILE);
                     let text = format!("token file {}: {error}", path.display());
                     return Err(RequestError::unreachable(text));
                 }
             }
+        } else {
+            // New credentials may be of another form.
+            lasting.end(Area::Source, TOKEN_FILE);
         }
         if let Some(token) = &self.last {
             request.headers_mut().insert(AUTHORIZATION, token.clone());

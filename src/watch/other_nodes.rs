@@ -95,6 +95,7 @@ pub(super) async fn follow(
         }
         sleep(SPREAD.mul_f64(random())).await;
         let known = outside.borrow_and_update().clone();
+        let mut longest = LONGEST;
         match read(api).await {
             Ok(nodes) => {
                 is_told = false;
@@ -102,17 +103,22 @@ pub(super) async fn follow(
                     return ReceiverClosed;
                 }
             }
-            Err(why) if !std::mem::replace(&mut is_told, true) => {
-                tracing::info!(
-                    "the addresses of other nodes cannot be read, so no Service is warned that has one of them: {why}"
-                );
+            Err(why) => {
+                longest = SHORTEST;
+                if std::mem::replace(&mut is_told, true) {
+                    tracing::debug!("the addresses of other nodes: {why}");
+                } else {
+                    tracing::info!(
+                        "the addresses of other nodes cannot be read, so no Service is warned that has one of \
+                         them: {why}"
+                    );
+                }
             }
-            Err(why) => tracing::debug!("the addresses of other nodes: {why}"),
         }
         sleep(SHORTEST).await;
         let has_new = outside.wait_for(|now| !now.is_subset(&known));
         // The result does not matter: the addresses are read again in any case.
-        drop(timeout(LONGEST.mul_f64(random() / 2.0 + 0.75), has_new).await);
+        drop(timeout(longest.mul_f64(random() / 2.0 + 0.75), has_new).await);
     }
 }
 

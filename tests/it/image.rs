@@ -155,7 +155,11 @@ fn go_runner_hands_on_signals_and_the_last_line_is_written() {
 }
 
 fn go_runner() -> Command {
-    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("image/go-runner"))
+    // A shell cannot trap signals that are ignored when it starts, as in a test that `nohup` started.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT,HUP,TERM");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("image/go-runner"));
+    command
 }
 
 #[test]

@@ -18,7 +18,12 @@ use crate::objects::slice::{Endpoint, EndpointSlice, Hint, Port};
 /// Converts an EndpointSlice. Appends problems and leaves out what they concern.
 pub fn slice(object: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<model::Slice> {
     let reader = &mut Reader::open(Kind::EndpointSlice, &object.metadata, problems)?;
-    let labels = reader.value(&object.metadata.given()?.labels, "metadata.labels", OBJECT);
+    let labels = &object.metadata.given()?.labels;
+    let is_readable = !matches!(labels, Field::Wrong(_));
+    let labels = reader.value(labels, "metadata.labels", OBJECT);
+    if !is_readable {
+        return reader.unreadable();
+    }
     if labels.is_some_and(|labels| labels.is_headless) {
         return None;
     }
@@ -74,7 +79,7 @@ fn family(object: &EndpointSlice, reader: &mut Reader<'_>) -> Option<Family> {
             reader.unreadable()
         }
         None => {
-            if object.address_type == Field::Absent {
+            if !matches!(object.address_type, Field::Wrong(_)) {
                 reader.report("addressType", "IPv4 or IPv6 is required");
             }
             reader.unreadable()

@@ -152,7 +152,7 @@ async fn watches_that_end_at_once_are_told_of_once() {
     super::asked_times(&server, tries + 3).await;
     server.put(&service("web", 81));
     watching.agrees_with(&server).await;
-    log.has(" s: Service: API server").await;
+    log.has("Service: watches bring changes again").await;
 }
 
 #[tokio::test]

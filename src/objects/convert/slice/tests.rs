@@ -2,6 +2,8 @@
 
 use proxier::model::{Family, Protocol, Slice};
 
+use crate::objects::Problem;
+
 const META: &str =
     "metadata: {name: web-a, namespace: shop, labels: {kubernetes.io/service-name: web}}";
 
@@ -188,5 +190,30 @@ fn a_slice_whose_name_or_services_name_cannot_be_is_left_out() {
         );
         assert!(problems.iter().all(|problem| problem.contains(said)), "{problems:?}");
         assert!(!problems.concat().contains('\x1b'), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_slice_whose_labels_or_family_cannot_be_read_is_unreadable() {
+    let text = |metadata: &str, family: &str| {
+        format!(
+            "{{metadata: {{name: web-a, namespace: shop, {metadata}}}, addressType: {family}, \
+             endpoints: [{{addresses: [10.244.1.5]}}]}}"
+        )
+    };
+    let service = "labels: {kubernetes.io/service-name: web}";
+    for (text, is_unreadable) in [
+        (text("labels: [a]", "IPv4"), true),
+        (text("labels: x", "IPv4"), true),
+        (text("labels: {kubernetes.io/service-name: [web]}", "IPv4"), true),
+        (text(service, "''"), true),
+        (text(service, "IPv5"), true),
+        (text("labels: {}", "IPv4"), false),
+        (text(service, "FQDN"), false),
+    ] {
+        let mut problems = Vec::new();
+        let object = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(super::slice(&object, &mut problems), None, "{text}");
+        assert_eq!(Problem::is_unreadable(&problems), is_unreadable, "{text}: {problems:?}");
     }
 }
