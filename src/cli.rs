@@ -66,10 +66,13 @@ pub struct PlanArgs {
     /// Read settings from this KubeProxyConfiguration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Read the proxy's own settings (IPVSProxyConfiguration) from this file
+    #[arg(long, value_name = "FILE")]
+    pub extra_config: Option<PathBuf>,
     /// Name of the node to plan for [default: the file's, then the host's name]
     #[arg(long, value_name = "NAME")]
     pub hostname_override: Option<String>,
-    /// The node's interface addresses, one `DEVICE ADDRESS/PREFIX` a line
+    /// The node's interface addresses, one `DEVICE ADDRESS/PREFIX` a line; node ports are planned at them
     #[arg(long, value_name = "FILE")]
     pub addresses: Option<PathBuf>,
     /// Warn of Services that have the address of the API server that this kubeconfig names
@@ -100,6 +103,7 @@ impl PlanArgs {
         Flags {
             process: Process {
                 config: named(&self.config),
+                extra_config: named(&self.extra_config),
                 hostname_override: self.hostname_override.clone(),
                 ..Process::default()
             },

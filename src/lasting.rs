@@ -21,8 +21,9 @@ const CHECK_PERIOD: Duration = Duration::from_secs(30);
 /// The most conditions of one area that a reminder names; others are only counted.
 const MOST_NAMED: usize = 10;
 
-/// The most conditions that one call of [`Lasting::begin_all`] or [`Lasting::end_all`] logs; others are only counted.
-const MOST_LOGGED: usize = 20;
+/// The most failures in the kernel that one round logs; others are only counted. One cause, such as a missing module, can
+/// make every change fail. Conditions of other areas are all logged, as each has to be mended by itself.
+const MOST_OF_KERNEL: usize = 20;
 
 /// The subject of a condition. Reminders are in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +89,7 @@ impl Lasting {
         let news: Vec<_> = conditions.filter_map(|it| known.begin(area, it, now)).collect();
         // A log that blocks must not make other threads wait for the lock.
         drop(known);
-        log_some(&news, "begin", |line| area.log(line));
+        log_some(area, &news, "begin", |line| area.log(line));
         news.len()
     }
 
@@ -103,7 +104,7 @@ impl Lasting {
         let mut known = self.conditions();
         let over: Vec<_> = keys.into_iter().filter_map(|key| known.end(area, key, now)).collect();
         drop(known);
-        log_some(&over, "are over", |line| tracing::info!("{line}"));
+        log_some(area, &over, "are over", |line| tracing::info!("{line}"));
     }
 
     /// Returns the keys of the conditions of this area that hold at present.
@@ -137,10 +138,11 @@ impl Lasting {
 }
 
 /// Logs the first lines, and the number of the others.
-fn log_some(lines: &[String], what: &str, log: impl Fn(&str)) {
-    lines.iter().take(MOST_LOGGED).for_each(|line| log(line));
-    if let Some(more @ 1..) = lines.len().checked_sub(MOST_LOGGED) {
-        log(&format!("{more} more conditions of this kind {what}"));
+fn log_some(area: Area, lines: &[String], what: &str, log: impl Fn(&str)) {
+    let most = if area == Area::Kernel { MOST_OF_KERNEL } else { usize::MAX };
+    lines.iter().take(most).for_each(|line| log(line));
+    if let Some(more @ 1..) = lines.len().checked_sub(most) {
+        log(&format!("{more} more {} {what}", area.name()));
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use proxier::Proxier;
-use proxier::model::{Event, Family, PerFamily};
+use proxier::model::{Event, Family, PerFamily, Service};
 use proxier::plan::Conflicts;
 
 use super::settings;
@@ -45,6 +45,11 @@ pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
     events.into_iter().for_each(|event| proxier.fold(event));
     let none = Conflicts::new();
     proxier.plan();
+    if arguments.addresses.is_none() && proxier.store().services().any(Service::has_node_port) {
+        tracing::warn!(
+            "node ports are not planned, since the node's addresses are not known: give --addresses"
+        );
+    }
     proxier.foreign_addresses().iter().for_each(|foreign| tracing::warn!("{foreign}"));
     let news = conflicts::news(&none, proxier.conflicts());
     news.iter().for_each(|news| tracing::warn!("{news}"));

@@ -28,6 +28,9 @@ mod slice;
 pub fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
     let metadata = metadata.given()?;
     let name = metadata.name.given().filter(|name| !name.is_empty())?;
+    if kind != Kind::Node && matches!(metadata.namespace, Field::Wrong(_)) {
+        return None;
+    }
     let namespace = match (kind, metadata.namespace.given()) {
         (Kind::Node, _) => "",
         (Kind::Service | Kind::EndpointSlice, None) => "default",
@@ -55,14 +58,29 @@ impl<'a> Reader<'a> {
             let mut reader = Self { object, problems, has_unusual_spelling: false };
             return reader.has_good_names().then_some(reader);
         }
-        let namespace = metadata.given().and_then(|metadata| metadata.namespace.given());
+        let text = |field: Option<&Field<String>>| field.and_then(Field::given).cloned();
+        let (name, namespace) = match metadata.given() {
+            Some(metadata) => (Some(&metadata.name), Some(&metadata.namespace)),
+            None => (None, None),
+        };
         let object = ObjectId {
             kind,
-            namespace: namespace.cloned().unwrap_or_default(),
-            name: String::new(),
+            namespace: text(namespace).unwrap_or_default(),
+            name: text(name).unwrap_or_default(),
         };
-        Self { object, problems, has_unusual_spelling: false }
-            .report("metadata.name", "an object needs a name");
+        let mut reader = Self { object, problems, has_unusual_spelling: false };
+        match (metadata, name, namespace) {
+            (Field::Wrong(found), ..) => {
+                reader.report("metadata", format_args!("{found} is not {OBJECT}"));
+            }
+            (_, Some(Field::Wrong(found)), _) => {
+                reader.report("metadata.name", format_args!("{found} is not a string"));
+            }
+            (_, _, Some(Field::Wrong(found))) => {
+                reader.report("metadata.namespace", format_args!("{found} is not a string"));
+            }
+            (..) => reader.report("metadata.name", "an object needs a name"),
+        }
         None
     }
 

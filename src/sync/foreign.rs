@@ -38,7 +38,8 @@ fn event(foreign: &ForeignAddress) -> Event {
         regarding: Regarding::Service(service.clone()),
         note: format!(
             "external or load-balancer address {address} is the address of {owner}, which nodes cannot reach while \
-             the Service has it; give the Service another address, or name a network with it in ipModeProxyCIDRs"
+             the Service has it; give the Service another address or, if it is the load balancer's, name a network with \
+             it in ipModeProxyCIDRs"
         ),
     }
 }

@@ -245,6 +245,43 @@ fn plan_knows_the_api_servers_address_by_the_settings() {
     }
 }
 
+/// `ipModeProxyCIDRs` is for load-balancer addresses: an external IP stays programmed, and so does its warning.
+#[test]
+fn plan_warns_of_an_external_ip_as_long_as_it_is_programmed() {
+    let manifests = file(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\n\
+         spec: {type: NodePort, clusterIP: 10.96.0.9, externalIPs: [203.0.113.1], ports: [{port: 80, nodePort: 30080}]}\n",
+    );
+    let own = file(
+        "apiVersion: ipvs-proxy.io/v1alpha1\nkind: IPVSProxyConfiguration\nipModeProxyCIDRs: [203.0.113.1/32]\n",
+    );
+    let gate = file(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+         featureGates: {AllowServiceExternalIPs: false}\n",
+    );
+    let path = |file: &tempfile::NamedTempFile| file.path().to_string_lossy().into_owned();
+    for (flag, settings, is_programmed) in
+        [("--extra-config", own, true), ("--config", gate, false)]
+    {
+        let output = run(&[
+            "plan",
+            "--manifests",
+            &path(&manifests),
+            "--master=203.0.113.1:6443",
+            flag,
+            &path(&settings),
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).contains("203.0.113.1:80"),
+            is_programmed
+        );
+        assert_eq!(told.contains("is the address of the API server"), is_programmed, "{told}");
+        assert!(told.contains("node ports are not planned"), "{told}");
+    }
+}
+
 #[test]
 fn a_load_balancers_address_that_is_the_api_servers_is_told_and_may_be_left_alone() {
     let objects = format!(

@@ -50,8 +50,8 @@ impl fmt::Display for ForeignAddress {
         write!(
             f,
             "Service {service}: its external or load-balancer address {address} is the address of {owner}, which this \
-             node cannot reach while the Service has it; give the Service another address, or name a network with it in \
-             ipModeProxyCIDRs"
+             node cannot reach while the Service has it; give the Service another address or, if it is the load \
+             balancer's, name a network with it in ipModeProxyCIDRs"
         )
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::feature::{Feature, Missing};
 use super::set::{SetKey, SetName};
-use crate::model::{Family, Net, PerFamily};
+use crate::model::{Family, Net, PerFamily, Service};
 
 /// The part of the configuration that plans depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,13 @@ impl Settings {
     /// True if the address is a load balancer's at which nothing is programmed.
     pub fn is_of_a_proxy(&self, address: &IpAddr) -> bool {
         self.ip_mode_proxy.iter().any(|net| net.contains(address))
+    }
+
+    /// True if this external or load-balancer address of the Service is programmed.
+    pub fn programs_outside(&self, service: &Service, address: &IpAddr) -> bool {
+        let is_external = self.external_ips && service.external_ips.contains(address);
+        let is_balancers = service.load_balancer_ips.contains(address);
+        is_external || (is_balancers && !self.is_of_a_proxy(address))
     }
 
     /// Returns the firewall mark that requests source NAT.

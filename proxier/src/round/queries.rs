@@ -54,7 +54,10 @@ impl Proxier {
     /// node.
     pub fn foreign_addresses(&self) -> BTreeSet<ForeignAddress> {
         let mut foreign = self.store.foreign_addresses();
-        foreign.retain(|foreign| !self.settings.is_of_a_proxy(&foreign.address));
+        foreign.retain(|ForeignAddress { service, address, .. }| {
+            let service = self.store.service(service);
+            service.is_some_and(|service| self.settings.programs_outside(service, address))
+        });
         foreign
     }
 

@@ -414,6 +414,23 @@ fn wrong_types_everywhere_are_reported_and_survived() {
 }
 
 #[test]
+fn a_name_or_namespace_of_another_type_is_reported_as_such() {
+    for (metadata, problem) in [
+        (
+            "{name: 7, namespace: shop}",
+            "Service shop/(without a name): metadata.name: 7 is not a string",
+        ),
+        ("{name: web, namespace: 12}", "Service web: metadata.namespace: 12 is not a string"),
+    ] {
+        let text = format!("{{metadata: {metadata}, spec: {{clusterIP: 10.96.0.1}}}}");
+        let object = serde_saphyr::from_str(&text).unwrap();
+        let mut problems = Vec::new();
+        assert_eq!(super::service(&object, &mut problems), None);
+        assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [problem]);
+    }
+}
+
+#[test]
 fn a_service_whose_name_cannot_be_is_left_out() {
     for (metadata, fields) in [
         ("name: web.a", &["metadata.name"][..]),
