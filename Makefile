@@ -1,7 +1,7 @@
 # The list of verbs. Everything a verb needs it installs or fetches itself, on Debian 12 with Rust.
 
 SHELL := /bin/bash
-SCRIPTS := $(filter-out %.md,$(wildcard tests/vm/*)) tests/kind/run tests/kind/ask tests/kind/hold image/entry image/unpack image/go-runner .ci/run
+SCRIPTS := $(filter-out %.md %/unsteady,$(wildcard tests/vm/*)) tests/kind/run tests/kind/ask tests/kind/hold image/entry image/unpack image/go-runner .ci/run
 
 .NOTPARALLEL:
 .PHONY: help build fmt lint test test-it test-vm kind demo bench bench-vm deny image doc ci clean tools
