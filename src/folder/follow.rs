@@ -288,15 +288,13 @@ impl Folder {
     fn tell(&mut self, subjects: BTreeSet<Subject>) {
         for subject in subjects {
             let problems = self.state.problems_of(&subject);
-            let key = |problem: &&Problem| format!("{subject:?} {}", problem.identity());
-            let now: BTreeSet<String> = problems.iter().map(|problem| key(&problem)).collect();
-            self.lasting.begin_all(
-                Area::Objects,
-                problems.iter().map(|problem| {
-                    let key = key(&problem);
-                    Condition { cause: key.clone(), key, text: problem.to_string() }
-                }),
-            );
+            let condition = |problem: &Problem| {
+                let key = format!("{subject:?} {}", problem.identity());
+                Condition { cause: key.clone(), key, text: problem.to_string() }
+            };
+            let conditions: Vec<_> = problems.iter().map(condition).collect();
+            let now: BTreeSet<_> = conditions.iter().map(|it| it.key.clone()).collect();
+            self.lasting.begin_all(Area::Objects, conditions);
             let before = self.told.remove(&subject).unwrap_or_default();
             self.lasting.end_all(Area::Objects, before.difference(&now).map(String::as_str));
             if !now.is_empty() {

@@ -206,10 +206,10 @@ impl State {
         for (object, before) in touched {
             let (before, now) = (before.as_ref(), self.claims.in_force(object));
             if now.is_some_and(|entry| entry.is_unreadable()) {
-                // What was last known of it stays in force.
+                // The last state of the object that could be read stays in force.
                 continue;
             }
-            // What an unreadable object left in force is not known here.
+            // Only the store knows which last state of an unreadable object is in force.
             let is_known = !before.is_some_and(|entry| entry.is_unreadable());
             let before = before.and_then(|entry| entry.fact.as_ref());
             let now = now.and_then(|entry| entry.fact.as_ref());

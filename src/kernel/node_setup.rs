@@ -67,7 +67,7 @@ impl LinuxKernel {
     fn ensure_device(&mut self) -> Result<(), Cause> {
         let links = self.tables.links()?;
         if links.index().map_err(cause)?.is_some() {
-            // As upstream, any device of this name is used (spec 3.8).
+            // The proxy uses any device of this name, as upstream does (spec 3.8).
             if let Some(kind) = links.other_kind().map_err(cause)? {
                 let name = link::DEVICE;
                 tracing::warn!(

@@ -23,19 +23,19 @@ mod node;
 mod service;
 mod slice;
 
-/// Returns the identity of an object; `None` if it has no name. An object without a namespace is in
+/// Returns the identity of an object; `None` if it has no name, or a namespace that is no
+/// text. An object without a namespace is in
 /// `default`, as with kubectl. A Node has no namespace.
 pub fn id<L>(kind: Kind, metadata: &Field<Metadata<L>>) -> Option<ObjectId> {
     let metadata = metadata.given()?;
     let name = metadata.name.given().filter(|name| !name.is_empty())?;
-    if kind != Kind::Node && matches!(metadata.namespace, Field::Wrong(_)) {
-        return None;
-    }
-    let namespace = match (kind, metadata.namespace.given()) {
+    let namespace = match (kind, &metadata.namespace) {
         (Kind::Node, _) => "",
-        (Kind::Service | Kind::EndpointSlice, None) => "default",
-        (Kind::Service | Kind::EndpointSlice, Some(namespace)) if namespace.is_empty() => "default",
-        (Kind::Service | Kind::EndpointSlice, Some(namespace)) => namespace,
+        (Kind::Service | Kind::EndpointSlice, Field::Wrong(_)) => return None,
+        (Kind::Service | Kind::EndpointSlice, Field::Given(namespace)) if !namespace.is_empty() => {
+            namespace
+        }
+        (Kind::Service | Kind::EndpointSlice, Field::Given(_) | Field::Absent) => "default",
     };
     Some(ObjectId { kind, namespace: namespace.to_owned(), name: name.clone() })
 }
@@ -58,28 +58,23 @@ impl<'a> Reader<'a> {
             let mut reader = Self { object, problems, has_unusual_spelling: false };
             return reader.has_good_names().then_some(reader);
         }
-        let text = |field: Option<&Field<String>>| field.and_then(Field::given).cloned();
-        let (name, namespace) = match metadata.given() {
-            Some(metadata) => (Some(&metadata.name), Some(&metadata.namespace)),
-            None => (None, None),
+        let text = |field: fn(&Metadata<L>) -> &Field<String>| {
+            metadata
+                .given()
+                .and_then(|metadata| field(metadata).given())
+                .cloned()
+                .unwrap_or_default()
         };
-        let object = ObjectId {
-            kind,
-            namespace: text(namespace).unwrap_or_default(),
-            name: text(name).unwrap_or_default(),
-        };
+        let (name, namespace) = (text(|it| &it.name), text(|it| &it.namespace));
+        let object = ObjectId { kind, namespace, name };
         let mut reader = Self { object, problems, has_unusual_spelling: false };
-        match (metadata, name, namespace) {
-            (Field::Wrong(found), ..) => {
-                reader.report("metadata", format_args!("{found} is not {OBJECT}"));
-            }
-            (_, Some(Field::Wrong(found)), _) => {
-                reader.report("metadata.name", format_args!("{found} is not a string"));
-            }
-            (_, _, Some(Field::Wrong(found))) => {
-                reader.report("metadata.namespace", format_args!("{found} is not a string"));
-            }
-            (..) => reader.report("metadata.name", "an object needs a name"),
+        let before = reader.problems.len();
+        if let Some(metadata) = reader.value(metadata, "metadata", OBJECT) {
+            reader.text(&metadata.name, "metadata.name");
+            reader.text(&metadata.namespace, "metadata.namespace");
+        }
+        if reader.problems.len() == before {
+            reader.report("metadata.name", "an object needs a name");
         }
         None
     }

@@ -34,7 +34,7 @@ pub struct ObjectId {
 pub enum Spoils {
     /// The part of the object that the field names. The object is used without it.
     Part,
-    /// The whole object. What was last known of it stays in force.
+    /// The whole object. The proxy goes on with the last state of it that it could read.
     Object,
 }
 

@@ -24,18 +24,20 @@ impl Reports {
     /// Takes all problems of one object.
     pub fn update(&mut self, object: &ObjectId, problems: Vec<Problem>) {
         // Problems that differ only in what they spoil are one condition.
-        let keys: BTreeSet<_> = problems.iter().map(ToString::to_string).collect();
+        let mut keys = BTreeSet::new();
         for problem in &problems {
             let kept = match problem.spoils {
                 Spoils::Part => "",
                 Spoils::Object => "; what was last known of the object stays in force",
             };
-            let text = format!("{problem}{kept}");
-            self.lasting.begin(Area::Objects, problem.to_string(), text);
+            let key = problem.to_string();
+            self.lasting.begin(Area::Objects, key.as_str(), format!("{key}{kept}"));
+            keys.insert(key);
         }
         let known = self.known.remove(object).unwrap_or_default();
-        for gone in known.iter().filter(|known| !keys.contains(&known.to_string())) {
-            self.lasting.end(Area::Objects, &gone.to_string());
+        let known = known.iter().map(ToString::to_string);
+        for gone in known.filter(|key| !keys.contains(key)) {
+            self.lasting.end(Area::Objects, &gone);
         }
         if !problems.is_empty() {
             self.known.insert(object.clone(), problems);

@@ -63,12 +63,12 @@ impl Outage {
             cause.push_str(" (it asks for a pause)");
             sort.push_str(" with a pause");
         }
-        if state.begin(watch, sort, &cause) {
+        if let Some(told) = state.begin(watch, sort, &cause) {
             let (url, pause) = (&self.url, pause.as_secs_f64());
             let text = format!(
                 "API server {url}: {cause}; trying again until it works, first in {pause:.1} s"
             );
-            self.lasting.begin(Area::Source, key(&cause), text);
+            self.lasting.begin(Area::Source, key(&told), text);
         }
         self.end(state.take_over());
     }
@@ -92,17 +92,18 @@ impl Outage {
 }
 
 impl State {
-    /// Notes a failure. True if its cause was not reported yet.
-    fn begin(&mut self, watch: WatchId, sort: String, cause: &str) -> bool {
+    /// Notes a failure. Returns its cause if it is not reported yet: the first one of this sort, under which
+    /// [`Self::take_over`] returns it when it is over.
+    fn begin(&mut self, watch: WatchId, sort: String, cause: &str) -> Option<String> {
         let trouble = self.failing.entry(watch).or_default();
         let cause = trouble.sorts.entry(sort).or_insert_with(|| cause.to_owned()).clone();
         trouble.now.clone_from(&cause);
         trouble.had.insert(cause.clone());
-        let is_news = !self.told.contains_key(&cause);
-        if is_news {
-            self.told.insert(cause, false);
+        if self.told.contains_key(&cause) {
+            return None;
         }
-        is_news
+        self.told.insert(cause.clone(), false);
+        Some(cause)
     }
 
     fn over(&mut self, watch: WatchId) {
@@ -151,7 +152,7 @@ mod tests {
     const SLICES: WatchId = WatchId(3);
 
     fn begin(state: &mut State, watch: WatchId, cause: &str) -> (bool, Vec<String>) {
-        (state.begin(watch, cause.to_owned(), cause), state.take_over())
+        (state.begin(watch, cause.to_owned(), cause).is_some(), state.take_over())
     }
 
     fn over(state: &mut State, watch: WatchId) -> Vec<String> {
@@ -181,14 +182,27 @@ mod tests {
         let mut state = State::default();
         for turn in 0..100 {
             let cause = format!("HTTP 500: request {turn}");
-            let is_news = state.begin(SERVICES, "HTTP 500".to_owned(), &cause);
-            assert_eq!(is_news, turn == 0);
+            let told = state.begin(SERVICES, "HTTP 500".to_owned(), &cause);
+            assert_eq!(told.is_some(), turn == 0);
         }
         assert_eq!(state.told.len(), 1);
-        assert!(state.begin(SERVICES, "HTTP 403".to_owned(), "HTTP 403: no"));
+        assert!(state.begin(SERVICES, "HTTP 403".to_owned(), "HTTP 403: no").is_some());
         assert_eq!(over(&mut state, SERVICES), ["HTTP 403: no", "HTTP 500: request 0"]);
         assert_eq!(cut("ä".repeat(5000)).chars().count(), 301);
         assert_eq!(cut("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn a_cause_that_comes_again_in_other_words_ends_under_the_name_under_which_it_began() {
+        let mut state = State::default();
+        let sort = || "HTTP 500".to_owned();
+        assert!(state.begin(SERVICES, sort(), "HTTP 500: a").is_some());
+        assert_eq!(state.begin(SLICES, sort(), "HTTP 500: a"), None);
+        assert_eq!(over(&mut state, SLICES), [""; 0]);
+        assert_eq!(begin(&mut state, SERVICES, "reset"), (true, vec!["HTTP 500: a".to_owned()]));
+        let told = state.begin(SERVICES, sort(), "HTTP 500: b");
+        assert_eq!(told.as_deref(), Some("HTTP 500: a"));
+        assert!(over(&mut state, SERVICES).contains(&told.unwrap()));
     }
 
     #[test]

@@ -126,8 +126,11 @@ impl Stage {
 /// Puts changes into the order of their stages. `standing` is the kernel state before them.
 pub(super) fn in_stages(changes: Vec<Change>, standing: &Observed) -> Vec<(Stage, Change)> {
     let mut standing = CurrentState::new(standing);
-    let mut all: Vec<_> =
-        changes.into_iter().map(|change| (standing.stage(&change), change)).collect();
+    by_stage(changes, |change| standing.stage(change))
+}
+
+fn by_stage(changes: Vec<Change>, mut stage: impl FnMut(&Change) -> Stage) -> Vec<(Stage, Change)> {
+    let mut all: Vec<_> = changes.into_iter().map(|change| (stage(&change), change)).collect();
     all.sort_by_key(|(stage, _)| *stage);
     all
 }
@@ -135,13 +138,12 @@ pub(super) fn in_stages(changes: Vec<Change>, standing: &Observed) -> Vec<(Stage
 /// Puts the changes of a cleanup into their order. `standing` is the kernel state before them. The caller carries
 /// them out at once: a cleanup removes whatever it can, so that a failure holds nothing back.
 pub fn ordered(changes: Vec<Change>, standing: &Observed) -> Vec<Change> {
-    let is_address = |change: &Change| matches!(change, Change::Address(AddressChange::Remove(_)));
-    let mut all = in_stages(changes, standing);
-    for (stage, _) in all.iter_mut().filter(|(_, change)| is_address(change)) {
+    let mut standing = CurrentState::new(standing);
+    let all = by_stage(changes, |change| match change {
         // The entries stay until the sets go, so the address is what stops packets.
-        *stage = Stage::RemoveEntries;
-    }
-    all.sort_by_key(|(stage, _)| *stage);
+        Change::Address(AddressChange::Remove(_)) => Stage::RemoveEntries,
+        change => standing.stage(change),
+    });
     all.into_iter().map(|(_, change)| change).collect()
 }
 
